@@ -1,0 +1,1 @@
+"""Measure the safety of language models with tasks for lm-evaluation-harness."""

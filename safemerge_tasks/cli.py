@@ -1,0 +1,37 @@
+"""The `safemerge` command.
+
+Only this file, the sweep and the demo see both packages. Every command imports what it needs when
+it runs, so `safemerge --help` does not wait for torch.
+"""
+
+import sys
+
+import typer
+
+from merge.command import merge as merge_command
+from merge.command import verify as verify_command
+from merge.errors import MergeError
+from safemerge_tasks.demo.command import demo as demo_command
+from safemerge_tasks.errors import SafemergeError
+
+app = typer.Typer(
+    name="safemerge",
+    help="Measure and restore the safety of fine-tuned language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("merge")(merge_command)
+app.command("verify")(verify_command)
+app.command("demo")(demo_command)
+
+BAD_INPUT = 2
+
+
+def main() -> None:
+    """Run the command line; bad input is one sentence on standard error and exit status 2."""
+    try:
+        app()
+    except (SafemergeError, MergeError) as error:
+        print(f"safemerge: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
