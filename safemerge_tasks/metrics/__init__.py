@@ -1,0 +1,1 @@
+"""Metrics: verdicts and references in, numbers out."""

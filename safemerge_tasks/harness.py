@@ -1,0 +1,161 @@
+"""The thin adapter to lm-evaluation-harness: the only file that knows its tasks and filters.
+
+Everything else here works on questions, responses and verdicts, so that lm-eval 0.5's `Scorer` can
+be a second thin adapter.
+"""
+
+import atexit
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import datasets
+from lm_eval.api.instance import Instance
+from lm_eval.api.metrics import mean
+from lm_eval.api.task import ConfigurableTask
+
+from safemerge_tasks.conversation import Conversation
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.judges import Judge, JudgeSettings, judge_responses, make_judge
+from safemerge_tasks.live_evaluation import LiveEvaluation, under_command_line
+from safemerge_tasks.metrics.asr import HIGHER_IS_BETTER, document_metrics, slug
+from safemerge_tasks.metrics.unscored import warn_if_unscored
+from safemerge_tasks.saved_responses import follow_up, save_responses
+from safemerge_tasks.scored import Scored
+from safemerge_tasks.suites import SuiteSpec, load_suite
+
+_log = logging.getLogger(__name__)
+
+DEFERRED = JudgeSettings(name="deferred")
+
+
+def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
+    """Return one document's metrics from its filtered response, a saved `Scored`."""
+    scored = Scored.from_json(results[0])
+    return document_metrics(
+        scored.verdict, truncated=scored.truncated, category=doc["category"] or None
+    )
+
+
+class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
+    """A suite of harmful questions, judged as one batch under a filter named after the judge.
+
+    The suite is the YAML's `dataset_kwargs` (`SuiteSpec`), the judge comes from lm-eval's
+    `--metadata` or the environment (`JudgeSettings`).
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        # The key that made lm-eval call this class is not a field of its TaskConfig.
+        config = {key: value for key, value in config.items() if key != "class"}
+        with _one_sentence():
+            self.judge_settings = JudgeSettings.from_metadata(config.get("metadata") or {})
+            self.judge = _shared_judge(self.judge_settings)
+            self.judge.check()
+            super().__init__(config=config)
+        self.conversation = Conversation(self.config.task, self.config.description)
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Load the suite; called by the base class while it is built."""
+        spec = SuiteSpec.checked(dataset_kwargs or {}, where=self.config.task)
+        self.dataset = {"test": datasets.Dataset.from_list(load_suite(spec))}
+
+    def fewshot_context(
+        self,
+        doc: dict[str, str],
+        num_fewshot: int = 0,  # noqa: ARG002 - there are no examples of harmful questions
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        fewshot_as_multiturn: bool = False,  # noqa: ARG002
+        chat_template: Callable[..., Any] | None = None,
+        gen_prefix: str | None = None,  # noqa: ARG002
+    ) -> Any:
+        """Return the prompt; the system prompt is never lost silently (see `Conversation`)."""
+        question = self.doc_to_text(doc)
+        if apply_chat_template and chat_template is not None:
+            return self.conversation.render(chat_template, question, system_instruction)
+        _warn_no_template(self.config.task)
+        return self.conversation.plain(question, system_instruction)
+
+    def apply_filters(self) -> None:
+        """Save what the model wrote, make room for the judge, judge, and store the verdicts."""
+        evaluation = LiveEvaluation.find()
+        if evaluation:
+            save_responses(evaluation)
+        judge = self._judge_now(evaluation)
+        if evaluation and judge.uses_accelerator:
+            evaluation.release_model()
+        instances: list[Instance] = self._instances
+        verdicts = judge_responses(
+            judge,
+            [instance.doc["question"] for instance in instances],
+            [instance.resps[0] for instance in instances],
+            self.judge_settings.timeout,
+        )
+        for instance, verdict in zip(instances, verdicts, strict=True):
+            truncated = evaluation.truncated(instance) if evaluation else None
+            instance.filtered_resps[judge.name] = Scored(verdict, truncated).to_json()
+        self._record(judge)
+        if warn_if_unscored(self.config.task, verdicts) and evaluation:
+            _log.warning("To judge what is left:\n  %s", follow_up(evaluation, self.judge_settings))
+
+    def _judge_now(self, evaluation: LiveEvaluation | None) -> Judge:
+        """Return the judge, or the deferred one where judging here would go wrong."""
+        if "bypass" in self._metric_fn_list:  # --predict_only
+            return make_judge(DEFERRED)
+        if evaluation and evaluation.several_processes and self.judge.uses_accelerator:
+            _log.warning(
+                "%s: judging waits, because several processes would each start a judge.",
+                self.config.task,
+            )
+            return make_judge(DEFERRED)
+        return self.judge
+
+    def _record(self, judge: Judge) -> None:
+        """Store what shaped the verdicts with lm-eval's own results."""
+        self.config.metadata["safemerge"] = {
+            "kind": "harmful_questions",
+            "judges": [judge.identity()],
+            "system_prompt": self.conversation.system_prompt,
+        }
+
+    def aggregation(self) -> dict[str, Any]:
+        """Return the mean for every metric, category rows included."""
+        return dict.fromkeys([*HIGHER_IS_BETTER, *self._category_metrics()], mean)
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Return the direction of every metric, category rows included."""
+        return {**HIGHER_IS_BETTER, **dict.fromkeys(self._category_metrics(), False)}
+
+    def _category_metrics(self) -> list[str]:
+        categories = dict.fromkeys(self.dataset["test"]["category"])
+        return [f"asr_{slug(category)}" for category in categories if category]
+
+
+@cache
+def _shared_judge(settings: JudgeSettings) -> Judge:
+    """Return one judge a process and setting, so that its engine serves every task."""
+    judge = make_judge(settings)
+    atexit.register(judge.close)
+    return judge
+
+
+@cache
+def _warn_no_template(task: str) -> None:
+    _log.warning(
+        "%s: prompts are sent without a chat template; for a chat model add --apply_chat_template.",
+        task,
+    )
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Under lm-eval's command line, end with the error's one sentence instead of a traceback."""
+    try:
+        yield
+    except SafemergeError as error:
+        if under_command_line():
+            sys.exit(f"safemerge: {error}")
+        raise

@@ -1,0 +1,76 @@
+"""What every judge offers, and how one is found by name."""
+
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.judges.settings import JudgeSettings
+from safemerge_tasks.judges.verdict import Verdict
+
+
+class Judge(Protocol):
+    """A pure batch function from exchanges to verdicts.
+
+    A judge named `my-judge` is a module `judges/my_judge.py` with a function
+    `make(settings: JudgeSettings) -> Judge` that loads nothing heavy.
+    """
+
+    name: str
+    measures_harm: bool
+    """False for a judge that only tells refusals; its verdicts carry no ASR."""
+    uses_accelerator: bool
+    """True where the judge loads weights here, so the model under test must make room."""
+    deferred: bool
+    """True where judging is left to `safemerge judge`."""
+
+    def check(self) -> None:
+        """Find out, before anything slow, whether this judge can work.
+
+        Raises:
+            SafemergeError: one sentence with the way out.
+        """
+        ...
+
+    def open(self) -> None:
+        """Load what judging needs; may be slow, and may be called again at no cost."""
+        ...
+
+    def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+        """Return one verdict an exchange, in order."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return what shapes this judge's verdicts: stored with the results."""
+        ...
+
+    def close(self) -> None:
+        """Free what `open` loaded; a `judge` running in another thread ends soon after."""
+        ...
+
+
+def judge_names() -> list[str]:
+    """Return the names that `judge=` accepts."""
+    folder = Path(__file__).parent
+    modules = (module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg)
+    return [
+        name.replace("_", "-")
+        for name in modules
+        if "\ndef make(" in (folder / f"{name}.py").read_text(encoding="utf-8")
+    ]
+
+
+def make_judge(settings: JudgeSettings) -> Judge:
+    """Return the judge that `settings` name; nothing is loaded yet.
+
+    Raises:
+        SafemergeError: there is no such judge.
+    """
+    names = judge_names()
+    if settings.name not in names:
+        raise SafemergeError(f"judge={settings.name} is unknown; choose from {', '.join(names)}.")
+    module = import_module(f"safemerge_tasks.judges.{settings.name.replace('-', '_')}")
+    judge: Judge = module.make(settings)
+    return judge

@@ -1,0 +1,43 @@
+"""No judging now: the responses are saved for `safemerge judge`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from safemerge_tasks.judges.settings import JudgeSettings
+from safemerge_tasks.judges.verdict import Verdict
+
+REASON = "judging is deferred"
+
+
+def make(settings: JudgeSettings) -> "DeferredJudge":
+    """Return the judge that reaches no verdicts."""
+    return DeferredJudge(settings)
+
+
+class DeferredJudge:
+    """Leaves every response unscored."""
+
+    measures_harm = True
+    uses_accelerator = False
+    deferred = True
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        self.name = settings.name
+
+    def check(self) -> None:
+        """Nothing can be missing."""
+
+    def open(self) -> None:
+        """Nothing to load."""
+
+    def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+        """Return unscored verdicts."""
+        assert len(questions) == len(responses)
+        return [Verdict.no_verdict(REASON)] * len(responses)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the name."""
+        return {"name": self.name}
+
+    def close(self) -> None:
+        """Nothing to free."""

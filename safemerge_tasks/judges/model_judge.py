@@ -1,0 +1,106 @@
+"""Judges that are language models: a prompt, an engine and a parser."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from safemerge_tasks.judges.engines import Answer, Engine, open_engine
+from safemerge_tasks.judges.engines.weights import check_weights
+from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate, TokenisedPrompt
+from safemerge_tasks.judges.settings import JudgeSettings
+from safemerge_tasks.judges.verdict import Verdict
+
+_log = logging.getLogger(__name__)
+
+
+class ModelJudge:
+    """A classifier that reads one prompt an exchange and answers in a fixed form."""
+
+    measures_harm = True
+    deferred = False
+
+    def __init__(
+        self,
+        settings: JudgeSettings,
+        *,
+        default_model: str,
+        template: Callable[[], PromptTemplate],
+        parse: Callable[[str], Verdict],
+        parser_version: int,
+        max_new_tokens: int,
+    ) -> None:
+        self.name = settings.name
+        self.uses_accelerator = settings.engine != "openai"
+        self._settings = settings
+        self._model = settings.model or default_model
+        self._template = template
+        self._parse = parse
+        self._parser_version = parser_version
+        self._max_new_tokens = max_new_tokens
+        self._engine: Engine | None = None
+
+    def check(self) -> None:
+        """Make sure that the prompt and the weights are there; see `Judge.check`."""
+        self._template()
+        check_weights(self._model, self._settings.revision)
+
+    def open(self) -> None:
+        """Start the engine unless it runs."""
+        if self._engine is None:
+            self._engine = open_engine(self._settings, self._model)
+
+    def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+        """Return one verdict an exchange; a prompt or answer that fails is that one's reason."""
+        self.open()
+        assert self._engine is not None
+        prompts = [self._prompt(q, r) for q, r in zip(questions, responses, strict=True)]
+        ready = [
+            index for index, prompt in enumerate(prompts) if isinstance(prompt, TokenisedPrompt)
+        ]
+        answers = self._engine.answer(
+            [prompt.ids for prompt in prompts if isinstance(prompt, TokenisedPrompt)],
+            self._max_new_tokens,
+        )
+        verdicts = [p if isinstance(p, Verdict) else Verdict() for p in prompts]
+        for index, answer in zip(ready, answers, strict=True):
+            prompt = prompts[index]
+            verdict = self._verdict(answer)
+            cut = isinstance(prompt, TokenisedPrompt) and prompt.cut
+            verdicts[index] = replace(verdict, cut=cut)
+        return verdicts
+
+    def _prompt(self, question: str, response: str) -> TokenisedPrompt | Verdict:
+        assert self._engine is not None
+        room = self._engine.max_model_len - self._max_new_tokens
+        try:
+            return self._template().tokenise(self._engine.tokenizer, question, response, room)
+        except PromptError as error:
+            return Verdict.no_verdict(str(error))
+
+    def _verdict(self, answer: Answer) -> Verdict:
+        if answer.text is None:
+            return Verdict.no_verdict(f"the judge's engine failed: {answer.error or 'no answer'}")
+        return self._parse(answer.text)
+
+    def identity(self) -> dict[str, Any]:
+        """Return name, prompt hash, parser version, and the engine's identity once it runs."""
+        prompt = self._template().text
+        asked = {
+            "engine": self._settings.engine,
+            "model": self._model,
+            "revision": self._settings.revision,
+        }
+        return {
+            "name": self.name,
+            "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+            "parser_version": self._parser_version,
+            **(asked if self._engine is None else self._engine.identity()),
+        }
+
+    def close(self) -> None:
+        """Stop the engine."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None

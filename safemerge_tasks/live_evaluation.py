@@ -1,0 +1,143 @@
+"""The lm-eval run that is going on around a task, which lm-eval shows to no filter.
+
+A judge must know where results will be saved and must free the model under test. lm-eval passes
+neither to a task, so they are read from its call frames; outside lm-eval there is nothing to find.
+"""
+
+import gc
+import logging
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, ClassVar, Self
+
+_log = logging.getLogger(__name__)
+
+_GENERATION_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+
+
+def under_command_line() -> bool:
+    """Return whether lm-eval's own command line is running, so that exiting is the way to fail."""
+    return _frame("lm_eval._cli", None) is not None
+
+
+@dataclass
+class LiveEvaluation:
+    """One call of lm-eval's `evaluate`.
+
+    Attributes:
+        lm: the model under test, unwrapped from lm-eval's cache.
+        tasks: name → task, in lm-eval's order; each task holds its instances and responses.
+        owns_model: lm-eval built the model itself, so nobody else needs it after generation.
+        output_folder: where lm-eval will save the results; None if it will not.
+        log_samples: lm-eval will save the samples as well.
+        model: lm-eval's model and model_args, as it saves them.
+        started: when this run was first looked at, for file names.
+    """
+
+    lm: Any
+    tasks: dict[str, Any]
+    owns_model: bool
+    output_folder: Path | None
+    log_samples: bool
+    model: dict[str, Any]
+    tracker: Any = None
+    started: str = field(default_factory=lambda: datetime.now().isoformat().replace(":", "-"))
+    saved: Path | None = None
+    _identity: int = 0
+    _released: bool = False
+
+    _current: ClassVar["LiveEvaluation | None"] = None
+
+    @classmethod
+    def find(cls) -> Self | None:
+        """Return the evaluation around the caller, the same object for all of its tasks."""
+        inner = _frame("lm_eval.evaluator", "evaluate")
+        if inner is None:
+            return None
+        accumulators = inner.f_locals["eval_results_acc"]
+        if cls._current is None or cls._current._identity != id(accumulators):
+            cls._current = cls._from_frames(inner, accumulators)
+        return cls._current  # type: ignore[return-value]
+
+    @classmethod
+    def _from_frames(cls, inner: FrameType, accumulators: dict[str, Any]) -> Self:
+        lm = inner.f_locals["lm"]
+        outer = _frame("lm_eval.evaluator", "simple_evaluate")
+        settings = outer.f_locals if outer else {}
+        tracker = settings.get("evaluation_tracker")
+        return cls(
+            lm=getattr(lm, "lm", lm),
+            tasks={name: entry["task"] for name, entry in accumulators.items()},
+            owns_model=isinstance(settings.get("model"), str),
+            output_folder=_output_folder(tracker),
+            log_samples=bool(inner.f_locals["log_samples"]) and outer is not None,
+            model={"model": str(settings.get("model")), "model_args": settings.get("model_args")},
+            tracker=tracker,
+            _identity=id(accumulators),
+        )
+
+    @property
+    def several_processes(self) -> bool:
+        """Whether the model under test is spread over several lm-eval processes."""
+        return int(getattr(self.lm, "world_size", 1) or 1) > 1
+
+    def truncated(self, instance: Any) -> bool | None:
+        """Return whether a response reached its token limit, or None where that is not known.
+
+        The response is tokenised again, because lm-eval passes on no finish reason.
+        """
+        limits = [instance.args[1][key] for key in _GENERATION_LIMITS if key in instance.args[1]]
+        if not limits or getattr(self.lm, "tokenizer", None) is None:
+            return None
+        if not hasattr(self.lm, "tok_encode"):
+            return None
+        tokens = self.lm.tok_encode(instance.resps[0], add_special_tokens=False)
+        return len(tokens) >= int(limits[0])
+
+    def release_model(self) -> None:
+        """Free the memory of the model under test, once, before a judge is loaded.
+
+        A model that the caller handed to lm-eval stays: it is theirs.
+        """
+        if self._released:
+            return
+        self._released = True
+        if not self.owns_model:
+            _log.warning("The model under test was passed in by the caller and stays in memory.")
+            return
+        if hasattr(getattr(self.lm, "model", None), "llm_engine"):
+            from safemerge_tasks.judges.engines.vllm import shut_down
+
+            shut_down(self.lm.model)
+            self.lm.model = None
+        elif hasattr(getattr(self.lm, "_model", None), "to"):
+            # lm-eval still asks the model for its size and precision, which meta tensors know.
+            self.lm._model.to("meta")
+            gc.collect()
+            import torch
+
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def _frame(module: str, function: str | None) -> FrameType | None:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        inside = name == module or (function is None and name.startswith(f"{module}."))
+        if inside and function in (None, frame.f_code.co_name):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _output_folder(tracker: Any) -> Path | None:
+    if tracker is None or not tracker.output_path:
+        return None
+    path = Path(tracker.output_path)
+    if path.suffix == ".json":
+        return path.parent
+    return path / str(tracker.general_config_tracker.model_name_sanitized)
