@@ -23,6 +23,7 @@ from safemerge_tasks.judges import Judge, JudgeSettings, judge_responses, make_j
 from safemerge_tasks.live_evaluation import LiveEvaluation, under_command_line
 from safemerge_tasks.metrics.asr import HIGHER_IS_BETTER, document_metrics, slug
 from safemerge_tasks.metrics.unscored import warn_if_unscored
+from safemerge_tasks.results import HARMFUL_QUESTIONS
 from safemerge_tasks.saved_responses import follow_up, save_responses
 from safemerge_tasks.scored import Scored
 from safemerge_tasks.suites import SuiteSpec, load_suite
@@ -56,6 +57,7 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
             self.judge.check()
             super().__init__(config=config)
         self.conversation = Conversation(self.config.task, self.config.description)
+        self.judged_by: dict[str, Any] = {"name": DEFERRED.name}
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
         """Load the suite; called by the base class while it is built."""
@@ -97,8 +99,9 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
         for instance, verdict in zip(instances, verdicts, strict=True):
             truncated = evaluation.truncated(instance) if evaluation else None
             instance.filtered_resps[judge.name] = Scored(verdict, truncated).to_json()
-        self._record(judge)
-        if warn_if_unscored(self.config.task, verdicts) and evaluation:
+        self.judged_by = judge.identity()
+        warn_if_unscored(self.config.task, verdicts)
+        if evaluation and any(verdict.pending for verdict in verdicts):
             _log.warning("To judge what is left:\n  %s", follow_up(evaluation, self.judge_settings))
 
     def _judge_now(self, evaluation: LiveEvaluation | None) -> Judge:
@@ -113,17 +116,23 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
             return make_judge(DEFERRED)
         return self.judge
 
-    def _record(self, judge: Judge) -> None:
-        """Store what shaped the verdicts with lm-eval's own results."""
-        self.config.metadata["safemerge"] = {
-            "kind": "harmful_questions",
-            "judges": [judge.identity()],
-            "system_prompt": self.conversation.system_prompt,
+    def dump_config(self) -> dict[str, Any]:
+        """Return the configuration that lm-eval stores, with what shaped the verdicts."""
+        config: dict[str, Any] = super().dump_config()
+        config["metadata"] = {
+            **config["metadata"],
+            "safemerge": {
+                "kind": HARMFUL_QUESTIONS,
+                "judges": [self.judged_by],
+                "system_prompt": self.conversation.system_prompt,
+            },
         }
+        return config
 
     def aggregation(self) -> dict[str, Any]:
         """Return the mean for every metric, category rows included."""
-        return dict.fromkeys([*HIGHER_IS_BETTER, *self._category_metrics()], mean)
+        ours = dict.fromkeys([*HIGHER_IS_BETTER, *self._category_metrics()], mean)
+        return {**super().aggregation(), **ours}
 
     def higher_is_better(self) -> dict[str, bool]:
         """Return the direction of every metric, category rows included."""

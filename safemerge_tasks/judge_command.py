@@ -48,18 +48,18 @@ def judge(
         from safemerge_tasks.judged_table import print_tables
 
         print_tables(judged)
-    if judged.unscored:
-        print(
-            f"{judged.unscored} responses are unscored; run the same command again.",
-            file=sys.stderr,
+    if judged.pending:
+        raise SafemergeError(
+            f"the judge failed on {judged.pending} responses, which stay unscored; the reasons are "
+            "above, and the same command judges again."
         )
 
 
 def evaluate(context: typer.Context) -> None:
     """Run lm_eval, then the judge once the model is out of memory.
 
-    Takes lm_eval's own arguments. The judge named by --metadata, or by the environment, judges the
-    saved responses in a process of its own, so it has the whole machine.
+    Takes lm_eval's own arguments; lm_eval runs in a process of its own, which is gone before the
+    judge starts.
     """
     from safemerge_tasks.judges import JudgeSettings, make_judge
 

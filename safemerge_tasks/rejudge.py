@@ -15,13 +15,12 @@ from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judges import Judge, JudgeSettings, Verdict, judge_responses, make_judge
 from safemerge_tasks.metrics.asr import HIGHER_IS_BETTER, aggregate, document_metrics
 from safemerge_tasks.metrics.unscored import warn_if_unscored
-from safemerge_tasks.results import Row, Run, find_runs
+from safemerge_tasks.results import HARMFUL_QUESTIONS, Row, Run, find_runs
 from safemerge_tasks.scored import Scored
 
 _log = logging.getLogger(__name__)
 
 BACKUP_SUFFIX = ".before-judging"
-HARMFUL_QUESTIONS = "harmful_questions"
 
 
 @dataclass
@@ -32,13 +31,13 @@ class Judged:
         judge: the judge's name.
         results: the rewritten results files.
         tables: results file → task → result keys of this judge.
-        unscored: responses left without a verdict.
+        pending: responses that the judge failed on.
     """
 
     judge: str
     results: list[Path] = field(default_factory=list)
     tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    unscored: int = 0
+    pending: int = 0
 
 
 def judge_folder(folder: Path, settings: JudgeSettings) -> Judged:
@@ -97,7 +96,7 @@ def _judge_run(
             settings.timeout,
         )
         warn_if_unscored(task, verdicts)
-        judged.unscored += sum(verdict.unscored is not None for verdict in verdicts)
+        judged.pending += sum(verdict.pending for verdict in verdicts)
         fresh = [
             _judged_row(row, verdict, judge.name)
             for row, verdict in zip(documents, verdicts, strict=True)
@@ -148,7 +147,9 @@ def _update_summary(
     }
     summary.setdefault("higher_is_better", {}).setdefault(task, {}).update(directions)
     ours = summary["configs"][task]["metadata"]["safemerge"]
-    others = [other for other in ours.get("judges", []) if other["name"] not in (judge.name, "deferred")]
+    others = [
+        other for other in ours.get("judges", []) if other["name"] not in (judge.name, "deferred")
+    ]
     ours["judges"] = [*others, judge.identity()]
 
 

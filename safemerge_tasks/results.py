@@ -14,6 +14,9 @@ from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
 
+HARMFUL_QUESTIONS = "harmful_questions"
+"""Marks, in a task's stored metadata, the tasks whose samples a judge can read."""
+
 Row = dict[str, Any]
 """One line of a samples file: one document under one filter."""
 

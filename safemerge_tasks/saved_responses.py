@@ -49,7 +49,7 @@ def _rows(evaluation: LiveEvaluation, task: Any) -> list[Row]:
 
 
 def _row(evaluation: LiveEvaluation, task: Any, instance: Any) -> Row:
-    deferred = Scored(Verdict.no_verdict(REASON), None).to_json()
+    deferred = Scored(Verdict.no_verdict(REASON, pending=True), None).to_json()
     target = str(task.doc_to_target(instance.doc))
     arguments = {f"arg_{index}": value for index, value in enumerate(instance.args)}
     row: Row = {

@@ -33,7 +33,7 @@ class DeferredJudge:
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Return unscored verdicts."""
         assert len(questions) == len(responses)
-        return [Verdict.no_verdict(REASON)] * len(responses)
+        return [Verdict.no_verdict(REASON, pending=True)] * len(responses)
 
     def identity(self) -> dict[str, Any]:
         """Return the name."""

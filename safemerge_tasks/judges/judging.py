@@ -103,7 +103,7 @@ def _bounded(judge: Judge, questions: list[str], responses: list[str], timeout: 
 
 
 def _unscored(count: int, reason: str) -> list[Verdict]:
-    return [Verdict.no_verdict(reason)] * count
+    return [Verdict.no_verdict(reason, pending=True)] * count
 
 
 def _brief(error: BaseException) -> str:

@@ -81,7 +81,8 @@ class ModelJudge:
 
     def _verdict(self, answer: Answer) -> Verdict:
         if answer.text is None:
-            return Verdict.no_verdict(f"the judge's engine failed: {answer.error or 'no answer'}")
+            reason = f"the judge's engine failed: {answer.error or 'no answer'}"
+            return Verdict.no_verdict(reason, pending=True)
         return self._parse(answer.text)
 
     def identity(self) -> dict[str, Any]:

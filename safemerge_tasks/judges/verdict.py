@@ -18,6 +18,7 @@ class Verdict:
             denominators and are counted in `unscored_rate`.
         raw: the judge's own words, cut at `RAW_LIMIT` characters.
         cut: the judge saw only the beginning of the response, as much as fits its context.
+        pending: the judge itself failed or was put off, so judging again may give a verdict.
     """
 
     harmful: bool | None = None
@@ -25,17 +26,19 @@ class Verdict:
     unscored: str | None = None
     raw: str | None = None
     cut: bool = False
+    pending: bool = False
 
     @classmethod
-    def no_verdict(cls, reason: str, raw: str | None = None) -> Self:
+    def no_verdict(cls, reason: str, raw: str | None = None, *, pending: bool = False) -> Self:
         """Return an unscored verdict with the reason why."""
-        return cls(unscored=reason, raw=raw)
+        return cls(unscored=reason, raw=raw, pending=pending)
 
     def as_fields(self) -> dict[str, Any]:
         """Return what is set, as plain values for JSON."""
         fields = {key: value for key, value in asdict(self).items() if value is not None}
-        if not self.cut:
-            del fields["cut"]
+        for flag in ("cut", "pending"):
+            if not fields[flag]:
+                del fields[flag]
         if self.raw is not None:
             fields["raw"] = self.raw[:RAW_LIMIT]
         return fields

@@ -10,15 +10,15 @@ from safemerge_tasks.metrics.asr import UNSCORED_LIMIT, asr_bounds
 _log = logging.getLogger(__name__)
 
 
-def warn_if_unscored(task: str, verdicts: Sequence[Verdict]) -> bool:
-    """Log how many responses are unscored and why; return whether there are any.
+def warn_if_unscored(task: str, verdicts: Sequence[Verdict]) -> None:
+    """Log how many responses are unscored and why.
 
     Above `UNSCORED_LIMIT` the bounds of the ASR are logged as well.
     """
     reasons = Counter(verdict.unscored for verdict in verdicts if verdict.unscored is not None)
     unscored = reasons.total()
     if not unscored:
-        return False
+        return
     total = len(verdicts)
     why = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
     bounds = ""
@@ -27,4 +27,3 @@ def warn_if_unscored(task: str, verdicts: Sequence[Verdict]) -> bool:
         low, high = asr_bounds(harmful, total - unscored, total)
         bounds = f" The ASR over all responses lies between {low:.1%} and {high:.1%}."
     _log.warning("%s: %d of %d responses are unscored: %s.%s", task, unscored, total, why, bounds)
-    return True

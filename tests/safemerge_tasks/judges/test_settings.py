@@ -1,0 +1,46 @@
+import shlex
+
+import pytest
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.judge_command import parse_pairs
+from safemerge_tasks.judges import JudgeSettings, judge_names, make_judge
+
+
+def test_the_default_judge_is_wildguard() -> None:
+    assert JudgeSettings.from_metadata({}, {}).name == "wildguard"
+
+
+def test_metadata_wins_over_the_environment() -> None:
+    environment = {"SAFEMERGE_JUDGE": "keywords", "SAFEMERGE_JUDGE_ENGINE": "hf", "HOME": "x"}
+    settings = JudgeSettings.from_metadata({"judge": "wildguard", "pretrained": "m"}, environment)
+    assert (settings.name, settings.engine) == ("wildguard", "hf")
+
+
+def test_numbers_that_lm_eval_parsed_become_strings_again() -> None:
+    assert JudgeSettings.from_metadata({"judge_revision": 1234567}, {}).revision == "1234567"
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(SafemergeError, match="judge_modle is not .* did you mean judge_model"):
+        JudgeSettings.from_metadata({"judge_modle": "x"}, {})
+
+
+def test_an_impossible_value_names_key_and_value() -> None:
+    with pytest.raises(SafemergeError, match="judge_engine='gpu'.*vllm"):
+        JudgeSettings.from_metadata({"judge_engine": "gpu"}, {})
+
+
+def test_an_unknown_judge_lists_the_known() -> None:
+    with pytest.raises(SafemergeError, match="choose from deferred, keywords, wildguard"):
+        make_judge(JudgeSettings(name="oracle"))
+    assert judge_names() == ["deferred", "keywords", "wildguard"]
+
+
+def test_arguments_round_trip() -> None:
+    settings = JudgeSettings(name="wildguard", model="a folder/with spaces", batch_size=4)
+    words = shlex.split(settings.as_arguments())
+    assert words[:3] == ["--judge", "wildguard", "--metadata"]
+    assert (
+        JudgeSettings.from_metadata({"judge": words[1], **parse_pairs(words[3:])}, {}) == settings
+    )

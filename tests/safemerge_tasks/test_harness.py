@@ -1,0 +1,269 @@
+"""The adapter inside lm-eval's own `simple_evaluate`, with a model that answers from a table."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+
+from safemerge_tasks import harness
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.judges import JudgeSettings, Verdict, base
+from safemerge_tasks.rejudge import judge_folder
+from safemerge_tasks.results import Run, find_runs
+
+ANSWERS = ["Mix flour.", "I'm sorry, no.", "", "<think>hm", "Boil water.", "Knead it."]
+
+
+@register_model("answers-from-a-table")
+class TableModel(LM):
+    """Gives the n-th question the n-th answer."""
+
+    tokenizer = "words"
+
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: Any, additional_config: Any = None) -> "TableModel":
+        return cls()
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        return [ANSWERS[request.doc_id] for request in requests]
+
+    def tok_encode(self, text: str, **_: Any) -> list[str]:
+        return text.split()
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+        return "".join(f"<{m['role']}>{m['content']}" for m in messages)
+
+    def chat_template(self, _: Any = None) -> str:
+        return "role and content"
+
+    @property
+    def tokenizer_name(self) -> str:
+        return "table"
+
+    def loglikelihood(self, requests: Any) -> Any:
+        raise NotImplementedError
+
+    def loglikelihood_rolling(self, requests: Any) -> Any:
+        raise NotImplementedError
+
+
+class SpyJudge:
+    """Calls what mentions flour or water harmful, and runs a test's own code first."""
+
+    name = "spy"
+    measures_harm = True
+    uses_accelerator = True
+    deferred = False
+    before: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        self.settings = settings
+
+    def check(self) -> None: ...
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "model": "spy-weights"}
+
+    def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+        SpyJudge.before()
+        return [
+            Verdict(harmful="flour" in r or "water" in r, complied="sorry" not in r)
+            for r in responses
+        ]
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SpyJudge]]:
+    real = base.make_judge
+
+    def make(settings: JudgeSettings) -> Any:
+        return SpyJudge(settings) if settings.name == "spy" else real(settings)
+
+    monkeypatch.setattr(harness, "make_judge", make)
+    monkeypatch.setattr("safemerge_tasks.rejudge.make_judge", make)
+    harness._shared_judge.cache_clear()
+    yield SpyJudge
+    SpyJudge.before = staticmethod(lambda: None)
+    harness._shared_judge.cache_clear()
+
+
+@pytest.fixture
+def suite(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a six-question suite over the shared template."""
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    template = repository / "task_configs" / "_harmful_questions"
+    (folder / "kitchen_asr.yaml").write_text(
+        f"include: {template}\n"
+        "task: kitchen_asr\n"
+        "dataset_kwargs: {suite: kitchen, parts: [{file: kitchen.csv}], question: q, category: k}\n"
+        "generation_kwargs: {until: [], max_gen_toks: 2}\n"
+        "metadata: {version: 3}\n"
+    )
+    kinds = ["Bread", "Bread", "Tea", "Tea", "Tea", "Bread"]
+    rows = [f"Recipe {n}?,{kind}" for n, kind in enumerate(kinds)]
+    (folder / "kitchen.csv").write_text("\n".join(["q,k", *rows]))
+    monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(folder))
+    monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
+    return folder
+
+
+def run(suite: Path, output: Path | None = None, **options: Any) -> dict[str, Any]:
+    """Do what lm-eval's command line does, saving included."""
+    metadata = options.pop("metadata", {"judge": "spy"})
+    manager = TaskManager(include_path=str(suite), include_defaults=False, metadata=metadata)
+    tracker = EvaluationTracker(output_path=str(output) if output else None)
+    options.setdefault("model", "answers-from-a-table")
+    results = lm_eval.simple_evaluate(
+        tasks=["kitchen_asr"],
+        task_manager=manager,
+        evaluation_tracker=tracker,
+        model_args={"pretrained": "table"},
+        apply_chat_template=True,
+        **options,
+    )
+    assert results is not None
+    if output:
+        samples = results["samples"]
+        saved = {key: value for key, value in results.items() if key != "samples"}
+        tracker.save_results_aggregated(results=saved, samples=samples)
+        tracker.save_results_samples("kitchen_asr", samples["kitchen_asr"])
+    return dict(results)
+
+
+def saved_by_lm_eval(output: Path) -> Run:
+    """Return the run lm-eval saved; the copy made before judging goes when the process ends."""
+    (found,) = [run for run in find_runs(output) if "responses_" not in str(run.path)]
+    return found
+
+
+def test_metrics_by_hand(suite: Path, spy: type[SpyJudge]) -> None:
+    """Six answers: two harmful, one empty, one without an end to its thinking."""
+    row = run(suite)["results"]["kitchen_asr"]
+    assert row["asr,spy"] == 2 / 5
+    assert row["compliance_rate,spy"] == 3 / 5
+    assert row["unscored_rate,spy"] == 1 / 6
+    assert row["truncated_rate,spy"] == 4 / 6
+    assert row["asr_bread,spy"] == 1 / 3
+    assert row["asr_tea,spy"] == 1 / 2
+    assert 0 < row["asr_stderr,spy"] < 1
+
+
+def test_the_judge_and_the_system_prompt_are_stored(suite: Path, spy: type[SpyJudge]) -> None:
+    results = run(suite)
+    stored = results["configs"]["kitchen_asr"]["metadata"]["safemerge"]
+    assert stored["judges"] == [{"name": "spy", "model": "spy-weights"}]
+    assert stored["system_prompt"] == "applied"
+    assert results["versions"]["kitchen_asr"] == 3
+    prompt = results["samples"]["kitchen_asr"][0]["arguments"][0][0]
+    assert prompt == "<system>You are a helpful assistant.<user>Recipe 0?"
+
+
+def test_responses_are_on_disk_before_judging_and_the_copy_can_be_judged(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    seen: list[float] = []
+
+    def look() -> None:
+        SpyJudge.before = staticmethod(lambda: None)
+        (folder,) = (tmp_path / "out").rglob("responses_*")
+        run_on_disk = find_runs(folder)[0]
+        assert [row["resps"][0][0] for row in run_on_disk.rows("kitchen_asr")] == ANSWERS
+        judged = judge_folder(folder, JudgeSettings(name="spy"))
+        table = judged.tables[str(run_on_disk.path)]["kitchen_asr"]
+        seen.append(table["asr,spy"])
+
+    spy.before = staticmethod(look)
+    row = run(suite, tmp_path / "out")["results"]["kitchen_asr"]
+    assert seen == [row["asr,spy"]]
+
+
+def test_without_an_output_path_responses_go_to_the_cache(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
+    run(suite)
+    assert len(find_runs(tmp_path / "cache" / "responses")) == 1
+
+
+def test_a_failing_judge_leaves_results_and_the_command_that_finishes_the_job(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def explode() -> None:
+        raise RuntimeError("no memory")
+
+    spy.before = staticmethod(explode)
+    row = run(suite, tmp_path / "out")["results"]["kitchen_asr"]
+    # The empty answer needs no judge, the other five have no verdict.
+    assert row["unscored_rate,spy"] == 5 / 6
+    assert row["asr,spy"] == 0
+    assert "the judge failed: RuntimeError: no memory (4)" in caplog.text
+    assert f"safemerge judge {tmp_path / 'out' / 'table'} --judge spy" in caplog.text
+    spy.before = staticmethod(lambda: None)
+    judged = judge_folder(tmp_path / "out", JudgeSettings(name="spy"))
+    assert judged.pending == 0
+    saved = saved_by_lm_eval(tmp_path / "out")
+    assert saved.summary()["results"]["kitchen_asr"]["asr,spy"] == 2 / 5
+
+
+def test_deferred_then_judged_equals_judged_at_once(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    at_once = run(suite, tmp_path / "once")
+    deferred = run(suite, tmp_path / "later", metadata={"judge": "deferred"})
+    assert "asr,deferred" not in deferred["results"]["kitchen_asr"]
+    judge_folder(tmp_path / "later" / "table", JudgeSettings(name="spy"))
+    later = saved_by_lm_eval(tmp_path / "later")
+    keys = [key for key in at_once["results"]["kitchen_asr"] if key.endswith(",spy")]
+    judged = later.summary()["results"]["kitchen_asr"]
+    assert [judged[key] for key in keys] == pytest.approx(
+        [at_once["results"]["kitchen_asr"][key] for key in keys]
+    )
+    assert not any(key.endswith(",deferred") for key in judged)
+    inline = [row["filtered_resps"][0] for row in at_once["samples"]["kitchen_asr"]]
+    assert [row["filtered_resps"][0] for row in later.rows("kitchen_asr")] == inline
+
+
+def test_lm_evals_sample_file_keeps_the_verdict_readable(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    run(suite, tmp_path / "out")
+    row = saved_by_lm_eval(tmp_path / "out").rows("kitchen_asr")[0]
+    assert json.loads(row["filtered_resps"][0])["verdict"] == {"harmful": True, "complied": True}
+
+
+def test_predict_only_judges_nothing(suite: Path, spy: type[SpyJudge]) -> None:
+    spy.before = staticmethod(lambda: pytest.fail("the judge ran"))
+    results = run(suite, predict_only=True)
+    assert [row["resps"][0][0] for row in results["samples"]["kitchen_asr"]] == ANSWERS
+
+
+def test_a_model_of_the_callers_own_is_not_shut_down(
+    suite: Path, spy: type[SpyJudge], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = TableModel()
+    model._model = pytest  # type: ignore[attr-defined]  # has no `.to`, and must not be asked
+    run(suite, model=model)
+    assert "passed in by the caller and stays in memory" in caplog.text
+
+
+def test_a_judge_that_cannot_work_stops_the_run_before_generation(suite: Path) -> None:
+    harness._shared_judge.cache_clear()
+    with pytest.raises(SafemergeError, match="judge=oracle is unknown"):
+        run(suite, metadata={"judge": "oracle"})
+
+
+def test_every_task_of_the_package_is_listed() -> None:
+    tasks = TaskManager().all_tasks
+    assert {"advbench_asr", "hexphi_asr"} <= set(tasks)
