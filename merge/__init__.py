@@ -1,1 +1,47 @@
-"""Merge checkpoints and adapters: weights in, a checkpoint that vLLM and transformers load out."""
+"""Merge checkpoints and adapters: weights in, a checkpoint that vLLM and transformers load out.
+
+`merge` merges from Python as `safemerge merge` does from the command line, `verify` checks what
+came out, and `MergeError` is the one exception to expect.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from merge.errors import MergeError
+
+if TYPE_CHECKING:
+    from merge.api import Merged, check, merge, merge_recipe
+    from merge.engine import Options
+    from merge.recipe import Recipe, build_recipe
+    from merge.verification import verify
+
+_HOMES = {
+    "Merged": "merge.api",
+    "Options": "merge.engine",
+    "Recipe": "merge.recipe",
+    "build_recipe": "merge.recipe",
+    "check": "merge.api",
+    "merge": "merge.api",
+    "merge_recipe": "merge.api",
+    "verify": "merge.verification",
+}
+
+__all__ = [
+    "MergeError",
+    "Merged",
+    "Options",
+    "Recipe",
+    "build_recipe",
+    "check",
+    "merge",
+    "merge_recipe",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used, so that the command line starts at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

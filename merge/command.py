@@ -1,11 +1,216 @@
 """The `safemerge merge` and `safemerge verify` commands."""
 
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-def merge() -> None:
+import typer
+
+from merge.errors import MergeError
+
+if TYPE_CHECKING:
+    from merge.recipe import Recipe
+
+Method = Annotated[str | None, typer.Option("--method", help="Merge method, such as linear.")]
+Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
+Tuned = Annotated[
+    list[str] | None,
+    typer.Option("--tuned", help="A fine-tuned model or LoRA adapter; may be repeated."),
+]
+Lambda = Annotated[
+    str | None,
+    typer.Option("--lambda", help="Weight of the fine-tuned side; several, such as 0.2,0.4."),
+]
+Aligned = Annotated[str | None, typer.Option(help="Aligned end of the safety vector.")]
+Unaligned = Annotated[str | None, typer.Option(help="Unaligned end of the safety vector.")]
+Vector = Annotated[str | None, typer.Option(help="A safety vector saved by `safemerge vector`.")]
+DropRate = Annotated[float | None, typer.Option(help="Share of delta entries DARE drops.")]
+Density = Annotated[float | None, typer.Option(help="Share of delta entries that are kept.")]
+Gamma = Annotated[float | None, typer.Option(help="Strength of the safety vector.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Another parameter of the method, as NAME=VALUE; may be repeated."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the random methods.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; else the base's.")]
+ShardSize = Annotated[str, typer.Option(help="Largest output file, such as 5GB.")]
+Vocabulary = Annotated[
+    str, typer.Option(help="If vocabularies differ in size: refuse, grow, or keep the base's.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="A YAML recipe, in place of the flags above.")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to make.")]
+Check = Annotated[
+    bool, typer.Option("--check", help="Only find what would fail, from headers and configs.")
+]
+Threads = Annotated[int, typer.Option(help="Threads; 0 is one for each core.")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")]
+AllowNonfinite = Annotated[bool, typer.Option(help="Merge even where NaN or infinity occurs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def merge(
+    method: Method = None,
+    base: Base = None,
+    tuned: Tuned = None,
+    lambdas: Lambda = None,
+    aligned: Aligned = None,
+    unaligned: Unaligned = None,
+    vector: Vector = None,
+    drop_rate: DropRate = None,
+    density: Density = None,
+    gamma: Gamma = None,
+    settings: Set = None,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    max_shard_size: ShardSize = "5GB",
+    vocabulary: Vocabulary = "refuse",
+    recipe: RecipeFile = None,
+    out: Out = None,
+    check: Check = False,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    allow_nonfinite: AllowNonfinite = False,
+    as_json: Json = False,
+) -> None:
     """Merge a fine-tuned model back toward its aligned base."""
-    raise NotImplementedError
+    given = {
+        "method": method,
+        "base": base,
+        "tuned": tuned,
+        "lambdas": lambdas,
+        "aligned": aligned,
+        "unaligned": unaligned,
+        "vector": vector,
+        "drop_rate": drop_rate,
+        "density": density,
+        "gamma": gamma,
+        "settings": settings,
+    }
+    built = _recipe(recipe, given, seed, dtype, max_shard_size, vocabulary)
+    if check:
+        _check(built, out, as_json)
+        return
+    if out is None:
+        raise MergeError("The output has no place; give --out.")
+    from merge.engine import Options
+
+    _merge(built, out, Options(threads, device, allow_nonfinite), as_json)
 
 
-def verify() -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A merged checkpoint, or the folder of several.")],
+    as_json: Json = False,
+) -> None:
     """Check a merged checkpoint against its manifest."""
-    raise NotImplementedError
+    from merge.verification import verify as run_verify
+
+    folders = run_verify(folder)
+    _say({"verified": [str(path) for path in folders]}, as_json)
+
+
+def _recipe(
+    path: Path | None,
+    given: dict[str, Any],
+    seed: int,
+    dtype: str | None,
+    max_shard_size: str,
+    vocabulary: str,
+) -> "Recipe":
+    from merge.recipe import build_recipe, parse_size
+
+    if path is not None:
+        from merge.yaml_recipe import load_recipe
+
+        clashing = [name for name, value in given.items() if value]
+        if clashing:
+            raise MergeError(
+                f"--recipe says what to merge; remove --{clashing[0].replace('_', '-')} or write "
+                f"it into {path}."
+            )
+        return load_recipe(path)
+    if given["method"] is None:
+        raise MergeError("There is nothing to do; give --method and the models, or --recipe.")
+    return build_recipe(
+        method=given["method"],
+        base=given["base"],
+        tuned=[{"model": model} for model in given["tuned"] or []],
+        aligned=given["aligned"],
+        unaligned=given["unaligned"],
+        vector=given["vector"],
+        lambdas=_numbers(given["lambdas"]),
+        parameters=_parameters(given),
+        seed=seed,
+        dtype=dtype,
+        vocabulary=vocabulary,
+        max_shard_size=parse_size(max_shard_size),
+    )
+
+
+def _parameters(given: dict[str, Any]) -> dict[str, float]:
+    named = ("drop_rate", "density", "gamma")
+    parameters = {name: given[name] for name in named if given[name] is not None}
+    for text in given["settings"] or []:
+        name, _, value = text.partition("=")
+        parameters[name.strip().replace("-", "_")] = _number(value, f"--set {text}")
+    return parameters
+
+
+def _numbers(text: str | None) -> tuple[float, ...]:
+    if text is None:
+        return ()
+    return tuple(_number(part, f"--lambda {text}") for part in text.split(","))
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise MergeError(f"{where}: {text.strip()!r} is not a number; correct it.") from error
+
+
+def _check(recipe: "Recipe", out: Path | None, as_json: bool) -> None:
+    from merge.api import check as run_check
+
+    plan = run_check(recipe, out)
+    outcome = {
+        "method": plan.method.name,
+        "tensors": len(plan.tensors),
+        "bytes": plan.nbytes * plan.outputs,
+        "outputs": plan.outputs,
+        "notes": plan.notes,
+    }
+    _say(outcome, as_json)
+
+
+def _merge(recipe: "Recipe", out: Path, options: Any, as_json: bool) -> None:
+    from merge.api import merge_recipe
+    from merge.progress import shown
+
+    with shown("merging") as progress:
+        merged = merge_recipe(recipe, out, options=options, progress=progress)
+    outcome = {
+        "written": [str(folder) for folder in merged.folders],
+        "report": dict(merged.report),
+        "notes": list(merged.notes),
+    }
+    _say(outcome, as_json)
+
+
+def _say(outcome: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(outcome))
+        return
+    for note in outcome.pop("notes", []):
+        print(f"note: {note}", file=sys.stderr)
+    for key, value in outcome.items():
+        if isinstance(value, dict):
+            for what, count in value.items():
+                print(f"{what}: {count}")
+        elif isinstance(value, list):
+            for entry in value:
+                print(f"{key} {entry}")
+        else:
+            print(f"{key}: {value}")

@@ -2,4 +2,4 @@
 
 
 class MergeError(Exception):
-    """A merge cannot be done; the message is one sentence naming the file, the value and the fix."""
+    """A merge cannot be done; the message is a sentence that names file, value and fix."""

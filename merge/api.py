@@ -1,0 +1,187 @@
+"""Merging from Python: `merge(...)` from arguments, `merge_recipe(...)` from a recipe."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from merge.card import model_card
+from merge.companions import CARD, copy_companions, write_config
+from merge.engine import Options, Result, run
+from merge.errors import MergeError
+from merge.inputs import open_inputs
+from merge.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
+from merge.plan import Plan, make_plan
+from merge.recipe import Recipe, TunedModel, build_recipe, lambda_name
+from merge.settings import Setting
+from merge.shards import Shard, ShardWriter, plan_shards
+from merge.staging import check_target, free_bytes, staged
+
+# Told the bytes written so far and in all.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge left behind.
+
+    Attributes:
+        folders: the checkpoints, one for each λ in the order they were given.
+        notes: what the user should know about how the inputs were brought together.
+        report: how often each thing worth counting happened, such as a fallback.
+    """
+
+    folders: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    report: Mapping[str, int] = field(default_factory=dict)
+
+
+def merge(
+    method: str,
+    *,
+    base: str | Path | None = None,
+    tuned: Sequence[str | Path] = (),
+    out: str | Path,
+    lambdas: Sequence[float] = (),
+    parameters: Mapping[str, Setting] | None = None,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    **recipe: Any,
+) -> Merged:
+    """Merge models into ``out``, or into ``out/lambda-…`` for several λ.
+
+    Args:
+        method: name of a method, such as ``linear``.
+        base: folder or Hub id of the aligned model.
+        tuned: folders or Hub ids of fine-tuned models or LoRA adapters.
+        out: folder to make; it must not exist, or be empty.
+        lambdas: weights of the fine-tuned side.
+        parameters: the method's own, such as ``{"drop_rate": 0.3}``.
+        options: threads, device, what to allow.
+        progress: called with the bytes written so far and in all.
+        recipe: further fields of `Recipe`: aligned, unaligned, vector, seed, dtype, vocabulary,
+            max_shard_size.
+
+    Raises:
+        MergeError: the merge cannot be done.
+    """
+    built = build_recipe(
+        method=method,
+        base=None if base is None else str(base),
+        tuned=[TunedModel(model=str(model)) for model in tuned],
+        lambdas=tuple(lambdas),
+        parameters=dict(parameters or {}),
+        **recipe,
+    )
+    return merge_recipe(built, out, options=options, progress=progress)
+
+
+def merge_recipe(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Merged:
+    """Carry out a recipe. See `merge`."""
+    out = Path(out)
+    with open_inputs(recipe) as inputs:
+        plan = make_plan(recipe, inputs)
+        shards = plan_shards(plan.tensors, recipe.max_shard_size)
+        _check_space(plan, out)
+        with staged(out) as staging:
+            names = _output_names(recipe)
+            for name in names:
+                (staging / name).mkdir(exist_ok=True)
+            result = _compute(plan, shards, [staging / name for name in names], options, progress)
+            described = describe_inputs(plan, result)
+            for number, name in enumerate(names):
+                _complete(plan, shards, staging / name, number, result, described)
+    folders = tuple(out / name for name in names)
+    return Merged(folders, tuple(plan.notes), dict(result.report))
+
+
+def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
+    """Find everything that would make a merge fail, from headers and configurations only.
+
+    Returns:
+        What would be written; its inputs are closed.
+
+    Raises:
+        MergeError: the merge would fail.
+    """
+    with open_inputs(recipe) as inputs:
+        plan = make_plan(recipe, inputs)
+        if out is not None:
+            check_target(Path(out))
+            _check_space(plan, Path(out))
+    return plan
+
+
+def _output_names(recipe: Recipe) -> list[str]:
+    """Return the outputs' folders below the one that was asked for; one λ needs none."""
+    if len(recipe.lambdas) <= 1:
+        return [""]
+    return [lambda_name(value) for value in recipe.lambdas]
+
+
+def _check_space(plan: Plan, out: Path) -> None:
+    needed = plan.nbytes * plan.outputs
+    free = free_bytes(out)
+    if needed > free:
+        raise MergeError(
+            f"{out} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB left; free "
+            f"space there or choose another --out."
+        )
+
+
+def _compute(
+    plan: Plan,
+    shards: Sequence[Shard],
+    folders: Sequence[Path],
+    options: Options | None,
+    progress: Progress | None,
+) -> Result:
+    total = plan.nbytes * len(folders)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    with ExitStack() as stack:
+        writers = []
+        for folder in folders:
+            writers.append(ShardWriter(folder, shards))
+            stack.callback(writers[-1].close)
+        return run(plan, writers, options or Options(), advance)
+
+
+def _complete(
+    plan: Plan,
+    shards: Sequence[Shard],
+    folder: Path,
+    number: int,
+    result: Result,
+    inputs: list[dict[str, Any]],
+) -> None:
+    """Write all that makes a folder of weights a checkpoint, the manifest last."""
+    lambda_ = plan.recipe.lambdas[number] if plan.recipe.lambdas else None
+    copy_companions(plan.inputs.main.checkpoint.folder, folder)
+    write_config(plan.config, folder)
+    (folder / CARD).write_text(model_card(plan, lambda_), encoding="utf-8")
+    tensors = tensor_entries(
+        result.checksums[number],
+        (
+            (name, shard.file, entry.dtype, entry.shape)
+            for shard in shards
+            for name, entry in shard.entries.items()
+        ),
+    )
+    manifest = build_manifest(
+        plan, lambda_=lambda_, inputs=inputs, tensors=tensors, report=result.report, folder=folder
+    )
+    write_manifest(manifest, folder)

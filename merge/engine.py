@@ -1,0 +1,248 @@
+"""One pass over the inputs: every block read once, every output computed from it and written.
+
+Threads take blocks from one queue. Memory is a few blocks per thread, whatever the model's size.
+Sums over a tensor are kept per block and added in the blocks' order, so the result does not depend
+on the number of threads.
+"""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from merge.checksums import BLOCK_ELEMENTS, combine, digest
+from merge.dtypes import ITEM_SIZE, torch_dtype
+from merge.errors import MergeError
+from merge.operands import Block, all_finite
+from merge.plan import Plan, TensorPlan
+from merge.shards import ShardWriter
+from merge.sources import StoredTensor
+
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; none of it changes the result beyond a last rounding on another device."""
+
+    threads: int = 0
+    device: str = "cpu"
+    allow_nonfinite: bool = False
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to use: as asked, or as many as this process may run on."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+@dataclass
+class Result:
+    """What a run computed besides the files.
+
+    Attributes:
+        checksums: for each output, every tensor's checksum.
+        input_digests: the digests of every input block that was read, by tensor and first element.
+        report: how often each thing worth counting happened.
+    """
+
+    checksums: list[dict[str, str]]
+    input_digests: dict[StoredTensor, dict[int, bytes]] = field(default_factory=dict)
+    report: Counter[str] = field(default_factory=Counter)
+
+    def observe(self, tensor: StoredTensor, start: int, data: memoryview) -> None:
+        """Take note of a block of an input, the first time it is read."""
+        blocks = self.input_digests.setdefault(tensor, {})
+        if start not in blocks:
+            blocks[start] = digest(data)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One block of one tensor."""
+
+    tensor: TensorPlan
+    index: int
+
+    @property
+    def start(self) -> int:
+        return self.index * BLOCK_ELEMENTS
+
+    @property
+    def stop(self) -> int:
+        return min(self.start + BLOCK_ELEMENTS, self.tensor.elements)
+
+
+def run(plan: Plan, writers: Sequence[ShardWriter], options: Options, progress: Progress) -> Result:
+    """Compute every output of a plan, one writer for each λ.
+
+    Args:
+        plan: what to compute.
+        writers: where each output goes, in the order of the plan's λ.
+        options: threads and device.
+        progress: told the bytes of each output block when it is written.
+
+    Raises:
+        MergeError: an input or output cannot be read or written, or holds NaN or infinity.
+    """
+    result = Result([{} for _ in writers])
+    with _single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
+        team = _Team(pool, options.thread_count)
+        worker = _Worker(plan, writers, options, progress, result)
+        if plan.method.passes == 0:
+            team.run(worker.merge, _tasks(plan.tensors))
+        else:
+            for tensor in plan.tensors:
+                worker.measure(team, tensor)
+                team.run(worker.merge, _tasks([tensor]))
+    worker.finish()
+    return result
+
+
+class _Worker:
+    """The work on one block, whichever thread does it."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        writers: Sequence[ShardWriter],
+        options: Options,
+        progress: Progress,
+        result: Result,
+    ) -> None:
+        self._plan = plan
+        self._writers = writers
+        self._options = options
+        self._progress = progress
+        self._result = result
+        self._digests: list[dict[str, dict[int, bytes]]] = [
+            {tensor.name: {} for tensor in plan.tensors} for _ in writers
+        ]
+        self._totals: dict[str, list[torch.Tensor]] = {}
+
+    def merge(self, task: _Task) -> None:
+        """Compute and write one block of every output."""
+        if task.tensor.copied:
+            self._copy(task)
+            return
+        block = self._block(task)
+        totals = self._totals.get(task.tensor.name, [])
+        tensor = task.tensor
+        outputs = self._plan.method.merge(block, tensor.values, tensor.lambdas, totals)
+        for number, values in enumerate(outputs):
+            self._write(task, number, self._rounded(task, values))
+
+    def measure(self, team: "_Team", tensor: TensorPlan) -> None:
+        """Let the method measure a tensor, in as many passes as it declares."""
+        if tensor.copied:
+            return
+        method = self._plan.method
+        totals: list[torch.Tensor] = []
+        for _ in range(method.passes):
+            parts: dict[int, torch.Tensor] = {}
+
+            def part(task: _Task, parts: "dict[int, torch.Tensor]" = parts) -> None:
+                parts[task.index] = method.measure(self._block(task), tensor.values, totals)
+
+            team.run(part, _tasks([tensor]))
+            ordered = [parts[index] for index in sorted(parts)]
+            totals.append(sum(ordered[1:], start=ordered[0]))
+        self._totals = {tensor.name: totals}
+        if note := method.report(tensor.values, totals):
+            self._result.report[note] += 1
+
+    def finish(self) -> None:
+        """Combine the blocks' digests."""
+        for checksums, digests in zip(self._result.checksums, self._digests, strict=True):
+            for name, blocks in digests.items():
+                checksums[name] = combine(blocks[index] for index in sorted(blocks))
+
+    def _block(self, task: _Task) -> Block:
+        return Block(
+            task.tensor.name,
+            task.start,
+            task.stop,
+            task.tensor.operands,
+            observe=self._result.observe,
+            device=self._options.device,
+            allow_nonfinite=self._options.allow_nonfinite,
+        )
+
+    def _rounded(self, task: _Task, values: "torch.Tensor") -> memoryview:
+        import torch
+
+        output = values.to("cpu").to(torch_dtype(task.tensor.dtype))
+        if not self._options.allow_nonfinite and not all_finite(output):
+            raise MergeError(
+                f"Merging gives NaN or infinity in {task.tensor.name} as {task.tensor.dtype}; "
+                f"write a wider --dtype such as bfloat16 or float32."
+            )
+        return output.contiguous().view(torch.uint8).numpy().data
+
+    def _copy(self, task: _Task) -> None:
+        base = task.tensor.operands.base
+        assert base is not None
+        data = base.stored.read_bytes(task.start, task.stop)
+        self._result.observe(base.stored, task.start, data)
+        for number in range(len(self._writers)):
+            self._write(task, number, data)
+
+    def _write(self, task: _Task, number: int, data: memoryview) -> None:
+        name = task.tensor.name
+        self._digests[number][name][task.index] = digest(data)
+        self._writers[number].write(name, task.start * ITEM_SIZE[task.tensor.dtype], data)
+        self._progress(len(data))
+
+
+class _Team:
+    """Threads that share one queue of work."""
+
+    def __init__(self, pool: ThreadPoolExecutor, size: int) -> None:
+        self._pool = pool
+        self._size = size
+
+    def run(self, work: "Callable[[Item], None]", items: "Iterable[Item]") -> None:
+        """Do the work on every item; the first error stops all threads and is raised."""
+        queue, lock, stop = iter(items), threading.Lock(), threading.Event()
+
+        def take_turns() -> None:
+            while not stop.is_set():
+                with lock:
+                    item = next(queue, None)
+                if item is None:
+                    return
+                try:
+                    work(item)
+                except BaseException:
+                    stop.set()
+                    raise
+
+        futures = [self._pool.submit(take_turns) for _ in range(self._size)]
+        for future in futures:
+            future.result()
+
+
+def _tasks(tensors: Iterable[TensorPlan]) -> Iterator[_Task]:
+    for tensor in tensors:
+        for index in range(-(-tensor.elements // BLOCK_ELEMENTS)):
+            yield _Task(tensor, index)
+
+
+@contextmanager
+def _single_threaded_torch() -> Iterator[None]:
+    """Our own threads share the cores; torch's, one team per thread, would fight over them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

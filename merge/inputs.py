@@ -1,0 +1,142 @@
+"""The models a recipe names, opened."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from merge.adapters import Adapter, check_against, open_adapter
+from merge.errors import MergeError
+from merge.operands import Operand
+from merge.recipe import Recipe
+from merge.references import ADAPTER_CONFIG, LocalModel, ModelReference, locate
+from merge.sources import CONFIG, Checkpoint, open_checkpoint
+
+
+@dataclass(frozen=True)
+class InputModel:
+    """One input: a checkpoint, or an adapter on one."""
+
+    role: str
+    reference: ModelReference
+    local: LocalModel
+    checkpoint: Checkpoint
+    adapter: Adapter | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder the reference stands for."""
+        return self.adapter.folder if self.adapter else self.checkpoint.folder
+
+    def operand(self, name: str) -> Operand | None:
+        """Return one of the model's tensors, or None if it has none of that name."""
+        stored = self.checkpoint.tensors.get(name)
+        if self.adapter is None:
+            return None if stored is None else Operand(stored)
+        stored = self.adapter.replaced.get(name, stored)
+        if stored is None:
+            return None
+        if not self.adapter.updates(name):
+            return Operand(stored)
+        return Operand(stored, self.adapter, name)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Every model of a recipe.
+
+    ``main`` gives the output its tensor names, configuration and tokenizer.
+    """
+
+    main: InputModel
+    tuned: tuple[InputModel, ...]
+    aligned: InputModel | None = None
+    unaligned: InputModel | None = None
+    vector: InputModel | None = None
+
+    def all(self) -> list[InputModel]:
+        """Return each model once."""
+        named = (self.main, *self.tuned, self.aligned, self.unaligned, self.vector)
+        return list({id(model): model for model in named if model is not None}.values())
+
+
+@contextmanager
+def open_inputs(recipe: Recipe) -> Iterator[Inputs]:
+    """Open every model of a recipe, for as long as the context lasts.
+
+    Raises:
+        MergeError: a model is missing or broken, or an adapter does not fit its base.
+    """
+    with ExitStack() as stack:
+        opener = _Opener(stack)
+        main_name = recipe.base or recipe.aligned
+        assert main_name is not None, "check_recipe asks for a base"
+        main = opener.open(main_name, "base")
+        tuned = tuple(opener.open(model.model, "tuned", main) for model in recipe.tuned)
+        ends: dict[str, InputModel | None] = {
+            role: opener.open(name, role, main) if name else None
+            for role, name in (
+                ("aligned", recipe.aligned),
+                ("unaligned", recipe.unaligned),
+                ("vector", recipe.vector),
+            )
+        }
+        if recipe.unaligned and ends["aligned"] is None:
+            ends["aligned"] = main
+        yield Inputs(main, tuned, **ends)
+
+
+class _Opener:
+    """Opens each folder once, so that inputs that share a file share its tensors."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._checkpoints: dict[Path, Checkpoint] = {}
+
+    def open(self, name: str, role: str, base: InputModel | None = None) -> InputModel:
+        reference = ModelReference.parse(name)
+        local = locate(reference)
+        if reference.adapter is not None:
+            checkpoint = self._checkpoint(local.folder)
+            return self._adapted(reference, role, locate(reference.adapter), checkpoint)
+        if not is_adapter(local.folder):
+            return InputModel(role, reference, local, self._checkpoint(local.folder))
+        if base is None:
+            raise MergeError(
+                f"{name} is a LoRA adapter; the base has to be a full model: give the model it was "
+                f"trained on, or model+adapter."
+            )
+        return self._adapted(reference, role, local, base.checkpoint)
+
+    def _adapted(
+        self, reference: ModelReference, role: str, local: LocalModel, checkpoint: Checkpoint
+    ) -> InputModel:
+        adapter = open_adapter(local.folder)
+        self._stack.callback(adapter.close)
+        problems = check_against(adapter, checkpoint)
+        if problems:
+            raise MergeError(list_problems("The adapter does not fit its base", problems))
+        return InputModel(role, reference, local, checkpoint, adapter)
+
+    def _checkpoint(self, folder: Path) -> Checkpoint:
+        key = folder.resolve()
+        if key not in self._checkpoints:
+            self._checkpoints[key] = open_checkpoint(folder)
+            self._stack.callback(self._checkpoints[key].close)
+        return self._checkpoints[key]
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter and no model of its own."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file()
+
+
+_SHOWN = 20
+
+
+def list_problems(title: str, problems: list[str]) -> str:
+    """Return one message that names every problem, or the first ones and how many follow."""
+    shown = problems[:_SHOWN]
+    if len(problems) > len(shown):
+        shown.append(f"and {len(problems) - len(shown)} more")
+    return f"{title}: " + "; ".join(shown) + "."

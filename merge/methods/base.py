@@ -1,0 +1,101 @@
+"""What a merge method is: the inputs and parameters it declares, and a formula on one block."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from merge.operands import Block
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number a method takes.
+
+    Attributes:
+        default: its value when the recipe gives none; None if the recipe has to.
+        low, high: the range it must lie in, both ends included.
+        per_model: whether each fine-tuned model may have its own.
+        help: one line for people.
+    """
+
+    help: str
+    default: float | None = None
+    low: float = float("-inf")
+    high: float = float("inf")
+    per_model: bool = False
+
+
+@dataclass(frozen=True)
+class Values:
+    """The parameters of one tensor: the method's own, and each fine-tuned model's."""
+
+    common: Mapping[str, float]
+    models: Sequence[Mapping[str, float]]
+
+    def __getitem__(self, name: str) -> float:
+        return self.common[name]
+
+    def each(self, name: str) -> list[float]:
+        """Return a per-model parameter's value for every fine-tuned model."""
+        return [model[name] for model in self.models]
+
+
+class Method:
+    """One way to merge. Subclasses are found by their module being in this package.
+
+    Attributes:
+        name: as on the command line.
+        base: whether a base model is needed.
+        tuned: the fewest and the most fine-tuned models; None for no limit.
+        safety_vector: whether the method adds `aligned - unaligned`.
+        takes_lambda: whether λ applies; several λ then come out of one pass.
+        lambda_range: the least and the greatest λ.
+        default_lambda: λ when none is given; None if it has to be.
+        parameters: what else it takes.
+        passes: how often the inputs are measured before they are merged.
+    """
+
+    name: ClassVar[str]
+    base: ClassVar[bool] = True
+    tuned: ClassVar[tuple[int, int | None]] = (1, None)
+    safety_vector: ClassVar[bool] = False
+    takes_lambda: ClassVar[bool] = True
+    lambda_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    default_lambda: ClassVar[float | None] = None
+    parameters: ClassVar[Mapping[str, Parameter]] = {}
+    passes: ClassVar[int] = 0
+
+    def measure(
+        self,
+        block: Block,
+        values: Values,
+        totals: "list[torch.Tensor]",
+    ) -> "torch.Tensor":
+        """Return this block's part of a sum over the tensor, in float64, of any fixed shape.
+
+        Called once per block in each of the ``passes``; ``totals`` holds the sums of the passes
+        before. The engine adds the parts in the order of the blocks, whatever thread made them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares passes but measures nothing")
+
+    def merge(
+        self,
+        block: Block,
+        values: Values,
+        lambdas: Sequence[float],
+        totals: "list[torch.Tensor]",
+    ) -> "Iterator[torch.Tensor]":
+        """Yield the merged block, flat and in float32, once for each λ.
+
+        A method without λ gets `(1.0,)` and yields once. What it yields may be overwritten as soon
+        as the next one is asked for.
+        """
+        raise NotImplementedError
+
+    def report(self, values: Values, totals: "list[torch.Tensor]") -> str | None:
+        """Return what happened to this tensor that users should be able to count, if anything."""
+        del values, totals
+        return None

@@ -1,0 +1,43 @@
+"""Linear interpolation between the base and the fine-tuned models."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from merge.methods.arithmetic import scaled, weighted_sum
+from merge.methods.base import Method, Parameter, Values
+from merge.operands import Block
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Linear(Method):
+    """`θ = (1-λ)·θ_base + λ·mean(θ_tuned)`, as Farn et al. 2024 (2412.19512) merge.
+
+    λ is the weight of the fine-tuned side: 0 is the base, 1 the fine-tuned model. Several
+    fine-tuned models are averaged first, by their weights (WiSE-FT, 2109.01903, is the case of one;
+    model soups, 2203.05482, the case of several at λ = 1).
+    """
+
+    name = "linear"
+    parameters: ClassVar = {
+        "weight": Parameter("share in the fine-tuned models' mean", default=1.0, per_model=True),
+    }
+
+    def merge(
+        self,
+        block: Block,
+        values: Values,
+        lambdas: Sequence[float],
+        totals: "list[torch.Tensor]",
+    ) -> "Iterator[torch.Tensor]":
+        """Yield the interpolation at each λ."""
+        del totals
+        weights = values.each("weight")
+        # The deltas' mean is not formed: λ and its divisor are one factor, and one rounding.
+        delta = weighted_sum(block.deltas, weights)
+        for scale in lambdas:
+            if scale == 1 and len(weights) == 1:
+                yield block.tuned[0]
+            else:
+                yield scaled(delta, scale / sum(weights)).add_(block.base)

@@ -1,0 +1,183 @@
+"""What a method computes on: one block of one tensor, from every input of the merge.
+
+A block is a run of elements of the flattened tensor. Its inputs are read when first asked for and
+kept until the block is done, so a method names what it needs and nothing is read twice.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from merge.adapters import Adapter, Update
+from merge.errors import MergeError
+from merge.sources import StoredTensor
+
+if TYPE_CHECKING:
+    import torch
+
+# Told about the bytes of every block that is read: the tensor, the first element, the bytes.
+Observer = Callable[[StoredTensor, int, memoryview], None]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One input's tensor: stored, or stored plus an adapter's update."""
+
+    stored: StoredTensor
+    adapter: Adapter | None = None
+    name: str = ""
+
+    @cached_property
+    def update(self) -> Update | None:
+        """The adapter's part, read once."""
+        if self.adapter is None:
+            return None
+        return self.adapter.read_update(self.name, self.stored)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """One tensor of every input, by the role the input plays.
+
+    Attributes:
+        base: the model merged toward; None for methods without one.
+        tuned: the fine-tuned models, in the recipe's order.
+        aligned, unaligned: the two ends of a safety vector.
+        vector: a safety vector saved before.
+    """
+
+    base: Operand | None
+    tuned: tuple[Operand, ...]
+    aligned: Operand | None = None
+    unaligned: Operand | None = None
+    vector: Operand | None = None
+
+    def all(self) -> list[Operand]:
+        """Return every operand that is there."""
+        named = (self.base, *self.tuned, self.aligned, self.unaligned, self.vector)
+        return [operand for operand in named if operand is not None]
+
+
+class Block:
+    """Elements ``start`` to ``stop`` of one tensor, from every input, as flat float32 tensors.
+
+    The tensors a method gets from here are shared: it must not change them in place.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        start: int,
+        stop: int,
+        operands: Operands,
+        *,
+        observe: Observer,
+        device: str = "cpu",
+        allow_nonfinite: bool = False,
+    ) -> None:
+        self.name = name
+        self.start = start
+        self.stop = stop
+        self._operands = operands
+        self._observe = observe
+        self._device = device
+        self._allow_nonfinite = allow_nonfinite
+        self._stored: dict[StoredTensor, torch.Tensor] = {}
+        self._weights: dict[int, torch.Tensor] = {}
+        self._updates: dict[int, torch.Tensor] = {}
+
+    @property
+    def base(self) -> "torch.Tensor":
+        """The base's weights."""
+        return self._weight(_present(self._operands.base))
+
+    @property
+    def tuned(self) -> "list[torch.Tensor]":
+        """Each fine-tuned model's weights."""
+        return [self._weight(operand) for operand in self._operands.tuned]
+
+    @cached_property
+    def deltas(self) -> "list[torch.Tensor]":
+        """Each fine-tuned model's weights minus the base's."""
+        base = _present(self._operands.base)
+        return [self._difference(operand, base) for operand in self._operands.tuned]
+
+    @cached_property
+    def safety_vector(self) -> "torch.Tensor":
+        """The aligned model's weights minus the unaligned model's, or the saved vector."""
+        if self._operands.vector is not None:
+            return self._weight(self._operands.vector)
+        return self._difference(
+            _present(self._operands.aligned), _present(self._operands.unaligned)
+        )
+
+    def _difference(self, left: Operand, right: Operand) -> "torch.Tensor":
+        """Subtract; adapters on one stored tensor differ by their updates, without its rounding."""
+        if left.stored is not right.stored:
+            return self._weight(left) - self._weight(right)
+        if left.update is None and right.update is None:
+            return self._read(left.stored).new_zeros(self.stop - self.start)
+        if right.update is None:
+            return self._update(left)
+        if left.update is None:
+            return -self._update(right)
+        return self._update(left) - self._update(right)
+
+    def _weight(self, operand: Operand) -> "torch.Tensor":
+        stored = self._read(operand.stored)
+        if operand.update is None:
+            return stored
+        if id(operand) not in self._weights:
+            self._weights[id(operand)] = stored + self._update(operand)
+        return self._weights[id(operand)]
+
+    def _update(self, operand: Operand) -> "torch.Tensor":
+        if id(operand) not in self._updates:
+            assert operand.update is not None
+            values = operand.update.read(self.start, self.stop)
+            self._updates[id(operand)] = values.to(self._device)
+        return self._updates[id(operand)]
+
+    def _read(self, stored: StoredTensor) -> "torch.Tensor":
+        if stored not in self._stored:
+            self._stored[stored] = self._fetch(stored)
+        return self._stored[stored]
+
+    def _fetch(self, stored: StoredTensor) -> "torch.Tensor":
+        import torch
+
+        data, raw = stored.read(self.start, self.stop)
+        self._observe(stored, self.start, raw)
+        values = data.to(self._device).to(torch.float32)
+        if not self._allow_nonfinite and not all_finite(values):
+            raise MergeError(
+                f"{stored.path}: tensor {stored.name} holds NaN or infinity near element "
+                f"{self.start + first_nonfinite(values)}; use another copy of the model, or "
+                f"--allow-nonfinite to merge it all the same."
+            )
+        return values
+
+
+def all_finite(values: "torch.Tensor") -> bool:
+    """Whether a tensor holds neither NaN nor infinity.
+
+    A sum is a hundred times cheaper than asking each element, and NaN or infinity always shows in
+    it; a sum that overflows by itself is then looked into.
+    """
+    import torch
+
+    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
+
+
+def first_nonfinite(values: "torch.Tensor") -> int:
+    """Return the index of the first NaN or infinity."""
+    import torch
+
+    return int((~torch.isfinite(values)).nonzero()[0, 0])
+
+
+def _present(operand: Operand | None) -> Operand:
+    assert operand is not None, "a method used a role it did not declare"
+    return operand

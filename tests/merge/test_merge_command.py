@@ -1,0 +1,80 @@
+"""The commands, as users run them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from merge_models import weights
+
+SAFEMERGE = str(Path(sys.executable).with_name("safemerge"))
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [SAFEMERGE, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_flags_recipe_and_verify(tmp_path, models):
+    base, tuned, out = models(0), models(1), tmp_path / "out"
+    done = run(
+        "merge", "--method", "linear", "--base", base, "--tuned", tuned, "--lambda", "0.2,0.4",
+        "--out", out,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"written {out}/lambda-0.2", f"written {out}/lambda-0.4"]
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"merge_method: linear\nmodels:\n  - model: {base}\n    parameters: {{weight: 0.6}}\n"
+        f"  - model: {tuned}\n    parameters: {{weight: 0.4}}\n"
+    )
+    done = run("merge", "--recipe", recipe, "--out", tmp_path / "other", "--json")
+    assert json.loads(done.stdout)["written"] == [str(tmp_path / "other")]
+    flags, yaml = weights(out / "lambda-0.4"), weights(tmp_path / "other")
+    assert all((flags[name] - yaml[name]).abs().max() < 1e-2 for name in flags)
+
+    verified = run("verify", out, "--json")
+    assert len(json.loads(verified.stdout)["verified"]) == 2
+    (out / "lambda-0.2/config.json").write_text("{}")
+    broken = run("verify", out)
+    assert broken.returncode == 2
+    assert broken.stderr.startswith("safemerge: ")
+
+
+def test_check_writes_nothing(tmp_path, models):
+    arguments = ["--method", "linear", "--base", models(0), "--tuned", models(1), "--lambda", "1"]
+    done = run("merge", *arguments, "--out", tmp_path / "out", "--check", "--json")
+    assert json.loads(done.stdout)["tensors"] == len(weights(models(0)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --method"),
+        (["--method", "lineer"], "did you mean linear?"),
+        (["--method", "linear", "--tuned", "x", "--lambda", "1"], "give --base"),
+        (["--method", "linear", "--base", "x", "--lambda", "1"], "add --tuned"),
+        (["--method", "linear", "--base", "x", "--tuned", "y"], "give --lambda"),
+        (["--method", "linear", "--base", "x", "--tuned", "y", "--lambda", "a"], "not a number"),
+        (
+            ["--method", "linear", "--base", "./x", "--tuned", "y", "--lambda", "1"],
+            "./x: no such folder",
+        ),
+        (
+            ["--method", "linear", "--base", "x", "--tuned", "y", "--lambda", "1", "--gamma", "1"],
+            "gamma is not a parameter",
+        ),
+        (["--max-shard-size", "many", "--method", "linear"], "such as 5GB"),
+        (["--recipe", "none.yaml"], "no such recipe"),
+        (["--recipe", "none.yaml", "--base", "x"], "remove --base"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, arguments, message):
+    done = run("merge", *arguments, "--out", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
