@@ -1,0 +1,29 @@
+# Two commands on a fresh machine with Python 3.11+: `make demo`, `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: setup demo test check bench bench-merge lock
+
+setup:
+	@$(PYTHON) requirements/install.py --venv .venv
+
+demo: setup
+	@safemerge demo --out demo-output
+
+test: setup
+	@pytest
+
+check: setup
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+
+bench: bench-merge
+
+bench-merge: setup
+	@python -m benchmarks.merge
+
+lock:
+	$(PYTHON) requirements/lock.py
