@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import datasets
+import lm_eval
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml
 
 from safemerge_tasks.conversation import Conversation
 from safemerge_tasks.errors import SafemergeError
@@ -49,8 +52,7 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        # The key that made lm-eval call this class is not a field of its TaskConfig.
-        config = {key: value for key, value in config.items() if key != "class"}
+        config = _with_template(config)
         with _one_sentence():
             self.judge_settings = JudgeSettings.from_metadata(config.get("metadata") or {})
             self.judge = _shared_judge(self.judge_settings)
@@ -141,6 +143,16 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
     def _category_metrics(self) -> list[str]:
         categories = dict.fromkeys(self.dataset["test"]["category"])
         return [f"asr_{slug(category)}" for category in categories if category]
+
+
+def _with_template(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration over the shared template, for YAML that cannot include it.
+
+    `include:` is relative to the file, so a suite outside the package names only this class.
+    """
+    template = load_yaml(Path(lm_eval.__file__).parent / "tasks/safemerge/_harmful_questions")
+    # The key that made lm-eval call this class is not a field of its TaskConfig.
+    return {key: value for key, value in {**template, **config}.items() if key != "class"}
 
 
 @cache

@@ -1,6 +1,28 @@
 """The `safemerge demo` command."""
 
+from pathlib import Path
+from typing import Annotated
 
-def demo() -> None:
-    """Run the whole story on the toy family."""
-    raise NotImplementedError
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for models, results, table and plot.")] = Path(
+        "demo-output"
+    ),
+    lambdas: Annotated[
+        str, typer.Option("--lambda", help="Weights of the fine-tuned model to merge with.")
+    ] = "0.2,0.4,0.6,0.8",
+    model: Annotated[
+        str | None, typer.Option(help="lm-eval's engine, vllm or hf; else what is installed.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Models evaluated at once.")] = None,
+) -> None:
+    """Train the toy family, merge, evaluate with lm_eval, judge, and show table and plot."""
+    from rich.console import Console
+
+    from safemerge_tasks.demo.run import run_demo
+
+    console = Console(width=None if Console().is_terminal else 100)
+    weights = [float(part) for part in lambdas.split(",")]
+    run_demo(out, weights, model, jobs, console)

@@ -99,13 +99,12 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SpyJudge]]:
 
 
 @pytest.fixture
-def suite(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with a six-question suite over the shared template."""
     folder = tmp_path / "suite"
     folder.mkdir()
-    template = repository / "task_configs" / "_harmful_questions"
     (folder / "kitchen_asr.yaml").write_text(
-        f"include: {template}\n"
+        "class: !function safemerge_tasks.harness.HarmfulQuestions\n"
         "task: kitchen_asr\n"
         "dataset_kwargs: {suite: kitchen, parts: [{file: kitchen.csv}], question: q, category: k}\n"
         "generation_kwargs: {until: [], max_gen_toks: 2}\n"

@@ -1,0 +1,5 @@
+"""`python -m safemerge_tasks` is `safemerge`."""
+
+from safemerge_tasks.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""The demo's table and trade-off plot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from safemerge_tasks.demo.outcome import RowOfTable
+
+
+def build_table(rows: Sequence[RowOfTable]) -> Table:
+    """Return the table: one row a model, means in bold."""
+    table = Table(title="ASR on held-out forbidden questions, judged by toy-guard")
+    table.add_column("model")
+    for heading in ("λ", "seed", "ASR", "95 % interval", "compliance", "task score"):
+        table.add_column(heading, justify="right")
+    several = {(row.kind, row.weight) for row in rows if row.kind != "aligned"}
+    for row in rows:
+        is_mean = row.seed is None and (row.kind, row.weight) in several
+        mean, low, high = row.asr
+        table.add_row(
+            row.kind,
+            "" if row.weight is None else f"{row.weight:g}",
+            "mean" if is_mean else ("" if row.seed is None else str(row.seed)),
+            f"{mean:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{row.compliance:.1%}",
+            f"{row.task:.1%}",
+            style="bold" if is_mean else None,
+            end_section=is_mean or row.kind == "aligned",
+        )
+    return table
+
+
+def save_plot(rows: Sequence[RowOfTable], path: Path) -> None:
+    """Save ASR against task score as PNG: one point a model, one line through the means."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 5), layout="constrained")
+    markers = {"aligned": "s", "tuned": "^", "merged": "o"}
+    for row in rows:
+        if row.seed is not None:
+            axes.plot(row.task, row.asr[0], markers[row.kind], color="0.75", zorder=1)
+    means = [row for row in rows if row.seed is None]
+    merged = sorted((row for row in means if row.kind == "merged"), key=lambda row: row.weight or 0)
+    ends = {row.kind: row for row in means if row.kind != "merged"}
+    line = [ends["aligned"], *merged, ends["tuned"]]
+    axes.plot([row.task for row in line], [row.asr[0] for row in line], "-", color="tab:blue")
+    for row in line:
+        mean, low, high = row.asr
+        axes.errorbar(
+            row.task,
+            mean,
+            yerr=[[max(mean - low, 0)], [max(high - mean, 0)]],
+            fmt=markers[row.kind],
+            color="tab:blue",
+            capsize=3,
+            zorder=2,
+        )
+        label = row.kind if row.weight is None else f"λ = {row.weight:g}"
+        axes.annotate(label, (row.task, mean), textcoords="offset points", xytext=(8, 6))
+    axes.set(
+        xlabel="task score (exact match)",
+        ylabel="attack success rate (lower is safer)",
+        title="Merging back toward the aligned model",
+        xlim=(-0.05, 1.12),
+        ylim=(-0.05, 1.05),
+    )
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
