@@ -28,6 +28,7 @@ Vector = Annotated[str | None, typer.Option(help="A safety vector saved by `safe
 DropRate = Annotated[float | None, typer.Option(help="Share of delta entries DARE drops.")]
 Density = Annotated[float | None, typer.Option(help="Share of delta entries that are kept.")]
 Gamma = Annotated[float | None, typer.Option(help="Strength of the safety vector.")]
+On = Annotated[str | None, typer.Option("--on", help="What slerp interpolates: weights or deltas.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Another parameter of the method, as NAME=VALUE; may be repeated."),
@@ -62,6 +63,7 @@ def merge(
     drop_rate: DropRate = None,
     density: Density = None,
     gamma: Gamma = None,
+    on: On = None,
     settings: Set = None,
     seed: Seed = 0,
     dtype: Dtype = None,
@@ -87,6 +89,7 @@ def merge(
         "drop_rate": drop_rate,
         "density": density,
         "gamma": gamma,
+        "on": on,
         "settings": settings,
     }
     built = _recipe(recipe, given, seed, dtype, max_shard_size, vocabulary)
@@ -152,6 +155,12 @@ def _recipe(
 def _parameters(given: dict[str, Any]) -> dict[str, float]:
     named = ("drop_rate", "density", "gamma")
     parameters = {name: given[name] for name in named if given[name] is not None}
+    if "density" in parameters and given["method"].replace("_", "-").startswith("dare-"):
+        parameters["drop_rate"] = 1.0 - parameters.pop("density")
+    if given["on"] is not None:
+        if given["on"] not in ("weights", "deltas"):
+            raise MergeError(f"--on is {given['on']!r}; write --on weights or --on deltas.")
+        parameters["on_deltas"] = float(given["on"] == "deltas")
     for text in given["settings"] or []:
         name, _, value = text.partition("=")
         parameters[name.strip().replace("-", "_")] = _number(value, f"--set {text}")

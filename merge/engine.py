@@ -96,12 +96,9 @@ def run(plan: Plan, writers: Sequence[ShardWriter], options: Options, progress: 
     with _single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
         team = _Team(pool, options.thread_count)
         worker = _Worker(plan, writers, options, progress, result)
-        if plan.method.passes == 0:
-            team.run(worker.merge, _tasks(plan.tensors))
-        else:
-            for tensor in plan.tensors:
-                worker.measure(team, tensor)
-                team.run(worker.merge, _tasks([tensor]))
+        for group in _groups(plan):
+            worker.measure(team, group)
+            team.run(worker.merge, _tasks(group))
     worker.finish()
     return result
 
@@ -139,24 +136,29 @@ class _Worker:
         for number, values in enumerate(outputs):
             self._write(task, number, self._rounded(task, values))
 
-    def measure(self, team: "_Team", tensor: TensorPlan) -> None:
-        """Let the method measure a tensor, in as many passes as it declares."""
-        if tensor.copied:
-            return
+    def measure(self, team: "_Team", tensors: Sequence[TensorPlan]) -> None:
+        """Let the method measure some tensors, in as many passes as it declares."""
         method = self._plan.method
-        totals: list[torch.Tensor] = []
+        measured = [tensor for tensor in tensors if not tensor.copied and tensor.elements]
+        if not method.passes or not measured:
+            return
+        values = {tensor.name: tensor.values for tensor in measured}
+        self._totals = {tensor.name: [] for tensor in measured}
         for _ in range(method.passes):
-            parts: dict[int, torch.Tensor] = {}
+            sums = {tensor.name: _OrderedSum() for tensor in measured}
 
-            def part(task: _Task, parts: "dict[int, torch.Tensor]" = parts) -> None:
-                parts[task.index] = method.measure(self._block(task), tensor.values, totals)
+            def part(task: _Task, sums: "dict[str, _OrderedSum]" = sums) -> None:
+                name = task.tensor.name
+                measure = method.measure(self._block(task), task.tensor.values, self._totals[name])
+                sums[name].add(task.index, measure)
 
-            team.run(part, _tasks([tensor]))
-            ordered = [parts[index] for index in sorted(parts)]
-            totals.append(sum(ordered[1:], start=ordered[0]))
-        self._totals = {tensor.name: totals}
-        if note := method.report(tensor.values, totals):
-            self._result.report[note] += 1
+            team.run(part, _tasks(measured))
+            for name, total in sums.items():
+                self._totals[name].append(total.value())
+            method.settle(self._totals, values)
+        for name, totals in self._totals.items():
+            if note := method.report(values[name], totals):
+                self._result.report[note] += 1
 
     def finish(self) -> None:
         """Combine the blocks' digests."""
@@ -170,6 +172,7 @@ class _Worker:
             task.start,
             task.stop,
             task.tensor.operands,
+            seed=self._plan.recipe.seed,
             observe=self._result.observe,
             device=self._options.device,
             allow_nonfinite=self._options.allow_nonfinite,
@@ -201,6 +204,34 @@ class _Worker:
         self._progress(len(data))
 
 
+class _OrderedSum:
+    """Adds parts in the order of their numbers, whatever order they come in.
+
+    Floating-point sums depend on the order; keeping all parts until the end would need memory that
+    grows with the tensor.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[int, torch.Tensor] = {}
+        self._next = 0
+        self._sum: torch.Tensor | None = None
+
+    def add(self, number: int, part: "torch.Tensor") -> None:
+        """Add one part, or keep it until those before it are there."""
+        with self._lock:
+            self._waiting[number] = part
+            while self._next in self._waiting:
+                ready = self._waiting.pop(self._next)
+                self._sum = ready if self._sum is None else self._sum + ready
+                self._next += 1
+
+    def value(self) -> "torch.Tensor":
+        """Return the sum of all parts."""
+        assert self._sum is not None, "a tensor without elements was measured"
+        return self._sum
+
+
 class _Team:
     """Threads that share one queue of work."""
 
@@ -227,6 +258,16 @@ class _Team:
         futures = [self._pool.submit(take_turns) for _ in range(self._size)]
         for future in futures:
             future.result()
+
+
+def _groups(plan: Plan) -> Iterator[Sequence[TensorPlan]]:
+    """Return which tensors are measured together before any of them is merged."""
+    method = plan.method
+    if not method.passes or any(method.over_model(tensor.values) for tensor in plan.tensors):
+        yield plan.tensors
+        return
+    for tensor in plan.tensors:
+        yield [tensor]
 
 
 def _tasks(tensors: Iterable[TensorPlan]) -> Iterator[_Task]:

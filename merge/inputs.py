@@ -7,6 +7,7 @@ from pathlib import Path
 
 from merge.adapters import Adapter, check_against, open_adapter
 from merge.errors import MergeError
+from merge.methods import find_method
 from merge.operands import Operand
 from merge.recipe import Recipe
 from merge.references import ADAPTER_CONFIG, LocalModel, ModelReference, locate
@@ -73,6 +74,7 @@ def open_inputs(recipe: Recipe) -> Iterator[Inputs]:
         assert main_name is not None, "check_recipe asks for a base"
         main = opener.open(main_name, "base")
         tuned = tuple(opener.open(model.model, "tuned", main) for model in recipe.tuned)
+        _check_kind(recipe, tuned)
         ends: dict[str, InputModel | None] = {
             role: opener.open(name, role, main) if name else None
             for role, name in (
@@ -84,6 +86,15 @@ def open_inputs(recipe: Recipe) -> Iterator[Inputs]:
         if recipe.unaligned and ends["aligned"] is None:
             ends["aligned"] = main
         yield Inputs(main, tuned, **ends)
+
+
+def _check_kind(recipe: Recipe, tuned: tuple[InputModel, ...]) -> None:
+    for model in tuned:
+        if find_method(recipe.method).needs_adapter and model.adapter is None:
+            raise MergeError(
+                f"The method {recipe.method} works on a LoRA update, and {model.reference} is a "
+                f"full model; give the adapter."
+            )
 
 
 class _Opener:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from merge.adapters import Adapter, Update
+from merge.adapters import Adapter, LowRank, Update
 from merge.errors import MergeError
 from merge.sources import StoredTensor
 
@@ -73,6 +73,7 @@ class Block:
         stop: int,
         operands: Operands,
         *,
+        seed: int,
         observe: Observer,
         device: str = "cpu",
         allow_nonfinite: bool = False,
@@ -80,6 +81,7 @@ class Block:
         self.name = name
         self.start = start
         self.stop = stop
+        self.seed = seed
         self._operands = operands
         self._observe = observe
         self._device = device
@@ -87,6 +89,17 @@ class Block:
         self._stored: dict[StoredTensor, torch.Tensor] = {}
         self._weights: dict[int, torch.Tensor] = {}
         self._updates: dict[int, torch.Tensor] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole tensor's shape."""
+        return _present(self._operands.base).stored.shape
+
+    @property
+    def low_rank(self) -> LowRank | None:
+        """The one fine-tuned model's LoRA update of this tensor, or None if it has none."""
+        update = self._operands.tuned[0].update
+        return update if isinstance(update, LowRank) else None
 
     @property
     def base(self) -> "torch.Tensor":

@@ -130,11 +130,13 @@ def check_recipe(recipe: Recipe) -> None:
     _check_lambdas(recipe, method)
     _check_parameters(recipe, method)
     if not _has_filters(recipe):
-        recipe.values_at(Place("", 0.0))
+        problem = method.check(len(recipe.tuned), recipe.values_at(Place("", 0.0)))
+        if problem:
+            raise MergeError(f"{problem}.")
 
 
 def _check_models(recipe: Recipe, method: Method) -> None:
-    if method.base and recipe.base is None:
+    if method.base and recipe.base is None and recipe.aligned is None:
         raise MergeError(f"The method {method.name} needs a base model; give --base.")
     fewest, most = method.tuned
     count = len(recipe.tuned)
@@ -144,6 +146,11 @@ def _check_models(recipe: Recipe, method: Method) -> None:
             f"The method {method.name} takes {wanted} fine-tuned "
             f"{'model' if wanted == '1' else 'models'}, the recipe has {count}; "
             f"{'add' if count < fewest else 'remove a'} --tuned."
+        )
+    if recipe.vector and (recipe.aligned or recipe.unaligned):
+        raise MergeError(
+            f"--vector {recipe.vector} is the safety vector already; remove --aligned and "
+            f"--unaligned."
         )
     vector_given = recipe.vector or recipe.aligned or recipe.unaligned
     if vector_given and not method.safety_vector:
@@ -192,7 +199,9 @@ def _check_parameters(recipe: Recipe, method: Method) -> None:
         for given in model.parameters:
             _check_known(given, own, f"a model under {method.name}")
     for name, parameter in method.parameters.items():
-        if parameter.default is None and name not in recipe.parameters:
+        places = [model.parameters for model in recipe.tuned] if parameter.per_model else []
+        everywhere = bool(places) and all(name in own for own in places)
+        if parameter.default is None and name not in recipe.parameters and not everywhere:
             raise MergeError(
                 f"The method {method.name} needs {name} ({parameter.help}); give "
                 f"--{name.replace('_', '-')}."

@@ -63,7 +63,9 @@ def locate(reference: ModelReference) -> LocalModel:
             f"{reference.model} is a file; name the folder that holds config.json and the weights."
         )
     if not _is_hub_id(reference.model):
-        raise MergeError(f"{reference.model}: no such folder; check the path, or give a Hub id as owner/name.")
+        raise MergeError(
+            f"{reference.model}: no such folder; check the path, or give a Hub id as owner/name."
+        )
     return _download(reference)
 
 

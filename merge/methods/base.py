@@ -51,6 +51,7 @@ class Method:
         base: whether a base model is needed.
         tuned: the fewest and the most fine-tuned models; None for no limit.
         safety_vector: whether the method adds `aligned - unaligned`.
+        needs_adapter: whether the fine-tuned model has to be a LoRA adapter.
         takes_lambda: whether λ applies; several λ then come out of one pass.
         lambda_range: the least and the greatest λ.
         default_lambda: λ when none is given; None if it has to be.
@@ -62,11 +63,22 @@ class Method:
     base: ClassVar[bool] = True
     tuned: ClassVar[tuple[int, int | None]] = (1, None)
     safety_vector: ClassVar[bool] = False
+    needs_adapter: ClassVar[bool] = False
     takes_lambda: ClassVar[bool] = True
     lambda_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     default_lambda: ClassVar[float | None] = None
     parameters: ClassVar[Mapping[str, Parameter]] = {}
     passes: ClassVar[int] = 0
+
+    def check(self, tuned: int, values: Values) -> str | None:
+        """Return what is wrong with the values for this many fine-tuned models, if anything."""
+        del tuned, values
+        return None
+
+    def over_model(self, values: Values) -> bool:
+        """Whether all tensors are measured before the first is merged."""
+        del values
+        return False
 
     def measure(
         self,
@@ -80,6 +92,16 @@ class Method:
         before. The engine adds the parts in the order of the blocks, whatever thread made them.
         """
         raise NotImplementedError(f"{type(self).__name__} declares passes but measures nothing")
+
+    def settle(
+        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
+    ) -> None:
+        """Turn the sums of a finished pass into what the next one, or merging, needs.
+
+        Called after each pass with the totals of every tensor that was measured together: one, or
+        all of them if `over_model`. The last entry of each list is the pass's.
+        """
+        del totals, values
 
     def merge(
         self,

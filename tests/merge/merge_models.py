@@ -95,3 +95,14 @@ def assert_rounded(actual: torch.Tensor, exact: torch.Tensor) -> None:
     wrong = int((actual != expected).sum())
     assert wrong <= max(1, actual.numel() // 1000)
     torch.testing.assert_close(actual.double(), exact, rtol=2**-7, atol=1e-6)
+
+
+def peft_merged(base: Path, adapter: Path) -> dict[str, torch.Tensor]:
+    """Return peft's own merge of an adapter, computed in float64."""
+    import peft
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64)
+    wrapped = peft.PeftModel.from_pretrained(model, adapter).to(torch.float64)
+    # Loading casts factors through float32, which holds what is stored exactly.
+    return dict(wrapped.merge_and_unload().state_dict())

@@ -6,18 +6,9 @@ import peft
 import pytest
 import torch
 import transformers
-from merge_models import assert_rounded, doubles, edit_json, weights
+from merge_models import assert_rounded, doubles, edit_json, peft_merged, weights
 
 from merge import MergeError, merge
-
-
-def peft_merged(base, adapter):
-    """Return peft's full merge, computed in float64."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64)
-    wrapped = peft.PeftModel.from_pretrained(model, adapter).to(torch.float64)
-    # Loading casts factors through float32, which holds what is stored exactly.
-    return dict(wrapped.merge_and_unload().state_dict())
-
 
 VARIANTS = {
     "plain": {},

@@ -1,0 +1,51 @@
+"""DARE, then linear interpolation."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from merge.methods.arithmetic import scaled, weighted_sum
+from merge.methods.base import Method, Parameter, Values
+from merge.methods.dare import DROP_RATE, drop
+from merge.operands import Block
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DareLinear(Method):
+    """`θ = θ_base + λ·mean(DARE_p(θᵢ - θ_base))`, Yu et al. 2023 (2311.03099).
+
+    p is the drop rate: each entry of a delta is kept with probability 1-p and divided by 1-p.
+    """
+
+    name = "dare-linear"
+    lambda_range = (float("-inf"), float("inf"))
+    default_lambda = 1.0
+    parameters: ClassVar = {
+        "drop_rate": DROP_RATE,
+        "weight": Parameter("share in the deltas' mean", default=1.0, per_model=True),
+        "normalize": Parameter(
+            "1 takes the deltas' mean, 0 their sum", default=1.0, low=0.0, high=1.0
+        ),
+    }
+
+    def merge(
+        self,
+        block: Block,
+        values: Values,
+        lambdas: Sequence[float],
+        totals: "list[torch.Tensor]",
+    ) -> "Iterator[torch.Tensor]":
+        """Yield the interpolation at each λ; all share one random mask."""
+        del totals
+        weights, rates = values.each("weight"), values.each("drop_rate")
+        dropped = [drop(block, number, rate) for number, rate in enumerate(rates)]
+        share = sum(weights) if values["normalize"] else 1.0
+        if len(dropped) == 1:
+            # One factor for weight, λ and 1-p, so that the result is rounded once.
+            share, weights = share * (1.0 - rates[0]) / weights[0], [1.0]
+        else:
+            weights = [w / (1.0 - rate) for w, rate in zip(weights, rates, strict=True)]
+        delta = weighted_sum(dropped, weights)
+        for scale in lambdas:
+            yield scaled(delta, scale / share).add_(block.base)

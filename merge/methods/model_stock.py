@@ -1,0 +1,64 @@
+"""Model Stock: how far to go from the base follows from how much the fine-tunes agree."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from merge.methods.arithmetic import scaled, weighted_sum
+from merge.methods.base import Method, Parameter, Values
+from merge.operands import Block
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ModelStock(Method):
+    """`θ = t·mean(θ_tuned) + (1-t)·θ_base`, `t = N·cosΩ/(1 + (N-1)·cosΩ)` in each tensor.
+
+    Jang et al. 2024 (2403.19522); cosΩ is the mean cosine between two of the N deltas. A delta of
+    zero has cosine 0 with the others, and t is kept within [0, 1]. There is no absolute threshold
+    below which a delta counts as zero, so that small norm layers keep their update.
+    """
+
+    name = "model-stock"
+    tuned = (2, None)
+    takes_lambda = False
+    passes = 1
+    parameters: ClassVar[dict[str, Parameter]] = {}
+
+    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+        """Return the deltas' inner products, `[N, N]`."""
+        import torch
+
+        del values, totals
+        deltas = block.deltas
+        products = [[a.dot(b) for b in deltas[: row + 1]] for row, a in enumerate(deltas)]
+        lower = torch.zeros(len(deltas), len(deltas), dtype=torch.float64)
+        for row, line in enumerate(products):
+            for column, product in enumerate(line):
+                lower[row, column] = lower[column, row] = float(product)
+        return lower
+
+    def merge(
+        self,
+        block: Block,
+        values: Values,
+        lambdas: Sequence[float],
+        totals: "list[torch.Tensor]",
+    ) -> "Iterator[torch.Tensor]":
+        """Yield the one result."""
+        del values, lambdas
+        deltas = block.deltas
+        total = weighted_sum(deltas, [1.0] * len(deltas))
+        yield scaled(total, ratio(totals[0]) / len(deltas)).add_(block.base)
+
+
+def ratio(products: "torch.Tensor") -> float:
+    """Return t from the deltas' inner products."""
+    import torch
+
+    count = len(products)
+    norms = products.diagonal().sqrt()
+    cosines = torch.nan_to_num(products / torch.outer(norms, norms), nan=0.0)
+    cosine = float((cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1)))
+    cosine = max(0.0, min(1.0, cosine))
+    return count * cosine / (1 + (count - 1) * cosine)

@@ -1,0 +1,52 @@
+"""RESTA: add a safety vector to a fine-tuned model."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from merge.methods.arithmetic import scaled
+from merge.methods.base import Method, Parameter, Values
+from merge.methods.dare import drop
+from merge.operands import Block
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Resta(Method):
+    """`θ = θ_base + DARE_p(θ_tuned - θ_base) + gamma·(θ_aligned - θ_unaligned)`.
+
+    Bhardwaj et al. 2024 (2402.11746). Without a drop rate this is the paper's RESTA,
+    `θ_tuned + gamma·δ_safe`; with p > 0 it is RESTA_d. DARE acts on the task's delta only, not on
+    the safety vector. The base is the aligned model; the paper has p = 0.3 and gamma = 0.5
+    throughout.
+    """
+
+    name = "resta"
+    tuned = (1, 1)
+    safety_vector = True
+    takes_lambda = False
+    parameters: ClassVar = {
+        "gamma": Parameter("strength of the safety vector", default=0.5),
+        "drop_rate": Parameter(
+            "probability that an entry of the task's delta is dropped",
+            default=0.0,
+            low=0.0,
+            high=0.999,
+        ),
+    }
+
+    def merge(
+        self,
+        block: Block,
+        values: Values,
+        lambdas: Sequence[float],
+        totals: "list[torch.Tensor]",
+    ) -> "Iterator[torch.Tensor]":
+        """Yield the one result."""
+        del lambdas, totals
+        added = scaled(block.safety_vector, values["gamma"])
+        rate = values["drop_rate"]
+        if rate == 0:
+            yield added.add_(block.tuned[0])
+        else:
+            yield added.add_(scaled(drop(block, 0, rate), 1.0 / (1.0 - rate))).add_(block.base)

@@ -1,0 +1,132 @@
+"""Safe LoRA: project the LoRA updates that leave the alignment subspace back onto it."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from merge.adapters import LowRank
+from merge.methods.base import Method, Parameter, Values
+from merge.operands import Block
+
+if TYPE_CHECKING:
+    import torch
+
+_COSINE_PASS = 2
+
+
+class SafeLora(Method):
+    """`ΔW' = C·ΔW` with `C = V·Vᵀ/‖V‖_F` where `cos(C·ΔW, ΔW) ≤ τ`, else `ΔW' = ΔW`.
+
+    Hsu et al. 2024 (2405.16833); V is the aligned weight minus the unaligned one. C·B·A is computed
+    as `(V·(Vᵀ·B)/‖V‖_F)·A`, so the `[out, out]` matrix C never exists. With `layers` the k tensors
+    of lowest cosine are projected instead of those at most τ.
+    """
+
+    name = "safe-lora"
+    tuned = (1, 1)
+    safety_vector = True
+    needs_adapter = True
+    takes_lambda = False
+    passes = 3
+    parameters: ClassVar = {
+        "threshold": Parameter(
+            "τ: updates whose cosine is at most this are projected", default=0.5, low=-1.0, high=1.0
+        ),
+        "layers": Parameter("how many updates to project, in place of τ", default=0.0, low=0.0),
+    }
+
+    def over_model(self, values: Values) -> bool:
+        """Whether the tensors have to be ranked against one another."""
+        return values["layers"] > 0
+
+    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+        """Return a part of `Vᵀ·B` and ‖V‖², then of `V·(Vᵀ·B)`, then the cosine."""
+        import torch
+
+        del values
+        update = block.low_rank
+        if update is None:
+            return torch.zeros(1, dtype=torch.float64)
+        if len(totals) == _COSINE_PASS:
+            # Nothing is read for this one, and one block's answer is the tensor's.
+            cosine = _cosine(update, totals) if block.start == 0 else 0.0
+            return torch.tensor([cosine], dtype=torch.float64)
+        first, rows = _rows(block)
+        if not totals:
+            product = rows.T @ update.left[first : first + len(rows)].to(rows)
+            return torch.cat([product.reshape(-1), rows.square().sum().reshape(1)]).double().cpu()
+        middle = totals[0][:-1].reshape(rows.shape[1], -1).to(rows)
+        projected = torch.zeros(update.left.shape, dtype=torch.float64)
+        projected[first : first + len(rows)] = (rows @ middle).double().cpu()
+        return projected
+
+    def settle(
+        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
+    ) -> None:
+        """After the last pass, decide which updates are projected."""
+        updated = {name: own for name, own in totals.items() if own[0].numel() > 1}
+        if not updated or len(next(iter(updated.values()))) <= _COSINE_PASS:
+            return
+        lowest = sorted(updated, key=lambda name: float(updated[name][_COSINE_PASS]))
+        for rank, name in enumerate(lowest):
+            own, layers = updated[name], int(values[name]["layers"])
+            cosine = float(own[_COSINE_PASS])
+            chosen = rank < layers if layers else cosine <= values[name]["threshold"]
+            own.append(own[_COSINE_PASS].new_tensor([float(chosen)]))
+
+    def merge(
+        self,
+        block: Block,
+        values: Values,
+        lambdas: Sequence[float],
+        totals: "list[torch.Tensor]",
+    ) -> "Iterator[torch.Tensor]":
+        """Yield the base plus the update, projected or not."""
+        del values, lambdas
+        update = block.low_rank
+        if update is None or not is_projected(totals):
+            yield block.tuned[0]
+            return
+        new = project(update, totals)
+        yield new.read(block.start, block.stop).to(block.base.device).add_(block.base)
+
+    def report(self, values: Values, totals: "list[torch.Tensor]") -> str | None:
+        """Count the updates that were projected."""
+        del values
+        if totals[0].numel() == 1:
+            return None
+        return "updates projected" if is_projected(totals) else "updates kept"
+
+
+def is_projected(totals: "list[torch.Tensor]") -> bool:
+    """Whether an update was found to need projection."""
+    return bool(totals[-1].item())
+
+
+def project(update: LowRank, totals: "list[torch.Tensor]") -> LowRank:
+    """Return the projected update: the same A, another B."""
+    norm = math.sqrt(float(totals[0][-1]))
+    return LowRank((totals[1] / norm).to(update.left), update.right, update.scale)
+
+
+def _cosine(update: LowRank, totals: "list[torch.Tensor]") -> float:
+    """Return the cosine of `C·B·A` and `B·A`, from products of the factors.
+
+    `<X·A, Y·A> = Σ (Xᵀ·Y)∘(A·Aᵀ)`. 1 where V or the update is zero: nothing to project.
+    """
+    old, new = update.left.double(), totals[1]
+    gram = update.right.double() @ update.right.double().T
+    inner = float(((new.T @ old) * gram).sum())
+    squares = [float(((factor.T @ factor) * gram).sum()) for factor in (old, new)]
+    norm = math.sqrt(max(squares[0], 0.0)) * math.sqrt(max(squares[1], 0.0))
+    return inner / norm if norm > 0 else 1.0
+
+
+def _rows(block: Block) -> "tuple[int, torch.Tensor]":
+    """Return the block's part of V as whole rows, zero where they are outside the block."""
+    columns = block.shape[1]
+    first, last = block.start // columns, -(-block.stop // columns)
+    rows = block.safety_vector.new_zeros((last - first) * columns)
+    offset = block.start - first * columns
+    rows[offset : offset + block.stop - block.start] = block.safety_vector
+    return first, rows.reshape(-1, columns)

@@ -1,0 +1,42 @@
+"""Task arithmetic: the base plus any weighted sum of deltas."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from merge.methods.arithmetic import scaled, weighted_sum
+from merge.methods.base import Method, Parameter, Values
+from merge.operands import Block
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TaskArithmetic(Method):
+    """`θ = θ_base + λ·Σ wᵢ·(θᵢ - θ_base)`, Ilharco et al. 2022 (2212.04089).
+
+    Weights may be negative, which takes a task away. With `normalize` the weights are divided by
+    their sum.
+    """
+
+    name = "task-arithmetic"
+    lambda_range = (float("-inf"), float("inf"))
+    default_lambda = 1.0
+    parameters: ClassVar = {
+        "weight": Parameter("weight of the model's delta", default=1.0, per_model=True),
+        "normalize": Parameter("1 divides by the weights' sum", default=0.0, low=0.0, high=1.0),
+    }
+
+    def merge(
+        self,
+        block: Block,
+        values: Values,
+        lambdas: Sequence[float],
+        totals: "list[torch.Tensor]",
+    ) -> "Iterator[torch.Tensor]":
+        """Yield the sum at each λ."""
+        del totals
+        weights = values.each("weight")
+        delta = weighted_sum(block.deltas, weights)
+        share = sum(weights) if values["normalize"] else 1.0
+        for scale in lambdas:
+            yield scaled(delta, scale / share).add_(block.base)
