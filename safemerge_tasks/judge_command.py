@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 from safemerge_tasks.errors import SafemergeError
 
@@ -41,7 +43,13 @@ def judge(
     }
     given.update({key: value for key, value in named.items() if value is not None})
     settings = JudgeSettings.from_metadata(given)
-    judged = judge_folder(results_dir, settings)
+    if settings.name == "deferred":
+        raise SafemergeError("--judge deferred judges nothing; name the judge, such as wildguard.")
+    console = Console(stderr=True)
+    with console.status("judging") as status:
+        judged = judge_folder(
+            results_dir, settings, lambda task: status.update(f"judging {escape(task)}")
+        )
     if as_json:
         print(json.dumps({"judge": judged.judge, "results": judged.tables}, indent=2))
     else:

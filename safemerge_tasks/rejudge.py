@@ -6,7 +6,7 @@ files as they were are kept beside them.
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,15 @@ class Judged:
     pending: int = 0
 
 
-def judge_folder(folder: Path, settings: JudgeSettings) -> Judged:
+def judge_folder(
+    folder: Path, settings: JudgeSettings, on_task: Callable[[str], None] | None = None
+) -> Judged:
     """Judge every run of harmful questions below a folder, with one engine for all.
+
+    Args:
+        folder: where lm-eval wrote one run or many.
+        settings: the judge.
+        on_task: told what is judged next, in words.
 
     Raises:
         SafemergeError: there is nothing to judge, or the judge cannot work.
@@ -60,7 +67,9 @@ def judge_folder(folder: Path, settings: JudgeSettings) -> Judged:
     judge.check()
     judged = Judged(judge.name)
     try:
-        for run, summary, tasks in work:
+        for number, (run, summary, tasks) in enumerate(work, 1):
+            if on_task:
+                on_task(f"{', '.join(tasks)} ({number} of {len(work)} runs)")
             _judge_run(run, summary, tasks, judge, settings, judged)
     finally:
         judge.close()

@@ -1,11 +1,13 @@
 """Judge models run by transformers, on any device."""
 
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import transformers
+from tqdm import tqdm
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -63,6 +65,7 @@ class TransformersEngine:
         answers: list[Answer] = [Answer()] * len(prompts)
         pending = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         size = self._batch_size
+        bar = tqdm(total=len(prompts), desc="judging", disable=not sys.stderr.isatty())
         while pending and not self._abort.is_set():
             batch = pending[-size:]
             try:
@@ -76,6 +79,8 @@ class TransformersEngine:
             for index, text in zip(batch, texts, strict=True):
                 answers[index] = Answer(text=text)
             del pending[-len(batch) :]
+            bar.update(len(batch))
+        bar.close()
         return answers
 
     @torch.inference_mode()

@@ -1,6 +1,8 @@
 """Judge models run by vLLM in an engine of their own."""
 
 import gc
+import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -8,6 +10,9 @@ from typing import Any
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judges.engines.base import Answer
 from safemerge_tasks.judges.settings import JudgeSettings
+
+# On a CPU vLLM would by default claim most of a memory node and refuse to start where it cannot.
+CPU_CACHE_BYTES = 2 << 30
 
 
 def open_engine(settings: JudgeSettings, model: str) -> "VllmEngine":
@@ -51,6 +56,7 @@ class VllmEngine:
             # What the checkpoint's generation_config recommends must not change a verdict.
             generation_config="vllm",
             disable_log_stats=True,
+            **(_cpu_cache() if on_cpu else {}),
         )
         self.tokenizer = self._llm.get_tokenizer()
         self._identity = {
@@ -69,7 +75,7 @@ class VllmEngine:
         outputs = self._llm.generate(
             [TokensPrompt(prompt_token_ids=prompt) for prompt in prompts],
             SamplingParams(temperature=0.0, max_tokens=max_new_tokens),
-            use_tqdm=False,
+            use_tqdm=sys.stderr.isatty(),
         )
         return [Answer(text=output.outputs[0].text) for output in outputs]
 
@@ -82,6 +88,12 @@ class VllmEngine:
         if self._llm is not None:
             shut_down(self._llm)
             self._llm = None
+
+
+def _cpu_cache() -> dict[str, int]:
+    if "VLLM_CPU_KVCACHE_SPACE" in os.environ:
+        return {}
+    return {"kv_cache_memory_bytes": CPU_CACHE_BYTES}
 
 
 def shut_down(llm: Any) -> None:
