@@ -12,7 +12,7 @@ demo: setup
 	@safemerge demo --out demo-output
 
 test: setup
-	@pytest
+	@pytest -n 2 --dist loadfile
 
 check: setup
 	ruff check

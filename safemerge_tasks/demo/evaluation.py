@@ -33,7 +33,7 @@ def lm_eval_command(contender: Contender, backend: str, output: Path) -> list[st
     """Return the command line that evaluates one contender and leaves judging for later."""
     arguments = f"pretrained={contender.path},dtype=float32"
     if backend == "vllm":
-        arguments += f",enforce_eager=True,max_model_len={CONTEXT}"
+        arguments += f",enforce_eager=True,max_model_len={CONTEXT},distributed_executor_backend=uni"
     return [
         *(sys.executable, "-m", "lm_eval"),
         *("--model", backend),
@@ -126,6 +126,8 @@ def _environment(data: Path | None, core: int | None) -> dict[str, str]:
         # The models are tiny; by default vLLM would claim most of the machine's memory.
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        # The engine in lm_eval's own process: half the start-up time, which is most of a toy's run.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
     if data is not None:
         environment["SAFEMERGE_DATA_DIR"] = str(data)
