@@ -95,6 +95,10 @@ def merge_recipe(
             for name in names:
                 (staging / name).mkdir(exist_ok=True)
             result = _compute(plan, shards, [staging / name for name in names], options, progress)
+            plan.notes.extend(
+                f"{name} holds integers that differ between the inputs; the base's were kept"
+                for name in sorted(result.different_copies)
+            )
             described = describe_inputs(plan, result)
             for number, name in enumerate(names):
                 _complete(plan, shards, staging / name, number, result, described)
@@ -170,7 +174,7 @@ def _complete(
 ) -> None:
     """Write all that makes a folder of weights a checkpoint, the manifest last."""
     lambda_ = plan.recipe.lambdas[number] if plan.recipe.lambdas else None
-    copy_companions(plan.inputs.main.checkpoint.folder, folder)
+    copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
     write_config(plan.config, folder)
     (folder / CARD).write_text(model_card(plan, lambda_), encoding="utf-8")
     tensors = tensor_entries(

@@ -31,15 +31,35 @@ _LEFT = (
     "*_results.json",
     CONFIG,
 )
+_TOKENIZER = (
+    "*.jinja",
+    "*.model",
+    "*.tiktoken",
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer*.json",
+    "vocab.*",
+)
 _TEMPLATES = "additional_chat_templates"
 
 
-def copy_companions(base: Path, out: Path) -> None:
-    """Copy everything but weights, configuration and model card from a model folder to another."""
+def copy_companions(base: Path, tokenizer: Path, out: Path) -> None:
+    """Copy everything but weights, configuration and model card from the base.
+
+    Args:
+        base: the model folder.
+        tokenizer: the folder whose tokenizer files and chat template are taken instead.
+        out: where to.
+    """
     for path in sorted(base.iterdir()):
         if path.is_file() and _is_companion(path.name):
             # copyfile follows the Hub cache's links and leaves its permissions behind.
             shutil.copyfile(path, out / path.name)
+    if tokenizer != base:
+        for path in sorted(tokenizer.iterdir()):
+            if path.is_file() and any(fnmatch(path.name, name) for name in _TOKENIZER):
+                shutil.copyfile(path, out / path.name)
     if (base / _TEMPLATES).is_dir():
         shutil.copytree(base / _TEMPLATES, out / _TEMPLATES)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from merge.allocator import keep_freed_memory
 from merge.checksums import BLOCK_ELEMENTS, combine, digest
 from merge.dtypes import ITEM_SIZE, torch_dtype
 from merge.errors import MergeError
@@ -51,11 +52,13 @@ class Result:
         checksums: for each output, every tensor's checksum.
         input_digests: the digests of every input block that was read, by tensor and first element.
         report: how often each thing worth counting happened.
+        different_copies: integer and boolean tensors that are not the same in all inputs.
     """
 
     checksums: list[dict[str, str]]
     input_digests: dict[StoredTensor, dict[int, bytes]] = field(default_factory=dict)
     report: Counter[str] = field(default_factory=Counter)
+    different_copies: set[str] = field(default_factory=set)
 
     def observe(self, tensor: StoredTensor, start: int, data: memoryview) -> None:
         """Take note of a block of an input, the first time it is read."""
@@ -92,6 +95,7 @@ def run(plan: Plan, writers: Sequence[ShardWriter], options: Options, progress: 
     Raises:
         MergeError: an input or output cannot be read or written, or holds NaN or infinity.
     """
+    keep_freed_memory()
     result = Result([{} for _ in writers])
     with _single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
         team = _Team(pool, options.thread_count)
@@ -190,12 +194,16 @@ class _Worker:
         return output.contiguous().view(torch.uint8).numpy().data
 
     def _copy(self, task: _Task) -> None:
-        base = task.tensor.operands.base
-        assert base is not None
-        data = base.stored.read_bytes(task.start, task.stop)
-        self._result.observe(base.stored, task.start, data)
+        data, *others = (self._raw(operand.stored, task) for operand in task.tensor.operands.all())
+        if any(other != data for other in others):
+            self._result.different_copies.add(task.tensor.name)
         for number in range(len(self._writers)):
             self._write(task, number, data)
+
+    def _raw(self, stored: StoredTensor, task: _Task) -> memoryview:
+        data = stored.read_bytes(task.start, task.stop)
+        self._result.observe(stored, task.start, data)
+        return data
 
     def _write(self, task: _Task, number: int, data: memoryview) -> None:
         name = task.tensor.name

@@ -23,11 +23,19 @@ Observer = Callable[[StoredTensor, int, memoryview], None]
 
 @dataclass(frozen=True)
 class Operand:
-    """One input's tensor: stored, or stored plus an adapter's update."""
+    """One input's tensor: stored, or stored plus an adapter's update.
+
+    Attributes:
+        stored: the tensor in its file.
+        adapter: the adapter that updates it.
+        name: the adapter's name for it.
+        filler: where rows beyond the stored ones are taken from, if the output has more.
+    """
 
     stored: StoredTensor
     adapter: Adapter | None = None
     name: str = ""
+    filler: StoredTensor | None = None
 
     @cached_property
     def update(self) -> Update | None:
@@ -128,7 +136,7 @@ class Block:
 
     def _difference(self, left: Operand, right: Operand) -> "torch.Tensor":
         """Subtract; adapters on one stored tensor differ by their updates, without its rounding."""
-        if left.stored is not right.stored:
+        if left.stored is not right.stored or left.filler is not right.filler:
             return self._weight(left) - self._weight(right)
         if left.update is None and right.update is None:
             return self._read(left.stored).new_zeros(self.stop - self.start)
@@ -139,12 +147,21 @@ class Block:
         return self._update(left) - self._update(right)
 
     def _weight(self, operand: Operand) -> "torch.Tensor":
-        stored = self._read(operand.stored)
+        stored = self._extended(operand)
         if operand.update is None:
             return stored
         if id(operand) not in self._weights:
             self._weights[id(operand)] = stored + self._update(operand)
         return self._weights[id(operand)]
+
+    def _extended(self, operand: Operand) -> "torch.Tensor":
+        """Return the stored elements, and the filler's where the output has more rows."""
+        import torch
+
+        stored = self._read(operand.stored)
+        if operand.filler is None or len(stored) == self.stop - self.start:
+            return stored
+        return torch.cat([stored, self._read(operand.filler)[len(stored) :]])
 
     def _update(self, operand: Operand) -> "torch.Tensor":
         if id(operand) not in self._updates:
@@ -161,7 +178,10 @@ class Block:
     def _fetch(self, stored: StoredTensor) -> "torch.Tensor":
         import torch
 
-        data, raw = stored.read(self.start, self.stop)
+        first, last = min(self.start, stored.elements), min(self.stop, stored.elements)
+        data, raw = stored.read(first, last)
+        if first == last:
+            return data.to(self._device).to(torch.float32)
         self._observe(stored, self.start, raw)
         values = data.to(self._device).to(torch.float32)
         if not self._allow_nonfinite and not all_finite(values):

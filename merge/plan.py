@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from merge.alignment import Alignment, align
 from merge.dtypes import FLOATS, ITEM_SIZE, code_of, config_name
 from merge.errors import MergeError
 from merge.inputs import InputModel, Inputs, list_problems
 from merge.methods import find_method
 from merge.methods.base import Method, Values
-from merge.operands import Operand, Operands
+from merge.operands import Operands
 from merge.recipe import Recipe
 from merge.settings import Place, places
 
@@ -52,13 +54,14 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a merge will write."""
+    """Everything a merge will write; ``tokenizer`` is the folder its tokenizer comes from."""
 
     recipe: Recipe
     method: Method
     inputs: Inputs
     tensors: tuple[TensorPlan, ...]
     config: Mapping[str, Any]
+    tokenizer: Path
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -81,20 +84,23 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
     problems = _quantised(inputs)
     if problems:
         raise MergeError(list_problems("Quantised weights cannot be merged", problems))
-    names = list(inputs.main.checkpoint.tensors)
-    problems = _missing_or_extra(inputs, names)
-    where = places(names)
+    alignment = align(inputs, recipe.vocabulary)
+    problems = alignment.problems
+    where = places(list(alignment.operands))
     tensors = []
-    for name in names:
-        operands = _operands(inputs, name)
-        if operands is None:
-            continue
-        problems += _misfits(name, operands)
-        tensors.append(_tensor(recipe, where[name], operands))
+    for name, operands in alignment.operands.items():
+        if name not in alignment.rows:
+            problems += _misfits(name, operands)
+        rows = alignment.rows.get(name)
+        tensors.append(_tensor(recipe, where[name], operands, rows))
+    problems += _layer_count(recipe, inputs.main)
     if problems:
         raise MergeError(list_problems("The inputs do not fit together", problems))
-    config = _config(inputs.main, tensors)
-    return Plan(recipe, find_method(recipe.method), inputs, tuple(tensors), config)
+    config = _config(inputs.main, tensors, alignment)
+    method = find_method(recipe.method)
+    return Plan(
+        recipe, method, inputs, tuple(tensors), config, alignment.tokenizer, alignment.notes
+    )
 
 
 def _quantised(inputs: Inputs) -> list[str]:
@@ -120,36 +126,14 @@ def _quantised(inputs: Inputs) -> list[str]:
     return problems
 
 
-def _missing_or_extra(inputs: Inputs, names: list[str]) -> list[str]:
-    problems = []
-    for model in inputs.all():
-        if model.checkpoint is inputs.main.checkpoint:
-            continue
-        own = model.checkpoint.tensors
-        problems += [f"{model.folder} lacks {name}" for name in names if name not in own]
-        problems += [
-            f"{model.folder} has {name}, which {inputs.main.folder} lacks"
-            for name in own
-            if name not in inputs.main.checkpoint.tensors
-        ]
-    return problems
-
-
-def _operands(inputs: Inputs, name: str) -> Operands | None:
-    def of(model: InputModel | None) -> Operand | None:
-        return None if model is None else model.operand(name)
-
-    tuned = [of(model) for model in inputs.tuned]
-    wanted = (inputs.main, inputs.aligned, inputs.unaligned, inputs.vector)
-    if None in tuned or any(model is not None and of(model) is None for model in wanted):
-        return None
-    return Operands(
-        base=of(inputs.main),
-        tuned=tuple(operand for operand in tuned if operand is not None),
-        aligned=of(inputs.aligned),
-        unaligned=of(inputs.unaligned),
-        vector=of(inputs.vector),
-    )
+def _layer_count(recipe: Recipe, main: InputModel) -> list[str]:
+    layers = main.checkpoint.config.get("num_hidden_layers")
+    if recipe.layers in (None, layers):
+        return []
+    return [
+        f"the recipe's layer_range ends at {recipe.layers} and {main.folder} has {layers} layers; "
+        f"this tool merges whole models"
+    ]
 
 
 def _misfits(name: str, operands: Operands) -> list[str]:
@@ -171,15 +155,16 @@ def _misfits(name: str, operands: Operands) -> list[str]:
     return problems
 
 
-def _tensor(recipe: Recipe, place: Place, operands: Operands) -> TensorPlan:
+def _tensor(recipe: Recipe, place: Place, operands: Operands, rows: int | None) -> TensorPlan:
     assert operands.base is not None
     stored = operands.base.stored
+    shape = stored.shape if rows is None else (rows, *stored.shape[1:])
     copied = stored.dtype not in FLOATS
     dtype = code_of(recipe.dtype) if recipe.dtype and not copied else stored.dtype
     return TensorPlan(
         place.name,
         dtype,
-        stored.shape,
+        shape,
         operands,
         recipe.values_at(place),
         recipe.lambdas_at(place),
@@ -187,9 +172,13 @@ def _tensor(recipe: Recipe, place: Place, operands: Operands) -> TensorPlan:
     )
 
 
-def _config(main: InputModel, tensors: list[TensorPlan]) -> dict[str, Any]:
-    """Return the base's configuration with the type that most of the output is stored in."""
+def _config(main: InputModel, tensors: list[TensorPlan], alignment: Alignment) -> dict[str, Any]:
+    """Return the base's configuration with the output's true type, tying and vocabulary size."""
     config = deepcopy(dict(main.checkpoint.config))
+    if alignment.untied:
+        _set(config, "tie_word_embeddings", False)
+    if alignment.rows:
+        _set(config, "vocab_size", max(alignment.rows.values()))
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.dtype in FLOATS:
@@ -205,3 +194,11 @@ def _config(main: InputModel, tensors: list[TensorPlan]) -> dict[str, Any]:
     if "dtype" not in config and "torch_dtype" not in config:
         config["dtype"] = dtype
     return config
+
+
+def _set(config: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key where the configuration has it, in the text model's part or on top."""
+    parts = [config, config.get("text_config")]
+    holders = [part for part in parts if isinstance(part, dict) and key in part] or [config]
+    for holder in holders:
+        holder[key] = value

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from merge.bin_file import read_bin_header
 from merge.dtypes import ITEM_SIZE, torch_dtype
 from merge.errors import MergeError
 from merge.safetensors_file import read_header
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+BIN_FILE = "pytorch_model.bin"
+BIN_INDEX_FILE = "pytorch_model.bin.index.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     tensors: dict[str, StoredTensor] = {}
     descriptors: list[int] = []
     for path in weight_files(folder):
-        entries = read_header(path)
+        entries = read_header(path) if path.suffix == ".safetensors" else read_bin_header(path)
         descriptors.append(os.open(path, os.O_RDONLY))
         for name, entry in entries.items():
             if name in tensors:
@@ -120,14 +123,15 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         MergeError: there are none, or the index names files that are missing or elsewhere.
     """
-    if (folder / INDEX_FILE).is_file():
-        names = sorted({str(name) for name in read_index(folder / INDEX_FILE).values()})
-        return [_inside(folder, name) for name in names]
-    if (folder / SINGLE_FILE).is_file():
-        return [folder / SINGLE_FILE]
+    for single, index in ((SINGLE_FILE, INDEX_FILE), (BIN_FILE, BIN_INDEX_FILE)):
+        if (folder / index).is_file():
+            names = sorted({str(name) for name in read_index(folder / index).values()})
+            return [_inside(folder, index, name) for name in names]
+        if (folder / single).is_file():
+            return [folder / single]
     raise MergeError(
-        f"{folder} holds no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is there; give a "
-        f"checkpoint folder."
+        f"{folder} holds no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is there, nor their "
+        f".bin forms; give a checkpoint folder."
     )
 
 
@@ -156,11 +160,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _inside(folder: Path, name: str) -> Path:
+def _inside(folder: Path, index: str, name: str) -> Path:
     """Return a file that an index names, which must lie directly in the folder."""
     if Path(name).name != name or name in {"", ".", ".."}:
         raise MergeError(
-            f"{folder / INDEX_FILE} names the file {name!r}, which is outside the folder; an index "
+            f"{folder / index} names the file {name!r}, which is outside the folder; an index "
             f"may name files beside it only, so do not trust this checkpoint."
         )
     path = folder / name
@@ -170,16 +174,18 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _check_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
-    if not (folder / INDEX_FILE).is_file():
+    index = next(
+        (folder / name for name in (INDEX_FILE, BIN_INDEX_FILE) if (folder / name).is_file()), None
+    )
+    if index is None or (folder / SINGLE_FILE).is_file():
         return
-    weight_map = read_index(folder / INDEX_FILE)
     wrong = [
         name
-        for name, file in weight_map.items()
+        for name, file in read_index(index).items()
         if name not in tensors or tensors[name].path.name != file
     ]
     if wrong:
         raise MergeError(
-            f"{folder / INDEX_FILE} promises tensors that its files do not hold: "
-            f"{', '.join(sorted(wrong)[:5])}; save the checkpoint again."
+            f"{index} promises tensors that its files do not hold: {', '.join(sorted(wrong)[:5])}; "
+            f"save the checkpoint again."
         )
