@@ -122,20 +122,22 @@ class Adapter:
     def read_update(self, name: str, base: StoredTensor) -> Update:
         """Read what the adapter adds to one tensor."""
         if name in self.factors:
-            return self._low_rank(name)
+            return self.low_rank(name)
         if name in self.tokens:
-            return self._token_rows(self.tokens[name], base)
+            return self.token_rows(self.tokens[name], base)
         scale = self.config.scale_of(name.removesuffix(".bias"))
         return DenseUpdate(load(self.bias_updates[name]) * scale)
 
-    def _low_rank(self, name: str) -> LowRank:
+    def low_rank(self, name: str) -> LowRank:
+        """Read the factors of one weight's update."""
         a, b, transposed = self.factors[name]
         left, right = load(b), load(a)
         if transposed:
             left, right = right.T.contiguous(), left.T.contiguous()
         return LowRank(left, right, self.config.scale_of(name.removesuffix(".weight")))
 
-    def _token_rows(self, tokens: TokenRows, base: StoredTensor) -> RowUpdate:
+    def token_rows(self, tokens: TokenRows, base: StoredTensor) -> RowUpdate:
+        """Read trained rows, as their difference to the base's."""
         import torch
 
         columns = base.shape[1]

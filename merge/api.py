@@ -1,14 +1,15 @@
 """Merging from Python: `merge(...)` from arguments, `merge_recipe(...)` from a recipe."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from merge.adapter_output import check_adapters, write_adapter
 from merge.card import model_card
 from merge.companions import CARD, copy_companions, write_config
-from merge.engine import Options, Result, run
+from merge.engine import Options, Result, measure, run
 from merge.errors import MergeError
 from merge.inputs import open_inputs
 from merge.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
@@ -60,8 +61,8 @@ def merge(
         parameters: the method's own, such as ``{"drop_rate": 0.3}``.
         options: threads, device, what to allow.
         progress: called with the bytes written so far and in all.
-        recipe: further fields of `Recipe`: aligned, unaligned, vector, seed, dtype, vocabulary,
-            max_shard_size.
+        recipe: further fields of `Recipe`: aligned, unaligned, vector, seed, dtype, output,
+            vocabulary, max_shard_size.
 
     Raises:
         MergeError: the merge cannot be done.
@@ -86,22 +87,46 @@ def merge_recipe(
 ) -> Merged:
     """Carry out a recipe. See `merge`."""
     out = Path(out)
+    options = options or Options()
     with open_inputs(recipe) as inputs:
         plan = make_plan(recipe, inputs)
-        shards = plan_shards(plan.tensors, recipe.max_shard_size)
-        _check_space(plan, out)
-        with staged(out) as staging:
-            names = _output_names(recipe)
-            for name in names:
-                (staging / name).mkdir(exist_ok=True)
-            result = _compute(plan, shards, [staging / name for name in names], options, progress)
-            plan.notes.extend(
-                f"{name} holds integers that differ between the inputs; the base's were kept"
-                for name in sorted(result.different_copies)
-            )
-            described = describe_inputs(plan, result)
-            for number, name in enumerate(names):
-                _complete(plan, shards, staging / name, number, result, described)
+        if recipe.output == "adapter":
+            check_adapters(plan)
+            return _merge_adapters(plan, out, options)
+        return _merge_checkpoints(plan, out, options, progress)
+
+
+def _merge_checkpoints(
+    plan: Plan, out: Path, options: Options, progress: Progress | None
+) -> Merged:
+    shards = plan_shards(plan.tensors, plan.recipe.max_shard_size)
+    _check_space(plan, out)
+    with staged(out) as staging:
+        names = _make_outputs(plan.recipe, staging)
+        result = _compute(plan, shards, [staging / name for name in names], options, progress)
+        plan.notes.extend(
+            f"{name} holds integers that differ between the inputs; the base's were kept"
+            for name in sorted(result.different_copies)
+        )
+        described = describe_inputs(plan, result)
+        for number, name in enumerate(names):
+            folder = staging / name
+            copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
+            write_config(plan.config, folder)
+            tensors = tensor_entries(result.checksums[number], _places(shards))
+            _close(plan, folder, number, tensors, result, described)
+    folders = tuple(out / name for name in names)
+    return Merged(folders, tuple(plan.notes), dict(result.report))
+
+
+def _merge_adapters(plan: Plan, out: Path, options: Options) -> Merged:
+    with staged(out) as staging:
+        names = _make_outputs(plan.recipe, staging)
+        totals, result = measure(plan, options)
+        described = describe_inputs(plan, result)
+        for number, name in enumerate(names):
+            tensors = write_adapter(plan, number, totals, staging / name)
+            _close(plan, staging / name, number, tensors, result, described)
     folders = tuple(out / name for name in names)
     return Merged(folders, tuple(plan.notes), dict(result.report))
 
@@ -117,17 +142,28 @@ def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
     """
     with open_inputs(recipe) as inputs:
         plan = make_plan(recipe, inputs)
+        if recipe.output == "adapter":
+            check_adapters(plan)
         if out is not None:
             check_target(Path(out))
             _check_space(plan, Path(out))
     return plan
 
 
-def _output_names(recipe: Recipe) -> list[str]:
-    """Return the outputs' folders below the one that was asked for; one λ needs none."""
+def _make_outputs(recipe: Recipe, staging: Path) -> list[str]:
+    """Make the outputs' folders below the one that was asked for; one λ needs none."""
     if len(recipe.lambdas) <= 1:
         return [""]
-    return [lambda_name(value) for value in recipe.lambdas]
+    names = [lambda_name(value) for value in recipe.lambdas]
+    for name in names:
+        (staging / name).mkdir()
+    return names
+
+
+def _places(shards: Sequence[Shard]) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
+    for shard in shards:
+        for name, entry in shard.entries.items():
+            yield name, shard.file, entry.dtype, entry.shape
 
 
 def _check_space(plan: Plan, out: Path) -> None:
@@ -144,7 +180,7 @@ def _compute(
     plan: Plan,
     shards: Sequence[Shard],
     folders: Sequence[Path],
-    options: Options | None,
+    options: Options,
     progress: Progress | None,
 ) -> Result:
     total = plan.nbytes * len(folders)
@@ -161,30 +197,20 @@ def _compute(
         for folder in folders:
             writers.append(ShardWriter(folder, shards))
             stack.callback(writers[-1].close)
-        return run(plan, writers, options or Options(), advance)
+        return run(plan, writers, options, advance)
 
 
-def _complete(
+def _close(
     plan: Plan,
-    shards: Sequence[Shard],
     folder: Path,
     number: int,
+    tensors: dict[str, dict[str, Any]],
     result: Result,
     inputs: list[dict[str, Any]],
 ) -> None:
-    """Write all that makes a folder of weights a checkpoint, the manifest last."""
+    """Write the card and, last, the manifest that makes a folder complete."""
     lambda_ = plan.recipe.lambdas[number] if plan.recipe.lambdas else None
-    copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
-    write_config(plan.config, folder)
     (folder / CARD).write_text(model_card(plan, lambda_), encoding="utf-8")
-    tensors = tensor_entries(
-        result.checksums[number],
-        (
-            (name, shard.file, entry.dtype, entry.shape)
-            for shard in shards
-            for name, entry in shard.entries.items()
-        ),
-    )
     manifest = build_manifest(
         plan, lambda_=lambda_, inputs=inputs, tensors=tensors, report=result.report, folder=folder
     )

@@ -39,6 +39,9 @@ ShardSize = Annotated[str, typer.Option(help="Largest output file, such as 5GB."
 Vocabulary = Annotated[
     str, typer.Option(help="If vocabularies differ in size: refuse, grow, or keep the base's.")
 ]
+Output = Annotated[
+    str, typer.Option("--as", help="Write a checkpoint, or an adapter where that is exact.")
+]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="A YAML recipe, in place of the flags above.")
 ]
@@ -50,6 +53,9 @@ Threads = Annotated[int, typer.Option(help="Threads; 0 is one for each core.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")]
 AllowNonfinite = Annotated[bool, typer.Option(help="Merge even where NaN or infinity occurs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+# Flags that also count beside --recipe, and what they are when they were not given.
+_FLAG_DEFAULTS = {"seed": 0, "dtype": None, "vocabulary": "refuse", "output": "checkpoint"}
 
 
 def merge(
@@ -69,6 +75,7 @@ def merge(
     dtype: Dtype = None,
     max_shard_size: ShardSize = "5GB",
     vocabulary: Vocabulary = "refuse",
+    output: Output = "checkpoint",
     recipe: RecipeFile = None,
     out: Out = None,
     check: Check = False,
@@ -92,7 +99,8 @@ def merge(
         "on": on,
         "settings": settings,
     }
-    built = _recipe(recipe, given, seed, dtype, max_shard_size, vocabulary)
+    fields = {"seed": seed, "dtype": dtype, "vocabulary": vocabulary, "output": output}
+    built = _recipe(recipe, given, fields, max_shard_size)
     if check:
         _check(built, out, as_json)
         return
@@ -117,10 +125,8 @@ def verify(
 def _recipe(
     path: Path | None,
     given: dict[str, Any],
-    seed: int,
-    dtype: str | None,
+    fields: dict[str, Any],
     max_shard_size: str,
-    vocabulary: str,
 ) -> "Recipe":
     from merge.recipe import build_recipe, parse_size
 
@@ -133,7 +139,8 @@ def _recipe(
                 f"--recipe says what to merge; remove --{clashing[0].replace('_', '-')} or write "
                 f"it into {path}."
             )
-        return load_recipe(path)
+        changed = {name: value for name, value in fields.items() if value != _FLAG_DEFAULTS[name]}
+        return load_recipe(path, **changed)
     if given["method"] is None:
         raise MergeError("There is nothing to do; give --method and the models, or --recipe.")
     return build_recipe(
@@ -145,10 +152,8 @@ def _recipe(
         vector=given["vector"],
         lambdas=_numbers(given["lambdas"]),
         parameters=_parameters(given),
-        seed=seed,
-        dtype=dtype,
-        vocabulary=vocabulary,
         max_shard_size=parse_size(max_shard_size),
+        **fields,
     )
 
 

@@ -107,6 +107,20 @@ def run(plan: Plan, writers: Sequence[ShardWriter], options: Options, progress: 
     return result
 
 
+def measure(plan: Plan, options: Options) -> "tuple[dict[str, list[torch.Tensor]], Result]":
+    """Let the method measure every tensor, without merging any. See `run`."""
+    keep_freed_memory()
+    result = Result([])
+    totals: dict[str, list[torch.Tensor]] = {}
+    with _single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
+        team = _Team(pool, options.thread_count)
+        worker = _Worker(plan, [], options, lambda _: None, result)
+        for group in _groups(plan) if plan.method.passes else []:
+            worker.measure(team, group)
+            totals |= worker.totals
+    return totals, result
+
+
 class _Worker:
     """The work on one block, whichever thread does it."""
 
@@ -126,7 +140,7 @@ class _Worker:
         self._digests: list[dict[str, dict[int, bytes]]] = [
             {tensor.name: {} for tensor in plan.tensors} for _ in writers
         ]
-        self._totals: dict[str, list[torch.Tensor]] = {}
+        self.totals: dict[str, list[torch.Tensor]] = {}
 
     def merge(self, task: _Task) -> None:
         """Compute and write one block of every output."""
@@ -134,7 +148,7 @@ class _Worker:
             self._copy(task)
             return
         block = self._block(task)
-        totals = self._totals.get(task.tensor.name, [])
+        totals = self.totals.get(task.tensor.name, [])
         tensor = task.tensor
         outputs = self._plan.method.merge(block, tensor.values, tensor.lambdas, totals)
         for number, values in enumerate(outputs):
@@ -147,20 +161,20 @@ class _Worker:
         if not method.passes or not measured:
             return
         values = {tensor.name: tensor.values for tensor in measured}
-        self._totals = {tensor.name: [] for tensor in measured}
+        self.totals = {tensor.name: [] for tensor in measured}
         for _ in range(method.passes):
             sums = {tensor.name: _OrderedSum() for tensor in measured}
 
             def part(task: _Task, sums: "dict[str, _OrderedSum]" = sums) -> None:
                 name = task.tensor.name
-                measure = method.measure(self._block(task), task.tensor.values, self._totals[name])
+                measure = method.measure(self._block(task), task.tensor.values, self.totals[name])
                 sums[name].add(task.index, measure)
 
             team.run(part, _tasks(measured))
             for name, total in sums.items():
-                self._totals[name].append(total.value())
-            method.settle(self._totals, values)
-        for name, totals in self._totals.items():
+                self.totals[name].append(total.value())
+            method.settle(self.totals, values)
+        for name, totals in self.totals.items():
             if note := method.report(values[name], totals):
                 self._result.report[note] += 1
 

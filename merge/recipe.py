@@ -39,6 +39,7 @@ class Recipe(BaseModel):
         seed: of the random methods.
         dtype: of the output's floating-point tensors; each keeps its own in the base if not given.
         layers: how many layers the models must have, where the recipe says so.
+        output: what to write: a checkpoint, or an adapter where that is exact.
         vocabulary: what happens when the models' vocabularies differ in size.
         max_shard_size: bytes of tensors per output file.
     """
@@ -56,6 +57,7 @@ class Recipe(BaseModel):
     seed: int = 0
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     layers: int | None = None
+    output: Literal["checkpoint", "adapter"] = "checkpoint"
     vocabulary: Literal["refuse", "grow", "base"] = "refuse"
     max_shard_size: int = Field(default=DEFAULT_SHARD_SIZE, gt=0)
 

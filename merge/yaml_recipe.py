@@ -2,7 +2,7 @@
 
 Where the same word means something else here, the value is translated: `t` of slerp is λ, and
 `density` of the DARE methods is `1 - drop_rate`. Keys that this tool adds are `lambdas`, `seed`,
-`aligned_model`, `unaligned_model`, `vector`, `vocabulary` and `max_shard_size`.
+`aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `output` and `max_shard_size`.
 """
 
 import difflib
@@ -29,6 +29,7 @@ _KEYS = (
     "models",
     "name",
     "out_dtype",
+    "output",
     "parameters",
     "seed",
     "slices",
@@ -43,8 +44,12 @@ _WITHOUT_EFFECT = frozenset({"int8_mask"})
 _SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path, **overrides: Any) -> Recipe:
     """Read a recipe.
+
+    Args:
+        path: of the file.
+        overrides: fields of `Recipe` that count instead of the file's.
 
     Raises:
         MergeError: the file is missing, is no YAML, or says something that cannot be done.
@@ -58,12 +63,12 @@ def load_recipe(path: Path) -> Recipe:
             error
         )
     try:
-        return parse_recipe(document)
+        return parse_recipe(document, **overrides)
     except MergeError as error:
         raise MergeError(f"{path}: {error}") from error
 
 
-def parse_recipe(document: Any) -> Recipe:
+def parse_recipe(document: Any, **overrides: Any) -> Recipe:
     """Translate a recipe that was read from YAML.
 
     Raises:
@@ -100,13 +105,13 @@ def parse_recipe(document: Any) -> Recipe:
         lambdas=tuple(lambdas) if isinstance(lambdas, list | tuple) else (lambdas,),
         parameters=parameters,
         layers=layers,
-        **_rest(document),
+        **(_rest(document) | overrides),
     )
 
 
 def _rest(document: dict[str, Any]) -> dict[str, Any]:
     rest: dict[str, Any] = {
-        key: document[key] for key in ("seed", "vector", "vocabulary") if key in document
+        key: document[key] for key in ("output", "seed", "vector", "vocabulary") if key in document
     }
     for key, field in (("aligned_model", "aligned"), ("unaligned_model", "unaligned")):
         if key in document:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from merge.adapters import LowRank
 from merge.operands import Block
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ class Values:
     def each(self, name: str) -> list[float]:
         """Return a per-model parameter's value for every fine-tuned model."""
         return [model[name] for model in self.models]
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """A result as a sum of updates: `θ_base + Σ tunedᵢ·δᵢ + vector·(δ_aligned - δ_unaligned)`."""
+
+    tuned: Sequence[float]
+    vector: float = 0.0
 
 
 class Method:
@@ -121,3 +130,16 @@ class Method:
         """Return what happened to this tensor that users should be able to count, if anything."""
         del values, totals
         return None
+
+    def coefficients(self, values: Values, scale: float) -> Coefficients | None:
+        """Return the result at λ = `scale` as a sum of updates, or None if it is none.
+
+        Methods that are such sums can be written as adapters.
+        """
+        del values, scale
+        return None
+
+    def transform(self, update: LowRank, totals: "list[torch.Tensor]") -> LowRank:
+        """Return what a method makes of one update before it is summed up in an adapter."""
+        del totals
+        return update

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Method, Parameter, Values
+from merge.methods.base import Coefficients, Method, Parameter, Values
 from merge.operands import Block
 
 if TYPE_CHECKING:
@@ -41,3 +41,8 @@ class Linear(Method):
                 yield block.tuned[0]
             else:
                 yield scaled(delta, scale / sum(weights)).add_(block.base)
+
+    def coefficients(self, values: Values, scale: float) -> Coefficients:
+        """Return the weights' shares times λ."""
+        weights = values.each("weight")
+        return Coefficients([scale * weight / sum(weights) for weight in weights])

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from merge.methods.arithmetic import scaled
-from merge.methods.base import Method, Parameter, Values
+from merge.methods.base import Coefficients, Method, Parameter, Values
 from merge.methods.dare import drop
 from merge.operands import Block
 
@@ -50,3 +50,8 @@ class Resta(Method):
             yield added.add_(block.tuned[0])
         else:
             yield added.add_(scaled(drop(block, 0, rate), 1.0 / (1.0 - rate))).add_(block.base)
+
+    def coefficients(self, values: Values, scale: float) -> Coefficients | None:
+        """Return the task's delta whole and gamma for the vector; with DARE it has no low rank."""
+        del scale
+        return None if values["drop_rate"] else Coefficients([1.0], values["gamma"])

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from merge.adapters import LowRank
-from merge.methods.base import Method, Parameter, Values
+from merge.methods.base import Coefficients, Method, Parameter, Values
 from merge.operands import Block
 
 if TYPE_CHECKING:
@@ -96,6 +96,15 @@ class SafeLora(Method):
         if totals[0].numel() == 1:
             return None
         return "updates projected" if is_projected(totals) else "updates kept"
+
+    def coefficients(self, values: Values, scale: float) -> Coefficients:
+        """Return the one update, projected or not."""
+        del values, scale
+        return Coefficients([1.0])
+
+    def transform(self, update: LowRank, totals: "list[torch.Tensor]") -> LowRank:
+        """Return the update, projected where it has to be."""
+        return project(update, totals) if totals and is_projected(totals) else update
 
 
 def is_projected(totals: "list[torch.Tensor]") -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Method, Parameter, Values
+from merge.methods.base import Coefficients, Method, Parameter, Values
 from merge.operands import Block
 
 if TYPE_CHECKING:
@@ -40,3 +40,9 @@ class TaskArithmetic(Method):
         share = sum(weights) if values["normalize"] else 1.0
         for scale in lambdas:
             yield scaled(delta, scale / share).add_(block.base)
+
+    def coefficients(self, values: Values, scale: float) -> Coefficients:
+        """Return the weights times λ."""
+        weights = values.each("weight")
+        share = sum(weights) if values["normalize"] else 1.0
+        return Coefficients([scale * weight / share for weight in weights])
