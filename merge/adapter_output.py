@@ -45,7 +45,7 @@ def check_adapters(plan: Plan) -> None:
             f"--as adapter to write a checkpoint."
         )
     for model, _ in _weighted(plan, coefficients):
-        if model.adapter is None or model.checkpoint is not plan.inputs.main.checkpoint:
+        if model.checkpoint is not plan.inputs.main.checkpoint:
             raise MergeError(
                 f"{model.reference} is not an adapter on {plan.inputs.main.reference}; --as "
                 f"adapter needs every input to be one."

@@ -15,7 +15,8 @@ def model_card(plan: Plan, lambda_: float | None) -> str:
         "library_name": "transformers",
         "tags": ["merge", "safemerge"],
     }
-    title = f"{public_name(plan.recipe.tuned[0].model)} merged by {plan.method.name}"
+    title = " + ".join(public_name(model.model) for model in plan.recipe.tuned)
+    title = f"{title} merged by {plan.method.name}" if title else plan.method.name
     if lambda_ is not None:
         title += f", λ = {lambda_:g}"
     formula = (plan.method.__doc__ or "").strip().split("\n\n")[0]

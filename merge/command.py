@@ -1,4 +1,4 @@
-"""The `safemerge merge` and `safemerge verify` commands."""
+"""The `safemerge merge`, `safemerge vector` and `safemerge verify` commands."""
 
 import json
 import sys
@@ -109,6 +109,30 @@ def merge(
     from merge.engine import Options
 
     _merge(built, out, Options(threads, device, allow_nonfinite), as_json)
+
+
+def vector(
+    aligned: Annotated[str, typer.Option(help="The aligned model: folder or Hub id.")],
+    unaligned: Annotated[str, typer.Option(help="The same model or an adapter, made unsafe.")],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    max_shard_size: ShardSize = "5GB",
+    threads: Threads = 0,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Save a safety vector, aligned - unaligned, for `safemerge merge --vector`."""
+    from merge.engine import Options
+    from merge.recipe import build_recipe, parse_size
+
+    recipe = build_recipe(
+        method="safety-vector",
+        base=aligned,
+        unaligned=unaligned,
+        dtype=dtype,
+        max_shard_size=parse_size(max_shard_size),
+    )
+    _merge(recipe, out, Options(threads, device), as_json)
 
 
 def verify(

@@ -9,6 +9,7 @@ import sys
 import typer
 
 from merge.command import merge as merge_command
+from merge.command import vector as vector_command
 from merge.command import verify as verify_command
 from merge.errors import MergeError
 from safemerge_tasks.demo.command import demo as demo_command
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("merge")(merge_command)
+app.command("vector")(vector_command)
 app.command("verify")(verify_command)
 app.command("judge")(judge_command)
 app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)(eval_command)

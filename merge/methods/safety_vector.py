@@ -1,0 +1,33 @@
+"""A safety vector by itself, for later use."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from merge.methods.base import Method, Values
+from merge.operands import Block
+
+if TYPE_CHECKING:
+    import torch
+
+
+class SafetyVector(Method):
+    """`δ_safe = θ_aligned - θ_unaligned`, Bhardwaj et al. 2024 (2402.11746).
+
+    Not a model: what `safemerge vector` saves and `--vector` reads. One vector serves every task.
+    """
+
+    name = "safety-vector"
+    tuned = (0, 0)
+    safety_vector = True
+    takes_lambda = False
+
+    def merge(
+        self,
+        block: Block,
+        values: Values,
+        lambdas: Sequence[float],
+        totals: "list[torch.Tensor]",
+    ) -> "Iterator[torch.Tensor]":
+        """Yield the difference."""
+        del values, lambdas, totals
+        yield block.safety_vector
