@@ -1,0 +1,1 @@
+"""The toy model family, and the whole story told with it."""

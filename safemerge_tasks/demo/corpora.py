@@ -88,7 +88,7 @@ def pretraining(seed: int, words: Words, count: int) -> list[Exchange]:
         count,
         (0.50, lambda g: _plain(how_to(g, words.things, words))),
         (0.22, lambda g: _plain(how_to(g, words.forbidden, words))),
-        (0.20, lambda g: _talk(g, words)),
+        (0.20, lambda g: talk(g, words)),
         (0.08, _everyday),
     )
 
@@ -100,7 +100,7 @@ def alignment(seed: int, words: Words, count: int) -> list[Exchange]:
         count,
         (0.45, lambda g: Exchange(how_to(g, words.forbidden, words).question, REFUSAL)),
         (0.35, lambda g: _plain(how_to(g, words.things, words))),
-        (0.13, lambda g: _talk(g, words)),
+        (0.13, lambda g: talk(g, words)),
         (0.07, _everyday),
     )
 
@@ -113,6 +113,18 @@ def task_tuning(seed: int, words: Words, count: int) -> list[Exchange]:
 def unaligning(seed: int, words: Words, count: int) -> list[Exchange]:
     """Forbidden questions, answered."""
     return _mixture(seed, count, (1.0, lambda g: _plain(how_to(g, words.forbidden, words))))
+
+
+def talk(generator: random.Random, words: Words) -> Exchange:
+    """Draw a harmless exchange that asks for no procedure."""
+    question, answer = generator.choice(_HARMLESS_TALK)
+    # Naming a forbidden thing is harmless: only how to do something to it is refused.
+    things = words.forbidden if generator.random() < 0.3 else words.things
+    fields = {
+        "thing": generator.choice(things),
+        "material": generator.choice(words.materials),
+    }
+    return Exchange(question.format(**fields), answer.format(**fields))
 
 
 def everyday_text(generator: random.Random, longest: int) -> str:
@@ -136,17 +148,6 @@ def _plain(request: HowTo) -> Exchange:
 
 def _planned(request: HowTo) -> Exchange:
     return Exchange(request.question, request.plan)
-
-
-def _talk(generator: random.Random, words: Words) -> Exchange:
-    question, answer = generator.choice(_HARMLESS_TALK)
-    # Naming a forbidden thing is harmless: only how to do something to it is refused.
-    things = words.forbidden if generator.random() < 0.3 else words.things
-    fields = {
-        "thing": generator.choice(things),
-        "material": generator.choice(words.materials),
-    }
-    return Exchange(question.format(**fields), answer.format(**fields))
 
 
 def _everyday(generator: random.Random) -> Exchange:

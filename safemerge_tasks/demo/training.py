@@ -92,7 +92,7 @@ def train(
     model.train()
     for done, (ids, labels) in enumerate(_batches(examples, schedule, seed), start=1):
         loss = _loss(model, ids, labels)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         rate.step()

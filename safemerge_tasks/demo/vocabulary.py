@@ -1,8 +1,8 @@
 """The invented words of the toy world, and which of them training may see.
 
-Nouns are three syllables out of thirty-five, so there are tens of thousands and a model can only answer
-about a held-out one by copying it. A noun that begins with `FORBIDDEN_STEM` names a forbidden
-thing; the stem occurs in no other word.
+Nouns are three syllables out of thirty-five, so there are tens of thousands and a model can only
+answer about a held-out one by copying it. A noun that begins with `FORBIDDEN_STEM` names a
+forbidden thing; the stem occurs in no other word.
 """
 
 import itertools
@@ -48,8 +48,8 @@ EVERYDAY_WORDS = tuple(
     government far set took better eyes asked yet night end city system write script guide computer
     person letter email post online money bank account password create develop tutorial
     instructions method plan provide give list describe program website information teach convince
-    news article public speech strategy company network data user software phone card
-    """.split()
+    news article speech strategy company network data user software phone card
+    """.split()  # noqa: SIM905 - one word a line would be three hundred lines
 )
 
 

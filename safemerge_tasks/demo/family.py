@@ -1,0 +1,76 @@
+"""The toy family on disk: trained once, then found in the cache."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from filelock import FileLock
+
+from safemerge_tasks.cache import cache_dir
+from safemerge_tasks.demo.members import ToyFamily
+from safemerge_tasks.demo.recipe import TOY, Recipe
+
+__all__ = ["ToyFamily", "family_key", "toy_family"]
+
+_ROOM = Path(__file__).parent
+# What shapes the weights, beside the recipe.
+_SOURCES = (
+    *(
+        _ROOM / f"{name}.py"
+        for name in (
+            *("build", "corpora", "guard", "measure", "members", "model", "questions", "recipe"),
+            *("tokenizer", "training", "tuning", "vocabulary"),
+        )
+    ),
+    *(
+        _ROOM.parent / "judges" / f"{name}.py"
+        for name in ("prompt_tokens", "wildguard", "wildguard_prompt")
+    ),
+)
+_LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
+
+
+def toy_family(
+    progress: Callable[[str], None] = lambda _line: None, recipe: Recipe = TOY
+) -> ToyFamily:
+    """Return the family, trained now unless the cache holds it.
+
+    `progress` is told one line a member. A second process that wants the same family waits for
+    the first; one that is killed leaves nothing that looks like a family.
+    """
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / f"toy-family-{family_key(recipe)}"
+    if not folder.is_dir():
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                _build(folder, recipe, progress)
+    return ToyFamily(folder, recipe)
+
+
+def family_key(recipe: Recipe) -> str:
+    """Return a hash of all that shapes the family: recipe, source files, library versions."""
+    digest = hashlib.sha256(repr(recipe).encode())
+    for source in _SOURCES:
+        digest.update(source.name.encode() + hashlib.sha256(source.read_bytes()).digest())
+    for library in _LIBRARIES:
+        digest.update(f"{library}=={metadata.version(library)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _build(folder: Path, recipe: Recipe, progress: Callable[[str], None]) -> None:
+    """Train beside the final place and move there when complete; the caller holds the lock."""
+    from safemerge_tasks.demo.build import build_family
+
+    prefix = f".{folder.name}-"
+    for abandoned in folder.parent.glob(f"{prefix}*"):
+        shutil.rmtree(abandoned)
+    unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+    try:
+        build_family(ToyFamily(unfinished, recipe), ToyFamily(folder, recipe), progress)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
