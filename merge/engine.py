@@ -153,6 +153,9 @@ class _Worker:
         outputs = self._plan.method.merge(block, tensor.values, tensor.lambdas, totals)
         for number, values in enumerate(outputs):
             self._write(task, number, self._rounded(task, values))
+        if len(self._digests[-1][tensor.name]) == _block_count(tensor):
+            for operand in tensor.operands.all():
+                operand.forget()
 
     def measure(self, team: "_Team", tensors: Sequence[TensorPlan]) -> None:
         """Let the method measure some tensors, in as many passes as it declares."""
@@ -294,8 +297,12 @@ def _groups(plan: Plan) -> Iterator[Sequence[TensorPlan]]:
 
 def _tasks(tensors: Iterable[TensorPlan]) -> Iterator[_Task]:
     for tensor in tensors:
-        for index in range(-(-tensor.elements // BLOCK_ELEMENTS)):
+        for index in range(_block_count(tensor)):
             yield _Task(tensor, index)
+
+
+def _block_count(tensor: TensorPlan) -> int:
+    return -(-tensor.elements // BLOCK_ELEMENTS)
 
 
 @contextmanager

@@ -44,6 +44,10 @@ class Operand:
             return None
         return self.adapter.read_update(self.name, self.stored)
 
+    def forget(self) -> None:
+        """Drop the adapter's part; it is read again if it is asked for again."""
+        self.__dict__.pop("update", None)
+
 
 @dataclass(frozen=True)
 class Operands:
