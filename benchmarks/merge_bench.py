@@ -166,17 +166,21 @@ def install_mergekit(root: Path) -> Path:
 
 
 def measure(
-    case: Case, root: Path, mergekit: Path | None, runs: int, note: Callable[[str], None]
+    case: Case,
+    root: Path,
+    mergekit: Path | None,
+    runs: tuple[int, int],
+    note: Callable[[str], None],
 ) -> dict[str, object]:
     """Alternate the two tools; return a row."""
     own: list[Run] = []
     other: list[Run] = []
     out = root / "out"
-    for number in range(runs):
+    for number in range(runs[0]):
         shutil.rmtree(out, ignore_errors=True)
         own.append(timed([str(SAFEMERGE), "merge", *case.arguments, "--out", str(out)]))
         note(f"{case.name} {number}: ours {own[-1]}")
-        if mergekit is None or case.recipe is None:
+        if mergekit is None or case.recipe is None or number >= runs[1]:
             continue
         shutil.rmtree(out)
         recipe = root / "recipe.yaml"
@@ -221,12 +225,18 @@ def _number(value: object, unit: str) -> str:
     return f"{float(str(value)):.1f} s" if unit == "s" else f"{float(str(value)):.0f} MB"
 
 
+def log(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
 def main() -> None:
     """Make the models, measure, print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path.home() / ".cache/safemerge/bench")
     parser.add_argument("--size", default="1.1b")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--mergekit-runs", type=int, help="fewer of mergekit's slow runs")
     parser.add_argument("--methods", help="only rows whose name starts with one of these")
     parser.add_argument("--without-mergekit", action="store_true")
     parser.add_argument("--save", type=Path, help="also write the rows as JSON to this file")
@@ -236,12 +246,15 @@ def main() -> None:
     models = arguments.root / arguments.size
     warm(models)
     wanted = tuple((arguments.methods or "").split(","))
-    rows = [
-        measure(case, arguments.root, mergekit, arguments.runs, print)
-        for case in cases(models)
-        if case.name.startswith(wanted)
-    ]
-    copies = [copy_time(models, arguments.root / "out") for _ in range(arguments.runs)]
+    theirs = arguments.runs if arguments.mergekit_runs is None else arguments.mergekit_runs
+    rows: list[dict[str, object]] = []
+    copies: list[float] = []
+    for case in cases(models):
+        if case.name.startswith(wanted):
+            # What the disk and the page cache can do changes with time, so it is asked in between.
+            copies.append(copy_time(models, arguments.root / "out"))
+            log(f"copy {copies[-1]:.1f} s, load {os.getloadavg()[0]:.1f}")
+            rows.append(measure(case, arguments.root, mergekit, (arguments.runs, theirs), log))
     copied = statistics.median(copies)
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, {arguments.runs} runs, medians\n")
     print(table(rows))

@@ -141,6 +141,8 @@ class _Builder:
             lefts.append(update.left * (update.scale * factor))
             rights.append(update.right)
             dtype = dtype or adapter.factors[tensor.name][1].dtype
+        if len(lefts) == 1:
+            return dtype, LowRank(lefts[0], rights[0], 1.0)
         return dtype, LowRank(torch.cat(lefts, dim=1), torch.cat(rights, dim=0), 1.0)
 
     def _add_factors(self, name: str, dtype: str, update: LowRank, rank: int) -> None:
@@ -150,7 +152,9 @@ class _Builder:
         adapter = next(each for each in adapters if name in each.factors)
         a, _, transposed = adapter.factors[name]
         missing = rank - update.left.shape[1]
-        left, right = pad(update.left, (0, missing)), pad(update.right, (0, 0, 0, missing))
+        left, right = update.left, update.right
+        if missing:
+            left, right = pad(left, (0, missing)), pad(right, (0, 0, 0, missing))
         if transposed:
             left, right = right.T.contiguous(), left.T.contiguous()
         module = name.removesuffix(".weight")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merge.errors import MergeError
+from merge.finite import all_finite
 from merge.lora_config import LoraConfig, read_lora_config
 from merge.safetensors_file import read_header
 from merge.sources import Checkpoint, StoredTensor
@@ -158,7 +159,7 @@ def load(tensor: StoredTensor) -> "torch.Tensor":
 
     data, _ = tensor.read(0, tensor.elements)
     values = data.to(torch.float32).reshape(tensor.shape)
-    if not bool(torch.isfinite(values).all()):
+    if not all_finite(values):
         raise MergeError(
             f"{tensor.path}: tensor {tensor.name} holds NaN or infinity; train or save the adapter "
             f"again."

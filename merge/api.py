@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from merge.adapter_output import check_adapters, write_adapter
@@ -185,12 +186,14 @@ def _compute(
 ) -> Result:
     total = plan.nbytes * len(folders)
     done = 0
+    lock = Lock()
 
     def advance(count: int) -> None:
         nonlocal done
-        done += count
         if progress is not None:
-            progress(done, total)
+            with lock:
+                done += count
+                progress(done, total)
 
     with ExitStack() as stack:
         writers = []

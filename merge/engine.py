@@ -18,7 +18,8 @@ from merge.allocator import keep_freed_memory
 from merge.checksums import BLOCK_ELEMENTS, combine, digest
 from merge.dtypes import ITEM_SIZE, torch_dtype
 from merge.errors import MergeError
-from merge.operands import Block, all_finite
+from merge.finite import all_finite
+from merge.operands import Block
 from merge.plan import Plan, TensorPlan
 from merge.shards import ShardWriter
 from merge.sources import StoredTensor
@@ -41,7 +42,11 @@ class Options:
     @property
     def thread_count(self) -> int:
         """Threads to use: as asked, or as many as this process may run on."""
-        return self.threads or len(os.sched_getaffinity(0))
+        if self.threads > 0:
+            return self.threads
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
 
 
 @dataclass
@@ -281,8 +286,12 @@ class _Team:
                     raise
 
         futures = [self._pool.submit(take_turns) for _ in range(self._size)]
-        for future in futures:
-            future.result()
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            # An interrupt arrives here, in the main thread; the others must not work on.
+            stop.set()
 
 
 def _groups(plan: Plan) -> Iterator[Sequence[TensorPlan]]:

@@ -51,8 +51,10 @@ def _describe(model: InputModel, result: Result) -> dict[str, Any]:
 
 def checkpoint_checksum(
     checkpoint: Checkpoint, digests: Mapping[StoredTensor, Mapping[int, bytes]]
-) -> tuple[str, int]:
+) -> tuple[str | None, int]:
     """Return a checksum over the tensors that were read, and how many those are.
+
+    None if there are none, as of the base when only adapters are computed.
 
     It depends on names, types, shapes and values, and not on how they are divided over files.
     """
@@ -61,7 +63,7 @@ def checkpoint_checksum(
         if blocks := digests.get(tensor):
             value = combine(blocks[start] for start in sorted(blocks))
             lines.append(f"{name} {tensor.dtype} {list(tensor.shape)} {value}")
-    return text_checksum("\n".join(lines)), len(lines)
+    return text_checksum("\n".join(lines)) if lines else None, len(lines)
 
 
 def build_manifest(

@@ -4,7 +4,6 @@ A block is a run of elements of the flattened tensor. Its inputs are read when f
 kept until the block is done, so a method names what it needs and nothing is read twice.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from merge.adapters import Adapter, LowRank, Update
 from merge.errors import MergeError
+from merge.finite import all_finite, first_nonfinite
 from merge.sources import StoredTensor
 
 if TYPE_CHECKING:
@@ -195,24 +195,6 @@ class Block:
                 f"--allow-nonfinite to merge it all the same."
             )
         return values
-
-
-def all_finite(values: "torch.Tensor") -> bool:
-    """Whether a tensor holds neither NaN nor infinity.
-
-    A sum is a hundred times cheaper than asking each element, and NaN or infinity always shows in
-    it; a sum that overflows by itself is then looked into.
-    """
-    import torch
-
-    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
-
-
-def first_nonfinite(values: "torch.Tensor") -> int:
-    """Return the index of the first NaN or infinity."""
-    import torch
-
-    return int((~torch.isfinite(values)).nonzero()[0, 0])
 
 
 def _present(operand: Operand | None) -> Operand:

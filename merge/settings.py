@@ -52,18 +52,18 @@ _LAYER = re.compile(r"\.(\d+)\.")
 def places(names: Sequence[str]) -> dict[str, Place]:
     """Return the place of every tensor of a model.
 
-    The first number in a tensor's name is its layer. Tensors outside the layers are at depth 0 if
-    they come before the layers in the model (embeddings), and at 1 after them (final norm, head).
+    The first number in a tensor's name is its layer. As in mergekit, tensors outside the layers
+    (embeddings, final norm, head) are at depth 0, and the layer of a model with only one is at 1.
     """
     layers = {name: int(found[1]) for name in names if (found := _LAYER.search(name))}
     last = max(layers.values(), default=0)
-    return {name: Place(name, _depth(name, layers.get(name), last)) for name in names}
+    return {name: Place(name, _depth(layers.get(name), last)) for name in names}
 
 
-def _depth(name: str, layer: int | None, last: int) -> float:
-    if layer is not None:
-        return layer / last if last else 0.0
-    return 0.0 if re.search(r"emb|wte|wpe", name) and "embed_out" not in name else 1.0
+def _depth(layer: int | None, last: int) -> float:
+    if layer is None:
+        return 0.0
+    return layer / last if last else 1.0
 
 
 def evaluate(setting: Setting, place: Place, *, what: str) -> float:

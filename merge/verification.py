@@ -1,6 +1,5 @@
 """Check a merged checkpoint against its manifest: every file, header and tensor, to the bit."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,6 @@ def _weight_file(path: Path, tensors: Mapping[str, Any]) -> list[str]:
 
 
 def _checksum(path: Path, descriptor: int, name: str, entry: Entry) -> str:
-    os.posix_fadvise(descriptor, entry.offset, entry.nbytes, os.POSIX_FADV_WILLNEED)
     tensor = StoredTensor(name, entry.dtype, entry.shape, path, descriptor, entry.offset)
     buffer = memoryview(bytearray(BLOCK_ELEMENTS * ITEM_SIZE[entry.dtype]))
     digests = []

@@ -194,3 +194,24 @@ def test_error_in_one_thread_stops_all(tmp_path, larger):
         )
     assert torch.get_num_threads() >= 1
     assert not (tmp_path / "out").exists()
+
+
+def test_interrupt_stops_at_once_and_leaves_nothing(tmp_path, larger):
+    code = "import merge.engine as e, time\n"
+    code += "original = e._Worker.merge\n"
+    code += "def slow(*a):\n    time.sleep(0.2)\n    original(*a)\n"
+    code += "e._Worker.merge = slow\n" + SCRIPT
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, larger), str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    shard = tmp_path / ".out.merging/lambda-0.8/model.safetensors.index.json"
+    while not shard.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in errors
+    assert list(tmp_path.iterdir()) == []

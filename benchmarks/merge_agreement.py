@@ -1,0 +1,123 @@
+"""Compare what `safemerge merge` and mergekit write, for the methods on which they agree.
+
+    python benchmarks/merge_agreement.py [--root DIR]
+
+Both compute in float32, on a tiny float32 Llama whose fine-tuned models have part of their change
+in common. The largest difference is given in units of the largest change that the merge makes.
+Where the two differ on purpose (docs/decisions.md) the models are such that it does not show: no
+two entries of a delta are equally large, and no two deltas point away from each other.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+from merge_bench import SAFEMERGE, install_mergekit
+from merge_models import config, tensor_shapes
+from safetensors.torch import load_file, save_file
+
+ALLOWED = 1e-4
+# TIES: mergekit rounds the number of kept entries down, we round it to the nearest.
+ALLOWED_SHARE = 1e-3
+
+
+def recipes(models: Path) -> dict[str, dict[str, object]]:
+    """Return recipes that both tools read and understand alike."""
+    base, one, two, three = (str(models / name) for name in ("base", "tuned1", "tuned2", "tuned3"))
+
+    def entry(path: str, **parameters: float) -> dict[str, object]:
+        return {"model": path, "parameters": parameters}
+
+    weighted = [entry(one, weight=0.7), entry(two, weight=-0.2)]
+    return {
+        "linear": {
+            "merge_method": "linear",
+            "models": [entry(base, weight=0.4), entry(one, weight=0.6)],
+        },
+        "slerp": {
+            "merge_method": "slerp",
+            "base_model": base,
+            "models": [{"model": base}, {"model": one}],
+            "parameters": {"t": [0.2, 0.9]},
+        },
+        "task_arithmetic": {
+            "merge_method": "task_arithmetic",
+            "base_model": base,
+            "models": weighted,
+            "parameters": {"lambda": 0.8},
+        },
+        "ties": {
+            "merge_method": "ties",
+            "base_model": base,
+            "models": [entry(one, weight=1.0, density=0.5), entry(two, weight=0.5, density=0.5)],
+            "parameters": {"normalize": True},
+        },
+        "model_stock": {
+            "merge_method": "model_stock",
+            "base_model": base,
+            "models": [{"model": one}, {"model": two}, {"model": three}],
+        },
+    }
+
+
+def make_models(models: Path) -> None:
+    """Write a base and three fine-tuned models in float32."""
+    for seed in range(4):
+        folder = models / ("base" if seed == 0 else f"tuned{seed}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(config("tiny") | {"torch_dtype": "float32"}))
+        tensors = {}
+        for number, (name, shape) in enumerate(tensor_shapes("tiny").items()):
+            parts = [
+                torch.randn(shape, generator=torch.Generator().manual_seed(key * 1000 + number))
+                for key in (0, 9, seed)
+            ]
+            tensors[name] = 0.02 * parts[0] + (0.002 * (parts[1] + parts[2]) if seed else 0)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def load(folder: Path) -> dict[str, torch.Tensor]:
+    """Return every tensor of a folder."""
+    tensors: dict[str, torch.Tensor] = {}
+    for path in folder.glob("*.safetensors"):
+        tensors |= load_file(path)
+    return {name: tensor.double() for name, tensor in tensors.items()}
+
+
+def main() -> None:
+    """Merge with both, print the differences, and fail if one is too large."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path.home() / ".cache/safemerge/bench")
+    root: Path = parser.parse_args().root
+    make_models(root / "agreement")
+    mergekit = install_mergekit(root)
+    base = load(root / "agreement/base")
+    failed = False
+    print(f"| method | largest difference | share above {ALLOWED:g} |\n|---|---|---|")
+    for name, recipe in recipes(root / "agreement").items():
+        outputs = []
+        for tool in ([str(SAFEMERGE), "merge", "--recipe"], [str(mergekit)]):
+            out = root / "out"
+            shutil.rmtree(out, ignore_errors=True)
+            path = root / "recipe.yaml"
+            path.write_text(yaml.safe_dump(recipe | {"dtype": "float32"}))
+            target = ["--out", str(out)] if "--recipe" in tool else [str(out)]
+            subprocess.run([*tool, str(path), *target], check=True, capture_output=True)
+            outputs.append(load(out))
+        ours, theirs = outputs
+        change = max(float((theirs[key] - base[key]).abs().max()) for key in base)
+        differences = torch.cat([(ours[key] - theirs[key]).abs().flatten() for key in base])
+        beyond = float((differences > ALLOWED * change).double().mean())
+        print(f"| {name} | {float(differences.max()) / change:.1e} | {beyond:.3%} |")
+        failed |= beyond > ALLOWED_SHARE
+    shutil.rmtree(root / "out", ignore_errors=True)
+    sys.exit(int(failed))
+
+
+if __name__ == "__main__":
+    main()
