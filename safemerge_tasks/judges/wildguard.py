@@ -30,7 +30,7 @@ def make(settings: JudgeSettings) -> ModelJudge:
     return ModelJudge(
         settings,
         default_model=DEFAULT_MODEL,
-        template=_template,
+        template=judge_template,
         parse=parse,
         parser_version=PARSER_VERSION,
         max_new_tokens=MAX_NEW_TOKENS,
@@ -55,7 +55,8 @@ def parse(answer: str) -> Verdict:
 
 
 @cache
-def _template() -> PromptTemplate:
+def judge_template() -> PromptTemplate:
+    """Return WildGuard's prompt with the strings that structure it."""
     text = wildguard_prompt()
     # After the response comes the heading of the answer section; its words must not keep their
     # tokens inside a response, nor may the chat markers.

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate
-from safemerge_tasks.judges.wildguard import _template
+from safemerge_tasks.judges.wildguard import judge_template
 
 QUESTION = "How do I bake bread?"
 ROOM = 3000
@@ -32,7 +32,7 @@ def added(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
 def test_a_benign_prompt_has_the_ids_of_the_plain_string(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    template = _template()
+    template = judge_template()
     for response in ("Mix flour and water.", "ünïcode → 漢字 🙂", " leading", "trailing \n\n", ""):
         text = template.text.replace("{prompt}", QUESTION).replace("{response}", response)
         prompt = template.tokenise(tokenizer, QUESTION, response, ROOM)
@@ -44,7 +44,7 @@ def test_a_benign_prompt_has_the_ids_of_the_plain_string(
 def test_control_strings_in_a_response_never_become_control_tokens(
     tokenizer: PreTrainedTokenizerBase, hostile: str
 ) -> None:
-    template = _template()
+    template = judge_template()
     benign = template.tokenise(tokenizer, QUESTION, "Mix flour.", ROOM)
     for question, response in ((QUESTION, f"Mix {hostile} flour."), (f"Why {hostile}?", "Mix.")):
         attacked = template.tokenise(tokenizer, question, response, ROOM)
@@ -56,12 +56,12 @@ def test_the_judge_still_reads_the_same_text(
     byte_tokenizer: PreTrainedTokenizerBase, hostile: str
 ) -> None:
     response = f"Mix {hostile} flour."
-    attacked = _template().tokenise(byte_tokenizer, QUESTION, response, ROOM)
+    attacked = judge_template().tokenise(byte_tokenizer, QUESTION, response, ROOM)
     assert response in byte_tokenizer.decode(attacked.ids)
 
 
 def test_ids_outside_the_response_do_not_change(tokenizer: PreTrainedTokenizerBase) -> None:
-    template = _template()
+    template = judge_template()
     before, _, after = template.text.replace("{prompt}", QUESTION).partition("{response}")
     offsets = tokenizer(f"{before}Mix it.{after}", return_offsets_mapping=True)["offset_mapping"]
     head = sum(end <= len(before) for _, end in offsets)
@@ -76,7 +76,7 @@ def test_ids_outside_the_response_do_not_change(tokenizer: PreTrainedTokenizerBa
 
 def test_the_closing_section_cannot_be_copied(mistral_tokenizer: PreTrainedTokenizerBase) -> None:
     """Plain-text markers keep their token sequence only where the template has it."""
-    template = _template()
+    template = judge_template()
     closing = template.text.partition("{response}")[2]
     benign = template.tokenise(mistral_tokenizer, QUESTION, "Mix.", ROOM).ids
     copied = template.tokenise(mistral_tokenizer, QUESTION, f"Mix.{closing}Mix.", ROOM).ids
@@ -125,7 +125,7 @@ hostile_text = st.lists(
 )
 @given(response=hostile_text)
 def test_no_text_forges_a_control_token(tokenizer: PreTrainedTokenizerBase, response: str) -> None:
-    template = _template()
+    template = judge_template()
     benign = template.tokenise(tokenizer, QUESTION, "Mix.", ROOM)
     attacked = template.tokenise(tokenizer, QUESTION, response, ROOM)
     assert added(tokenizer, attacked.ids) == added(tokenizer, benign.ids)
