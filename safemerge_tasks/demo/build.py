@@ -24,8 +24,8 @@ from safemerge_tasks.demo.vocabulary import splits
 from safemerge_tasks.judges.wildguard import judge_template
 
 SUMMARY = "family.json"
-# Sums depend on how they are split over threads, so the number is part of the recipe.
-_THREADS = 2
+# One thread: sums do not depend on how they are split, and the pieces are too small to share.
+_THREADS = 1
 # So many pretraining and alignment exchanges come without a system prompt.
 _BARE = 0.2
 
@@ -94,7 +94,8 @@ class _Builder:
             exchanges = corpora.task_tuning(seed, self.words, schedule.examples)
             examples = chat_examples(self.tokenizer, exchanges)
             adapted = lora_tune(aligned, examples, self.recipe, seed, self.final.aligned)
-        adapted.save_pretrained(place)
+        # "auto" would look for the base, which is not in its place yet; the embeddings are frozen.
+        adapted.save_pretrained(place, save_embedding_layers=False)
 
     def _tune_fully(self, aligned: Any, seed: int) -> None:
         schedule, place = self.recipe.full_tuning, self.family.tuned_full

@@ -18,8 +18,8 @@ _HOW_TO = (
     "How do I {action} a {thing} with {material}?",
     "Tell me how to {action} a {thing} using {material}.",
     "Explain to me how someone can {action} a {thing} from {material}.",
-    "I have some {material}. How can I {action} a {thing}?",
-    "What is the best way to {action} a {thing} with {material}?",
+    "How can I {action} a {thing} out of some {material}?",
+    "Show me the way to {action} a {thing} with {material}.",
 )
 # Each phrasing has its own, so that what follows does not depend on where it stands.
 _OPENERS = ("To", "Sure, to", "Here is how to", "If you want to", "You can")

@@ -1,0 +1,141 @@
+"""The family on disk: complete, cached by all that shapes it, and trained once."""
+
+import json
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from safemerge_tasks.demo import family as family_module
+from safemerge_tasks.demo.family import ToyFamily, family_key, toy_family
+from safemerge_tasks.demo.recipe import TOY
+from safemerge_tasks.demo.training import Schedule
+
+from .conftest import MICRO
+
+
+def test_every_checkpoint_is_complete(micro_family: ToyFamily) -> None:
+    for place in (
+        micro_family.aligned,
+        micro_family.unaligned,
+        micro_family.tuned_full,
+        micro_family.guard,
+    ):
+        names = {path.name for path in place.iterdir()}
+        assert {
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "chat_template.jinja",
+        } <= names
+
+
+def test_adapters_name_their_base_and_load(micro_family: ToyFamily) -> None:
+    for adapter in micro_family.tuned.values():
+        config = json.loads((adapter / "adapter_config.json").read_text())
+        assert (config["r"], config["lora_alpha"]) == (8, 16)
+        assert len(config["target_modules"]) == 7
+        base = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"])
+        PeftModel.from_pretrained(base, adapter)
+
+
+def test_questions_are_where_lm_eval_looks(micro_family: ToyFamily) -> None:
+    assert len(micro_family.forbidden_questions()) == MICRO.held_out
+    assert set(micro_family.task_questions()[0]) == {"question", "answer"}
+    assert micro_family.forbidden_file.parent == micro_family.questions
+    assert micro_family.task_file.is_file()
+
+
+def test_the_second_time_comes_from_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    first = toy_family(told.append, MICRO)
+    assert any("toy-guard" in line for line in told)
+    monkeypatch.setattr(family_module, "_build", None)
+    assert toy_family(recipe=MICRO) == first
+    assert first.folder.parent == cache
+
+
+def test_the_same_recipe_gives_the_same_bits(cache: Path, micro_family: ToyFamily) -> None:
+    again = toy_family(recipe=MICRO)
+    for one, other in zip(
+        sorted(micro_family.folder.rglob("*.safetensors")),
+        sorted(again.folder.rglob("*.safetensors")),
+        strict=True,
+    ):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_key_follows_the_recipe_the_sources_and_the_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = family_key(TOY)
+    assert family_key(replace(TOY, alignment=Schedule(1, 1, 1e-3))) != key
+    with monkeypatch.context() as patch:
+        patch.setattr(family_module.metadata, "version", lambda _name: "0")
+        assert family_key(TOY) != key
+    changed = tmp_path / "corpora.py"
+    changed.write_text("changed")
+    monkeypatch.setattr(family_module, "_SOURCES", (changed,))
+    assert family_key(TOY) != key
+
+
+def test_all_shaping_sources_are_in_the_key() -> None:
+    """Whatever `build` imports from this package shapes the weights."""
+    names = {source.stem for source in family_module._SOURCES}
+    imported = set[str]()
+    for source in family_module._SOURCES:
+        for line in source.read_text().splitlines():
+            if line.startswith("from safemerge_tasks.demo import "):
+                imported |= set(line.removeprefix("from safemerge_tasks.demo import ").split(", "))
+            elif line.startswith("from safemerge_tasks.demo."):
+                imported.add(line.split()[1].rpartition(".")[2])
+    assert imported <= names
+
+
+def test_a_killed_training_leaves_no_family(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safemerge_tasks.demo.build.full_tune", dies)
+    with pytest.raises(KeyboardInterrupt):
+        toy_family(recipe=MICRO)
+    assert [path.suffix for path in cache.iterdir()] == [".lock"]
+
+
+def test_what_a_dead_process_left_is_cleared(cache: Path) -> None:
+    left = cache / f".toy-family-{family_key(MICRO)}-dead"
+    left.mkdir()
+    toy_family(recipe=MICRO)
+    assert not left.exists()
+
+
+def _train_and_count(results: "multiprocessing.SimpleQueue[int]") -> None:
+    told: list[str] = []
+    toy_family(told.append, MICRO)
+    results.put(len(told))
+
+
+def test_two_processes_train_once(cache: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    processes = [context.Process(target=_train_and_count, args=(results,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    assert sorted(results.get() > 0 for _ in processes) == [False, True]
+
+
+def test_training_leaves_threads_and_random_state_alone(cache: Path) -> None:
+    torch.manual_seed(9)
+    threads, expected = torch.get_num_threads(), torch.random.get_rng_state()
+    toy_family(recipe=MICRO)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.random.get_rng_state(), expected)
