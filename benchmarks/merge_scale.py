@@ -3,7 +3,8 @@
     python benchmarks/merge_scale.py [--root DIR] [--sizes 0.5b,1.1b,3b] [--device cpu]
 
 With `--sparse` the models are empty files of the right size, which is enough for memory and says
-nothing about time. For a machine with an NVIDIA GPU: `--sizes 8b --device cpu` and `--sizes 8b --device cuda`.
+nothing about time. For a machine with an NVIDIA GPU: `--sizes 8b --device cpu`, then the same with
+`--device cuda`.
 """
 
 import argparse

@@ -253,7 +253,7 @@ class _OrderedSum:
             self._waiting[number] = part
             while self._next in self._waiting:
                 ready = self._waiting.pop(self._next)
-                self._sum = ready if self._sum is None else self._sum + ready
+                self._sum = ready if self._sum is None else self._sum.add_(ready)
                 self._next += 1
 
     def value(self) -> "torch.Tensor":

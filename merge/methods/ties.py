@@ -65,7 +65,7 @@ class Ties(Method):
                 counts.append(torch.bincount(upper, minlength=_UPPER_BINS))
                 continue
             edge = int(totals[0][number, 0])
-            lower = bits[upper == edge].bitwise_and_(_LOWER_BINS - 1)
+            lower = _where_equal(bits, upper, edge).bitwise_and_(_LOWER_BINS - 1)
             counts.append(torch.bincount(lower, minlength=_LOWER_BINS))
         return torch.stack(counts).cpu()
 
@@ -110,6 +110,15 @@ class Ties(Method):
         delta = elect_and_average(kept, weights, normalize=normalize)
         for scale in lambdas:
             yield scaled(delta, scale).add_(block.base)
+
+
+def _where_equal(bits: "torch.Tensor", upper: "torch.Tensor", edge: int) -> "torch.Tensor":
+    """Return the bits whose upper part is the edge's; on a CPU by numpy, twice as fast."""
+    import torch
+
+    if bits.device.type != "cpu":
+        return bits[upper == edge]
+    return torch.from_numpy(bits.numpy()[upper.numpy() == edge])
 
 
 def _find_bin(counts: "torch.Tensor", wanted: int) -> tuple[int, int]:
