@@ -74,7 +74,7 @@ def test_density_is_one_minus_the_drop_rate(tmp_path, models):
         models:
           - {{model: {models(0)}}}
           - {{model: {models(1)}, parameters: {{weight: 0.5, density: 0.75}}}}
-        parameters: {{int8_mask: true, normalize: false}}
+        parameters: {{int8_mask: true}}
         seed: 4
         """,
     )
