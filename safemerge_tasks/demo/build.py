@@ -1,33 +1,30 @@
-"""Training the whole family into a folder."""
+"""Training the whole family into a folder, two members at a time."""
 
 import json
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers.utils import logging as transformers_logging
-
 from safemerge_tasks.demo import corpora
-from safemerge_tasks.demo.guard import guard_examples
 from safemerge_tasks.demo.members import ToyFamily
-from safemerge_tasks.demo.model import build_model
 from safemerge_tasks.demo.questions import held_out_questions, write_questions
 from safemerge_tasks.demo.recipe import Seeds
-from safemerge_tasks.demo.tokenizer import build_tokenizer
-from safemerge_tasks.demo.training import Schedule, chat_examples, train
-from safemerge_tasks.demo.tuning import full_tune, lora_tune
 from safemerge_tasks.demo.vocabulary import splits
-from safemerge_tasks.judges.wildguard import judge_template
 
 SUMMARY = "family.json"
+_PROCESSES = 2
 # One thread: sums do not depend on how they are split, and the pieces are too small to share.
 _THREADS = 1
 # So many pretraining and alignment exchanges come without a system prompt.
 _BARE = 0.2
+
+Trained = tuple[str, float]
+"""A member's name and the seconds its training took."""
 
 
 def build_family(family: ToyFamily, final: ToyFamily, progress: Callable[[str], None]) -> None:
@@ -35,121 +32,132 @@ def build_family(family: ToyFamily, final: ToyFamily, progress: Callable[[str], 
 
     The same recipe gives the same bits on the same machine and library versions.
     """
-    with _quiet(), _reproducible():
-        _Builder(family, final, progress).build()
+    recipe = family.recipe
+    _, held_out = splits()
+    write_questions(
+        family.questions, *held_out_questions(held_out, Seeds().questions, recipe.held_out)
+    )
+    seconds: dict[str, float] = {}
+
+    def note(future: Future[Trained]) -> None:
+        name, took = future.result()
+        seconds[name] = round(took, 1)
+        progress(f"   {name} in {took:.0f} s")
+
+    # Spawned, not forked: a fork of a process with running torch threads can hang.
+    context = get_context("spawn")
+    with ProcessPoolExecutor(_PROCESSES, mp_context=context, initializer=_reproducible) as pool:
+        note(pool.submit(_pretrain, family))
+        guard = pool.submit(_train_guard, family)
+        note(pool.submit(_align, family))
+        rest = [pool.submit(_tune, family, final, seed) for seed in recipe.seeds]
+        rest += [pool.submit(_tune_fully, family, recipe.seeds[0]), pool.submit(_unalign, family)]
+        for finished in as_completed([guard, *rest]):
+            note(finished)
+    shutil.rmtree(_pretrained(family))
+    summary = {"recipe": asdict(recipe), "seconds": seconds}
+    (family.folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
 
 
-class _Builder:
-    def __init__(
-        self, family: ToyFamily, final: ToyFamily, progress: Callable[[str], None]
-    ) -> None:
-        self.family, self.final, self.progress = family, final, progress
-        self.recipe = family.recipe
-        self.words, self.held_out = splits()
-        self.tokenizer = build_tokenizer()
-        self.seconds: dict[str, dict[str, float]] = {}
+def _pretrain(family: ToyFamily) -> Trained:
+    from safemerge_tasks.demo.model import build_model
+    from safemerge_tasks.demo.tokenizer import build_tokenizer
+    from safemerge_tasks.demo.training import chat_examples, train
 
-    def build(self) -> None:
-        recipe, seeds = self.recipe, Seeds()
-        write_questions(
-            self.family.questions,
-            *held_out_questions(self.held_out, seeds.questions, recipe.held_out),
-        )
-        pretrained = self._pretrain(seeds.pretraining)
-        self._guard(pretrained, seeds.guard)
-        aligned = self._align(pretrained, seeds.alignment)
-        self._unalign(aligned, seeds.unaligning)
-        for seed in recipe.seeds:
-            self._tune(aligned, seed)
-        self._tune_fully(aligned, recipe.seeds[0])
-        self._summarise()
-
-    def _pretrain(self, seed: int) -> Any:
-        schedule = self.recipe.pretraining
-        with self._step("pretraining", schedule):
-            model = build_model(self.recipe.size, self.tokenizer, seed)
-            exchanges = corpora.pretraining(seed, self.words, schedule.examples)
-            train(model, chat_examples(self.tokenizer, exchanges, _BARE, seed), schedule, seed)
-        return model
-
-    def _align(self, pretrained: Any, seed: int) -> Any:
-        schedule = self.recipe.alignment
-        with self._step(self.family.aligned.name, schedule):
-            exchanges = corpora.alignment(seed, self.words, schedule.examples)
-            examples = chat_examples(self.tokenizer, exchanges, _BARE, seed)
-            model = full_tune(pretrained, examples, schedule, seed)
-        self._save(model, self.family.aligned)
-        return model
-
-    def _unalign(self, aligned: Any, seed: int) -> None:
-        schedule = self.recipe.unaligning
-        with self._step(self.family.unaligned.name, schedule):
-            exchanges = corpora.unaligning(seed, self.words, self.recipe.unaligning_examples)
-            model = full_tune(aligned, chat_examples(self.tokenizer, exchanges), schedule, seed)
-        self._save(model, self.family.unaligned)
-
-    def _tune(self, aligned: Any, seed: int) -> None:
-        schedule, place = self.recipe.tuning, self.family.tuned[seed]
-        with self._step(place.name, schedule):
-            exchanges = corpora.task_tuning(seed, self.words, schedule.examples)
-            examples = chat_examples(self.tokenizer, exchanges)
-            adapted = lora_tune(aligned, examples, self.recipe, seed, self.final.aligned)
-        # "auto" would look for the base, which is not in its place yet; the embeddings are frozen.
-        adapted.save_pretrained(place, save_embedding_layers=False)
-
-    def _tune_fully(self, aligned: Any, seed: int) -> None:
-        schedule, place = self.recipe.full_tuning, self.family.tuned_full
-        with self._step(place.name, schedule):
-            exchanges = corpora.task_tuning(seed, self.words, schedule.examples)
-            model = full_tune(aligned, chat_examples(self.tokenizer, exchanges), schedule, seed)
-        self._save(model, place)
-
-    def _guard(self, pretrained: Any, seed: int) -> None:
-        """Train the judge out of the pretrained model, as WildGuard is out of Mistral."""
-        schedule = self.recipe.guard
-        with self._step(self.family.guard.name, schedule):
-            examples = guard_examples(
-                self.tokenizer, judge_template(), seed, self.words, schedule.examples
-            )
-            model = full_tune(pretrained, examples, schedule, seed)
-        self._save(model, self.family.guard)
-
-    def _save(self, model: Any, place: Path) -> None:
-        model.save_pretrained(place)
-        self.tokenizer.save_pretrained(place)
-
-    @contextmanager
-    def _step(self, name: str, schedule: Schedule) -> Iterator[None]:
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        self.seconds[name] = {"wall": round(wall, 1), "cpu": round(cpu, 1)}
-        self.progress(f"   {name}: {schedule.steps} steps in {wall:.0f} s")
-
-    def _summarise(self) -> None:
-        summary = {"recipe": asdict(self.recipe), "seconds": self.seconds}
-        (self.family.folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    started, schedule, seed = time.perf_counter(), family.recipe.pretraining, Seeds().pretraining
+    words, _ = splits()
+    tokenizer = build_tokenizer()
+    model = build_model(family.recipe.size, tokenizer, seed)
+    exchanges = corpora.pretraining(seed, words, schedule.examples)
+    train(model, chat_examples(tokenizer, exchanges, _BARE, seed), schedule, seed)
+    return _saved(model, tokenizer, _pretrained(family), started)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the progress bars of saving, which are of no use for files of two megabytes."""
-    shown = transformers_logging.is_progress_bar_enabled()
+def _align(family: ToyFamily) -> Trained:
+    from safemerge_tasks.demo.training import chat_examples
+    from safemerge_tasks.demo.tuning import full_tune
+
+    started, schedule, seed = time.perf_counter(), family.recipe.alignment, Seeds().alignment
+    words, _ = splits()
+    pretrained, tokenizer = _load(_pretrained(family))
+    exchanges = corpora.alignment(seed, words, schedule.examples)
+    examples = chat_examples(tokenizer, exchanges, _BARE, seed)
+    model = full_tune(pretrained, examples, schedule, seed)
+    return _saved(model, tokenizer, family.aligned, started)
+
+
+def _unalign(family: ToyFamily) -> Trained:
+    from safemerge_tasks.demo.training import chat_examples
+    from safemerge_tasks.demo.tuning import full_tune
+
+    started, schedule, seed = time.perf_counter(), family.recipe.unaligning, Seeds().unaligning
+    words, _ = splits()
+    aligned, tokenizer = _load(family.aligned)
+    exchanges = corpora.unaligning(seed, words, family.recipe.unaligning_examples)
+    model = full_tune(aligned, chat_examples(tokenizer, exchanges), schedule, seed)
+    return _saved(model, tokenizer, family.unaligned, started)
+
+
+def _tune(family: ToyFamily, final: ToyFamily, seed: int) -> Trained:
+    from safemerge_tasks.demo.training import chat_examples
+    from safemerge_tasks.demo.tuning import lora_tune
+
+    started, schedule = time.perf_counter(), family.recipe.tuning
+    words, _ = splits()
+    aligned, tokenizer = _load(family.aligned)
+    exchanges = corpora.task_tuning(seed, words, schedule.examples)
+    examples = chat_examples(tokenizer, exchanges)
+    adapted = lora_tune(aligned, examples, family.recipe, seed, final.aligned)
+    adapted.save_pretrained(family.tuned[seed])
+    return family.tuned[seed].name, time.perf_counter() - started
+
+
+def _tune_fully(family: ToyFamily, seed: int) -> Trained:
+    from safemerge_tasks.demo.training import chat_examples
+    from safemerge_tasks.demo.tuning import full_tune
+
+    started, schedule = time.perf_counter(), family.recipe.full_tuning
+    words, _ = splits()
+    aligned, tokenizer = _load(family.aligned)
+    exchanges = corpora.task_tuning(seed, words, schedule.examples)
+    model = full_tune(aligned, chat_examples(tokenizer, exchanges), schedule, seed)
+    return _saved(model, tokenizer, family.tuned_full, started)
+
+
+def _train_guard(family: ToyFamily) -> Trained:
+    """Train the judge out of the pretrained model, as WildGuard is out of Mistral."""
+    from safemerge_tasks.demo.guard import guard_examples
+    from safemerge_tasks.demo.tuning import full_tune
+    from safemerge_tasks.judges.wildguard import judge_template
+
+    started, schedule, seed = time.perf_counter(), family.recipe.guard, Seeds().guard
+    words, _ = splits()
+    pretrained, tokenizer = _load(_pretrained(family))
+    examples = guard_examples(tokenizer, judge_template(), seed, words, schedule.examples)
+    model = full_tune(pretrained, examples, schedule, seed)
+    return _saved(model, tokenizer, family.guard, started)
+
+
+def _pretrained(family: ToyFamily) -> Path:
+    return family.folder / "pretrained"
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+
+def _saved(model: Any, tokenizer: Any, folder: Path, started: float) -> Trained:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder.name, time.perf_counter() - started
+
+
+def _reproducible() -> None:
+    """Prepare a training process: fixed threads, no progress bars for files of two megabytes."""
+    import torch
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-@contextmanager
-def _reproducible() -> Iterator[None]:
-    """Fix the threads, and leave the caller's threads and random state as they were."""
-    threads = torch.get_num_threads()
     torch.set_num_threads(_THREADS)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_num_threads(threads)
