@@ -108,7 +108,8 @@ def _tune(family: ToyFamily, final: ToyFamily, seed: int) -> Trained:
     exchanges = corpora.task_tuning(seed, words, schedule.examples)
     examples = chat_examples(tokenizer, exchanges)
     adapted = lora_tune(aligned, examples, family.recipe, seed, final.aligned)
-    adapted.save_pretrained(family.tuned[seed])
+    # "auto" would look for the base, which is not in its place yet; the embeddings are frozen.
+    adapted.save_pretrained(family.tuned[seed], save_embedding_layers=False)
     return family.tuned[seed].name, time.perf_counter() - started
 
 

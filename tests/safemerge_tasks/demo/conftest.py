@@ -1,6 +1,6 @@
 """A tiny family, trained in seconds: its answers are nonsense, its files are real."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,24 @@ def tokenizer() -> Any:
     return build_tokenizer()
 
 
+@dataclass(frozen=True)
+class Trained:
+    family: ToyFamily
+    told: tuple[str, ...]
+    """What `toy_family` reported while it trained."""
+
+
 @pytest.fixture(scope="session")
-def micro_family(tmp_path_factory: pytest.TempPathFactory) -> ToyFamily:
+def micro(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    told: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        return toy_family(recipe=MICRO)
+        return Trained(toy_family(told.append, MICRO), tuple(told))
+
+
+@pytest.fixture(scope="session")
+def micro_family(micro: Trained) -> ToyFamily:
+    return micro.family
 
 
 @pytest.fixture

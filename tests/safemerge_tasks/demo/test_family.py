@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -15,7 +14,7 @@ from safemerge_tasks.demo.family import ToyFamily, family_key, toy_family
 from safemerge_tasks.demo.recipe import TOY
 from safemerge_tasks.demo.training import Schedule
 
-from .conftest import MICRO
+from .conftest import MICRO, Trained
 
 
 def test_every_checkpoint_is_complete(micro_family: ToyFamily) -> None:
@@ -52,23 +51,17 @@ def test_questions_are_where_lm_eval_looks(micro_family: ToyFamily) -> None:
     assert micro_family.task_file.is_file()
 
 
-def test_the_second_time_comes_from_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    first = toy_family(told.append, MICRO)
-    assert any("toy-guard" in line for line in told)
+def test_training_tells_every_member(micro: Trained) -> None:
+    members = ("aligned", "unaligned", "guard", "tuned-42", "tuned-1024", "tuned-full-42")
+    assert all(any(f"toy-{member} " in line for line in micro.told) for member in members)
+
+
+def test_the_second_time_comes_from_the_cache(
+    micro_family: ToyFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(micro_family.folder.parent))
     monkeypatch.setattr(family_module, "_build", None)
-    assert toy_family(recipe=MICRO) == first
-    assert first.folder.parent == cache
-
-
-def test_the_same_recipe_gives_the_same_bits(cache: Path, micro_family: ToyFamily) -> None:
-    again = toy_family(recipe=MICRO)
-    for one, other in zip(
-        sorted(micro_family.folder.rglob("*.safetensors")),
-        sorted(again.folder.rglob("*.safetensors")),
-        strict=True,
-    ):
-        assert one.read_bytes() == other.read_bytes()
+    assert toy_family(recipe=MICRO) == micro_family
 
 
 def test_the_key_follows_the_recipe_the_sources_and_the_libraries(
@@ -99,20 +92,14 @@ def test_all_shaping_sources_are_in_the_key() -> None:
 
 
 def test_a_killed_training_leaves_no_family(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(*_: object) -> None:
+    def dies(family: ToyFamily, *_: object) -> None:
+        family.aligned.mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("safemerge_tasks.demo.build.full_tune", dies)
+    monkeypatch.setattr("safemerge_tasks.demo.build.build_family", dies)
     with pytest.raises(KeyboardInterrupt):
         toy_family(recipe=MICRO)
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
-
-
-def test_what_a_dead_process_left_is_cleared(cache: Path) -> None:
-    left = cache / f".toy-family-{family_key(MICRO)}-dead"
-    left.mkdir()
-    toy_family(recipe=MICRO)
-    assert not left.exists()
 
 
 def _train_and_count(results: "multiprocessing.SimpleQueue[int]") -> None:
@@ -121,7 +108,11 @@ def _train_and_count(results: "multiprocessing.SimpleQueue[int]") -> None:
     results.put(len(told))
 
 
-def test_two_processes_train_once(cache: Path) -> None:
+def test_two_processes_train_once_and_to_the_same_bits(
+    cache: Path, micro_family: ToyFamily
+) -> None:
+    abandoned = cache / f".{micro_family.folder.name}-dead"
+    abandoned.mkdir()
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
     processes = [context.Process(target=_train_and_count, args=(results,)) for _ in range(2)]
@@ -131,11 +122,8 @@ def test_two_processes_train_once(cache: Path) -> None:
         process.join(120)
         assert process.exitcode == 0
     assert sorted(results.get() > 0 for _ in processes) == [False, True]
-
-
-def test_training_leaves_threads_and_random_state_alone(cache: Path) -> None:
-    torch.manual_seed(9)
-    threads, expected = torch.get_num_threads(), torch.random.get_rng_state()
-    toy_family(recipe=MICRO)
-    assert torch.get_num_threads() == threads
-    assert torch.equal(torch.random.get_rng_state(), expected)
+    assert not abandoned.exists()
+    ours = sorted((cache / micro_family.folder.name).rglob("*.safetensors"))
+    theirs = sorted(micro_family.folder.rglob("*.safetensors"))
+    assert len(ours) == 6
+    assert [path.read_bytes() for path in ours] == [path.read_bytes() for path in theirs]
