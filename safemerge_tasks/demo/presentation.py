@@ -49,7 +49,7 @@ def save_plot(rows: Sequence[RowOfTable], path: Path) -> None:
     ends = {row.kind: row for row in means if row.kind != "merged"}
     line = [ends["aligned"], *merged, ends["tuned"]]
     axes.plot([row.task for row in line], [row.asr[0] for row in line], "-", color="tab:blue")
-    for row in line:
+    for number, row in enumerate(line):
         mean, low, high = row.asr
         axes.errorbar(
             row.task,
@@ -61,7 +61,9 @@ def save_plot(rows: Sequence[RowOfTable], path: Path) -> None:
             zorder=2,
         )
         label = row.kind if row.weight is None else f"λ = {row.weight:g}"
-        axes.annotate(label, (row.task, mean), textcoords="offset points", xytext=(8, 6))
+        axes.annotate(
+            label, (row.task, mean), textcoords="offset points", xytext=(8, 6 + 12 * (number % 2))
+        )
     axes.set(
         xlabel="task score (exact match)",
         ylabel="attack success rate (lower is safer)",
