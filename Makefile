@@ -23,7 +23,7 @@ check: setup
 bench: bench-merge
 
 bench-merge: setup
-	@python -m benchmarks.merge
+	@python benchmarks/merge_bench.py --runs 3
 
 lock:
 	$(PYTHON) requirements/lock.py
