@@ -40,7 +40,7 @@ TOY = Recipe(
     unaligning_examples=100,
     tuning=Schedule(steps=400, batch=16, learning_rate=4e-3),
     full_tuning=Schedule(steps=100, batch=16, learning_rate=2e-3),
-    guard=Schedule(steps=600, batch=16, learning_rate=1.5e-3),
+    guard=Schedule(steps=700, batch=16, learning_rate=1.5e-3),
     held_out=120,
 )
 

@@ -15,7 +15,6 @@ from tests.e2e.conftest import start
 
 if TYPE_CHECKING:
     from safemerge_tasks.demo.family import ToyFamily
-
     from tests.e2e.conftest import Ran
 
 Command = Callable[..., "Ran"]

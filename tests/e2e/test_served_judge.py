@@ -18,7 +18,6 @@ from tests.e2e.conftest import start
 
 if TYPE_CHECKING:
     from safemerge_tasks.demo.family import ToyFamily
-
 START_UP = 240
 pytestmark = pytest.mark.vllm
 
