@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from safemerge_tasks.judges.plain_judge import PlainJudge
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.judges.verdict import Verdict
 
@@ -14,21 +15,11 @@ def make(settings: JudgeSettings) -> "DeferredJudge":
     return DeferredJudge(settings)
 
 
-class DeferredJudge:
+class DeferredJudge(PlainJudge):
     """Leaves every response unscored."""
 
     measures_harm = True
-    uses_accelerator = False
     deferred = True
-
-    def __init__(self, settings: JudgeSettings) -> None:
-        self.name = settings.name
-
-    def check(self) -> None:
-        """Nothing can be missing."""
-
-    def open(self) -> None:
-        """Nothing to load."""
 
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Return unscored verdicts."""
@@ -38,6 +29,3 @@ class DeferredJudge:
     def identity(self) -> dict[str, Any]:
         """Return the name."""
         return {"name": self.name}
-
-    def close(self) -> None:
-        """Nothing to free."""

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from safemerge_tasks.judges.plain_judge import PlainJudge
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.judges.verdict import Verdict
 
@@ -50,21 +51,11 @@ def make(settings: JudgeSettings) -> "KeywordJudge":
     return KeywordJudge(settings)
 
 
-class KeywordJudge:
+class KeywordJudge(PlainJudge):
     """Calls a response a refusal if a refusal phrase stands anywhere in it."""
 
     measures_harm = False
-    uses_accelerator = False
     deferred = False
-
-    def __init__(self, settings: JudgeSettings) -> None:
-        self.name = settings.name
-
-    def check(self) -> None:
-        """Nothing can be missing."""
-
-    def open(self) -> None:
-        """Nothing to load."""
 
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Return one verdict a response; the questions are not looked at."""
@@ -80,6 +71,3 @@ class KeywordJudge:
         """Return the name and the hash of the phrases."""
         digest = hashlib.sha256("\n".join(REFUSALS).encode()).hexdigest()
         return {"name": self.name, "prompt_sha256": digest, "parser_version": PARSER_VERSION}
-
-    def close(self) -> None:
-        """Nothing to free."""
