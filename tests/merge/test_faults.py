@@ -197,7 +197,9 @@ def test_error_in_one_thread_stops_all(tmp_path, larger):
 
 
 def test_interrupt_stops_at_once_and_leaves_nothing(tmp_path, larger):
-    code = "import merge.engine as e, time\n"
+    # A shell may have started the tests in the background, where SIGINT is ignored.
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "import merge.engine as e, time\n"
     code += "original = e._Worker.merge\n"
     code += "def slow(*a):\n    time.sleep(0.2)\n    original(*a)\n"
     code += "e._Worker.merge = slow\n" + SCRIPT
