@@ -48,6 +48,7 @@ class LiveEvaluation:
     saved: Path | None = None
     _identity: int = 0
     _released: bool = False
+    _truncated: dict[int, bool | None] = field(default_factory=dict)
 
     _current: ClassVar["LiveEvaluation | None"] = None
 
@@ -87,8 +88,14 @@ class LiveEvaluation:
     def truncated(self, instance: Any) -> bool | None:
         """Return whether a response reached its token limit, or None where that is not known.
 
-        The response is tokenised again, because lm-eval passes on no finish reason.
+        The response is tokenised again, because lm-eval passes on no finish reason; once, though
+        both the saved copy and the scores ask.
         """
+        if id(instance) not in self._truncated:
+            self._truncated[id(instance)] = self._reaches_limit(instance)
+        return self._truncated[id(instance)]
+
+    def _reaches_limit(self, instance: Any) -> bool | None:
         limits = [instance.args[1][key] for key in _GENERATION_LIMITS if key in instance.args[1]]
         if not limits or getattr(self.lm, "tokenizer", None) is None:
             return None

@@ -1,7 +1,6 @@
 """Judges that are language models: a prompt, an engine and a parser."""
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,8 +10,6 @@ from safemerge_tasks.judges.engines.weights import check_weights
 from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate, TokenisedPrompt
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.judges.verdict import Verdict
-
-_log = logging.getLogger(__name__)
 
 
 class ModelJudge:
