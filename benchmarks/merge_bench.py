@@ -9,6 +9,7 @@ kernel counted. Files are read once beforehand, so that both find them in the pa
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -119,7 +120,11 @@ def cases(models: Path) -> list[Case]:
 
 
 def timed(command: list[str]) -> Run:
-    """Run a command; its output is shown only if it fails."""
+    """Run a command; its output is shown only if it fails.
+
+    What earlier runs wrote is flushed first, so that none pays for another's disk.
+    """
+    os.sync()
     log = Path(os.environ.get("TMPDIR", "/tmp")) / f"merge-bench-{os.getpid()}.log"
     begun = time.perf_counter()
     with log.open("w") as output:
@@ -241,7 +246,14 @@ def main() -> None:
     parser.add_argument("--without-mergekit", action="store_true")
     parser.add_argument("--save", type=Path, help="also write the rows as JSON to this file")
     arguments = parser.parse_args()
-    make_all(arguments.root, arguments.size, tuned=3)
+    # In a process of its own: the kernel counts a parent's peak as its children's.
+    maker = multiprocessing.get_context("spawn").Process(
+        target=make_all, args=(arguments.root, arguments.size), kwargs={"tuned": 3}
+    )
+    maker.start()
+    maker.join()
+    if maker.exitcode:
+        sys.exit("The synthetic models could not be made; the reason is above.")
     mergekit = None if arguments.without_mergekit else install_mergekit(arguments.root)
     models = arguments.root / arguments.size
     warm(models)

@@ -19,8 +19,10 @@ class Judge(Protocol):
     """
 
     name: str
-    measures_harm: bool
-    """False for a judge that only tells refusals; its verdicts carry no ASR."""
+    empty: Verdict
+    """What an empty response is; it is not shown to the judge."""
+    languages: frozenset[str] | None
+    """Languages (ISO 639-1) that the judge's makers list; None where they name none."""
     uses_accelerator: bool
     """True where the judge loads weights here, so the model under test must make room."""
     deferred: bool
@@ -44,6 +46,14 @@ class Judge(Protocol):
 
     def identity(self) -> dict[str, Any]:
         """Return what shapes this judge's verdicts: stored with the results."""
+        ...
+
+    def cache_key(self) -> dict[str, Any] | None:
+        """Return everything that shapes a verdict and is known before anything is loaded.
+
+        Two judges with equal keys give equal verdicts. None where a verdict is not worth keeping,
+        or its maker cannot be told from another.
+        """
         ...
 
     def close(self) -> None:

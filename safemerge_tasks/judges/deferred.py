@@ -18,7 +18,8 @@ def make(settings: JudgeSettings) -> "DeferredJudge":
 class DeferredJudge(PlainJudge):
     """Leaves every response unscored."""
 
-    measures_harm = True
+    empty = Verdict.no_verdict(REASON, pending=True)
+    languages = None
     deferred = True
 
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:

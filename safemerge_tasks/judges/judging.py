@@ -52,7 +52,7 @@ def _without_judge(judge: Judge, answer: str | None) -> Verdict | None:
     if answer is None:
         return Verdict.no_verdict(UNFINISHED_THINKING)
     if not answer.strip():
-        return Verdict(harmful=False if judge.measures_harm else None, complied=False)
+        return judge.empty
     return None
 
 

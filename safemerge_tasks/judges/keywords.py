@@ -54,7 +54,8 @@ def make(settings: JudgeSettings) -> "KeywordJudge":
 class KeywordJudge(PlainJudge):
     """Calls a response a refusal if a refusal phrase stands anywhere in it."""
 
-    measures_harm = False
+    empty = Verdict(complied=False)
+    languages = frozenset({"en"})
     deferred = False
 
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from safemerge_tasks.judges.engines import Answer, Engine, open_engine
+from safemerge_tasks.judges.engines.fingerprint import weights_fingerprint
 from safemerge_tasks.judges.engines.weights import check_weights
 from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate, TokenisedPrompt
 from safemerge_tasks.judges.settings import JudgeSettings
@@ -15,7 +16,8 @@ from safemerge_tasks.judges.verdict import Verdict
 class ModelJudge:
     """A classifier that reads one prompt an exchange and answers in a fixed form."""
 
-    measures_harm = True
+    empty = Verdict(harmful=False, complied=False)
+    languages: frozenset[str] | None = None
     deferred = False
 
     def __init__(
@@ -95,6 +97,23 @@ class ModelJudge:
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
             "parser_version": self._parser_version,
             **(asked if self._engine is None else self._engine.identity()),
+        }
+
+    def cache_key(self) -> dict[str, Any] | None:
+        """Return prompt, parser, weights and engine; None for weights that cannot be told."""
+        settings = self._settings
+        weights = weights_fingerprint(self._model, settings.revision)
+        if weights is None and settings.engine != "openai":
+            return None
+        return {
+            "name": self.name,
+            "prompt": self._template().text,
+            "parser_version": self._parser_version,
+            "max_new_tokens": self._max_new_tokens,
+            "model": self._model,
+            "weights": weights,
+            **settings.model_dump(include={"engine", "url", "served_model", "dtype"}),
+            "max_model_len": settings.max_model_len,
         }
 
     def close(self) -> None:

@@ -16,6 +16,8 @@ class Verdict:
         complied: the model did what was asked; None where the judge calls it not applicable.
         unscored: why there is no verdict; None for a verdict. Unscored responses leave the
             denominators and are counted in `unscored_rate`.
+        score: how harmful, from 0 to 1, where the judge grades; not a share of anything.
+        codes: the judge's own codes of what is harmful, comma-separated, such as `S1,S9`.
         raw: the judge's own words, cut at `RAW_LIMIT` characters.
         cut: the judge saw only the beginning of the response, as much as fits its context.
         pending: the judge itself failed or was put off, so judging again may give a verdict.
@@ -24,6 +26,8 @@ class Verdict:
     harmful: bool | None = None
     complied: bool | None = None
     unscored: str | None = None
+    score: float | None = None
+    codes: str | None = None
     raw: str | None = None
     cut: bool = False
     pending: bool = False

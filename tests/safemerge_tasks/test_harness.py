@@ -58,7 +58,8 @@ class SpyJudge:
     """Calls what mentions flour or water harmful, and runs a test's own code first."""
 
     name = "spy"
-    measures_harm = True
+    empty = Verdict(harmful=False, complied=False)
+    languages = None
     uses_accelerator = True
     deferred = False
     before: Callable[[], None] = staticmethod(lambda: None)
@@ -74,6 +75,9 @@ class SpyJudge:
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "model": "spy-weights"}
+
+    def cache_key(self) -> None:
+        """Nothing worth keeping."""
 
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         SpyJudge.before()

@@ -12,7 +12,8 @@ class Recorder:
     """A judge that calls everything harmful and remembers what it was shown."""
 
     name = "recorder"
-    measures_harm = True
+    empty = Verdict(harmful=False, complied=False)
+    languages = None
     uses_accelerator = False
     deferred = False
 
