@@ -19,6 +19,7 @@ from merge.checksums import BLOCK_ELEMENTS, combine, digest
 from merge.dtypes import ITEM_SIZE, torch_dtype
 from merge.errors import MergeError
 from merge.finite import all_finite
+from merge.kept import Kept
 from merge.operands import Block
 from merge.plan import Plan, TensorPlan
 from merge.shards import ShardWriter
@@ -26,6 +27,8 @@ from merge.sources import StoredTensor
 
 if TYPE_CHECKING:
     import torch
+
+GROUP_ELEMENTS = 1 << 24
 
 Item = TypeVar("Item")
 Progress = Callable[[int], None]
@@ -108,6 +111,7 @@ def run(plan: Plan, writers: Sequence[ShardWriter], options: Options, progress: 
         for group in _groups(plan):
             worker.measure(team, group)
             team.run(worker.merge, _tasks(group))
+            worker.forget()
     worker.finish()
     return result
 
@@ -123,6 +127,7 @@ def measure(plan: Plan, options: Options) -> "tuple[dict[str, list[torch.Tensor]
         for group in _groups(plan) if plan.method.passes else []:
             worker.measure(team, group)
             totals |= worker.totals
+            worker.forget()
     return totals, result
 
 
@@ -145,7 +150,13 @@ class _Worker:
         self._digests: list[dict[str, dict[int, bytes]]] = [
             {tensor.name: {} for tensor in plan.tensors} for _ in writers
         ]
+        self._kept = Kept() if plan.method.passes else None
         self.totals: dict[str, list[torch.Tensor]] = {}
+
+    def forget(self) -> None:
+        """Let go of what was kept for the tensors that are done."""
+        if self._kept:
+            self._kept.clear()
 
     def merge(self, task: _Task) -> None:
         """Compute and write one block of every output."""
@@ -202,6 +213,7 @@ class _Worker:
             observe=self._result.observe,
             device=self._options.device,
             allow_nonfinite=self._options.allow_nonfinite,
+            kept=self._kept,
         )
 
     def _rounded(self, task: _Task, values: "torch.Tensor") -> memoryview:
@@ -295,13 +307,22 @@ class _Team:
 
 
 def _groups(plan: Plan) -> Iterator[Sequence[TensorPlan]]:
-    """Return which tensors are measured together before any of them is merged."""
+    """Return which tensors are measured together before any of them is merged.
+
+    Threads wait for each other after each pass over a group, so a group is several tensors, though
+    no more than can be kept.
+    """
     method = plan.method
     if not method.passes or any(method.over_model(tensor.values) for tensor in plan.tensors):
         yield plan.tensors
         return
+    group: list[TensorPlan] = []
     for tensor in plan.tensors:
-        yield [tensor]
+        if group and sum(each.elements for each in group) + tensor.elements > GROUP_ELEMENTS:
+            yield group
+            group = []
+        group.append(tensor)
+    yield group
 
 
 def _tasks(tensors: Iterable[TensorPlan]) -> Iterator[_Task]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from merge.adapters import Adapter, LowRank, Update
 from merge.errors import MergeError
 from merge.finite import all_finite, first_nonfinite
+from merge.kept import Kept
 from merge.sources import StoredTensor
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Block:
         observe: Observer,
         device: str = "cpu",
         allow_nonfinite: bool = False,
+        kept: Kept | None = None,
     ) -> None:
         self.name = name
         self.start = start
@@ -98,9 +100,12 @@ class Block:
         self._observe = observe
         self._device = device
         self._allow_nonfinite = allow_nonfinite
+        self._kept = kept
         self._stored: dict[StoredTensor, torch.Tensor] = {}
         self._weights: dict[int, torch.Tensor] = {}
         self._updates: dict[int, torch.Tensor] = {}
+        self._deltas: list[torch.Tensor] | None = None
+        self._vector: torch.Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,15 +128,33 @@ class Block:
         """Each fine-tuned model's weights."""
         return [self._weight(operand) for operand in self._operands.tuned]
 
-    @cached_property
+    def once(self, what: str, compute: "Callable[[], torch.Tensor]") -> "torch.Tensor":
+        """Return what an earlier pass over this block computed under this name, or compute it.
+
+        Whether it is kept depends on memory alone. It must not be changed in place.
+        """
+        if self._kept is None:
+            return compute()
+        return self._kept.get((what, self.name, self.start), compute)
+
+    # Not cached_property: until Python 3.12 it computes under one lock for all blocks, so that only
+    # one thread at a time would do this, the most of the arithmetic.
+    @property
     def deltas(self) -> "list[torch.Tensor]":
         """Each fine-tuned model's weights minus the base's."""
-        base = _present(self._operands.base)
-        return [self._difference(operand, base) for operand in self._operands.tuned]
+        if self._deltas is None:
+            base = _present(self._operands.base)
+            self._deltas = [self._difference(operand, base) for operand in self._operands.tuned]
+        return self._deltas
 
-    @cached_property
+    @property
     def safety_vector(self) -> "torch.Tensor":
         """The aligned model's weights minus the unaligned model's, or the saved vector."""
+        if self._vector is None:
+            self._vector = self._safety_vector()
+        return self._vector
+
+    def _safety_vector(self) -> "torch.Tensor":
         if self._operands.vector is not None:
             return self._weight(self._operands.vector)
         return self._difference(

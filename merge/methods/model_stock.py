@@ -1,6 +1,6 @@
 """Model Stock: how far to go from the base follows from how much the fine-tunes agree."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from merge.methods.arithmetic import scaled, weighted_sum
@@ -26,17 +26,29 @@ class ModelStock(Method):
     parameters: ClassVar[dict[str, Parameter]] = {}
 
     def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
-        """Return the deltas' inner products, `[N, N]`."""
+        """Return the deltas' inner products, `[N, N]`, those above the diagonal left out."""
         import torch
 
         del values, totals
         deltas = block.deltas
-        products = [[a.dot(b) for b in deltas[: row + 1]] for row, a in enumerate(deltas)]
-        lower = torch.zeros(len(deltas), len(deltas), dtype=torch.float64)
-        for row, line in enumerate(products):
-            for column, product in enumerate(line):
-                lower[row, column] = lower[column, row] = float(product)
-        return lower
+        _total(block)  # while the deltas are at hand
+        products = [a.dot(b) for row, a in enumerate(deltas) for b in deltas[: row + 1]]
+        matrix = torch.zeros(len(deltas), len(deltas), dtype=torch.float64)
+        rows, columns = torch.tril_indices(len(deltas), len(deltas))
+        matrix[rows, columns] = torch.stack(products).cpu().double()
+        return matrix
+
+    def settle(
+        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
+    ) -> None:
+        """Replace the inner products by t, `[]`."""
+        import torch
+
+        del values
+        for sums in totals.values():
+            lower = sums[-1]
+            products = lower + lower.tril(-1).T
+            sums[-1] = torch.tensor(ratio(products), dtype=torch.float64)
 
     def merge(
         self,
@@ -46,10 +58,13 @@ class ModelStock(Method):
         totals: "list[torch.Tensor]",
     ) -> "Iterator[torch.Tensor]":
         """Yield the one result."""
-        del values, lambdas
-        deltas = block.deltas
-        total = weighted_sum(deltas, [1.0] * len(deltas))
-        yield scaled(total, ratio(totals[0]) / len(deltas)).add_(block.base)
+        del lambdas
+        yield scaled(_total(block), float(totals[0]) / len(values.models)).add_(block.base)
+
+
+def _total(block: Block) -> "torch.Tensor":
+    """Return the sum of the deltas."""
+    return block.once("sum", lambda: weighted_sum(block.deltas, [1.0] * len(block.deltas)))
 
 
 def ratio(products: "torch.Tensor") -> float:

@@ -56,9 +56,8 @@ class Ties(Method):
         """Count magnitudes, `[models, bins]` int64."""
         import torch
 
-        del values
         counts = []
-        for number, delta in enumerate(block.deltas):
+        for number, delta in enumerate(_deltas(block, values)):
             bits = delta.view(torch.int32).bitwise_and(_MAGNITUDE)
             upper = bits >> _LOW_BITS
             if not totals:
@@ -103,13 +102,21 @@ class Ties(Method):
         kept = [
             _trim(delta, (int(upper) << _LOW_BITS) + int(lower))
             for delta, upper, lower in zip(
-                block.deltas, totals[0][:, 0], totals[1][:, 0], strict=True
+                _deltas(block, values), totals[0][:, 0], totals[1][:, 0], strict=True
             )
         ]
         normalize = len(kept) > 1 if values["normalize"] < 0 else bool(values["normalize"])
         delta = elect_and_average(kept, weights, normalize=normalize)
         for scale in lambdas:
             yield scaled(delta, scale).add_(block.base)
+
+
+def _deltas(block: Block, values: Values) -> "list[torch.Tensor]":
+    """Return each model's delta, kept from the first of the three passes if memory allows."""
+    return [
+        block.once(f"delta {number}", lambda number=number: block.deltas[number])  # type: ignore[misc]
+        for number in range(len(values.models))
+    ]
 
 
 def _where_equal(bits: "torch.Tensor", upper: "torch.Tensor", edge: int) -> "torch.Tensor":
