@@ -14,8 +14,8 @@ from merge.command import verify as verify_command
 from merge.errors import MergeError
 from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.judge_command import app as judge_app
 from safemerge_tasks.judge_command import evaluate as eval_command
-from safemerge_tasks.judge_command import judge as judge_command
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -29,7 +29,7 @@ app = typer.Typer(
 app.command("merge")(merge_command)
 app.command("vector")(vector_command)
 app.command("verify")(verify_command)
-app.command("judge")(judge_command)
+app.add_typer(judge_app, name="judge", help="Judge saved responses, or calibrate a judge.")
 app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)(eval_command)
 app.command("demo")(demo_command)
 

@@ -22,11 +22,32 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from safemerge_tasks.conversation import Conversation
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges import Judge, JudgeSettings, judge_responses, make_judge
+from safemerge_tasks.judges import (
+    Judge,
+    JudgeSettings,
+    VerdictCache,
+    judge_responses,
+    make_judge,
+)
+from safemerge_tasks.judges.calibration import Calibration
+from safemerge_tasks.judges.languages import warn_about_languages
 from safemerge_tasks.live_evaluation import LiveEvaluation, under_command_line
-from safemerge_tasks.metrics.asr import HIGHER_IS_BETTER, document_metrics, slug
-from safemerge_tasks.metrics.unscored import warn_if_unscored
-from safemerge_tasks.results import HARMFUL_QUESTIONS
+from safemerge_tasks.metrics.asr import (
+    HARMLESS_HIGHER_IS_BETTER,
+    HIGHER_IS_BETTER,
+    category_metrics,
+    counts,
+    document_metrics,
+    higher_is_better,
+)
+from safemerge_tasks.metrics.confusion import Estimate
+from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
+from safemerge_tasks.results import (
+    CORRECTED,
+    HARMFUL_QUESTIONS,
+    HARMLESS_QUESTIONS,
+    judged_metadata,
+)
 from safemerge_tasks.saved_responses import follow_up, save_responses
 from safemerge_tasks.scored import Scored
 from safemerge_tasks.suites import SuiteSpec, load_suite
@@ -34,14 +55,6 @@ from safemerge_tasks.suites import SuiteSpec, load_suite
 _log = logging.getLogger(__name__)
 
 DEFERRED = JudgeSettings(name="deferred")
-
-
-def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
-    """Return one document's metrics from its filtered response, a saved `Scored`."""
-    scored = Scored.from_json(results[0])
-    return document_metrics(
-        scored.verdict, truncated=scored.truncated, category=doc["category"] or None
-    )
 
 
 class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
@@ -57,13 +70,17 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
             self.judge_settings = JudgeSettings.from_metadata(config.get("metadata") or {})
             self.judge = _shared_judge(self.judge_settings)
             self.judge.check()
+            self.calibration = _calibration(self.judge_settings, self.judge)
             super().__init__(config=config)
+        self.corrected: Estimate | None = None
+        self.counts: dict[str, dict[str, int]] = {}
         self.conversation = Conversation(self.config.task, self.config.description)
         self.judged_by: dict[str, Any] = {"name": DEFERRED.name}
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
         """Load the suite; called by the base class while it is built."""
         spec = SuiteSpec.checked(dataset_kwargs or {}, where=self.config.task)
+        self.harmless = spec.harmless
         self.dataset = {"test": datasets.Dataset.from_list(load_suite(spec))}
 
     def fewshot_context(
@@ -92,19 +109,41 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
         if evaluation and judge.uses_accelerator:
             evaluation.release_model()
         instances: list[Instance] = self._instances
+        documents = [instance.doc for instance in instances]
+        languages = {document["language"] for document in documents}
+        warn_about_languages(judge, self.config.task, languages)
         verdicts = judge_responses(
             judge,
-            [instance.doc["question"] for instance in instances],
+            [document["question"] for document in documents],
             [instance.resps[0] for instance in instances],
             self.judge_settings.timeout,
+            VerdictCache() if self.judge_settings.cache else None,
         )
         for instance, verdict in zip(instances, verdicts, strict=True):
             truncated = evaluation.truncated(instance) if evaluation else None
             instance.filtered_resps[judge.name] = Scored(verdict, truncated).to_json()
         self.judged_by = judge.identity()
         warn_if_unscored(self.config.task, verdicts)
+        if self.harmless:
+            warn_if_no_refusals_told(self.config.task, judge.name, verdicts)
+        else:
+            self.counts = counts(verdicts, documents)
+            if self.calibration and judge is self.judge:
+                self.corrected = self.calibration.corrected(self.config.task, languages, verdicts)
+        _silence_uneven_counts(self.config.task)
         if evaluation and any(verdict.pending for verdict in verdicts):
             _log.warning("To judge what is left:\n  %s", follow_up(evaluation, self.judge_settings))
+
+    def process_results(self, doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
+        """Return one document's metrics from its filtered response, a saved `Scored`."""
+        scored = Scored.from_json(results[0])
+        metrics = document_metrics(
+            scored.verdict, doc, truncated=scored.truncated, harmless=self.harmless
+        )
+        if self.corrected and "asr" in metrics:
+            # What is one number for all documents; `aggregation` returns it.
+            metrics[CORRECTED] = metrics["asr"]
+        return metrics
 
     def _judge_now(self, evaluation: LiveEvaluation | None) -> Judge:
         """Return the judge, or the deferred one where judging here would go wrong."""
@@ -124,8 +163,9 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
         config["metadata"] = {
             **config["metadata"],
             "safemerge": {
-                "kind": HARMFUL_QUESTIONS,
+                "kind": HARMLESS_QUESTIONS if self.harmless else HARMFUL_QUESTIONS,
                 "judges": [self.judged_by],
+                **judged_metadata(self.judged_by["name"], self.counts, self.corrected),
                 "system_prompt": self.conversation.system_prompt,
             },
         }
@@ -133,16 +173,26 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
 
     def aggregation(self) -> dict[str, Any]:
         """Return the mean for every metric, category rows included."""
-        ours = dict.fromkeys([*HIGHER_IS_BETTER, *self._category_metrics()], mean)
-        return {**super().aggregation(), **ours}
+        return {**dict.fromkeys(self._metrics(), mean), CORRECTED: self._corrected_rate}
 
     def higher_is_better(self) -> dict[str, bool]:
         """Return the direction of every metric, category rows included."""
-        return {**HIGHER_IS_BETTER, **dict.fromkeys(self._category_metrics(), False)}
+        return {
+            metric: higher_is_better(metric, harmless=self.harmless) for metric in self._metrics()
+        }
 
-    def _category_metrics(self) -> list[str]:
-        categories = dict.fromkeys(self.dataset["test"]["category"])
-        return [f"asr_{slug(category)}" for category in categories if category]
+    def _metrics(self) -> list[str]:
+        if self.harmless:
+            return list(HARMLESS_HIGHER_IS_BETTER)
+        rows = dict.fromkeys(
+            name for document in self.dataset["test"] for name in category_metrics(document)
+        )
+        return [*HIGHER_IS_BETTER, *rows]
+
+    def _corrected_rate(self, _: Sequence[float]) -> float:
+        assert self.corrected is not None
+        assert self.corrected.value is not None
+        return self.corrected.value
 
 
 def _with_template(config: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +211,22 @@ def _shared_judge(settings: JudgeSettings) -> Judge:
     judge = make_judge(settings)
     atexit.register(judge.close)
     return judge
+
+
+def _calibration(settings: JudgeSettings, judge: Judge) -> Calibration | None:
+    return Calibration.read(Path(settings.calibration), judge) if settings.calibration else None
+
+
+@cache
+def _silence_uneven_counts(task: str) -> None:
+    """Keep lm-eval from warning, in a list of every row, that category rows have fewer documents.
+
+    What matters in it, unscored documents, is said by `warn_if_unscored`.
+    """
+    expected = f"[{task}] Metrics were not scored on the same number of documents"
+    logging.getLogger("lm_eval.evaluator_utils").addFilter(
+        lambda record: not record.getMessage().startswith(expected)
+    )
 
 
 @cache

@@ -4,61 +4,102 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
+from safemerge_tasks.calibrate_command import calibrate
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.judge_options import (
+    Engine,
+    JudgeNames,
+    Metadata,
+    Model,
+    Revision,
+    Rubric,
+    Url,
+    judges_asked_for,
+    log_to_stderr,
+)
 
-Metadata = Annotated[
-    list[str] | None,
-    typer.Option(help="judge_key=value[,…] as in lm_eval's --metadata; may be repeated."),
-]
+if TYPE_CHECKING:
+    from safemerge_tasks.judges.settings import JudgeSettings
 
 
+class JudgeGroup(TyperGroup):
+    """`judge DIR …`, and `judge calibrate …` beside it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take anything but the name of a command for the arguments of judging itself."""
+        if not args or args[0] not in self.commands:
+            args = ["saved", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=JudgeGroup, no_args_is_help=False, add_completion=False)
+app.command("calibrate")(calibrate)
+
+
+@app.command("saved", hidden=True)
 def judge(
     results_dir: Annotated[Path, typer.Argument(help="A folder that lm_eval wrote.")],
-    judge: Annotated[str | None, typer.Option(help="The judge's name.")] = None,
-    engine: Annotated[str | None, typer.Option(help="vllm, hf or openai.")] = None,
-    model: Annotated[str | None, typer.Option(help="The judge's weights.")] = None,
-    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of the weights.")] = None,
+    judge: JudgeNames = None,
+    engine: Engine = None,
+    model: Model = None,
+    url: Url = None,
+    revision: Revision = None,
+    judge_prompt: Rubric = None,
     metadata: Metadata = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Judge saved responses; results are rewritten in place beside a backup."""
-    from safemerge_tasks.judges.settings import JudgeSettings
+    """Judge saved responses; results are rewritten in place beside a backup.
+
+    Several judges give a row each. `safemerge judge calibrate` compares judges with people.
+    """
+    log_to_stderr()
+    asked = judges_asked_for(judge, engine, model, url, revision, judge_prompt, metadata)
+    judge_saved(results_dir, asked, as_json=as_json)
+
+
+def judge_saved(results_dir: Path, asked: "list[JudgeSettings]", *, as_json: bool = False) -> None:
+    """Judge with each judge in turn, print what they found, and fail if anything is left over.
+
+    Raises:
+        SafemergeError: nothing to judge, a judge that cannot work, or responses it failed on.
+    """
+    from safemerge_tasks.judges import make_judge
     from safemerge_tasks.rejudge import judge_folder
 
-    _log_to_stderr()
-    given = parse_pairs(metadata or [])
-    named = {
-        "judge": judge,
-        "judge_engine": engine,
-        "judge_model": model,
-        "judge_url": url,
-        "judge_revision": revision,
-    }
-    given.update({key: value for key, value in named.items() if value is not None})
-    settings = JudgeSettings.from_metadata(given)
-    if settings.name == "deferred":
+    if any(settings.name == "deferred" for settings in asked):
         raise SafemergeError("--judge deferred judges nothing; name the judge, such as wildguard.")
+    for settings in asked:
+        # Before the first one's work: that a later one cannot work would be found out after it.
+        make_judge(settings).check()
     console = Console(stderr=True)
     with console.status("judging") as status:
-        judged = judge_folder(
-            results_dir, settings, lambda task: status.update(f"judging {escape(task)}")
-        )
+
+        def show(task: str) -> None:
+            status.update(f"judging {escape(task)}")
+
+        found = [judge_folder(results_dir, settings, show) for settings in asked]
     if as_json:
-        print(json.dumps({"judge": judged.judge, "results": judged.tables}, indent=2))
+        reports = [
+            {"judge": one.judge, "identity": one.identity, "results": one.tables} for one in found
+        ]
+        print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
     else:
         from safemerge_tasks.judged_table import print_tables
 
-        print_tables(judged)
-    if judged.pending:
+        for one in found:
+            print_tables(one)
+    pending = sum(one.pending for one in found)
+    if pending:
         raise SafemergeError(
-            f"the judge failed on {judged.pending} responses, which stay unscored; the reasons are "
+            f"the judge failed on {pending} responses, which stay unscored; the reasons are "
             "above, and the same command judges again."
         )
 
@@ -71,7 +112,7 @@ def evaluate(context: typer.Context) -> None:
     """
     from safemerge_tasks.judges import JudgeSettings, make_judge
 
-    _log_to_stderr()
+    log_to_stderr()
     arguments, settings_given, output = split_arguments(context.args)
     settings = JudgeSettings.from_metadata(settings_given)
     # Before anything slow: a judge that cannot work would be found out after the generation.
@@ -82,8 +123,7 @@ def evaluate(context: typer.Context) -> None:
     if settings.name == "deferred":
         print(f"Judge later with: safemerge judge {output} --judge wildguard", file=sys.stderr)
         return
-    pairs = [f"{key}={value}" for key, value in settings_given.items()]
-    judge(output, metadata=pairs)
+    judge_saved(output, [settings])
 
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, str], Path]:
@@ -133,24 +173,3 @@ def _with_metadata(arguments: list[str], pair: str) -> list[str]:
         place = arguments.index("--metadata") + 1
         return [*arguments[:place], f"{arguments[place]},{pair}", *arguments[place + 1 :]]
     return [*arguments, "--metadata", pair]
-
-
-def parse_pairs(texts: list[str]) -> dict[str, str]:
-    """Return `key=value[,key=value…]` strings as one mapping.
-
-    Raises:
-        SafemergeError: a part without `=`.
-    """
-    pairs: dict[str, str] = {}
-    for part in (part for text in texts for part in text.split(",") if part):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise SafemergeError(f"--metadata {part!r} is not key=value; write judge_model=DIR.")
-        pairs[key] = value
-    return pairs
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.WARNING, format="safemerge: %(message)s", stream=sys.stderr)

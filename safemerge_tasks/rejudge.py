@@ -12,10 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges import Judge, JudgeSettings, Verdict, judge_responses, make_judge
-from safemerge_tasks.metrics.asr import HIGHER_IS_BETTER, aggregate, document_metrics
-from safemerge_tasks.metrics.unscored import warn_if_unscored
-from safemerge_tasks.results import HARMFUL_QUESTIONS, Row, Run, find_runs
+from safemerge_tasks.groups import update_groups
+from safemerge_tasks.judges import (
+    Judge,
+    JudgeSettings,
+    Verdict,
+    VerdictCache,
+    judge_responses,
+    make_judge,
+)
+from safemerge_tasks.judges.calibration import Calibration
+from safemerge_tasks.judges.languages import warn_about_languages
+from safemerge_tasks.metrics.asr import aggregate, counts, document_metrics, higher_is_better
+from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
+from safemerge_tasks.results import (
+    CORRECTED,
+    HARMFUL_QUESTIONS,
+    HARMLESS_QUESTIONS,
+    Row,
+    Run,
+    find_runs,
+    judged_metadata,
+)
 from safemerge_tasks.scored import Scored
 
 _log = logging.getLogger(__name__)
@@ -31,12 +49,14 @@ class Judged:
         judge: the judge's name.
         results: the rewritten results files.
         tables: results file → task → result keys of this judge.
+        identity: the judge as it is stored with the results.
         pending: responses that the judge failed on.
     """
 
     judge: str
     results: list[Path] = field(default_factory=list)
     tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
     pending: int = 0
 
 
@@ -65,70 +85,122 @@ def judge_folder(
         )
     judge = make_judge(settings)
     judge.check()
-    judged = Judged(judge.name)
+    calibration = (
+        Calibration.read(Path(settings.calibration), judge) if settings.calibration else None
+    )
+    session = _Session(judge, settings, calibration)
     try:
         for number, (run, summary, tasks) in enumerate(work, 1):
             if on_task:
                 on_task(f"{', '.join(tasks)} ({number} of {len(work)} runs)")
-            _judge_run(run, summary, tasks, judge, settings, judged)
+            session.judge_run(run, summary, tasks)
     finally:
         judge.close()
-    return judged
+    return session.judged
 
 
 def _judgeable(run: Run, summary: Mapping[str, Any]) -> list[str]:
     configs = summary.get("configs", {})
-    return [task for task in run.samples if _kind(configs.get(task, {})) == HARMFUL_QUESTIONS]
+    kinds = (HARMFUL_QUESTIONS, HARMLESS_QUESTIONS)
+    return [task for task in run.samples if _ours(configs.get(task, {})).get("kind") in kinds]
 
 
-def _kind(config: Mapping[str, Any]) -> str | None:
+def _ours(config: Mapping[str, Any]) -> dict[str, Any]:
     ours = (config.get("metadata") or {}).get("safemerge")
-    return ours.get("kind") if isinstance(ours, dict) else None
+    return ours if isinstance(ours, dict) else {}
 
 
-def _judge_run(
-    run: Run,
-    summary: dict[str, Any],
-    tasks: Sequence[str],
-    judge: Judge,
-    settings: JudgeSettings,
-    judged: Judged,
-) -> None:
-    new_rows: dict[str, list[Row]] = {}
-    for task in tasks:
+class _Session:
+    """One judge at work on many runs."""
+
+    def __init__(
+        self, judge: Judge, settings: JudgeSettings, calibration: Calibration | None
+    ) -> None:
+        self._judge = judge
+        self._settings = settings
+        self._calibration = calibration
+        self._cache = VerdictCache() if settings.cache else None
+        self.judged = Judged(judge.name)
+
+    def judge_run(self, run: Run, summary: dict[str, Any], tasks: Sequence[str]) -> None:
+        """Judge one run and rewrite its files."""
+        new_rows = {}
+        for task in tasks:
+            new_rows[task] = self._judge_task(run, summary, task)
+        for path in [run.path, *(run.samples[task] for task in tasks)]:
+            _back_up(path)
+        tables = self.judged.tables.setdefault(str(run.path), {})
+        tables |= dict(update_groups(summary, self._judge.name))
+        for task, rows in new_rows.items():
+            run.write_rows(task, rows)
+        run.write_summary(summary)
+        self.judged.results.append(run.path)
+
+    def _judge_task(self, run: Run, summary: dict[str, Any], task: str) -> list[Row]:
+        """Judge one task, put the outcome into the summary, and return the task's rows."""
+        name = self._judge.name
+        harmless = _ours(summary["configs"][task])["kind"] == HARMLESS_QUESTIONS
         rows = run.rows(task)
         documents = list({row["doc_id"]: row for row in rows}.values())
+        languages = {row["doc"].get("language") or "en" for row in documents}
+        warn_about_languages(self._judge, task, languages)
         verdicts = judge_responses(
-            judge,
+            self._judge,
             [_question(run, task, row) for row in documents],
             [_response(run, task, row) for row in documents],
-            settings.timeout,
+            self._settings.timeout,
+            self._cache,
         )
         warn_if_unscored(task, verdicts)
-        judged.pending += sum(verdict.pending for verdict in verdicts)
+        if harmless:
+            warn_if_no_refusals_told(task, name, verdicts)
+        self.judged.pending += sum(verdict.pending for verdict in verdicts)
+        self.judged.identity = self._judge.identity()
+        corrected = None
+        if self._calibration and not harmless:
+            corrected = self._calibration.corrected(task, languages, verdicts)
         fresh = [
-            _judged_row(row, verdict, judge.name)
+            _judged_row(row, verdict, name, harmless=harmless)
             for row, verdict in zip(documents, verdicts, strict=True)
         ]
-        kept = [row for row in rows if row["filter"] not in (judge.name, "deferred")]
-        new_rows[task] = kept + fresh
-        table = aggregate([_metrics(row) for row in fresh], judge.name)
-        _update_summary(summary, task, table, judge)
-        judged.tables.setdefault(str(run.path), {})[task] = table
-    for path in [run.path, *(run.samples[task] for task in tasks)]:
-        _back_up(path)
-    for task, rows in new_rows.items():
-        run.write_rows(task, rows)
-    run.write_summary(summary)
-    judged.results.append(run.path)
+        table = aggregate([_metrics(row) for row in fresh], name)
+        if corrected and corrected.value is not None:
+            table |= {f"{CORRECTED},{name}": corrected.value, f"{CORRECTED}_stderr,{name}": "N/A"}
+        found = {} if harmless else counts(verdicts, [row["doc"] for row in documents])
+        self._update_summary(summary, task, table, judged_metadata(name, found, corrected))
+        self.judged.tables.setdefault(str(run.path), {})[task] = table
+        return [row for row in rows if row["filter"] not in (name, "deferred")] + fresh
+
+    def _update_summary(
+        self,
+        summary: dict[str, Any],
+        task: str,
+        table: Mapping[str, float | str],
+        kept: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        name = self._judge.name
+        result = summary["results"].setdefault(task, {})
+        for key in [key for key in result if key.endswith((f",{name}", ",deferred"))]:
+            del result[key]
+        result.update(table)
+        ours = _ours(summary["configs"][task])
+        harmless = ours["kind"] == HARMLESS_QUESTIONS
+        metrics = {key.partition(",")[0] for key in table if "_stderr," not in key}
+        directions = {metric: higher_is_better(metric, harmless=harmless) for metric in metrics}
+        summary.setdefault("higher_is_better", {}).setdefault(task, {}).update(directions)
+        replaced = (name, "deferred")
+        others = [other for other in ours.get("judges", []) if other["name"] not in replaced]
+        ours["judges"] = [*others, self.judged.identity]
+        for part in ("counts", CORRECTED):
+            by_judge = {key: v for key, v in ours.get(part, {}).items() if key not in replaced}
+            if by_judge := by_judge | kept.get(part, {}):
+                ours[part] = by_judge
 
 
-def _judged_row(row: Row, verdict: Verdict, name: str) -> Row:
+def _judged_row(row: Row, verdict: Verdict, name: str, *, harmless: bool) -> Row:
     truncated = row.get("truncated_rate")
     scored = Scored(verdict, None if truncated is None else bool(truncated))
-    metrics = document_metrics(
-        verdict, truncated=scored.truncated, category=row["doc"].get("category") or None
-    )
+    metrics = document_metrics(verdict, row["doc"], truncated=scored.truncated, harmless=harmless)
     shared = {key: value for key, value in row.items() if key not in row["metrics"]}
     return {
         **shared,
@@ -141,25 +213,6 @@ def _judged_row(row: Row, verdict: Verdict, name: str) -> Row:
 
 def _metrics(row: Row) -> dict[str, float]:
     return {metric: row[metric] for metric in row["metrics"]}
-
-
-def _update_summary(
-    summary: dict[str, Any], task: str, table: Mapping[str, float | str], judge: Judge
-) -> None:
-    result = summary["results"].setdefault(task, {})
-    for key in [key for key in result if key.endswith((f",{judge.name}", ",deferred"))]:
-        del result[key]
-    result.update(table)
-    metrics = {key.partition(",")[0] for key in table}
-    directions = {
-        name: HIGHER_IS_BETTER.get(name, False) for name in metrics if "_stderr" not in name
-    }
-    summary.setdefault("higher_is_better", {}).setdefault(task, {}).update(directions)
-    ours = summary["configs"][task]["metadata"]["safemerge"]
-    others = [
-        other for other in ours.get("judges", []) if other["name"] not in (judge.name, "deferred")
-    ]
-    ours["judges"] = [*others, judge.identity()]
 
 
 def _question(run: Run, task: str, row: Row) -> str:

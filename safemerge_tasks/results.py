@@ -8,14 +8,21 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.metrics.confusion import Estimate
 
 HARMFUL_QUESTIONS = "harmful_questions"
 """Marks, in a task's stored metadata, the tasks whose samples a judge can read."""
+
+HARMLESS_QUESTIONS = "harmless_questions"
+"""Marks those whose questions only look harmful, where refusing is the failure."""
+
+CORRECTED = "asr_corrected"
+"""The metric that a judge's calibration gives: one number for all documents."""
 
 Row = dict[str, Any]
 """One line of a samples file: one document under one filter."""
@@ -97,6 +104,18 @@ def replace_file(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def judged_metadata(
+    judge: str, counts: Mapping[str, Mapping[str, int]], corrected: Estimate | None
+) -> dict[str, Any]:
+    """Return what a task's stored metadata keeps of one judge's verdicts, besides the rates."""
+    kept: dict[str, Any] = {}
+    if counts:
+        kept["counts"] = {judge: counts}
+    if corrected:
+        kept[CORRECTED] = {judge: asdict(corrected)}
+    return kept
 
 
 def content_hash(value: Any) -> str:

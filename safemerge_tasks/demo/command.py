@@ -13,6 +13,9 @@ def demo(
     lambdas: Annotated[
         str, typer.Option("--lambda", help="Weights of the fine-tuned model to merge with.")
     ] = "0.2,0.4,0.6,0.8",
+    methods: Annotated[
+        str, typer.Option(help="Any of linear, slerp, dare-linear, model-stock, resta.")
+    ] = "linear",
     model: Annotated[
         str | None, typer.Option(help="lm-eval's engine, vllm or hf; else what is installed.")
     ] = None,
@@ -25,4 +28,4 @@ def demo(
 
     console = Console(width=None if Console().is_terminal else 100)
     weights = [float(part) for part in lambdas.split(",")]
-    run_demo(out, weights, model, jobs, console)
+    run_demo(out, weights, methods.split(","), model, jobs, console)

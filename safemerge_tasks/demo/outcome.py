@@ -28,9 +28,11 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class RowOfTable:
-    """One row: a model, or the mean over seeds (`seed` is None and several models are behind it).
+    """One row: a model, or the mean over seeds.
 
     Attributes:
+        method: how it was merged; None for a model that was not.
+        models: how many are behind the row; with several, `seed` is None.
         asr: attack success rate with the bounds of its 95 % interval.
         compliance: share of harmful questions that the model answered.
         task: share of task questions answered exactly.
@@ -43,6 +45,15 @@ class RowOfTable:
     compliance: float
     task: float
     unscored: int = 0
+    method: str | None = None
+    models: int = 1
+
+    @property
+    def label(self) -> str:
+        """What it is, in a few words."""
+        if self.method is None:
+            return self.kind
+        return self.method if self.weight is None else f"{self.method}, λ = {self.weight:g}"
 
 
 def read_outcomes(results: Path, contender: Contender) -> Outcomes:
@@ -61,15 +72,19 @@ def read_outcomes(results: Path, contender: Contender) -> Outcomes:
 def build_rows(contenders: Sequence[Contender], outcomes: Sequence[Outcomes]) -> list[RowOfTable]:
     """Return one row a model, and a mean row for each kind and λ that has several seeds."""
     rows = []
-    groups: dict[tuple[str, float | None], list[int]] = {}
+    groups: dict[tuple[str, str | None, float | None], list[int]] = {}
     for number, contender in enumerate(contenders):
-        groups.setdefault((contender.kind, contender.weight), []).append(number)
-    ordered = sorted(groups, key=lambda key: (ORDER.index(key[0]), -(key[1] or 0)))
-    for kind, weight in ordered:
-        members = groups[kind, weight]
-        rows += [_row(kind, contenders[one].seed, weight, [outcomes[one]]) for one in members]
+        key = (contender.kind, contender.method, contender.weight)
+        groups.setdefault(key, []).append(number)
+    methods = list(dict.fromkeys(contender.method for contender in contenders))
+    ordered = sorted(
+        groups, key=lambda key: (ORDER.index(key[0]), methods.index(key[1]), -(key[2] or 0))
+    )
+    for key in ordered:
+        members = groups[key]
+        rows += [_row(contenders[one], contenders[one].seed, [outcomes[one]]) for one in members]
         if len(members) > 1:
-            rows.append(_row(kind, None, weight, [outcomes[number] for number in members]))
+            rows.append(_row(contenders[members[0]], None, [outcomes[one] for one in members]))
     return rows
 
 
@@ -83,9 +98,9 @@ def shortfalls(rows: Sequence[RowOfTable]) -> list[str]:
     if aligned.asr[0] > ALIGNED_LIMIT:
         found.append(f"the aligned model's ASR is {aligned.asr[0]:.0%}, above {ALIGNED_LIMIT:.0%}")
     found += [
-        f"{row.unscored} responses of {row.kind}, seed {row.seed}, are unscored"
+        f"{row.unscored} responses of {row.label}, seed {row.seed}, are unscored"
         for row in rows
-        if row.unscored and (row.seed is not None or row.kind == "aligned")
+        if row.unscored and row.models == 1
     ]
     tuned = [row for row in rows if row.kind == "tuned"]
     for row in tuned:
@@ -114,17 +129,17 @@ def best_merge(rows: Sequence[RowOfTable], tuned: RowOfTable) -> RowOfTable | No
     return min(candidates, key=lambda row: (row.asr[0], -row.task), default=None)
 
 
-def _row(
-    kind: str, seed: int | None, weight: float | None, outcomes: Sequence[Outcomes]
-) -> RowOfTable:
+def _row(contender: Contender, seed: int | None, outcomes: Sequence[Outcomes]) -> RowOfTable:
     return RowOfTable(
-        kind,
+        contender.kind,
         seed,
-        weight,
+        contender.weight,
         interval_over_units([one.harmful for one in outcomes]),
         _mean([one.complied for one in outcomes]),
         _mean([one.solved for one in outcomes]),
         sum(one.unscored for one in outcomes),
+        contender.method,
+        len(outcomes),
     )
 
 

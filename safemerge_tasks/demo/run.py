@@ -32,7 +32,12 @@ MARK = "demo.json"
 
 
 def run_demo(
-    out: Path, weights: Sequence[float], backend: str | None, jobs: int | None, console: Console
+    out: Path,
+    weights: Sequence[float],
+    methods: Sequence[str],
+    backend: str | None,
+    jobs: int | None,
+    console: Console,
 ) -> None:
     """Train, merge, evaluate, judge, and show; everything is left in `out`.
 
@@ -45,8 +50,11 @@ def run_demo(
     console.print("1. The toy family: aligned, fine-tuned and unaligned models, and a guard.")
     family = toy_family(progress=console.print)
     trained = time.monotonic()
-    console.print(f"2. Merge each fine-tuned model back toward the aligned one, λ = {[*weights]}.")
-    contenders = merge_contenders(family, weights, out / "models")
+    console.print(
+        "2. Merge each fine-tuned model back toward the aligned one: "
+        f"{', '.join(methods)}, λ = {[*weights]}."
+    )
+    contenders = merge_contenders(family, weights, out / "models", methods)
     console.print(f"3. Evaluate {len(contenders)} models with lm_eval --model {backend}.")
     results, logs = out / "results", out / "logs"
     _evaluate(contenders, backend, family.questions, results, logs, jobs, console)
@@ -111,7 +119,7 @@ def _show(rows: Sequence[RowOfTable], plot: Path, console: Console) -> None:
     best = best_merge(rows, tuned)
     if best is not None:
         console.print(
-            f"Merging at λ = {best.weight:g} brings the mean ASR from {tuned.asr[0]:.0%} to "
+            f"Merging ({best.label}) brings the mean ASR from {tuned.asr[0]:.0%} to "
             f"{best.asr[0]:.0%} and keeps {best.task / tuned.task:.0%} of the task score."
         )
     for shortfall in shortfalls(rows):

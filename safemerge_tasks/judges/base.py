@@ -11,6 +11,14 @@ from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.judges.verdict import Verdict
 
 
+class Panel(Protocol):
+    """What a judge with members offers besides."""
+
+    def combine(self, votes: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+        """Return the panel's verdicts from those of its members, `[members][exchanges]`."""
+        ...
+
+
 class Judge(Protocol):
     """A pure batch function from exchanges to verdicts.
 
@@ -27,6 +35,8 @@ class Judge(Protocol):
     """True where the judge loads weights here, so the model under test must make room."""
     deferred: bool
     """True where judging is left to `safemerge judge`."""
+    members: "tuple[Judge, ...]"
+    """The judges of a panel, which also offers `combine`; empty for any other judge."""
 
     def check(self) -> None:
         """Find out, before anything slow, whether this judge can work.
@@ -79,8 +89,9 @@ def make_judge(settings: JudgeSettings) -> Judge:
         SafemergeError: there is no such judge.
     """
     names = judge_names()
-    if settings.name not in names:
+    kind = settings.name.partition("(")[0]
+    if kind not in names:
         raise SafemergeError(f"judge={settings.name} is unknown; choose from {', '.join(names)}.")
-    module = import_module(f"safemerge_tasks.judges.{settings.name.replace('-', '_')}")
+    module = import_module(f"safemerge_tasks.judges.{kind.replace('-', '_')}")
     judge: Judge = module.make(settings)
     return judge

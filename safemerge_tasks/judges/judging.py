@@ -4,10 +4,12 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
-from safemerge_tasks.judges.base import Judge
+from safemerge_tasks.judges.base import Judge, Panel
 from safemerge_tasks.judges.responses import strip_thinking
 from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.judges.verdict_cache import VerdictCache
 
 _log = logging.getLogger(__name__)
 
@@ -19,14 +21,20 @@ def judge_responses(
     questions: Sequence[str],
     responses: Sequence[str],
     timeout: float | None = None,
+    cache: VerdictCache | None = None,
 ) -> list[Verdict]:
     """Return one verdict an exchange, and never raise for what a judge does.
 
+    - The members of a panel judge one after the other, each by these rules, so that only one of
+      their engines is in memory; the panel combines what they said.
+    - An exchange whose verdict is in the cache is not shown to the judge again.
     - A thinking section is removed first; one that never ended leaves the response unscored.
     - An empty response is neither harmful nor compliant and is not shown to the judge.
     - A judge that raises, outlasts `timeout` (seconds) or returns the wrong number of verdicts
       leaves the exchanges it was given unscored, with the reason.
     """
+    if judge.members:
+        return _panel(judge, questions, responses, timeout, cache)
     verdicts: list[Verdict | None] = []
     answers: list[str] = []
     for response in responses:
@@ -35,13 +43,50 @@ def judge_responses(
         answers.append(answer or "")
     pending = [index for index, verdict in enumerate(verdicts) if verdict is None]
     if pending:
-        judged = _contained(
+        judged = _cached(
             judge,
             [questions[index] for index in pending],
             [answers[index] for index in pending],
             timeout,
+            cache,
         )
         for index, verdict in zip(pending, judged, strict=True):
+            verdicts[index] = verdict
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _panel(
+    judge: Judge,
+    questions: Sequence[str],
+    responses: Sequence[str],
+    timeout: float | None,
+    cache: VerdictCache | None,
+) -> list[Verdict]:
+    votes = []
+    for member in judge.members:
+        votes.append(judge_responses(member, questions, responses, timeout, cache))
+        if member.uses_accelerator:
+            member.close()
+    return cast("Panel", judge).combine(votes)
+
+
+def _cached(
+    judge: Judge,
+    questions: list[str],
+    responses: list[str],
+    timeout: float | None,
+    cache: VerdictCache | None,
+) -> list[Verdict]:
+    key = judge.cache_key() if cache else None
+    if cache is None or key is None:
+        return _contained(judge, questions, responses, timeout)
+    verdicts = cache.look_up(key, questions, responses)
+    missing = [index for index, verdict in enumerate(verdicts) if verdict is None]
+    if missing:
+        asked = ([questions[i] for i in missing], [responses[i] for i in missing])
+        judged = _contained(judge, *asked, timeout)
+        cache.keep(key, *asked, judged)
+        for index, verdict in zip(missing, judged, strict=True):
             verdicts[index] = verdict
     return [verdict for verdict in verdicts if verdict is not None]
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.judges.engines import Answer, Engine, open_engine
 from safemerge_tasks.judges.engines.fingerprint import weights_fingerprint
@@ -12,6 +12,9 @@ from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate, To
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.judges.verdict import Verdict
 
+if TYPE_CHECKING:
+    from safemerge_tasks.judges.base import Judge
+
 
 class ModelJudge:
     """A classifier that reads one prompt an exchange and answers in a fixed form."""
@@ -19,6 +22,7 @@ class ModelJudge:
     empty = Verdict(harmful=False, complied=False)
     languages: frozenset[str] | None = None
     deferred = False
+    members: "tuple[Judge, ...]" = ()
 
     def __init__(
         self,

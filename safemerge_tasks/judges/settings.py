@@ -2,11 +2,12 @@
 
 import difflib
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from safemerge_tasks.errors import SafemergeError
 
@@ -17,7 +18,10 @@ EngineName = Literal["vllm", "hf", "openai"]
 
 
 class JudgeSettings(BaseModel):
-    """How to judge; every field is `judge_<field>` in `--metadata`, the name is `judge`."""
+    """How to judge; every field is `judge_<field>` in `--metadata`, the name is `judge`.
+
+    `judge_<field>.<judge>` is for one judge alone, where several work together.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -37,6 +41,32 @@ class JudgeSettings(BaseModel):
     max_model_len: int = Field(4096, ge=256, description="tokens of prompt and answer")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     tensor_parallel_size: int = Field(1, ge=1)
+    calibration: str | None = Field(None, description="file of `safemerge judge calibrate`")
+    cache: bool = Field(True, description="keep verdicts, and reuse those of equal exchanges")
+    own: tuple[tuple[str, str, str], ...] = Field(
+        (), description="(judge, field, value) of settings meant for one judge alone"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _one_spelling(cls, name: str) -> str:
+        """Join a panel's members by `+`: lm-eval's `--metadata` cannot hold commas."""
+        return re.sub(r"\s*[,+]\s*", "+", name.strip())
+
+    @property
+    def is_panel(self) -> bool:
+        """Whether the name spells out several judges."""
+        return "(" in self.name
+
+    def for_judge(self, name: str) -> Self:
+        """Return the settings of one judge: the shared ones, and over them its own.
+
+        Raises:
+            SafemergeError: one of its own has an impossible value.
+        """
+        shared = self.model_dump(exclude={"name", "own"}, exclude_none=True)
+        mine = {field: value for judge, field, value in self.own if judge == name}
+        return self.checked({**shared, **mine, "name": name})
 
     @classmethod
     def from_metadata(
@@ -59,7 +89,21 @@ class JudgeSettings(BaseModel):
                 given["name"] = value
             elif key.startswith(METADATA_PREFIX):
                 given[key.removeprefix(METADATA_PREFIX)] = value
-        return cls.checked(given)
+        settings = cls.checked(given)
+        return settings if settings.is_panel else settings.for_judge(settings.name)
+
+    @classmethod
+    def _take_own(cls, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
+        """Divide `field.judge` from the settings for all judges."""
+        shared: dict[str, Any] = {}
+        own = []
+        for key, value in given.items():
+            field, dot, judge = key.partition(".")
+            if not dot:
+                shared[key] = value
+            elif value is not None:
+                own.append([judge, field, str(value)])
+        return shared, own
 
     @classmethod
     def checked(cls, given: Mapping[str, Any]) -> Self:
@@ -68,13 +112,17 @@ class JudgeSettings(BaseModel):
         Raises:
             SafemergeError: an unknown key or an impossible value.
         """
-        for key in given:
-            if key not in cls.model_fields:
-                near = difflib.get_close_matches(key, cls.model_fields, n=1)
+        given, own = cls._take_own(given)
+        known = [field for field in cls.model_fields if field != "own"]
+        for key in [*given, *(field for _, field, _ in own)]:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean judge_{near[0]}?" if near else f"known: {_known(cls)}."
                 raise SafemergeError(f"judge_{key} is not a setting of a judge: {hint}")
+        _refuse_strangers(judge for judge, _, _ in own)
+        values = {key: str(value) for key, value in given.items() if value is not None}
         try:
-            return cls.model_validate({key: str(v) for key, v in given.items() if v is not None})
+            return cls.model_validate({**values, "own": own})
         except ValidationError as error:
             first = error.errors()[0]
             name = "judge" if first["loc"][0] == "name" else f"judge_{first['loc'][0]}"
@@ -82,7 +130,8 @@ class JudgeSettings(BaseModel):
 
     def as_arguments(self) -> str:
         """Return the arguments that give `safemerge judge` these settings, quoted for a shell."""
-        changed = self.model_dump(exclude_defaults=True, exclude={"name"})
+        changed = self.model_dump(exclude_defaults=True, exclude={"name", "own"})
+        changed |= {f"{field}.{judge}": value for judge, field, value in self.own}
         words = ["--judge", self.name]
         if changed:
             pairs = ",".join(f"{METADATA_PREFIX}{key}={value}" for key, value in changed.items())
@@ -90,5 +139,17 @@ class JudgeSettings(BaseModel):
         return shlex.join(words)
 
 
+def _refuse_strangers(judges: Iterable[str]) -> None:
+    """Refuse settings for a judge that does not exist: they would have no effect."""
+    from safemerge_tasks.judges.base import judge_names
+
+    for judge in judges:
+        if judge not in judge_names():
+            raise SafemergeError(
+                f"judge_….{judge} is meant for a judge that does not exist; the judges are "
+                f"{', '.join(judge_names())}."
+            )
+
+
 def _known(cls: type[JudgeSettings]) -> str:
-    return ", ".join(f"judge_{key}" for key in cls.model_fields if key != "name")
+    return ", ".join(f"judge_{key}" for key in cls.model_fields if key not in ("name", "own"))

@@ -27,3 +27,15 @@ def warn_if_unscored(task: str, verdicts: Sequence[Verdict]) -> None:
         low, high = asr_bounds(harmful, total - unscored, total)
         bounds = f" The ASR over all responses lies between {low:.1%} and {high:.1%}."
     _log.warning("%s: %d of %d responses are unscored: %s.%s", task, unscored, total, why, bounds)
+
+
+def warn_if_no_refusals_told(task: str, judge: str, verdicts: Sequence[Verdict]) -> None:
+    """Log that a judge cannot measure over-refusal, where it says of no response if it refuses."""
+    scored = [verdict for verdict in verdicts if verdict.unscored is None]
+    if scored and all(verdict.complied is None for verdict in scored):
+        _log.warning(
+            "%s: the judge %s does not tell refusals, which is all that this task measures; use "
+            "wildguard, strongreject or keywords.",
+            task,
+            judge,
+        )
