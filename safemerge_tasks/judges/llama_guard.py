@@ -3,8 +3,10 @@
 Source: Inan et al. 2023, arXiv 2312.06674, and the model cards of Llama Guard 3 and 4.
 """
 
+import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.errors import SafemergeError
@@ -89,7 +91,21 @@ def chat_prompt(model: str, revision: str | None) -> PromptTemplate:
             f"{model} has no tokenizer that can be loaded ({type(error).__name__}), and the Llama "
             "Guard judges take their prompt from it: give judge_model=DIR of a complete checkpoint."
         ) from error
+    tokenizer.chat_template = tokenizer.chat_template or _processor_template(model, revision)
     return template_of(tokenizer, model)
+
+
+def _processor_template(model: str, revision: str | None) -> str | None:
+    """Return the chat template of a multimodal checkpoint that keeps it beside its processor."""
+    from transformers.utils import cached_file
+
+    path = cached_file(
+        model, "chat_template.json", revision=revision, _raise_exceptions_for_missing_entries=False
+    )
+    if path is None:
+        return None
+    template: str | None = json.loads(Path(path).read_text(encoding="utf-8")).get("chat_template")
+    return template
 
 
 def template_of(tokenizer: "PreTrainedTokenizerBase", model: str) -> PromptTemplate:

@@ -17,6 +17,6 @@ def structural_markers(text: str) -> tuple[str, ...]:
     between, _, after = rest.partition("{response}")
     labels = [part.rpartition("\n")[2] for part in (before, between)]
     closing = _TAG.sub("\n", after).split("\n")
-    lines = (_TAG.sub("", line).strip() for line in (*labels, *closing))
+    lines = (_TAG.sub("", line).rstrip() for line in (*labels, *closing))
     tags = _TAG.findall(f"{before}{between}{after}")
-    return tuple(dict.fromkeys([*tags, *(f"\n{line}" for line in lines if len(line) > 1)]))
+    return tuple(dict.fromkeys([*tags, *(f"\n{line}" for line in lines if len(line.strip()) > 1)]))
