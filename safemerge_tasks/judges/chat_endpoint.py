@@ -1,7 +1,7 @@
 """One message to a chat model behind an OpenAI-compatible endpoint, and every way that can end."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from openai import APIStatusError, OpenAIError
@@ -27,7 +27,7 @@ class Reply:
     """
 
     text: str | None = None
-    failure: Verdict = Verdict()
+    failure: Verdict = field(default_factory=Verdict)
     again: bool = False
 
 

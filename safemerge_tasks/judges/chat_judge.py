@@ -87,13 +87,14 @@ class ChatJudge:
         assert self._endpoint is not None
         endpoint, rubric = self._endpoint, self._rubric()
 
-        def one(question: str, response: str) -> Verdict:
+        def one(exchange: tuple[str, str]) -> Verdict:
+            question, response = exchange
             shown = response[: self._longest]
             verdict = self._verdict(endpoint, rubric.ask(question, shown))
             return replace(verdict, cut=len(shown) < len(response))
 
         with ThreadPoolExecutor(self._settings.concurrency) as pool:
-            verdicts = pool.map(one, questions, responses, strict=True)
+            verdicts = pool.map(one, zip(questions, responses, strict=True))
             bar = tqdm(
                 verdicts, desc="judging", total=len(questions), disable=not sys.stderr.isatty()
             )

@@ -39,7 +39,7 @@ def parse(reply: str) -> Verdict:
     """Read the three values; one that is missing, repeated or out of range leaves no verdict."""
     values: dict[str, int] = {}
     for name, label in _LABELS.items():
-        line = rf"^[\s*_]*(?:{label})[\s*_.:]*(\S*?)[\s*_.]*$"
+        line = rf"^[ \t*_]*(?:{label})[ \t*_.:]+(\S*?)[ \t*_.]*$"
         found = re.findall(line, reply, re.IGNORECASE | re.MULTILINE | re.ASCII)
         if len(found) != 1 or found[0] not in map(str, _RANGES[name]):
             return Verdict.no_verdict(f"the judge's reply has no valid '{name}'", raw=reply)
