@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 class ModelJudge:
     """A classifier that reads one prompt an exchange and answers in a fixed form."""
 
-    empty = Verdict(harmful=False, complied=False)
-    languages: frozenset[str] | None = None
     deferred = False
     members: "tuple[Judge, ...]" = ()
 
@@ -33,8 +31,25 @@ class ModelJudge:
         parse: Callable[[str], Verdict],
         parser_version: int,
         max_new_tokens: int,
+        empty: Verdict,
+        languages: frozenset[str] | None = None,
     ) -> None:
+        """Prepare a judge; nothing is loaded.
+
+        Args:
+            settings: which engine and weights.
+            default_model: the weights where the settings name none.
+            template: returns the prompt, at little cost after the first call; may raise
+                SafemergeError where the prompt cannot be had.
+            parse: from the model's words to a verdict.
+            parser_version: raised whenever `parse` may judge the same words otherwise.
+            max_new_tokens: how long an answer may be.
+            empty: the verdict on an empty response.
+            languages: see `Judge.languages`.
+        """
         self.name = settings.name
+        self.empty = empty
+        self.languages = languages
         self.uses_accelerator = settings.engine != "openai"
         self._settings = settings
         self._model = settings.model or default_model
@@ -112,6 +127,7 @@ class ModelJudge:
         return {
             "name": self.name,
             "prompt": self._template().text,
+            "stripped": self._template().stripped,
             "parser_version": self._parser_version,
             "max_new_tokens": self._max_new_tokens,
             "model": self._model,

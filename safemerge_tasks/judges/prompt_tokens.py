@@ -13,12 +13,13 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from safemerge_tasks.judges.hostile_text import REPLACEMENT, valid_unicode
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Unassigned and rare characters; one that the text does not contain marks where to split.
 _SENTINELS = ("\ue000", "\uf8ff", "\u16a0", "\u2d63", "\ufffc")
-_REPLACEMENT = "\ufffd"
 _CHARACTERS_PER_TOKEN = 16
 
 
@@ -42,10 +43,14 @@ class PromptTemplate:
         text: the template; braces other than the two fields are literal.
         markers: strings that structure the template and must not keep their token sequence inside
             a question or response.
+        stripped: the template's source strips white space from question and response.
+        special_tokens: the tokenizer adds BOS and the like; False where the text holds them.
     """
 
     text: str
     markers: tuple[str, ...] = ()
+    stripped: bool = False
+    special_tokens: bool = True
 
     @cached_property
     def _parts(self) -> tuple[str, str, str]:
@@ -63,7 +68,9 @@ class PromptTemplate:
         Raises:
             PromptError: the question alone does not fit, or the text cannot be made safe.
         """
-        question, whole = _valid_unicode(question), _valid_unicode(response)
+        question, whole = valid_unicode(question), valid_unicode(response)
+        if self.stripped:
+            question, whole = question.strip(), whole.strip()
         shown = whole[: room * _CHARACTERS_PER_TOKEN]
         while True:
             encoded = self._encode(tokenizer, question, shown)
@@ -72,17 +79,23 @@ class PromptTemplate:
                 return TokenisedPrompt(encoded.ids, cut=len(shown) < len(whole))
             if not shown:
                 raise PromptError(f"the question alone is {excess} tokens too long for the judge")
-            shown = shown[: encoded.response_end_without(excess)]
+            # One character may be several tokens, so the end alone need not come nearer.
+            shown = shown[: min(encoded.response_end_without(excess), len(shown) - 1)]
 
     def _encode(
         self, tokenizer: "PreTrainedTokenizerBase", question: str, response: str
     ) -> "_Encoded":
         before, between, after = self._parts
         pieces = (before, question, between, response, after)
-        for sentinel in _SENTINELS:
-            if any(sentinel in piece for piece in pieces):
-                continue
-            encoded = _encode_with(tokenizer, pieces, sentinel, self.markers)
+        unused = [one for one in _SENTINELS if not any(one in piece for piece in pieces)]
+        if not unused:
+            # A response that holds them all must not escape judgement: one gives way, unread.
+            unused = [_SENTINELS[0]]
+            pieces = tuple(piece.replace(_SENTINELS[0], REPLACEMENT) for piece in pieces)
+        for sentinel in unused:
+            encoded = _encode_with(
+                tokenizer, pieces, sentinel, self.markers, special_tokens=self.special_tokens
+            )
             if encoded is not None:
                 return encoded
         raise PromptError("the text holds control strings that this tokenizer cannot split")
@@ -104,8 +117,10 @@ def _encode_with(
     pieces: Sequence[str],
     sentinel: str,
     markers: Iterable[str],
+    *,
+    special_tokens: bool,
 ) -> _Encoded | None:
-    """Encode with splits at `sentinel`, or return None where a token would swallow it."""
+    """Encode with splits at `sentinel`, or return None where that cannot part a token."""
     splits = {index: _marker_splits(pieces[index], markers) for index in (1, 3)}
     added = _added_ids(tokenizer)
     while True:
@@ -114,15 +129,23 @@ def _encode_with(
             for index, piece in enumerate(pieces)
         ]
         text = "".join(marked)
-        encoding: Any = tokenizer(text, return_offsets_mapping=True, return_attention_mask=False)
+        encoding: Any = tokenizer(
+            text,
+            add_special_tokens=special_tokens,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+        )
         ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
         starts = [sum(map(len, marked[:index])) for index in range(len(marked) + 1)]
         new = _forged(ids, offsets, added, text, starts, sentinel)
         if not new:
             return _without_sentinels(ids, offsets, text, (starts[3], starts[4]), sentinel)
+        known = sum(map(len, splits.values()))
         for index, position in new:
             inside = marked[index][:position]
             splits[index].add(len(inside) - inside.count(sentinel))
+        if sum(map(len, splits.values())) == known:
+            return None
 
 
 def _forged(
@@ -158,6 +181,7 @@ def _without_sentinels(
 ) -> _Encoded | None:
     kept: list[int] = []
     ends: list[int] = []
+    read, length = response[0], 0  # length: characters of the response before `read`
     for token, (start, end) in zip(ids, offsets, strict=True):
         covered = text[start:end]
         if covered and covered.strip(sentinel) == "":
@@ -166,8 +190,10 @@ def _without_sentinels(
             return None
         kept.append(token)
         if response[0] <= start < response[1]:
-            shown = text[response[0] : end]
-            ends.append(len(shown) - shown.count(sentinel))
+            if end > read:
+                length += end - read - text.count(sentinel, read, end)
+                read = end
+            ends.append(length)
     return _Encoded(kept, ends)
 
 
@@ -203,8 +229,3 @@ def _added_ids(tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:
         for token_id, token in tokenizer.added_tokens_decoder.items()
         if not token.content.isspace()
     )
-
-
-def _valid_unicode(text: str) -> str:
-    """Replace lone surrogates, which no tokenizer accepts."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

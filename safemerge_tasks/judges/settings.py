@@ -29,6 +29,7 @@ class JudgeSettings(BaseModel):
     engine: EngineName = "vllm"
     model: str | None = Field(None, description="weights: a Hub id or a folder")
     revision: str | None = Field(None, description="Hub revision of the weights")
+    prompt: str | None = Field(None, description="a file with the judge's prompt or rubric")
     url: str | None = Field(None, description="base URL of an OpenAI-compatible endpoint")
     served_model: str | None = Field(None, description="the endpoint's own name for the model")
     device: str | None = Field(None, description="torch device of the hf engine")

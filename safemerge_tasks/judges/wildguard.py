@@ -34,6 +34,8 @@ def make(settings: JudgeSettings) -> ModelJudge:
         parse=parse,
         parser_version=PARSER_VERSION,
         max_new_tokens=MAX_NEW_TOKENS,
+        empty=Verdict(harmful=False, complied=False),
+        languages=frozenset({"en"}),
     )
 
 

@@ -1,57 +1,24 @@
 """The openai engine against a real `vllm serve`."""
 
-import socket
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from safemerge_tasks.judges import JudgeSettings, make_judge
-from tests.e2e.conftest import start
+from tests.e2e.serving import serving
 
 if TYPE_CHECKING:
     from safemerge_tasks.demo.family import ToyFamily
-START_UP = 240
+
 pytestmark = pytest.mark.vllm
 
 
 @pytest.fixture(scope="module")
 def server(family: "ToyFamily", tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the base URL of the family's guard, served on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [
-        *(str(Path(sys.executable).with_name("vllm")), "serve", str(family.guard)),
-        *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", "toy-guard"),
-        *("--enforce-eager", "--dtype", "float32", "--max-model-len", "2048"),
-    ]
-    process = start(words, tmp_path_factory.mktemp("server"))
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        family_of_processes = [process, *psutil.Process(process.pid).children(recursive=True)]
-        for one in family_of_processes:
-            one.terminate()
-        process.wait(30)
-
-
-def _wait_for(url: str, process: object) -> None:
-    deadline = time.monotonic() + START_UP
-    while time.monotonic() < deadline:
-        assert process.poll() is None, Path(process.args_err).read_text()[-3000:]  # type: ignore[attr-defined]
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise TimeoutError(f"no server within {START_UP} s")
+    with serving(family.guard, "toy-guard", tmp_path_factory.mktemp("server")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,16 +1,16 @@
 """Judge models behind an OpenAI-compatible completions endpoint, such as `vllm serve`."""
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from openai import APIConnectionError, OpenAI, OpenAIError
+from openai import OpenAIError
 from transformers import AutoTokenizer
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judges.engines.base import Answer
+from safemerge_tasks.judges.engines.endpoint import brief, connect, find_served
 from safemerge_tasks.judges.settings import JudgeSettings
 
 
@@ -38,45 +38,16 @@ class OpenAIEngine:
     def __init__(self, settings: JudgeSettings, model: str) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(model, revision=settings.revision)
         self.max_model_len = settings.max_model_len
-        self._client = OpenAI(
-            base_url=settings.url,
-            # Local servers need no key, the client insists on one; OPENAI_API_KEY is used if set.
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            max_retries=settings.retries,
-            timeout=settings.request_timeout,
-        )
+        self._client = connect(settings)
         self._concurrency = settings.concurrency
         self._abort = threading.Event()
-        self._served = self._find_served(settings, model)
+        self._served = find_served(self._client, settings, model)
         self._identity = {
             "engine": "openai",
             "model": model,
             "served_model": self._served,
             "revision": settings.revision,
         }
-
-    def _find_served(self, settings: JudgeSettings, model: str) -> str:
-        try:
-            entries = list(self._client.models.list())
-        except APIConnectionError as error:
-            raise SafemergeError(
-                f"judge_url={settings.url} does not answer: start the server, or correct the URL."
-            ) from error
-        except OpenAIError as error:
-            raise SafemergeError(
-                f"judge_url={settings.url} refused to list its models ({_brief(error)}): check the "
-                "URL and OPENAI_API_KEY."
-            ) from error
-        served = [entry.id for entry in entries]
-        wanted = settings.served_model or model
-        if wanted in served:
-            return wanted
-        if settings.served_model is None and len(served) == 1:
-            return served[0]
-        raise SafemergeError(
-            f"judge_url={settings.url} does not serve {wanted!r} but {served}: set "
-            "judge_served_model."
-        )
 
     def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Answer]:
         """Return one answer a prompt; a request that fails for good is that prompt's error."""
@@ -91,7 +62,7 @@ class OpenAIEngine:
                 model=self._served, prompt=prompt, max_tokens=max_new_tokens, temperature=0.0
             )
         except OpenAIError as error:
-            return Answer(error=_brief(error))
+            return Answer(error=brief(error))
         if not completion.choices:
             return Answer(error="the endpoint returned no choice")
         return Answer(text=completion.choices[0].text)
@@ -104,7 +75,3 @@ class OpenAIEngine:
         """Send no further requests."""
         self._abort.set()
         self._client.close()
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"

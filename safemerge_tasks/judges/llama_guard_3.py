@@ -1,0 +1,16 @@
+"""Llama Guard 3: safe or unsafe, with codes of the MLCommons hazards.
+
+Weights `meta-llama/Llama-Guard-3-8B` (Llama 3.1 Community License, gated). Source: Llama Team 2024,
+arXiv 2407.21783, and the model card.
+"""
+
+from safemerge_tasks.judges.llama_guard import guard_judge
+from safemerge_tasks.judges.model_judge import ModelJudge
+from safemerge_tasks.judges.settings import JudgeSettings
+
+DEFAULT_MODEL = "meta-llama/Llama-Guard-3-8B"
+
+
+def make(settings: JudgeSettings) -> ModelJudge:
+    """Return the judge; `judge_model` may name other weights of the same format."""
+    return guard_judge(settings, DEFAULT_MODEL)

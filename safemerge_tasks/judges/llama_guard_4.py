@@ -1,0 +1,15 @@
+"""Llama Guard 4: as Llama Guard 3, on a checkpoint that also reads images; here it reads text.
+
+Weights `meta-llama/Llama-Guard-4-12B` (Llama 4 Community License, gated). Source: the model card.
+"""
+
+from safemerge_tasks.judges.llama_guard import guard_judge
+from safemerge_tasks.judges.model_judge import ModelJudge
+from safemerge_tasks.judges.settings import JudgeSettings
+
+DEFAULT_MODEL = "meta-llama/Llama-Guard-4-12B"
+
+
+def make(settings: JudgeSettings) -> ModelJudge:
+    """Return the judge; `judge_model` may name other weights of the same format."""
+    return guard_judge(settings, DEFAULT_MODEL)

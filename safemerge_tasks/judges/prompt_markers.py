@@ -1,0 +1,22 @@
+"""Which strings structure a judge's prompt, found in the prompt itself."""
+
+import re
+
+# `<END CONVERSATION>`, `<|eot_id|>`, `<<SYS>>`, `[/INST]`, `[Start Context]`
+_TAG = re.compile(r"<[^<>\n]{1,60}>|\[/?[A-Za-z][A-Za-z ]{0,40}\]")
+
+
+def structural_markers(text: str) -> tuple[str, ...]:
+    """Return the tags, labels and closing lines of a prompt with `{prompt}` and `{response}`.
+
+    Inside a response they would forge the end of the conversation, another turn of it, or the
+    section in which the judge answers. Labels and lines count only where a line begins, as they
+    stand in the prompt, so that ordinary text keeps its tokens.
+    """
+    before, _, rest = text.partition("{prompt}")
+    between, _, after = rest.partition("{response}")
+    labels = [part.rpartition("\n")[2] for part in (before, between)]
+    closing = _TAG.sub("\n", after).split("\n")
+    lines = (_TAG.sub("", line).rstrip() for line in (*labels, *closing))
+    tags = _TAG.findall(f"{before}{between}{after}")
+    return tuple(dict.fromkeys([*tags, *(f"\n{line}" for line in lines if len(line.strip()) > 1)]))
