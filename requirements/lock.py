@@ -27,6 +27,7 @@ WANTED = [
     "rich",
     "matplotlib",
     "jinja2",
+    "krippendorff",
     "scipy",
     "statsmodels",
     "pyyaml",

@@ -59,11 +59,10 @@ def _mean(results: list[Mapping[str, Any]], judge: str) -> Table:
         wanted = name == judge and not metric.endswith("_stderr") and "__" not in metric
         if not wanted or metric == CORRECTED or not all(key in result for result in results):
             continue
-        errors = [result.get(f"{metric}_stderr,{judge}") for result in results]
+        stored = [result.get(f"{metric}_stderr,{judge}") for result in results]
+        errors = [error for error in stored if isinstance(error, float)]
         table[key] = math.fsum(result[key] for result in results) / len(results)
         table[f"{metric}_stderr,{judge}"] = (
-            math.sqrt(math.fsum(error**2 for error in errors)) / len(errors)
-            if all(isinstance(error, float) for error in errors)
-            else "N/A"
+            math.hypot(*errors) / len(errors) if len(errors) == len(stored) else "N/A"
         )
     return table

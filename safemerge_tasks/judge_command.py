@@ -4,9 +4,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 class JudgeGroup(TyperGroup):
     """`judge DIR …`, and `judge calibrate …` beside it."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take anything but the name of a command for the arguments of judging itself."""
         if not args or args[0] not in self.commands:
             args = ["saved", *args]

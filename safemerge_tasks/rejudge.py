@@ -193,7 +193,7 @@ class _Session:
         ours["judges"] = [*others, self.judged.identity]
         for part in ("counts", CORRECTED):
             by_judge = {key: v for key, v in ours.get(part, {}).items() if key not in replaced}
-            if by_judge := by_judge | kept.get(part, {}):
+            if by_judge := {**by_judge, **kept.get(part, {})}:
                 ours[part] = by_judge
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.errors import SafemergeError
 
@@ -65,15 +65,16 @@ def merge_contenders(
         path = _merged(family, "linear", [seed], [1.0], folder / f"tuned-{seed}")[0]
         contenders.append(Contender("tuned", path, seed))
     for method in methods:
-        lambdas = weights if method in WITH_LAMBDA else ()
         teams = [list(family.tuned)] if method == "model-stock" else [[s] for s in family.tuned]
         for seeds in teams:
-            seed = seeds[0] if len(seeds) == 1 else None
-            out = folder / method / ("all-seeds" if seed is None else f"seed-{seed}")
+            one = seeds[0] if len(seeds) == 1 else None
+            out = folder / method / ("all-seeds" if one is None else f"seed-{one}")
+            lambdas = weights if method in WITH_LAMBDA else ()
             paths = _merged(family, method, seeds, lambdas, out)
+            shown: Sequence[float | None] = lambdas or [None]
             contenders += [
-                Contender("merged", path, seed, weight, method)
-                for weight, path in zip(lambdas or [None], paths, strict=True)
+                Contender("merged", path, one, weight, method)
+                for weight, path in zip(shown, paths, strict=True)
             ]
     return contenders
 
@@ -83,7 +84,7 @@ def _merged(
 ) -> Sequence[Path]:
     from merge import merge
 
-    ends = {"aligned": str(family.aligned), "unaligned": str(family.unaligned)}
+    ends: dict[str, Any] = {"aligned": str(family.aligned), "unaligned": str(family.unaligned)}
     return merge(
         method,
         base=family.aligned,

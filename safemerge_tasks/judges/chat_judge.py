@@ -13,6 +13,7 @@ from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.judges.verdict import Verdict
 
 if TYPE_CHECKING:
+    from safemerge_tasks.judges.base import Judge
     from safemerge_tasks.judges.chat_endpoint import ChatEndpoint
 
 TRIES = 5
@@ -33,6 +34,7 @@ class ChatJudge:
     languages: frozenset[str] | None = None
     uses_accelerator = False
     deferred = False
+    members: "tuple[Judge, ...]" = ()
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class ChatJudge:
             "prompt_sha256": hashlib.sha256(rubric.encode()).hexdigest(),
             "parser_version": self._parser_version,
             "engine": "openai",
-            "served_model": served,
+            "model": served,
         }
 
     def cache_key(self) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.judges.engines import Answer, Engine, open_engine
@@ -58,6 +59,7 @@ class ModelJudge:
         self._parser_version = parser_version
         self._max_new_tokens = max_new_tokens
         self._engine: Engine | None = None
+        self._ran: dict[str, Any] = {}
 
     def check(self) -> None:
         """Make sure that the prompt and the weights are there; see `Judge.check`."""
@@ -68,6 +70,7 @@ class ModelJudge:
         """Start the engine unless it runs."""
         if self._engine is None:
             self._engine = open_engine(self._settings, self._model)
+            self._ran = self._engine.identity()
 
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Return one verdict an exchange; a prompt or answer that fails is that one's reason."""
@@ -104,18 +107,22 @@ class ModelJudge:
         return self._parse(answer.text)
 
     def identity(self) -> dict[str, Any]:
-        """Return name, prompt hash, parser version, and the engine's identity once it runs."""
+        """Return name, prompt hash, parser version and weights, and how the engine ran if it did.
+
+        It does not when all verdicts were kept from before.
+        """
         prompt = self._template().text
-        asked = {
-            "engine": self._settings.engine,
-            "model": self._model,
-            "revision": self._settings.revision,
-        }
+        settings = self._settings
+        local = Path(self._model).is_dir()
         return {
             "name": self.name,
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
             "parser_version": self._parser_version,
-            **(asked if self._engine is None else self._engine.identity()),
+            "engine": settings.engine,
+            "model": self._model,
+            "revision": settings.revision
+            or (None if local else weights_fingerprint(self._model, None)),
+            **{key: value for key, value in self._ran.items() if value is not None},
         }
 
     def cache_key(self) -> dict[str, Any] | None:
