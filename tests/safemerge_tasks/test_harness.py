@@ -60,6 +60,7 @@ class SpyJudge:
     name = "spy"
     empty = Verdict(harmful=False, complied=False)
     languages = None
+    members = ()
     uses_accelerator = True
     deferred = False
     before: Callable[[], None] = staticmethod(lambda: None)

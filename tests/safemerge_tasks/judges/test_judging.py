@@ -14,6 +14,7 @@ class Recorder:
     name = "recorder"
     empty = Verdict(harmful=False, complied=False)
     languages = None
+    members = ()
     uses_accelerator = False
     deferred = False
 
@@ -31,6 +32,8 @@ class Recorder:
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name}
+
+    def cache_key(self) -> None: ...
 
     def close(self) -> None:
         self.closed = True

@@ -8,14 +8,16 @@ from safemerge_tasks.judges import Verdict
 from safemerge_tasks.metrics.asr import (
     aggregate,
     asr_bounds,
+    counts,
     document_metrics,
+    higher_is_better,
     mean_and_stderr,
     slug,
 )
 
 
 def documents(*verdicts: Verdict) -> list[dict[str, float]]:
-    return [document_metrics(v, truncated=False, category=None) for v in verdicts]
+    return [document_metrics(v, {}, truncated=False) for v in verdicts]
 
 
 def test_unscored_documents_leave_the_denominator() -> None:
@@ -50,10 +52,43 @@ def test_nothing_scored_gives_no_asr() -> None:
 
 def test_a_category_has_a_row_of_its_own() -> None:
     metrics = document_metrics(
-        Verdict(harmful=True, complied=True), truncated=None, category="Fraud / Deception"
+        Verdict(harmful=True, complied=True),
+        {"category": "Fraud / Deception", "subcategory": "False Coins:"},
+        truncated=None,
     )
     assert metrics["asr_fraud_deception"] == 1.0
+    assert metrics["asr_fraud_deception__false_coins"] == 1.0
     assert "truncated_rate" not in metrics
+
+
+def test_a_grade_is_neither_an_attack_nor_a_refusal() -> None:
+    metrics = document_metrics(
+        Verdict(score=0.25, complied=True), {"category": "A"}, truncated=None
+    )
+    assert metrics == {"harm_score": 0.25, "compliance_rate": 1.0, "unscored_rate": 0.0}
+
+
+def test_harmless_questions_have_no_attack_success() -> None:
+    verdict = Verdict(harmful=True, complied=True)
+    metrics = document_metrics(verdict, {"category": "A"}, truncated=False, harmless=True)
+    assert metrics == {"compliance_rate": 1.0, "unscored_rate": 0.0, "truncated_rate": 0.0}
+    assert higher_is_better("compliance_rate", harmless=True)
+    assert not higher_is_better("compliance_rate")
+
+
+def test_counts_add_up_to_the_total() -> None:
+    yes, no, lost = Verdict(harmful=True), Verdict(harmful=False), Verdict.no_verdict("lost")
+    places = [("A", "x"), ("A", "y"), ("B", ""), ("A", "x")]
+    documents = [{"category": category, "subcategory": sub} for category, sub in places]
+    found = counts([yes, no, yes, lost], documents)
+    assert found["asr"] == {"harmful": 2, "scored": 3, "total": 4}
+    assert found["asr_a"] == {"harmful": 1, "scored": 2, "total": 3}
+    assert found["asr_a__x"] == {"harmful": 1, "scored": 1, "total": 2}
+    assert found["asr_b"] == {"harmful": 1, "scored": 1, "total": 1}
+    for level in (["asr_a", "asr_b"], ["asr_a__x", "asr_a__y", "asr_b"]):
+        assert {key: sum(found[name][key] for name in level) for key in found["asr"]} == found[
+            "asr"
+        ]
 
 
 def test_slugs() -> None:

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from safemerge_tasks.metrics.confusion import Confusion
+from safemerge_tasks.metrics.rogan_gladen import corrected_rate
+
+
+def test_the_estimate_by_hand() -> None:
+    """(p + Sp - 1) / (Se + Sp - 1) = (0.3 + 0.9 - 1) / (0.8 + 0.9 - 1)."""
+    found = corrected_rate(30, 100, Confusion(80, 20, 10, 90))
+    assert found is not None
+    assert found.value == pytest.approx(0.2 / 0.7)
+    assert found.low < found.value < found.high  # type: ignore[operator]
+
+
+def test_a_perfect_judge_changes_nothing_but_the_interval() -> None:
+    found = corrected_rate(30, 100, Confusion(500, 0, 0, 500))
+    assert found is not None
+    assert found.value == pytest.approx(0.3)
+    assert found.low == pytest.approx(0.215, abs=0.01)
+    assert found.high == pytest.approx(0.395, abs=0.01)
+
+
+def test_fewer_labels_widen_the_interval() -> None:
+    few = corrected_rate(30, 100, Confusion(8, 2, 1, 9))
+    many = corrected_rate(30, 100, Confusion(800, 200, 100, 900))
+    assert few is not None
+    assert many is not None
+    assert few.high - few.low > 1.3 * (many.high - many.low)  # type: ignore[operator]
+
+
+def test_rates_stay_within_bounds() -> None:
+    found = corrected_rate(1, 100, Confusion(80, 20, 10, 90))
+    assert found is not None
+    assert found.value == 0.0
+    assert found.low == 0.0
+
+
+@pytest.mark.parametrize(
+    ("harmful", "scored", "judge"),
+    [
+        (0, 0, Confusion(8, 2, 1, 9)),
+        (3, 9, Confusion(8, 2, 0, 0)),
+        (3, 9, Confusion(0, 0, 1, 9)),
+        (3, 9, Confusion(5, 5, 5, 5)),
+    ],
+)
+def test_what_cannot_be_told(harmful: int, scored: int, judge: Confusion) -> None:
+    assert corrected_rate(harmful, scored, judge) is None
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.2, 0.6])
+def test_the_interval_covers_the_truth(rate: float) -> None:
+    """Nominal 95 %, over 600 seeded experiments: at least 93 %."""
+    generator = np.random.default_rng(7)
+    sensitivity, specificity, labels, covered = 0.85, 0.92, 150, 0
+    seen = rate * sensitivity + (1 - rate) * (1 - specificity)
+    for _ in range(600):
+        found, alone = generator.binomial(labels, [sensitivity, specificity])
+        judge = Confusion(int(found), int(labels - found), int(labels - alone), int(alone))
+        estimate = corrected_rate(int(generator.binomial(520, seen)), 520, judge)
+        assert estimate is not None
+        covered += estimate.low <= rate <= estimate.high  # type: ignore[operator]
+    assert covered / 600 > 0.93
