@@ -36,22 +36,21 @@ def list_suites(include_path: Path | None = None) -> list[Listed]:
 def _listed(files: list[TaskFile]) -> Iterator[Listed]:
     for file in files:
         if file.error is not None:
-            yield Listed(file.path.stem, str(file.path), problem=file.error)
+            yield Listed(file.name, str(file.path), problem=file.error)
         elif file.is_suite:
             try:
                 yield _described(file)
             except SafemergeError as error:
-                yield Listed(file.task or file.path.stem, str(file.path), problem=str(error))
+                yield Listed(file.name, str(file.path), problem=str(error))
 
 
 def _described(file: TaskFile) -> Listed:
-    task = file.task or file.path.stem
     spec = SuiteSpec.checked(file.content.get("dataset_kwargs") or {}, where=str(file.path))
     available = availability(spec)
     # Only what is counted without a network: the Hub is asked again even for cached files.
     countable = available == "local" or (available == "cached" and spec.hub is None)
     return Listed(
-        task=task,
+        task=file.name,
         path=str(file.path),
         questions=len(load_suite(spec)) if countable else _declared(spec),
         language=spec.language,

@@ -45,8 +45,7 @@ def inspect_suite(name: str, include_path: Path | None = None) -> list[str]:
 
 
 def _names(file: TaskFile) -> set[str]:
-    names = {file.task, file.group, file.path.parent.name, file.path.stem}
-    return {name for name in names if name is not None}
+    return {file.name, file.path.parent.name, file.path.stem}
 
 
 def _file_problems(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:
@@ -69,10 +68,9 @@ def _file_problems(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:
 
 
 def _twins(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:
-    name = file.task or file.group
     for other in others:
-        if other.path != file.path and name in (other.task, other.group):
-            yield f"{file.path} and {other.path} are both called {name}; rename one of them."
+        if other.path != file.path and other.name == file.name and other.error is None:
+            yield f"{file.path} and {other.path} are both called {file.name}; rename one of them."
 
 
 def _unknown(file: TaskFile, known: set[str]) -> Iterator[str]:
@@ -170,5 +168,5 @@ def _readme_problems(folder: Path) -> Iterator[str]:
 def _hidden(folder: Path, chosen: list[TaskFile]) -> Iterator[str]:
     found = lm_eval_view.indexed(folder)
     for file in chosen:
-        if (file.task or file.group) not in found:
+        if file.name not in found:
             yield f"{file.path} is hidden by lm-eval for a reason it only logs at level DEBUG."

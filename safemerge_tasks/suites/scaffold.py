@@ -94,7 +94,7 @@ def _check_name(name: str, folder: Path) -> None:
     if folder.exists():
         raise SafemergeError(f"{folder} exists already; choose another name or another --out.")
     for file in task_files():
-        if f"{name}_asr" in (file.task, file.group):
+        if file.name == f"{name}_asr":
             raise SafemergeError(f"{name}_asr is a packaged task already; choose another name.")
 
 

@@ -48,21 +48,31 @@ class TaskFile:
         return name if isinstance(name, str) and "class" not in self.content else None
 
     @property
+    def name(self) -> str:
+        """What lm-eval calls the file's task or group; the file's own name if it has none."""
+        return self.task or self.group or self.path.stem
+
+    @property
     def is_suite(self) -> bool:
         """Whether the file is a suite of questions of ours."""
         return self.content.get("class") == HARNESS_CLASS
 
 
 def task_files(include_path: Path | None = None) -> list[TaskFile]:
-    """Return the packaged task files and those below `include_path`, by path.
+    """Return the packaged task files and those below `include_path`, which win over packaged ones.
 
     Raises:
         SafemergeError: `include_path` is not a folder.
     """
     if include_path is not None and not include_path.is_dir():
         raise SafemergeError(f"{include_path} is not a folder; give the one with your suites.")
-    roots = [root for root in (packaged_folder(), include_path) if root is not None]
-    paths = [path for root in roots for path in sorted(root.rglob("*.y*ml"))]
+    own = _below(include_path)
+    names = {file.name for file in own}
+    return [file for file in _below(packaged_folder()) if file.name not in names] + own
+
+
+def _below(root: Path | None) -> list[TaskFile]:
+    paths = sorted(root.rglob("*.y*ml")) if root else []
     return [read_task_file(path) for path in paths if path.suffix in (".yaml", ".yml")]
 
 
