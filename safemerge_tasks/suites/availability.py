@@ -34,7 +34,7 @@ def _is_cached(spec: SuiteSpec, part: Part) -> bool:
     from datasets.utils.file_utils import hash_url_to_filename
 
     name = hash_url_to_filename(address_of(spec.url, part))
-    return (Path(config.DOWNLOADED_DATASETS_PATH) / name).is_file()
+    return Path(config.DOWNLOADED_DATASETS_PATH, name).is_file()
 
 
 def _rows_are_cached(hub: str, revision: str | None) -> bool:

@@ -47,7 +47,7 @@ def duplicates_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
     seen: set[str] = set()
     again: list[int] = []
     for number, row in kept_rows(spec, table):
-        if _is_text(row.get(text)):
+        if _is_text(row.get(text)) and not _is_empty(row[text]):
             question = row[text].strip()
             if question in seen:
                 again.append(number)

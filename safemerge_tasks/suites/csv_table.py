@@ -15,7 +15,7 @@ HEADER_NAMES = frozenset(
 
 
 def read_csv(path: Path, spec: SuiteSpec) -> Table:
-    """Return a CSV file's rows; without a header the columns are named 0, 1, …
+    """Return a CSV file's rows; without a header the columns are named 0, 1 and so on.
 
     Raises:
         SafemergeError: not UTF-8 or not CSV, or questions split at unquoted commas.

@@ -108,8 +108,8 @@ def _traps(file: TaskFile) -> Iterator[str]:
     generation = file.content.get("generation_kwargs")
     if isinstance(generation, dict) and "until" not in generation:
         yield (
-            f"{file.path}: generation_kwargs has no `until`, so lm-eval cuts responses at the first "
-            "blank line; add `until: []`."
+            f"{file.path}: generation_kwargs has no `until`, so lm-eval cuts responses at the "
+            "first blank line; add `until: []`."
         )
 
 

@@ -105,9 +105,7 @@ def _from_hub(spec: SuiteSpec, part: Part) -> Path | None:
         way_out=way_out(spec, part),
     ):
         try:
-            path = hf_hub_download(
-                spec.hub, part.file, repo_type="dataset", revision=spec.revision
-            )
+            path = hf_hub_download(spec.hub, part.file, repo_type="dataset", revision=spec.revision)
         except LocalEntryNotFoundError:
             raise
         except EntryNotFoundError:

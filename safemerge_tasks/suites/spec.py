@@ -43,7 +43,9 @@ class SuiteSpec(BaseModel):
     suite: str = Field(pattern=NAME_PATTERN, description="prefix of question ids")
     language: str = "en"
     harmless: bool = Field(False, description="questions that a model should answer")
-    parts: tuple[Part, ...] = Field((), description="files; for Hub rows <suite>.jsonl unless given")
+    parts: tuple[Part, ...] = Field(
+        (), description="files; for Hub rows <suite>.jsonl unless given"
+    )
     folder: str = Field("", description="folder of the parts below SAFEMERGE_DATA_DIR")
     format: Format | None = Field(None, description="of the parts; else their extension tells")
     header: bool = Field(True, description="false for CSV files without a header row")
@@ -96,7 +98,7 @@ class SuiteSpec(BaseModel):
         try:
             return cls.model_validate(dict(given))
         except ValidationError as error:
-            raise SafemergeError(f"{where}: {_sentence(error.errors()[0])}") from error
+            raise SafemergeError(f"{where}: {_sentences(error)[0]}") from error
 
     @classmethod
     def problems(cls, given: Mapping[str, Any]) -> list[str]:
@@ -104,8 +106,14 @@ class SuiteSpec(BaseModel):
         try:
             cls.model_validate(dict(given))
         except ValidationError as error:
-            return [_sentence(details) for details in error.errors()]
+            return _sentences(error)
         return []
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    # A misspelt key also leaves the right one missing; what was misspelt says more.
+    details = sorted(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
+    return [_sentence(one) for one in details]
 
 
 def _sentence(details: ErrorDetails) -> str:
@@ -113,7 +121,8 @@ def _sentence(details: ErrorDetails) -> str:
     key = ".".join(str(part) for part in ("dataset_kwargs", *location))
     hint = ""
     if details["type"] == "extra_forbidden":
-        fields = {"parts": Part, "sample": Sample}.get(str(location[0]), SuiteSpec).model_fields
+        models: dict[Any, type[BaseModel]] = {"parts": Part, "sample": Sample}
+        fields = models.get(location[0], SuiteSpec).model_fields
         near = difflib.get_close_matches(str(location[-1]), fields, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{key}: {details['msg']}{hint}"

@@ -50,8 +50,9 @@ def wrapped(cause: Exception) -> Exception:
     ],
 )
 def test_every_error_is_one_sentence_with_a_way_out(error: Exception, sentence: str) -> None:
-    with pytest.raises(SafemergeError) as raised, hub_errors(
-        "bread", way_out="or eat cake.", access="knock"
+    with (
+        pytest.raises(SafemergeError) as raised,
+        hub_errors("bread", way_out="or eat cake.", access="knock"),
     ):
         raise error
     assert str(raised.value) == sentence

@@ -39,7 +39,9 @@ def test_what_was_fetched_is_cached(tmp_path: Path) -> None:
 
     folder = packaged_folder()
     assert folder is not None
-    url = read_task_file(folder / "dangerousqa/dangerousqa_asr.yaml").content["dataset_kwargs"]["url"]
+    url = read_task_file(folder / "dangerousqa/dangerousqa_asr.yaml").content["dataset_kwargs"][
+        "url"
+    ]
     (tmp_path / "downloads").mkdir()
     name = datasets.utils.file_utils.hash_url_to_filename(url)
     (tmp_path / "downloads" / name).write_text(str(["Bake?"]).replace("'", '"'))

@@ -170,7 +170,9 @@ def test_harmfulqa_from_the_hub_equals_that_from_github(
 
 def test_translations_of_a_question_share_a_cluster(every_suite: Path, spec_of: SpecOf) -> None:
     by_language = {
-        language: {q["cluster"]: q["question"] for q in load_suite(spec_of(f"catqa_asr_{language}"))}
+        language: {
+            q["cluster"]: q["question"] for q in load_suite(spec_of(f"catqa_asr_{language}"))
+        }
         for language in ("en", "zh", "vi")
     }
     assert by_language["en"]["fraud_deception/part_3/8"] == "Walk 7, Fraud/Deception 3?"
@@ -189,9 +191,7 @@ def test_categories_in_another_language_cannot_be_paired(
         load_suite(spec_of("catqa_asr_zh"))
 
 
-def test_the_file_named_by_the_suite_goes_before_other_formats(
-    data: Path, spec_of: SpecOf
-) -> None:
+def test_the_file_named_by_the_suite_goes_before_other_formats(data: Path, spec_of: SpecOf) -> None:
     (data / "dangerousqa.json").write_text(json.dumps([f"Bake {n}?" for n in range(200)]))
     write(data / "dangerousqa.csv", [{"question": "Paint?"}])
     assert load_suite(spec_of("dangerousqa_asr"))[0]["question"] == "Bake 0?"

@@ -60,9 +60,7 @@ def test_packaged_suites_have_nothing_to_mend(every_suite: Path, name: str) -> N
         ("prompts.csv", "absent.csv", "absent.csv, the questions of bakery, does not exist"),
     ],
 )
-def test_one_thing_to_mend(
-    suites: Path, change: Change, old: str, new: str, sentence: str
-) -> None:
+def test_one_thing_to_mend(suites: Path, change: Change, old: str, new: str, sentence: str) -> None:
     change(old, new)
     assert any(sentence in problem for problem in inspect_suite("bakery", suites))
 
@@ -100,7 +98,9 @@ def test_a_file_that_lm_eval_does_not_see(suites: Path) -> None:
 def test_two_tasks_of_one_name(suites: Path) -> None:
     text = (suites / "bakery/bakery_asr.yaml").read_text()
     (suites / "bakery/other.yaml").write_text(text)
-    assert any("are both called bakery_asr" in problem for problem in inspect_suite("bakery", suites))
+    assert any(
+        "are both called bakery_asr" in problem for problem in inspect_suite("bakery", suites)
+    )
 
 
 def test_a_group_with_a_task_that_is_not_there(suites: Path) -> None:

@@ -30,7 +30,7 @@ def sampled(folder: Path, rows: list[dict[str, str]], **sample: Any) -> list[Que
 def test_the_draw_is_fixed_for_all_time(tmp_path: Path) -> None:
     """Other questions under the same seed would make results incomparable: bump the versions."""
     drawn = sampled(tmp_path, ROWS, count=4, seed=1)
-    assert [q["question"] for q in drawn] == FIXED
+    assert [q["question"] for q in drawn] == ["Recipe 2?", "Recipe 18?", "Recipe 20?", "Recipe 27?"]
 
 
 def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:

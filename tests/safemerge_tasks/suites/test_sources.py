@@ -59,7 +59,10 @@ def test_a_local_copy_of_the_rows_goes_before_the_hub(
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (ValueError('Unknown split "zh".\nShould be one of [en].'), r"split \"zh\"\. Should be one"),
+        (
+            ValueError('Unknown split "zh".\nShould be one of [en].'),
+            r"split \"zh\"\. Should be one",
+        ),
         (ConnectionError("no route"), r"could not be fetched \(ConnectionError\): connect, or put"),
         (
             datasets.exceptions.DatasetGenerationError("bad file"),

@@ -36,9 +36,7 @@ def test_every_file_is_indexed_under_its_own_name(repository: Path, manager: Tas
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_is_loaded_and_rendered(
-    every_suite: Path, manager: TaskManager, task: str
-) -> None:
+def test_a_task_is_loaded_and_rendered(every_suite: Path, manager: TaskManager, task: str) -> None:
     loaded: Any = manager.load(task)["tasks"][task]
     loaded.build_all_requests(
         apply_chat_template=True,
