@@ -96,7 +96,7 @@ def _print_table(suites: "list[Listed]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("task", "questions", "language", "access", "questions are")
+    table = Table("task", "questions", "language", "access", "available")
     for suite in suites:
         if suite.problem is None:
             table.add_row(

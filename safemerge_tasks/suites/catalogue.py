@@ -62,7 +62,7 @@ def _described(file: TaskFile) -> Listed:
 def _declared(spec: SuiteSpec) -> int | None:
     """Return how many questions the YAML promises, as far as it does."""
     if spec.sample is not None:
-        return None if spec.sample.per else spec.sample.count
+        return spec.sample.total or (None if spec.sample.per else spec.sample.count)
     if spec.rows is None:
         return None
     return spec.rows * sum(not part.optional for part in spec.parts)

@@ -9,6 +9,7 @@ from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.suites import lm_eval_view
+from safemerge_tasks.suites.availability import availability
 from safemerge_tasks.suites.checks import duplicates_of, problems_of
 from safemerge_tasks.suites.load import load_suite
 from safemerge_tasks.suites.reading import read_part
@@ -30,22 +31,36 @@ def inspect_suite(name: str, include_path: Path | None = None) -> list[str]:
         SafemergeError: there is no such suite, or `include_path` is not a folder.
     """
     files = task_files(include_path)
-    chosen = [file for file in files if name in _names(file)]
+    chosen = _with_members([file for file in files if name in _names(file)], files)
     if not chosen:
         known = {candidate for file in files for candidate in _names(file)}
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SafemergeError(f"no suite {name} among the packaged or below --include-path{hint}")
     problems = [problem for file in chosen for problem in _file_problems(file, files)]
-    for folder in dict.fromkeys(file.path.parent for file in chosen):
+    # A group alone asks nothing of its own, so it needs no licence.
+    for folder in dict.fromkeys(file.path.parent for file in chosen if file.group is None):
         problems += _readme_problems(folder)
-        if not problems:
-            problems += _hidden(folder, [file for file in chosen if file.path.parent == folder])
+    if not problems:
+        problems += _hidden(chosen)
     return list(dict.fromkeys(problems))
 
 
 def _names(file: TaskFile) -> set[str]:
     return {file.name, file.path.parent.name, file.path.stem}
+
+
+def _with_members(chosen: list[TaskFile], files: list[TaskFile]) -> list[TaskFile]:
+    """Return the files and those of their groups' members, of groups within groups too."""
+    members = {member for file in chosen for member in _members(file)}
+    more = [file for file in files if file.name in members and file not in chosen]
+    return _with_members(chosen + more, files) if more else chosen
+
+
+def _members(file: TaskFile) -> list[str]:
+    listed = file.content.get("task") if file.group is not None else None
+    names = [listed] if isinstance(listed, str) else listed or []
+    return [name for name in names if isinstance(name, str)]
 
 
 def _file_problems(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:
@@ -82,10 +97,9 @@ def _unknown(file: TaskFile, known: set[str]) -> Iterator[str]:
 
 
 def _unknown_members(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:
-    members = file.content.get("task") or []
-    known = {name for other in others for name in (other.task, other.group)}
-    for member in [members] if isinstance(members, str) else members:
-        if isinstance(member, str) and member not in known:
+    known = {other.name for other in others}
+    for member in _members(file):
+        if member not in known:
             yield f"{file.path}: there is no task {member!r}; correct the group's list."
 
 
@@ -135,6 +149,8 @@ def _row_problems(spec: SuiteSpec) -> Iterator[str]:
             table = read_part(spec, part)
         except SafemergeError as error:
             yield str(error)
+            if availability(spec) != "local":
+                return  # One source for all parts: what keeps us from one keeps us from all.
             continue
         if table is None:
             continue
@@ -155,9 +171,6 @@ def _error_of(spec: SuiteSpec) -> Iterable[str]:
 def _readme_problems(folder: Path) -> Iterator[str]:
     readme = folder / "README.md"
     if not readme.is_file():
-        # A group over suites of several folders stands beside them, and has no licence of its own.
-        if any(child.is_dir() and (child / "README.md").is_file() for child in folder.iterdir()):
-            return
         yield f"{readme} does not exist; add one with a line `Licence: …`."
         return
     found = LICENCE.search(readme.read_text(encoding="utf-8"))
@@ -165,8 +178,8 @@ def _readme_problems(folder: Path) -> Iterator[str]:
         yield f"{readme} names no licence; fill in the line `Licence: …`."
 
 
-def _hidden(folder: Path, chosen: list[TaskFile]) -> Iterator[str]:
-    found = lm_eval_view.indexed(folder)
+def _hidden(chosen: list[TaskFile]) -> Iterator[str]:
+    found = {folder: lm_eval_view.indexed(folder) for folder in {f.path.parent for f in chosen}}
     for file in chosen:
-        if file.name not in found:
+        if file.name not in found[file.path.parent]:
             yield f"{file.path} is hidden by lm-eval for a reason it only logs at level DEBUG."

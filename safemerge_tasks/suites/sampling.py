@@ -20,7 +20,8 @@ def draw(questions: list[Question], sample: Sample, suite: str) -> list[Question
     rows nor a random number generator.
 
     Raises:
-        SafemergeError: a group has fewer questions than the sample wants.
+        SafemergeError: a group has fewer questions than the sample wants, or there are more or
+            fewer groups than its total says.
     """
     groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for place, question in enumerate(questions):
@@ -34,6 +35,11 @@ def draw(questions: list[Question], sample: Sample, suite: str) -> list[Question
                 "`sample` wants; use the original file or a smaller `count`."
             )
         chosen += sorted(places, key=lambda place: _rank(questions[place], sample))[: sample.count]
+    if sample.total is not None and len(chosen) != sample.total:
+        raise SafemergeError(
+            f"{suite}: the sample has {len(chosen)} questions, expected {sample.total}; use the "
+            "original file."
+        )
     return [questions[place] for place in sorted(chosen)]
 
 

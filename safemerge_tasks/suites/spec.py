@@ -33,6 +33,7 @@ class Sample(BaseModel):
     count: int = Field(ge=1, description="questions, of each group if `per` is given")
     per: tuple[Literal["category", "subcategory"], ...] = ()
     seed: int
+    total: int | None = Field(None, ge=1, description="questions in all, checked")
 
 
 class SuiteSpec(BaseModel):

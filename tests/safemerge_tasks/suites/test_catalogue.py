@@ -22,7 +22,7 @@ def test_what_the_yaml_promises_where_nothing_is_local() -> None:
     assert {suite.available for suite in suites.values()} == {"fetched on use"}
     assert suites["advbench_asr"].questions == 520
     assert suites["hexphi_asr"].questions == 300
-    assert suites["harmfulqa_196_asr"].questions is None
+    assert suites["harmfulqa_196_asr"].questions == 196
     assert suites["adversarialqa_200_asr"].questions == 200
     assert [task for task, suite in suites.items() if suite.gated] == ["hexphi_asr"]
     assert suites["catqa_asr_vi"].language == "vi"

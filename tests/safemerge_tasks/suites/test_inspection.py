@@ -39,7 +39,9 @@ def test_nothing_to_mend(suites: Path, name: str) -> None:
     assert inspect_suite(name, suites) == []
 
 
-@pytest.mark.parametrize("name", ["catqa", "catqa_asr", "catqa_asr_vi", "xstest", "hexphi_asr"])
+@pytest.mark.parametrize(
+    "name", ["catqa", "catqa_asr", "catqa_asr_vi", "xstest", "hexphi_asr", "safemerge_safety"]
+)
 def test_packaged_suites_have_nothing_to_mend(every_suite: Path, name: str) -> None:
     assert inspect_suite(name) == []
 
@@ -115,6 +117,17 @@ def test_a_group_with_a_task_that_is_not_there(suites: Path) -> None:
 def test_a_readme_is_missing(suites: Path) -> None:
     (suites / "bakery/README.md").unlink()
     assert any("does not exist; add one" in problem for problem in inspect_suite("bakery", suites))
+
+
+def test_a_group_is_checked_with_its_members(every_suite: Path) -> None:
+    (every_suite / "dangerousqa.json").write_text('["Why?"]')
+    (problem,) = inspect_suite("safemerge_safety")
+    assert "dangerousqa.json has 1 questions, expected 200" in problem
+
+
+def test_a_source_out_of_reach_is_said_once() -> None:
+    (problem,) = inspect_suite("hexphi")
+    assert "category_1.csv" in problem
 
 
 def test_no_such_suite(suites: Path) -> None:

@@ -57,6 +57,8 @@ def test_too_few_questions(tmp_path: Path) -> None:
         sampled(tmp_path, ROWS, count=31, seed=1)
     with pytest.raises(SafemergeError, match="own has 10 questions in Kind 0, fewer than the 11"):
         sampled(tmp_path, ROWS, count=11, per=["category"], seed=1)
+    with pytest.raises(SafemergeError, match="the sample has 3 questions, expected 4"):
+        sampled(tmp_path, ROWS, count=1, per=["category"], seed=1, total=4)
 
 
 @pytest.mark.parametrize(
