@@ -45,7 +45,9 @@ def _listed(files: list[TaskFile]) -> Iterator[Listed]:
 
 
 def _described(file: TaskFile) -> Listed:
-    spec = SuiteSpec.checked(file.content.get("dataset_kwargs") or {}, where=str(file.path))
+    spec = SuiteSpec.checked(
+        file.content.get("dataset_kwargs") or {}, where=str(file.path), beside=file.path.parent
+    )
     available = availability(spec)
     # Only what is counted without a network: the Hub is asked again even for cached files.
     countable = available == "local" or (available == "cached" and spec.hub is None)

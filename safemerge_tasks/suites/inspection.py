@@ -136,7 +136,7 @@ def _question_problems(file: TaskFile) -> Iterator[str]:
     if wrong:
         yield from (f"{file.path}: {sentence}" for sentence in wrong)
         return
-    spec = SuiteSpec.checked(given, where=str(file.path))
+    spec = SuiteSpec.checked(given, where=str(file.path), beside=file.path.parent)
     rows = list(_row_problems(spec))
     yield from rows
     if not rows:
@@ -173,7 +173,7 @@ def _readme_problems(folder: Path) -> Iterator[str]:
     if not readme.is_file():
         yield f"{readme} does not exist; add one with a line `Licence: …`."
         return
-    found = LICENCE.search(readme.read_text(encoding="utf-8"))
+    found = LICENCE.search(readme.read_text(encoding="utf-8", errors="replace"))
     if found is None or found[1].startswith(TO_FILL_IN):
         yield f"{readme} names no licence; fill in the line `Licence: …`."
 

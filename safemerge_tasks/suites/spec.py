@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -90,16 +91,31 @@ class SuiteSpec(BaseModel):
         return self
 
     @classmethod
-    def checked(cls, given: Mapping[str, Any], where: str) -> Self:
+    def checked(cls, given: Mapping[str, Any], where: str, beside: Path | None = None) -> Self:
         """Validate a YAML's `dataset_kwargs`.
+
+        Args:
+            given: the keys.
+            where: begins the error sentence.
+            beside: the YAML's folder; files that are there are taken from there.
 
         Raises:
             SafemergeError: an unknown key (with the nearest known one) or an impossible value.
         """
         try:
-            return cls.model_validate(dict(given))
+            spec = cls.model_validate(dict(given))
         except ValidationError as error:
             raise SafemergeError(f"{where}: {_sentences(error)[0]}") from error
+        return spec if beside is None else spec._beside(beside)
+
+    def _beside(self, folder: Path) -> Self:
+        parts = [
+            part.model_copy(update={"file": str((folder / part.file).absolute())})
+            if (folder / part.file).is_file()
+            else part
+            for part in self.parts
+        ]
+        return self.model_copy(update={"parts": tuple(parts)})
 
     @classmethod
     def problems(cls, given: Mapping[str, Any]) -> list[str]:

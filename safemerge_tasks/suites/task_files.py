@@ -72,8 +72,10 @@ def task_files(include_path: Path | None = None) -> list[TaskFile]:
 
 
 def _below(root: Path | None) -> list[TaskFile]:
-    paths = sorted(root.rglob("*.y*ml")) if root else []
-    return [read_task_file(path) for path in paths if path.suffix in (".yaml", ".yml")]
+    paths = [*root.rglob("*.yaml"), *root.rglob("*.yml")] if root else []
+    files = [read_task_file(path) for path in sorted(paths)]
+    # Other programs' .yml files are none of our business.
+    return [file for file in files if file.path.suffix == ".yaml" or file.error is not None]
 
 
 def packaged_folder() -> Path | None:
@@ -87,12 +89,13 @@ def packaged_folder() -> Path | None:
 
 def read_task_file(path: Path) -> TaskFile:
     """Return a task file; one that cannot be read carries the reason."""
-    if path.suffix != ".yaml":
-        return TaskFile(path, error=f"{path} is not seen by lm-eval; rename it to .yaml.")
     try:
-        return TaskFile(path, _merged(path, ()))
+        file = TaskFile(path, _merged(path, ()))
     except SafemergeError as error:
-        return TaskFile(path, error=str(error))
+        return TaskFile(path, error=str(error) if path.suffix == ".yaml" else None)
+    if path.suffix != ".yaml" and (file.task or file.group):
+        return TaskFile(path, error=f"{path} is not seen by lm-eval; rename it to .yaml.")
+    return file
 
 
 def _merged(path: Path, including: tuple[Path, ...]) -> dict[str, Any]:

@@ -94,7 +94,11 @@ def test_repeated_questions_may_be_meant(suites: Path, change: Change) -> None:
 
 def test_a_file_that_lm_eval_does_not_see(suites: Path) -> None:
     (suites / "bakery/bakery_asr.yaml").rename(suites / "bakery/bakery_asr.yml")
-    assert any("rename it to .yaml" in problem for problem in inspect_suite("bakery", suites))
+    (suites / "compose.yml").write_text("services: {}\n")
+    (problem, *_) = inspect_suite("bakery", suites)
+    assert "bakery_asr.yml is not seen by lm-eval; rename it to .yaml" in problem
+    with pytest.raises(SafemergeError):
+        inspect_suite("compose", suites)
 
 
 def test_two_tasks_of_one_name(suites: Path) -> None:

@@ -109,6 +109,15 @@ def test_a_file_named_in_full_may_move_to_the_data_folder(tmp_path: Path, data: 
     assert load_suite(spec(parts=[{"file": gone}]))[0]["question"] == "Bake?"
 
 
+def test_a_file_beside_its_yaml(tmp_path: Path) -> None:
+    (tmp_path / "prompts.csv").write_text("q\nBake?\n")
+    given = {"suite": "own", "question": "q", "parts": [{"file": "prompts.csv"}]}
+    suite = SuiteSpec.checked(given, where="own", beside=tmp_path)
+    assert load_suite(suite)[0]["question"] == "Bake?"
+    elsewhere = SuiteSpec.checked(given, where="own", beside=tmp_path / "elsewhere")
+    assert elsewhere.parts[0].file == "prompts.csv"
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
