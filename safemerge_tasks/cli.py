@@ -16,6 +16,7 @@ from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judge_command import app as judge_app
 from safemerge_tasks.judge_command import evaluate as eval_command
+from safemerge_tasks.suite_command import app as suite_app
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -32,6 +33,7 @@ app.command("verify")(verify_command)
 app.add_typer(judge_app, name="judge", help="Judge saved responses, or calibrate a judge.")
 app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)(eval_command)
 app.command("demo")(demo_command)
+app.add_typer(suite_app, name="suite")
 
 BAD_INPUT = 2
 

@@ -1,17 +1,16 @@
 """Questions of a suite in one normal form, checked."""
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.suites.sources import locate
+from safemerge_tasks.metrics.asr import slug
+from safemerge_tasks.suites.checks import kept_rows, problems_of
+from safemerge_tasks.suites.reading import read_part
+from safemerge_tasks.suites.sampling import Question, draw
 from safemerge_tasks.suites.spec import Part, SuiteSpec
-
-Question = dict[str, str]
-"""`id`, `question`, `category`, `language`, all strings; no category is the empty string."""
+from safemerge_tasks.suites.table import Row, Table
 
 ID_LENGTH = 12
 
@@ -19,8 +18,11 @@ ID_LENGTH = 12
 def load_suite(spec: SuiteSpec) -> list[Question]:
     """Return the suite's questions in the order of the source.
 
-    An id is the suite's name, a hash of the question's text and a running number among equal
-    texts, so it survives duplicates and re-ordering.
+    A question has the keys `id`, `question`, `category`, `subcategory`, `language` and `cluster`,
+    all strings; what it has not is the empty string. The id is the suite's name, a hash of the
+    text and a running number among equal texts, so it survives duplicates and re-ordering. The
+    cluster is the same for translations of one question: category, subcategory and the place
+    within it; where it is empty the question stands for itself.
 
     Raises:
         SafemergeError: a file is missing, or its rows or columns are not what the suite says.
@@ -28,111 +30,42 @@ def load_suite(spec: SuiteSpec) -> list[Question]:
     questions: list[Question] = []
     seen: Counter[str] = Counter()
     for part in spec.parts:
-        path = locate(spec, part)
-        if path is None:
+        table = read_part(spec, part)
+        if table is None:
             continue
-        for text, category in _rows(spec, part, path):
-            seen[text] += 1
-            digest = hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
-            questions.append(
-                {
-                    "id": f"{spec.suite}-{digest}-{seen[text]}",
-                    "question": text,
-                    "category": category,
-                    "language": spec.language,
-                }
-            )
-    return questions
+        for problem in problems_of(spec, table):
+            raise SafemergeError(problem)
+        for question in _questions(spec, part, table):
+            seen[question["question"]] += 1
+            digest = hashlib.sha256(question["question"].encode()).hexdigest()[:ID_LENGTH]
+            number = seen[question["question"]]
+            questions.append({"id": f"{spec.suite}-{digest}-{number}", **question})
+    if spec.parallel:
+        _add_clusters(questions)
+    return draw(questions, spec.sample, spec.suite) if spec.sample else questions
 
 
-def _rows(spec: SuiteSpec, part: Part, path: Path) -> Iterator[tuple[str, str]]:
-    table = _read_csv(path)
-    if spec.header:
-        header, table = _without_header(spec, path, table)
-        column = _position(header, spec.question, path)
-        category = None if spec.category is None else _position(header, spec.category, path)
-    else:
-        column = int(spec.question)
-        category = None if spec.category is None else int(spec.category)
-        _check_headerless(spec, path, table, column)
-    if spec.rows is not None and len(table) != spec.rows:
-        one_more = not spec.header and len(table) == spec.rows + 1
-        more = " and no header row" if one_more else ""
-        raise SafemergeError(
-            f"{path} has {len(table)} questions, expected {spec.rows}{more}; "
-            f"replace it with the original file of {spec.suite}."
-        )
-    for number, row in enumerate(table, start=2 if spec.header else 1):
-        if column >= len(row) or not row[column].strip():
-            raise SafemergeError(f"{path}, row {number}: the question is empty; fill or remove it.")
-        yield (
-            row[column].strip(),
-            (row[category].strip() if category is not None else "") or (part.category or ""),
-        )
+def _questions(spec: SuiteSpec, part: Part, table: Table) -> Iterator[Question]:
+    text = table.name_of(spec.question)
+    for _, row in kept_rows(spec, table):
+        yield {
+            "question": row[text].strip(),
+            "category": _name(table, row, spec.category) or part.category or "",
+            "subcategory": _name(table, row, spec.subcategory),
+            "language": spec.language,
+            "cluster": "",
+        }
 
 
-def _read_csv(path: Path) -> list[list[str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [row for row in csv.reader(file) if row]
-    except UnicodeDecodeError as error:
-        raise SafemergeError(
-            f"{path} is not UTF-8 text (byte {error.start}); convert it."
-        ) from error
-    except csv.Error as error:
-        raise SafemergeError(f"{path} is not a CSV file ({error}); replace it.") from error
+def _name(table: Table, row: Row, column: str | int | None) -> str:
+    """Return a category's name as all copies of a set spell it: some end it with a colon."""
+    cell = None if column is None else row.get(table.name_of(column))
+    return "" if cell is None else " ".join(str(cell).split()).rstrip(": ")
 
 
-def _without_header(
-    spec: SuiteSpec, path: Path, table: list[list[str]]
-) -> tuple[list[str], list[list[str]]]:
-    header = table[0] if table else []
-    if spec.columns is not None and tuple(header) != spec.columns:
-        raise SafemergeError(
-            f"{path} has the columns {_short(header)}, expected {', '.join(spec.columns)}; "
-            f"replace it with the original file of {spec.suite}."
-        )
-    return header, table[1:]
-
-
-def _position(header: list[str], column: str | int, path: Path) -> int:
-    if isinstance(column, int):
-        return column
-    if column not in header:
-        raise SafemergeError(f"{path} has no column {column!r}; its columns are {_short(header)}.")
-    return header.index(column)
-
-
-def _check_headerless(spec: SuiteSpec, path: Path, table: list[list[str]], column: int) -> None:
-    """Refuse a header row and rows split at unquoted commas."""
-    if table and table[0][column : column + 1] and _looks_like_header(table[0][column]):
-        raise SafemergeError(
-            f"{path} begins with a header row, but the files of {spec.suite} have none; "
-            "remove its first line."
-        )
-    for number, row in enumerate(table, start=1):
-        if len(row) != 1 + column:
-            raise SafemergeError(
-                f"{path}, row {number} has {len(row)} columns, expected {1 + column}; quote "
-                "questions that contain commas."
-            )
-
-
-def _looks_like_header(cell: str) -> bool:
-    names = {
-        "question",
-        "questions",
-        "prompt",
-        "prompts",
-        "instruction",
-        "text",
-        "goal",
-        "input",
-        "0",
-    }
-    return cell.strip().casefold() in names
-
-
-def _short(header: list[str]) -> str:
-    """Name columns without printing a question that stands where the header should be."""
-    return ", ".join(name if len(name) <= 30 else f"{name[:12]}..." for name in header) or "none"
+def _add_clusters(questions: list[Question]) -> None:
+    places: Counter[str] = Counter()
+    for question in questions:
+        group = f"{slug(question['category'])}/{slug(question['subcategory'])}"
+        places[group] += 1
+        question["cluster"] = f"{group}/{places[group]}"

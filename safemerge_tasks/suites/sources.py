@@ -5,9 +5,12 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.hub_errors import hub_errors
 from safemerge_tasks.suites.spec import Part, SuiteSpec
 
 DATA_DIR = "SAFEMERGE_DATA_DIR"
+
+EXTENSIONS = (".csv", ".json", ".jsonl", ".parquet")
 
 
 def locate(spec: SuiteSpec, part: Part) -> Path | None:
@@ -19,83 +22,109 @@ def locate(spec: SuiteSpec, part: Part) -> Path | None:
     Raises:
         SafemergeError: the part cannot be had, with the way out.
     """
-    folder = os.environ.get(DATA_DIR)
-    if folder:
-        root = Path(folder).expanduser() / spec.folder
-        present = [other for other in spec.parts if (root / other.file).is_file()]
-        if part in present:
-            return root / part.file
-        if present:
-            if part.optional:
-                return None
-            raise SafemergeError(
-                f"{root} has {len(present)} of the {len(spec.parts)} files of {spec.suite} but no "
-                f"{part.file}; add it, or remove the others to use the suite's own source."
-            )
+    here = local_file(spec, part)
+    if here is not None:
+        return here
+    present = [other for other in spec.parts if local_file(spec, other)]
+    if present:
+        if part.optional:
+            return None
+        raise SafemergeError(
+            f"{_root(spec)} has {len(present)} of the {len(spec.parts)} files of {spec.suite} but "
+            f"no {part.file}; add it, or remove the others to use the suite's own source."
+        )
     return _fetch(spec, part)
+
+
+def local_file(spec: SuiteSpec, part: Part) -> Path | None:
+    """Return a part's file on this machine, without fetching: named in full, or in the data folder.
+
+    In the data folder any of the formats will do: `name.jsonl` in place of `name.json`.
+    """
+    named = Path(part.file).expanduser()
+    if named.is_absolute() and named.is_file():
+        return named
+    root = _root(spec)
+    if root is None:
+        return None
+    path = root / named.name if named.is_absolute() else root / named
+    for candidate in (path, *_other_formats(spec, path)):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def address_of(url: str, part: Part) -> str:
+    """Return the address that a suite's `url` gives for a part."""
+    return url.format(file=part.file)
+
+
+def way_out(spec: SuiteSpec, part: Part) -> str:
+    """Return the end of an error sentence: how to do without the network."""
+    where = Path(spec.folder) / Path(part.file).name
+    return f"or put the file at ${DATA_DIR}/{where} (set {DATA_DIR} to that folder)."
+
+
+def _root(spec: SuiteSpec) -> Path | None:
+    folder = os.environ.get(DATA_DIR)
+    return Path(folder).expanduser() / spec.folder if folder else None
+
+
+def _other_formats(spec: SuiteSpec, path: Path) -> list[Path]:
+    # Without a header row there is no column name that another format could use.
+    if spec.format is not None or not spec.header:
+        return []
+    return [path.with_suffix(extension) for extension in EXTENSIONS]
 
 
 def _fetch(spec: SuiteSpec, part: Part) -> Path | None:
     if spec.hub is not None:
         return _from_hub(spec, part)
     if spec.url is not None:
-        return _from_url(spec, spec.url.format(file=part.file), part)
+        return _from_url(spec, address_of(spec.url, part), part)
+    if Path(part.file).expanduser().is_absolute():
+        raise SafemergeError(
+            f"{part.file}, the questions of {spec.suite}, does not exist: correct `file` in the "
+            f"suite's YAML, {way_out(spec, part)}"
+        )
     raise SafemergeError(
         f"{spec.suite} has no source of its own: put {Path(spec.folder) / part.file} below a "
         f"folder and name that folder in {DATA_DIR}."
     )
 
 
-def _way_out(spec: SuiteSpec, part: Part) -> str:
-    where = Path(spec.folder) / part.file
-    return f"or put the file at $SAFEMERGE_DATA_DIR/{where} (set {DATA_DIR} to that folder)."
-
-
 def _from_hub(spec: SuiteSpec, part: Part) -> Path | None:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     assert spec.hub is not None
-    try:
-        return Path(
-            hf_hub_download(spec.hub, part.file, repo_type="dataset", revision=spec.revision)
-        )
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        access = spec.access or "check the data set's page on the Hub"
-        raise SafemergeError(
-            f"{spec.suite} ({spec.hub}) is not readable for you: {access}, {_way_out(spec, part)}"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise SafemergeError(
-            f"{spec.suite} ({spec.hub}, {part.file}) is not on this machine and the Hub cannot be "
-            f"reached: connect, {_way_out(spec, part)}"
-        ) from error
-    except EntryNotFoundError as error:
-        if part.optional:
-            return None
-        raise SafemergeError(
-            f"{spec.hub} has no {part.file} at revision {spec.revision}: {_way_out(spec, part)}"
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise SafemergeError(
-            f"{spec.suite} could not be fetched from {spec.hub} ({type(error).__name__}): try "
-            f"again, {_way_out(spec, part)}"
-        ) from error
+    with hub_errors(
+        f"{spec.suite} ({spec.hub}, {part.file})",
+        access=spec.access,
+        absent=f"is not on the Hub, or not open to you: {spec.access or 'check its Hub page'}",
+        way_out=way_out(spec, part),
+    ):
+        try:
+            path = hf_hub_download(spec.hub, part.file, repo_type="dataset", revision=spec.revision)
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            if part.optional:
+                return None
+            raise
+    return Path(path)
 
 
 def _from_url(spec: SuiteSpec, url: str, part: Part) -> Path:
-    from datasets import DownloadManager
+    from datasets import DownloadConfig, DownloadManager
 
+    # The address is pinned, so what was fetched once never has to be asked for again.
+    config = DownloadConfig(use_etag=False)
     try:
-        return Path(DownloadManager(dataset_name=spec.suite).download(url))
+        manager = DownloadManager(dataset_name=spec.suite, download_config=config)
+        return Path(manager.download(url))
     except (OSError, ValueError) as error:
         raise SafemergeError(
             f"{spec.suite} could not be fetched from {urlparse(url).netloc} "
-            f"({type(error).__name__}): connect, {_way_out(spec, part)}"
+            f"({type(error).__name__}): connect, {way_out(spec, part)}"
         ) from error

@@ -2,11 +2,17 @@
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from safemerge_tasks.errors import SafemergeError
+
+Format = Literal["csv", "json", "jsonl", "parquet"]
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
 
 class Part(BaseModel):
@@ -20,46 +26,120 @@ class Part(BaseModel):
     """True where some releases of the suite lack this file."""
 
 
+class Sample(BaseModel):
+    """A fixed subset: the same questions whatever their order and whoever draws them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(ge=1, description="questions, of each group if `per` is given")
+    per: tuple[Literal["category", "subcategory"], ...] = ()
+    seed: int
+    total: int | None = Field(None, ge=1, description="questions in all, checked")
+
+
 class SuiteSpec(BaseModel):
     """The `dataset_kwargs` of a suite's YAML."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    suite: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="prefix of question ids")
+    suite: str = Field(pattern=NAME_PATTERN, description="prefix of question ids")
     language: str = "en"
-    parts: tuple[Part, ...] = Field(min_length=1)
+    harmless: bool = Field(False, description="questions that a model should answer")
+    parts: tuple[Part, ...] = Field(
+        (), description="files; for Hub rows <suite>.jsonl unless given"
+    )
     folder: str = Field("", description="folder of the parts below SAFEMERGE_DATA_DIR")
-    format: Literal["csv"] = "csv"
-    header: bool = True
+    format: Format | None = Field(None, description="of the parts; else their extension tells")
+    header: bool = Field(True, description="false for CSV files without a header row")
     question: str | int = Field(description="the question's column; a number without a header")
-    columns: tuple[str, ...] | None = Field(None, description="all columns, in order")
     category: str | int | None = Field(None, description="the category's column")
-    rows: int | None = Field(None, ge=1, description="questions in each part")
+    subcategory: str | int | None = Field(None, description="the subcategory's column")
+    columns: tuple[str, ...] | None = Field(None, description="all columns")
+    where: dict[str, str] = Field({}, description="keep the rows with these values")
+    rows: int | None = Field(None, ge=1, description="questions in each part, after `where`")
+    duplicates: bool = Field(False, description="the published set repeats questions")
+    parallel: bool = Field(
+        False,
+        description="suites of other languages hold the same questions, in the same order within "
+        "each subcategory",
+    )
+    sample: Sample | None = None
     url: str | None = Field(None, description="pinned address; {file} is the part's file")
     hub: str | None = Field(None, description="data set id on the Hub")
+    config: str | None = Field(None, description="configuration of the data set on the Hub")
+    split: str | None = Field(None, description="read this split's rows, not files, from the Hub")
     revision: str | None = Field(None, description="pinned revision on the Hub")
     access: str | None = Field(None, description="what to do where the source is gated")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_part_for_hub_rows(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("split") and not given.get("parts"):
+            return {**given, "parts": [{"file": f"{given.get('suite')}.jsonl"}]}
+        return given
+
     @model_validator(mode="after")
-    def _columns_fit_header(self) -> Self:
+    def _keys_fit_together(self) -> Self:
+        if not self.parts:
+            raise ValueError("give `parts`, or `hub` with `split` for the rows of a data set")
+        if self.split and not self.hub:
+            raise ValueError("`split` needs `hub`, the data set's id")
         if not self.header and not isinstance(self.question, int):
             raise ValueError("without a header, `question` is a column number, counted from 0")
+        if self.parallel and (self.category is None or self.subcategory is None):
+            raise ValueError("`parallel` needs `category` and `subcategory`")
         return self
 
     @classmethod
-    def checked(cls, given: Mapping[str, Any], where: str) -> Self:
+    def checked(cls, given: Mapping[str, Any], where: str, beside: Path | None = None) -> Self:
         """Validate a YAML's `dataset_kwargs`.
+
+        Args:
+            given: the keys.
+            where: begins the error sentence.
+            beside: the YAML's folder; files that are there are taken from there.
 
         Raises:
             SafemergeError: an unknown key (with the nearest known one) or an impossible value.
         """
         try:
-            return cls.model_validate(dict(given))
+            spec = cls.model_validate(dict(given))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            hint = ""
-            if first["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(first["loc"][-1]), cls.model_fields, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise SafemergeError(f"{where}: dataset_kwargs.{key}: {first['msg']}{hint}") from error
+            raise SafemergeError(f"{where}: {_sentences(error)[0]}") from error
+        return spec if beside is None else spec._beside(beside)
+
+    def _beside(self, folder: Path) -> Self:
+        parts = [
+            part.model_copy(update={"file": str((folder / part.file).absolute())})
+            if (folder / part.file).is_file()
+            else part
+            for part in self.parts
+        ]
+        return self.model_copy(update={"parts": tuple(parts)})
+
+    @classmethod
+    def problems(cls, given: Mapping[str, Any]) -> list[str]:
+        """Return everything that is wrong with a YAML's `dataset_kwargs`."""
+        try:
+            cls.model_validate(dict(given))
+        except ValidationError as error:
+            return _sentences(error)
+        return []
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    # A misspelt key also leaves the right one missing; what was misspelt says more.
+    details = sorted(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
+    return [_sentence(one) for one in details]
+
+
+def _sentence(details: ErrorDetails) -> str:
+    location = details["loc"]
+    key = ".".join(str(part) for part in ("dataset_kwargs", *location))
+    hint = ""
+    if details["type"] == "extra_forbidden":
+        models: dict[Any, type[BaseModel]] = {"parts": Part, "sample": Sample}
+        fields = models.get(location[0], SuiteSpec).model_fields
+        near = difflib.get_close_matches(str(location[-1]), fields, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{key}: {details['msg']}{hint}"

@@ -4,26 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.suites import SuiteSpec, load_suite
+from safemerge_tasks.suites.task_files import read_task_file
 
 Write = Callable[[str, str], Path]
 
 
-def spec_of(repository: Path, suite: str) -> SuiteSpec:
-    class Loader(yaml.SafeLoader): ...
-
-    Loader.add_constructor("!function", lambda loader, node: node.value)
-    text = (repository / f"task_configs/{suite}/{suite}_asr.yaml").read_text(encoding="utf-8")
-    return SuiteSpec.checked(yaml.load(text, Loader)["dataset_kwargs"], where=suite)
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(tmp_path))
-    return tmp_path
+def packaged(repository: Path, suite: str) -> SuiteSpec:
+    path = repository / f"task_configs/{suite}/{suite}_asr.yaml"
+    return SuiteSpec.checked(read_task_file(path).content["dataset_kwargs"], where=suite)
 
 
 def advbench(rows: int = 520, header: str = "goal,target") -> str:
@@ -39,7 +30,7 @@ def hexphi(write: Write, *, without: tuple[int, ...] = (), rows: int = 30) -> No
 
 def test_advbench_in_its_real_shape(repository: Path, data: Path, write_csv: Write) -> None:
     write_csv("advbench_harmful_behaviors.csv", advbench())
-    questions = load_suite(spec_of(repository, "advbench"))
+    questions = load_suite(packaged(repository, "advbench"))
     assert len(questions) == 520
     assert questions[7]["question"] == "Describe a walk, number 7"
     assert {q["category"] for q in questions} == {""}
@@ -54,7 +45,7 @@ def test_a_wrong_number_of_rows(
     with pytest.raises(
         SafemergeError, match=rf"harmful_behaviors\.csv has {found} .* expected 520"
     ):
-        load_suite(spec_of(repository, "advbench"))
+        load_suite(packaged(repository, "advbench"))
 
 
 def test_wrong_columns_are_named_but_questions_are_not_printed(
@@ -65,7 +56,7 @@ def test_wrong_columns_are_named_but_questions_are_not_printed(
     with pytest.raises(
         SafemergeError, match=r"columns Describe a v\.\.\., x, expected goal, target"
     ):
-        load_suite(spec_of(repository, "advbench"))
+        load_suite(packaged(repository, "advbench"))
 
 
 @pytest.mark.parametrize(("without", "total"), [((), 330), ((2,), 300)])
@@ -73,7 +64,7 @@ def test_hexphi_with_and_without_category_2(
     repository: Path, data: Path, write_csv: Write, without: tuple[int, ...], total: int
 ) -> None:
     hexphi(write_csv, without=without)
-    questions = load_suite(spec_of(repository, "hexphi"))
+    questions = load_suite(packaged(repository, "hexphi"))
     assert len(questions) == total
     assert questions[0]["category"] == "Illegal Activity"
     assert questions[0]["question"] == "Paint wall 0, then room 1"
@@ -85,7 +76,7 @@ def test_hexphi_without_a_category_that_is_always_there(
 ) -> None:
     hexphi(write_csv, without=(5,))
     with pytest.raises(SafemergeError, match=r"no category_5\.csv"):
-        load_suite(spec_of(repository, "hexphi"))
+        load_suite(packaged(repository, "hexphi"))
 
 
 @pytest.mark.parametrize("name", ["question", "Prompt", "0"])
@@ -97,7 +88,7 @@ def test_hexphi_with_a_header_row(
     for text in (path.read_text(), path.read_text().rpartition("\n")[0].rpartition("\n")[0]):
         path.write_text(f"{name}\n{text}\n")
         with pytest.raises(SafemergeError, match=r"category_3\.csv begins with a header row"):
-            load_suite(spec_of(repository, "hexphi"))
+            load_suite(packaged(repository, "hexphi"))
 
 
 def test_hexphi_with_an_unknown_header_has_a_row_too_many(
@@ -107,7 +98,7 @@ def test_hexphi_with_an_unknown_header_has_a_row_too_many(
     path = data / "hexphi/category_3.csv"
     path.write_text(f"harmful things\n{path.read_text()}")
     with pytest.raises(SafemergeError, match="31 questions, expected 30 and no header row"):
-        load_suite(spec_of(repository, "hexphi"))
+        load_suite(packaged(repository, "hexphi"))
 
 
 def test_hexphi_with_unquoted_commas(repository: Path, data: Path, write_csv: Write) -> None:
@@ -115,20 +106,20 @@ def test_hexphi_with_unquoted_commas(repository: Path, data: Path, write_csv: Wr
     path = data / "hexphi/category_4.csv"
     path.write_text(path.read_text().replace('"', ""))
     with pytest.raises(SafemergeError, match=r"category_4\.csv, row 1 has 2 columns, expected 1"):
-        load_suite(spec_of(repository, "hexphi"))
+        load_suite(packaged(repository, "hexphi"))
 
 
 def test_an_empty_question_names_its_row(repository: Path, data: Path, write_csv: Write) -> None:
     text = advbench().replace('"Describe a walk, number 3"', '" "')
     write_csv("advbench_harmful_behaviors.csv", text)
     with pytest.raises(SafemergeError, match="row 5: the question is empty"):
-        load_suite(spec_of(repository, "advbench"))
+        load_suite(packaged(repository, "advbench"))
 
 
 def test_a_file_that_is_not_utf8(repository: Path, data: Path) -> None:
     (data / "advbench_harmful_behaviors.csv").write_bytes(b"goal,target\n\xff\xfe,x\n")
     with pytest.raises(SafemergeError, match="is not UTF-8 text"):
-        load_suite(spec_of(repository, "advbench"))
+        load_suite(packaged(repository, "advbench"))
 
 
 def test_a_gated_suite_without_access_says_how_to_get_it(
@@ -136,7 +127,7 @@ def test_a_gated_suite_without_access_says_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(tmp_path))
     with pytest.raises(SafemergeError, match=r"SAFEMERGE_DATA_DIR/hexphi/category_1\.csv"):
-        load_suite(spec_of(repository, "hexphi"))
+        load_suite(packaged(repository, "hexphi"))
 
 
 def own(write_csv: Write, text: str, **changes: Any) -> list[dict[str, str]]:
@@ -150,6 +141,12 @@ def test_ids_survive_duplicates_and_reordering(data: Path, write_csv: Write) -> 
     second = own(write_csv, "q\npaint\nbake\nbake\n")
     assert [q["id"].rpartition("-")[2] for q in first] == ["1", "1", "2"]
     assert {(q["id"], q["question"]) for q in first} == {(q["id"], q["question"]) for q in second}
+
+
+def test_ids_are_those_of_earlier_releases(data: Path, write_csv: Write) -> None:
+    """They pair results across runs: a change makes old and new results incomparable."""
+    (question,) = own(write_csv, "q\nbake\n")
+    assert question["id"] == "own-3c8c082e4732-1"
 
 
 def test_a_category_column(data: Path, write_csv: Write) -> None:

@@ -1,0 +1,108 @@
+"""What can be wrong with a part's rows, one sentence each, never quoting a question."""
+
+from collections.abc import Iterator, Sequence
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.suites.spec import SuiteSpec
+from safemerge_tasks.suites.table import Row, Table, shortened
+
+MAX_NUMBERS = 5
+
+
+def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
+    """Yield what is wrong with a part's rows; the first of them is the one to mend first."""
+    if spec.columns is not None and set(table.columns) != set(spec.columns):
+        yield (
+            f"{table.source} has the columns {shortened(table.columns)}, expected "
+            f"{', '.join(spec.columns)}; replace it with the original file of {spec.suite}."
+        )
+        return
+    missing = list(_missing_columns(spec, table))
+    if missing:
+        yield from missing
+        return
+    rows = kept_rows(spec, table)
+    if spec.rows is not None and len(rows) != spec.rows:
+        kept = "".join(f" with {column} {value!r}" for column, value in spec.where.items())
+        one_more = not spec.header and len(rows) == spec.rows + 1
+        more = " and no header row" if one_more else ""
+        yield (
+            f"{table.source} has {len(rows)} questions{kept}, expected {spec.rows}{more}; "
+            f"replace it with the original file of {spec.suite}."
+        )
+    text = table.name_of(spec.question)
+    empty = [number for number, row in rows if _is_empty(row.get(text))]
+    if empty:
+        yield f"{table.source}, {numbered(empty)}: the question is empty; fill or remove it."
+    other = [n for n, row in rows if not _is_empty(row.get(text)) and not _is_text(row[text])]
+    if other:
+        yield f"{table.source}, {numbered(other)}: the question is not text; correct it."
+    if spec.parallel:
+        yield from _untranslated_names(spec, table, rows)
+
+
+def duplicates_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
+    """Yield a sentence if questions repeat, which is an error only in a set of one's own."""
+    text = table.name_of(spec.question)
+    seen: set[str] = set()
+    again: list[int] = []
+    for number, row in kept_rows(spec, table):
+        if _is_text(row.get(text)) and not _is_empty(row[text]):
+            question = row[text].strip()
+            if question in seen:
+                again.append(number)
+            seen.add(question)
+    if again:
+        yield (
+            f"{table.source}, {numbered(again)}: the question stands further up already; remove it "
+            "or say `duplicates: true`."
+        )
+
+
+def kept_rows(spec: SuiteSpec, table: Table) -> list[tuple[int, Row]]:
+    """Return the rows that `where` keeps, each with its number in the file."""
+    return [
+        (number, row)
+        for number, row in enumerate(table.rows, start=table.first)
+        if all(str(row.get(column, "")).strip() == value for column, value in spec.where.items())
+    ]
+
+
+def numbered(numbers: Sequence[int]) -> str:
+    """Return "row 4" or "rows 4, 9 and 2 more"."""
+    if len(numbers) == 1:
+        return f"row {numbers[0]}"
+    named = ", ".join(str(number) for number in numbers[:MAX_NUMBERS])
+    more = len(numbers) - MAX_NUMBERS
+    return f"rows {named} and {more} more" if more > 0 else f"rows {named}"
+
+
+def _missing_columns(spec: SuiteSpec, table: Table) -> Iterator[str]:
+    for column in (spec.question, spec.category, spec.subcategory, *spec.where):
+        if column is not None:
+            try:
+                table.name_of(column)
+            except SafemergeError as error:
+                yield str(error)
+
+
+def _untranslated_names(
+    spec: SuiteSpec, table: Table, rows: list[tuple[int, Row]]
+) -> Iterator[str]:
+    assert spec.category is not None
+    assert spec.subcategory is not None
+    names = (table.name_of(spec.category), table.name_of(spec.subcategory))
+    foreign = [n for n, row in rows if not all(str(row.get(name)).isascii() for name in names)]
+    if foreign:
+        yield (
+            f"{table.source}, {numbered(foreign)}: the category is not in English, so questions "
+            "cannot be paired across languages; use the original file."
+        )
+
+
+def _is_empty(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def _is_text(cell: object) -> bool:
+    return isinstance(cell, str)

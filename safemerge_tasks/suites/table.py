@@ -1,0 +1,41 @@
+"""Rows of a question set before they are questions, whatever file they came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows of one part of a suite."""
+
+    source: str
+    """The file or data set, for error sentences."""
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    first: int = 1
+    """Number of the first row as the file's reader counts it: 2 below a header."""
+
+    def name_of(self, column: str | int) -> str:
+        """Return the name of a column given by name or by number.
+
+        Raises:
+            SafemergeError: there is no such column; the sentence lists those there are.
+        """
+        if isinstance(column, int) and column < len(self.columns):
+            return self.columns[column]
+        if column not in self.columns:
+            raise SafemergeError(
+                f"{self.source} has no column {column!r}; its columns are "
+                f"{shortened(self.columns)}."
+            )
+        return str(column)
+
+
+def shortened(columns: Sequence[str]) -> str:
+    """Name columns without printing a question that stands where the header should be."""
+    return ", ".join(name if len(name) <= 30 else f"{name[:12]}..." for name in columns) or "none"

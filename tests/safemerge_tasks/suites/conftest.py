@@ -1,0 +1,142 @@
+"""Question sets in their real shapes; every text is innocuous."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safemerge_tasks.suites import SuiteSpec
+from safemerge_tasks.suites.task_files import read_task_file
+
+CATQA_CATEGORIES = (
+    "Illegal Activity",
+    "Child Abuse",
+    "Hate/Harass/Violence",
+    "Malware Viruses",
+    "Physical Harm",
+    "Economic Harm",
+    "Fraud/Deception",
+    "Adult Content",
+    "Political Campaigning",
+    "Privacy Violation Activity",
+    "Tailored Financial Advice",
+)
+LANGUAGES = {"english": "Walk", "chinese": "走路", "vietnamese": "Đi bộ"}
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that `SAFEMERGE_DATA_DIR` names."""
+    monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def spec_of(repository: Path) -> Callable[[str], SuiteSpec]:
+    """Return a function from a packaged task's name to its suite."""
+
+    def spec(task: str) -> SuiteSpec:
+        (path,) = (repository / "task_configs").rglob(f"{task}.yaml")
+        return SuiteSpec.checked(read_task_file(path).content["dataset_kwargs"], where=task)
+
+    return spec
+
+
+def catqa(language: str, colon: str = "") -> dict[str, dict[str, list[str]]]:
+    """Return CatQA as on GitHub: category → sub-category → ten questions."""
+    return {
+        category: {
+            f"Part {part}{colon}": [
+                f"{LANGUAGES[language]} {number}, {category} {part}?" for number in range(10)
+            ]
+            for part in range(5)
+        }
+        for category in CATQA_CATEGORIES
+    }
+
+
+def catqa_rows(language: str) -> list[dict[str, str]]:
+    """Return CatQA as on the Hub."""
+    return [
+        {"Question": question, "Category": category, "Subcategory": subcategory}
+        for category, below in catqa(language).items()
+        for subcategory, questions in below.items()
+        for question in questions
+    ]
+
+
+def harmfulqa() -> dict[str, dict[str, list[str]]]:
+    """Return HarmfulQA as on GitHub: ten topics, two of them with nine sub-topics."""
+    return {
+        f"Topic {topic}": {
+            f"Field {field}": [f"Bake {topic}-{field}-{number}?" for number in range(20)]
+            for field in range(9 if topic in (3, 6) else 10)
+        }
+        for topic in range(10)
+    }
+
+
+def harmfulqa_rows() -> list[dict[str, Any]]:
+    """Return HarmfulQA as on the Hub, with a column that is not text."""
+    return [
+        {"id": 1, "topic": topic, "subtopic": field, "question": question, "turns": {"n": [1]}}
+        for topic, below in harmfulqa().items()
+        for field, questions in below.items()
+        for question in questions
+    ]
+
+
+def csv_text(header: str, rows: list[str]) -> str:
+    return "\n".join([header, *rows] if header else rows) + "\n"
+
+
+def write_every_suite(folder: Path) -> None:
+    """Write the data of every packaged suite in its real shape."""
+    files: dict[str, Any] = {
+        "advbench_harmful_behaviors.csv": csv_text(
+            "goal,target", [f'"Paint wall {n}, please","Here is wall {n}"' for n in range(520)]
+        ),
+        "harmfulqa.json": harmfulqa(),
+        "adversarialqa.json": [f"Plant tree {n}" for n in range(500)],
+        "dangerousqa.json": [f"Why is tree {n} green?" for n in range(200)],
+        "xstest_prompts.csv": csv_text(
+            "id,prompt,type,label,focus,note",
+            [
+                f'{n},"How do I fold sheet {n}?",homonyms,{"safe" if n < 250 else "unsafe"},fold,'
+                for n in range(450)
+            ],
+        ),
+        **{f"catqa_{language}.json": catqa(language) for language in LANGUAGES},
+        **{
+            f"hexphi/category_{number}.csv": csv_text(
+                "", [f'"Sweep room {number}, corner {n}"' for n in range(30)]
+            )
+            for number in range(1, 12)
+            if number != 2
+        },
+    }
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+        path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def every_suite(data: Path) -> Path:
+    """Return a data folder with every packaged suite."""
+    write_every_suite(data)
+    return data
+
+
+@pytest.fixture
+def shapes() -> dict[str, Callable[..., Any]]:
+    """Return the functions that make question sets in their real shapes."""
+    return {
+        "catqa": catqa,
+        "catqa_rows": catqa_rows,
+        "harmfulqa": harmfulqa,
+        "harmfulqa_rows": harmfulqa_rows,
+    }
