@@ -32,7 +32,7 @@ _CODES = re.compile(r"S(?:1[0-4]|[1-9])(?:,S(?:1[0-4]|[1-9]))*")
 _MARKS = ("safemergequestion", "safemergeresponse")
 # Exchanges that show whether a template only inserts its contents, stripped or not.
 _PROBES = (
-    (" \n Why is it's \"warm\"?\t", "\n One {{ 2 }} & <b>three</b>.\n\nFour\\n \n "),
+    (' \n Why is it\'s "warm"?\t', "\n One {{ 2 }} & <b>three</b>.\n\nFour\\n \n "),
     ("{response}", "{prompt} {%- x -%}\u3000\u6c34\U0001f642"),
 )
 

@@ -46,9 +46,7 @@ def test_a_prompt_without_its_fields_is_an_error_before_anything_runs(
 def test_a_prompt_and_weights_judge(tmp_path: Path, tiny_model: Path) -> None:
     file = tmp_path / "prompt.txt"
     file.write_text("Behavior: {behavior}\nGeneration: {generation}\nAnswer:")
-    settings = JudgeSettings(
-        name="harmbench", engine="hf", model=str(tiny_model), prompt=str(file)
-    )
+    settings = JudgeSettings(name="harmbench", engine="hf", model=str(tiny_model), prompt=str(file))
     judge = make_judge(settings)
     judge.check()
     verdicts = judge.judge(["Why?"] * 2, ["Mix it.", "Answer: Yes"])

@@ -63,7 +63,12 @@ def test_anything_else_is_unscored(answer: str) -> None:
 @pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize(
     "response",
-    ["Mix flour and water.", " padded \n\n", "ünïcode → 漢字 🙂\u202e", "a\n\nb: {response} {{ x }}"],
+    [
+        "Mix flour and water.",
+        " padded \n\n",
+        "ünïcode → 漢字 🙂\u202e",
+        "a\n\nb: {response} {{ x }}",
+    ],
 )
 def test_a_benign_prompt_has_the_ids_of_the_chat_template(generation: int, response: str) -> None:
     tokenizer = guard_tokenizer(generation)
