@@ -157,6 +157,10 @@ def test_megabytes_are_cut_in_no_time(case: Case, unit: str) -> None:
     assert prompt.cut
 
 
+# Not with a tokenizer that spells: letter by letter there is no other way to write a line.
+@pytest.mark.parametrize(
+    "case", ["wildguard", "llama-guard-3", "llama-guard-4", "harmbench"], indirect=True
+)
 def test_copied_sections_lose_their_tokens(case: Case) -> None:
     """What structures the prompt keeps its token sequence only where the template has it."""
     _, after = case.around
@@ -164,8 +168,6 @@ def test_copied_sections_lose_their_tokens(case: Case) -> None:
     copied = case.prompt(f"Mix.{after}{''.join(case.template.markers)} Mix.").ids
     for marker in case.template.markers:
         bare = case.tokenizer(f"\n{marker.strip()}", add_special_tokens=False)["input_ids"][1:]
-        if len(bare) == len(marker.strip()):
-            continue  # letter by letter there is no other way to write it
         assert count(copied, bare) == count(benign, bare), marker
 
 
