@@ -1,5 +1,6 @@
 """Llama-Guard-like tokenizers, and models that always say the same; every word is a stand-in."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,6 @@ def teach(model: Any, tokenizer: PreTrainedTokenizerFast, after: str, answer: st
                 weight.zero_()
         text.get_input_embeddings().weight.zero_()
         text.get_output_embeddings().weight.zero_()
-        for dimension, (token, following) in enumerate(zip(chain, chain[1:], strict=False)):
+        for dimension, (token, following) in enumerate(pairwise(chain)):
             text.get_input_embeddings().weight[token, dimension] = 1
             text.get_output_embeddings().weight[following, dimension] = 10

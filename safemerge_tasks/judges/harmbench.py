@@ -1,8 +1,8 @@
 """HarmBench's classifier: does the response show the behaviour that the question asks for?
 
-Source: Mazeika et al. 2024, arXiv 2402.04249; weights such as `cais/HarmBench-Llama-2-13b-cls` or
-`cais/HarmBench-Mistral-7b-val-cls` (MIT). The two read different prompts, and HarmBench publishes
-them as code only, so the user gives both: the prompt as a file and the weights it belongs to.
+Source: Mazeika et al. 2024, arXiv 2402.04249; weights such as `cais/HarmBench-Llama-2-13b-cls`
+(MIT) or `cais/HarmBench-Mistral-7b-val-cls`. The two read different prompts, and HarmBench
+publishes them as code only, so the user gives the prompt as a file and the weights it belongs to.
 """
 
 from functools import cache, partial
@@ -50,8 +50,8 @@ def _template(prompt: str | None, model: str | None) -> PromptTemplate:
     if prompt is None or model is None:
         raise SafemergeError(
             "judge=harmbench needs judge_prompt=FILE, HarmBench's prompt for the classifier with "
-            f"its fields {_BEHAVIOUR} and {_GENERATION}, and judge_model, the weights it belongs to "
-            "(such as cais/HarmBench-Llama-2-13b-cls)."
+            f"its fields {_BEHAVIOUR} and {_GENERATION}, and judge_model, the weights that this "
+            "prompt belongs to (such as cais/HarmBench-Llama-2-13b-cls)."
         )
     text = read_prompt(prompt)
     require(text, (_BEHAVIOUR, _GENERATION), prompt)

@@ -15,8 +15,8 @@ def structural_markers(text: str) -> tuple[str, ...]:
     """
     before, _, rest = text.partition("{prompt}")
     between, _, after = rest.partition("{response}")
-    labels = [part.rpartition("\n")[2] for part in (before, between)]
-    closing = _TAG.sub("\n", after).split("\n")
-    lines = (_TAG.sub("", line).rstrip() for line in (*labels, *closing))
-    tags = _TAG.findall(f"{before}{between}{after}")
-    return tuple(dict.fromkeys([*tags, *(f"\n{line}" for line in lines if len(line.strip()) > 1)]))
+    labels = [_TAG.sub("", part.rpartition("\n")[2]) for part in (before, between)]
+    # A line ends with its text: `Answer: [/INST]` is the line `Answer:` and a tag.
+    closing = [_TAG.split(line)[0] for line in after.split("\n")]
+    lines = [f"\n{line.rstrip()}" for line in (*labels, *closing) if len(line.strip()) > 1]
+    return tuple(dict.fromkeys([*_TAG.findall(f"{before}{between}{after}"), *lines]))

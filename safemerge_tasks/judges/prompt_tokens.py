@@ -86,12 +86,12 @@ class PromptTemplate:
         self, tokenizer: "PreTrainedTokenizerBase", question: str, response: str
     ) -> "_Encoded":
         before, between, after = self._parts
-        pieces = (before, question, between, response, after)
+        pieces = [before, question, between, response, after]
         unused = [one for one in _SENTINELS if not any(one in piece for piece in pieces)]
         if not unused:
             # A response that holds them all must not escape judgement: one gives way, unread.
             unused = [_SENTINELS[0]]
-            pieces = tuple(piece.replace(_SENTINELS[0], REPLACEMENT) for piece in pieces)
+            pieces = [piece.replace(_SENTINELS[0], REPLACEMENT) for piece in pieces]
         for sentinel in unused:
             encoded = _encode_with(
                 tokenizer, pieces, sentinel, self.markers, special_tokens=self.special_tokens

@@ -1,6 +1,4 @@
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate
@@ -109,23 +107,3 @@ def test_braces_in_a_response_are_text(tokenizer: PreTrainedTokenizerBase) -> No
     template = PromptTemplate("Q {prompt} A {response}")
     prompt = template.tokenise(tokenizer, "{response}", "{prompt} {0} {", ROOM)
     assert "Q {response} A {prompt} {0} {" in tokenizer.decode(prompt.ids)
-
-
-hostile_text = st.lists(
-    st.one_of(
-        st.sampled_from([*CONTROL, FORGED, "\u202e", "\ue000", "\uf8ff", "\u200b", "\ud800", "\n"]),
-        st.text(max_size=20),
-    ),
-    max_size=12,
-).map("".join)
-
-
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(response=hostile_text)
-def test_no_text_forges_a_control_token(tokenizer: PreTrainedTokenizerBase, response: str) -> None:
-    template = judge_template()
-    benign = template.tokenise(tokenizer, QUESTION, "Mix.", ROOM)
-    attacked = template.tokenise(tokenizer, QUESTION, response, ROOM)
-    assert added(tokenizer, attacked.ids) == added(tokenizer, benign.ids)
