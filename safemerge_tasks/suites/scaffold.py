@@ -87,7 +87,7 @@ def new_suite(
 
 
 def _check_name(name: str, folder: Path) -> None:
-    if not re.match(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise SafemergeError(
             f"{name!r} is not a suite's name: use lower-case letters, digits, _ and -."
         )
@@ -111,17 +111,17 @@ def _source_keys(source: str, config: str | None, split: str | None) -> dict[str
         from huggingface_hub import HfApi
 
         revision = HfApi().dataset_info(source).sha
-    given = {"config": config, "split": split or _only_split(source, config, way_out)}
+    given = {"config": config, "split": split or _only_split(source, config, revision, way_out)}
     kept = {key: value for key, value in given.items() if value is not None}
     return {"hub": source, "revision": revision, **kept}
 
 
-def _only_split(hub: str, config: str | None, way_out: str) -> str:
+def _only_split(hub: str, config: str | None, revision: str | None, way_out: str) -> str:
     from datasets import get_dataset_split_names
 
     with hub_errors(hub, way_out=way_out):
         try:
-            splits = get_dataset_split_names(hub, config)
+            splits = get_dataset_split_names(hub, config, revision=revision)
         except ValueError as error:
             # `datasets` lists the configurations to choose from.
             raise SafemergeError(f"{hub}: {' '.join(str(error).split())}") from error

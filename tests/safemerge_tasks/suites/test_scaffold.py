@@ -70,7 +70,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
     def put(splits: list[str]) -> None:
         rows = datasets.Dataset.from_list([{"text": "Bake?", "kind": "Rye"}])
         monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows)
-        monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_: splits)
+        monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_, **__: splits)
         api = SimpleNamespace(dataset_info=lambda _: SimpleNamespace(sha="0123abc"))
         monkeypatch.setattr(huggingface_hub, "HfApi", lambda: api)
 
