@@ -51,7 +51,8 @@ FORGED = (
 def test_nothing_in_a_response_keeps_a_tag_or_control_string(parts: list[str]) -> None:
     response = "".join(parts)
     message = Rubric("{question}\n{response}").ask("Why?", response)
-    shown = message.split(">\n")[2].rpartition("\n</response ")[0] if ">\n" in message else ""
+    shown = message.partition("<response ")[2].partition(">\n")[2].rpartition("\n</response ")[0]
+    assert len(shown) >= len(response)
     assert not any(forged in shown for forged in FORGED)
     assert message.count("<response ") == 1
     assert message.count("</response ") == 1
@@ -59,7 +60,7 @@ def test_nothing_in_a_response_keeps_a_tag_or_control_string(parts: list[str]) -
 
 
 def test_ordinary_text_stays_as_it_is() -> None:
-    for text in ("if a < b and c[0] > 1: ok", "[1] see [2, 3]", "\u6c34 <3 <- x", "a[i]"[:2]):
+    for text in ("if a < b and c[0] > 1: ok", "[1] see [2, 3]", "\u6c34 <3 <- x", "a[", "<"):
         assert without_control_strings(text) == text
 
 

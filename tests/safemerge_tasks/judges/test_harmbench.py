@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
+from safemerge_tasks.judges.harmbench import _template as harmbench_template
 from safemerge_tasks.judges.harmbench import parse
 
 
@@ -54,3 +56,15 @@ def test_a_prompt_and_weights_judge(tmp_path: Path, tiny_model: Path) -> None:
     assert len(verdicts) == 2
     assert judge.cache_key() is not None
     assert judge.languages == {"en"}
+
+
+def test_a_benign_prompt_has_the_ids_of_the_plain_string(
+    tmp_path: Path, mistral_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    file = tmp_path / "prompt.txt"
+    text = "[INST] Behavior: {behavior}\n\nGeneration: {generation}\n\nAnswer: [/INST]"
+    file.write_text(text)
+    template = harmbench_template(str(file), "weights")
+    plain = text.replace("{behavior}", "Why?").replace("{generation}", "Mix it.\n")
+    ids = template.tokenise(mistral_tokenizer, "Why?", "Mix it.\n", 500).ids
+    assert ids == mistral_tokenizer(plain)["input_ids"]

@@ -98,6 +98,17 @@ def test_an_over_long_response_keeps_its_beginning(tokenizer: PreTrainedTokenize
     assert text.endswith(" END")
 
 
+@pytest.mark.parametrize("room", range(100, 105))
+def test_a_character_of_several_tokens_is_cut_as_a_whole(
+    tokenizer: PreTrainedTokenizerBase, room: int
+) -> None:
+    template = PromptTemplate("Q: {prompt} A: {response} END")
+    prompt = template.tokenise(tokenizer, QUESTION, "\U0001f642" * 500, room)
+    assert prompt.cut
+    assert room - 5 < len(prompt.ids) <= room
+    assert "\ufffd" not in tokenizer.decode(prompt.ids)
+
+
 def test_an_over_long_question_is_an_error(tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(PromptError, match="tokens too long"):
         PromptTemplate("Q: {prompt} A: {response}").tokenise(tokenizer, "long " * 500, "Yes.", 100)
