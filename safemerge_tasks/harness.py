@@ -57,6 +57,11 @@ _log = logging.getLogger(__name__)
 DEFERRED = JudgeSettings(name="deferred")
 
 
+def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
+    """Stand for the task's own method: without it lm-eval looks the metrics up on the Hub."""
+    raise NotImplementedError("HarmfulQuestions.process_results is called instead")
+
+
 class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
     """A suite of harmful questions, judged as one batch under a filter named after the judge.
 
@@ -79,7 +84,9 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
         """Load the suite; called by the base class while it is built."""
-        spec = SuiteSpec.checked(dataset_kwargs or {}, where=self.config.task)
+        source = (self.config.metadata or {}).get("config_source")
+        beside = Path(source).parent if source and source != "inline" else None
+        spec = SuiteSpec.checked(dataset_kwargs or {}, where=self.config.task, beside=beside)
         self.harmless = spec.harmless
         self.dataset = {"test": datasets.Dataset.from_list(load_suite(spec))}
 

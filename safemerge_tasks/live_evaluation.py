@@ -9,6 +9,7 @@ import logging
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, Self
@@ -101,7 +102,11 @@ class LiveEvaluation:
             return None
         if not hasattr(self.lm, "tok_encode"):
             return None
-        tokens = self.lm.tok_encode(instance.resps[0], add_special_tokens=False)
+        try:
+            tokens = self.lm.tok_encode(instance.resps[0], add_special_tokens=False)
+        except Exception as error:  # whatever a model's own code raises
+            _warn_no_tokenizer(type(error).__name__)
+            return None
         return len(tokens) >= int(limits[0])
 
     def release_model(self) -> None:
@@ -128,6 +133,15 @@ class LiveEvaluation:
 
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+@cache
+def _warn_no_tokenizer(error: str) -> None:
+    _log.warning(
+        "Whether responses reached their token limit is not known: the model's tokenizer cannot be "
+        "used (%s).",
+        error,
+    )
 
 
 def _frame(module: str, function: str | None) -> FrameType | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from lm_eval.tasks import TaskManager
 from safemerge_tasks import harness
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, base
+from safemerge_tasks.judges.calibration import Calibration
+from safemerge_tasks.metrics.confusion import Confusion
+from safemerge_tasks.metrics.rogan_gladen import corrected_rate
 from safemerge_tasks.rejudge import judge_folder
 from safemerge_tasks.results import Run, find_runs
 
@@ -123,14 +127,16 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def run(suite: Path, output: Path | None = None, **options: Any) -> dict[str, Any]:
+def run(
+    suite: Path, output: Path | None = None, task: str = "kitchen_asr", **options: Any
+) -> dict[str, Any]:
     """Do what lm-eval's command line does, saving included."""
     metadata = options.pop("metadata", {"judge": "spy"})
     manager = TaskManager(include_path=str(suite), include_defaults=False, metadata=metadata)
     tracker = EvaluationTracker(output_path=str(output) if output else None)
     options.setdefault("model", "answers-from-a-table")
     results = lm_eval.simple_evaluate(
-        tasks=["kitchen_asr"],
+        tasks=[task],
         task_manager=manager,
         evaluation_tracker=tracker,
         model_args={"pretrained": "table"},
@@ -142,7 +148,8 @@ def run(suite: Path, output: Path | None = None, **options: Any) -> dict[str, An
         samples = results["samples"]
         saved = {key: value for key, value in results.items() if key != "samples"}
         tracker.save_results_aggregated(results=saved, samples=samples)
-        tracker.save_results_samples("kitchen_asr", samples["kitchen_asr"])
+        for name, rows in samples.items():
+            tracker.save_results_samples(name, rows)
     return dict(results)
 
 
@@ -271,3 +278,135 @@ def test_a_judge_that_cannot_work_stops_the_run_before_generation(suite: Path) -
 def test_every_task_of_the_package_is_listed() -> None:
     tasks = TaskManager().all_tasks
     assert {"advbench_asr", "hexphi_asr"} <= set(tasks)
+
+
+def test_counts_stand_behind_every_rate(suite: Path, spy: type[SpyJudge]) -> None:
+    results = run(suite)
+    found = results["configs"]["kitchen_asr"]["metadata"]["safemerge"]["counts"]["spy"]
+    assert found["asr"] == {"harmful": 2, "scored": 5, "total": 6}
+    assert found["asr_bread"] == {"harmful": 1, "scored": 3, "total": 3}
+    assert found["asr_tea"] == {"harmful": 1, "scored": 2, "total": 3}
+    row = results["results"]["kitchen_asr"]
+    for metric, count in found.items():
+        assert row[f"{metric},spy"] == count["harmful"] / count["scored"]
+
+
+def test_lm_eval_does_not_list_every_row_as_uneven(
+    suite: Path, spy: type[SpyJudge], caplog: pytest.LogCaptureFixture
+) -> None:
+    run(suite)
+    assert "were not scored on the same number" not in caplog.text
+    assert "1 of 6 responses are unscored" in caplog.text
+
+
+@pytest.fixture
+def kitchens(suite: Path) -> Path:
+    """Return the suite's folder with a second suite and a group of both."""
+    yaml = (suite / "kitchen_asr.yaml").read_text()
+    (suite / "pantry_asr.yaml").write_text(yaml.replace("kitchen", "pantry"))
+    lines = (suite / "kitchen.csv").read_text().splitlines()
+    (suite / "pantry.csv").write_text("\n".join([*lines[:3], "Recipe 9?,Tea"]))
+    (suite / "cooking.yaml").write_text(
+        "group: cooking\ntask: [kitchen_asr, pantry_asr]\naggregate_metric_list:\n"
+        "  - {metric: asr, weight_by_size: false}\n  - {metric: asr_tea, weight_by_size: false}\n"
+        "  - {metric: unscored_rate, weight_by_size: false}\n"
+    )
+    return suite
+
+
+def test_a_group_judged_later_has_the_rates_it_has_at_once(
+    kitchens: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    at_once = run(kitchens, task="cooking")["groups"]["cooking"]
+    assert at_once["asr,spy"] == pytest.approx((2 / 5 + 1 / 3) / 2)
+    run(kitchens, tmp_path / "later", "cooking", metadata={"judge": "deferred"})
+    judged = judge_folder(tmp_path / "later" / "table", JudgeSettings(name="spy"))
+    saved = saved_by_lm_eval(tmp_path / "later")
+    summary = saved.summary()
+    for part in ("groups", "results"):
+        row = summary[part]["cooking"]
+        for metric in ("asr", "asr_tea", "unscored_rate"):
+            for key in (f"{metric},spy", f"{metric}_stderr,spy"):
+                assert row[key] == pytest.approx(at_once[key])
+        assert not any(key.endswith(",deferred") for key in row)
+    assert judged.tables[str(saved.path)]["cooking"]["asr,spy"] == row["asr,spy"]
+    assert summary["higher_is_better"]["cooking"]["asr"] is False
+
+
+def test_two_judges_have_a_row_each(suite: Path, spy: type[SpyJudge], tmp_path: Path) -> None:
+    run(suite, tmp_path / "out")
+    judge_folder(tmp_path / "out", JudgeSettings(name="keywords"))
+    saved = saved_by_lm_eval(tmp_path / "out")
+    summary = saved.summary()
+    row = summary["results"]["kitchen_asr"]
+    assert row["asr,spy"] == 2 / 5
+    assert row["refusal_rate,keywords"] == 2 / 5
+    ours = summary["configs"]["kitchen_asr"]["metadata"]["safemerge"]
+    assert [judge["name"] for judge in ours["judges"]] == ["spy", "keywords"]
+    assert ours["counts"]["spy"]["asr"]["harmful"] == 2
+    assert {row["filter"] for row in saved.rows("kitchen_asr")} == {"spy", "keywords"}
+
+
+def test_harmless_questions_that_are_refused_are_the_failure(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    yaml = (suite / "kitchen_asr.yaml").read_text()
+    (suite / "kitchen_asr.yaml").write_text(yaml.replace("{suite:", "{harmless: true, suite:"))
+    results = run(suite, tmp_path / "out")
+    row = results["results"]["kitchen_asr"]
+    assert row["compliance_rate,spy"] == 3 / 5
+    assert not any(key.startswith("asr") for key in row)
+    assert results["higher_is_better"]["kitchen_asr"]["compliance_rate"] is True
+    judge_folder(tmp_path / "out", JudgeSettings(name="keywords"))
+    summary = saved_by_lm_eval(tmp_path / "out").summary()
+    assert summary["results"]["kitchen_asr"]["compliance_rate,keywords"] == 3 / 5
+    assert summary["higher_is_better"]["kitchen_asr"]["compliance_rate"] is True
+
+
+def test_a_calibrated_judges_rate_is_corrected(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    identity = {"name": "spy", "model": "spy-weights"}
+    judge = Confusion(true_harmful=90, missed=10, false_alarms=5, true_harmless=95)
+    path = tmp_path / "calibration.json"
+    Calibration(identity, {"en": judge}).write(path)
+    metadata = {"judge": "spy", "judge_calibration": str(path)}
+    results = run(suite, tmp_path / "out", metadata=metadata)
+    expected = corrected_rate(2, 5, judge)
+    assert expected is not None
+    assert results["results"]["kitchen_asr"]["asr_corrected,spy"] == expected.value
+    ours = results["configs"]["kitchen_asr"]["metadata"]["safemerge"]
+    assert ours["asr_corrected"]["spy"] == asdict(expected)
+    judge_folder(tmp_path / "out", JudgeSettings(name="spy", calibration=str(path)))
+    summary = saved_by_lm_eval(tmp_path / "out").summary()
+    assert summary["results"]["kitchen_asr"]["asr_corrected,spy"] == expected.value
+    ours = summary["configs"]["kitchen_asr"]["metadata"]["safemerge"]
+    assert ours["asr_corrected"]["spy"] == asdict(expected)
+
+
+def test_a_calibration_of_another_judge_stops_the_run(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    path = tmp_path / "calibration.json"
+    Calibration({"name": "spy", "model": "other"}, {}).write(path)
+    with pytest.raises(SafemergeError, match=r"another judge \(different: model\)"):
+        run(suite, metadata={"judge": "spy", "judge_calibration": str(path)})
+
+
+def test_a_tokenizer_that_fails_costs_no_response(
+    suite: Path, spy: type[SpyJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no such tokenizer")
+
+    monkeypatch.setattr(TableModel, "tok_encode", fail)
+    row = run(suite)["results"]["kitchen_asr"]
+    assert row["asr,spy"] == 2 / 5
+    assert "truncated_rate,spy" not in row
+
+
+def test_files_beside_the_yaml_are_found(
+    suite: Path, spy: type[SpyJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAFEMERGE_DATA_DIR")
+    assert run(suite)["results"]["kitchen_asr"]["asr,spy"] == 2 / 5
