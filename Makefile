@@ -26,6 +26,7 @@ check: setup
 	lint-imports
 
 bench: bench-merge
+	@python benchmarks/harness_overhead.py
 
 bench-merge: setup
 	@python benchmarks/merge_bench.py --runs 3
