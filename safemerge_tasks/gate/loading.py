@@ -30,8 +30,25 @@ def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
     Raises:
         SafemergeError: no results, broken ones, or those of several models.
     """
+    model, latest = _latest(folder)
+    evaluation = Evaluation(str(folder), model, {})
+    for task, (run, summary) in latest.items():
+        found = task_result(task, summary)
+        if task in run.samples:
+            found.tables = read_tables(run.samples[task], cluster_by)
+        evaluation.tasks[task] = found
+    return evaluation
+
+
+def latest_samples(folder: Path) -> dict[str, Path]:
+    """Return task → samples file of its latest results, where there is one."""
+    latest = _latest(folder)[1]
+    return {task: run.samples[task] for task, (run, _) in latest.items() if task in run.samples}
+
+
+def _latest(folder: Path) -> tuple[str, dict[str, tuple[Run, dict[str, Any]]]]:
+    """Return the model and, for every task, its latest run with the results file's content."""
     runs = _runs(folder)
-    evaluation = Evaluation(str(folder), "", {})
     latest: dict[str, tuple[Run, dict[str, Any]]] = {}
     models = {}
     for run in runs:
@@ -48,13 +65,7 @@ def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
             f"{folder} holds results of {len(models)} models ({', '.join(sorted(models))}); give "
             f"the folder of one, such as {next(iter(models.values()))}."
         )
-    evaluation.model = next(iter(models))
-    for task, (run, summary) in latest.items():
-        found = task_result(task, summary)
-        if task in run.samples:
-            found.tables = read_tables(run.samples[task], cluster_by)
-        evaluation.tasks[task] = found
-    return evaluation
+    return next(iter(models)), latest
 
 
 def _runs(folder: Path) -> list[Run]:
@@ -171,7 +182,7 @@ def _answer(
         values[place] = float(value) if math.isfinite(value) else None
     return Answer(
         id=str(document.get("id") or row["doc_id"])[:LABEL_LIMIT],
-        key=_key(row),
+        key=document_key(row),
         prompt=_digest(row.get("prompt_hash")),
         category=category,
         language=_label(document.get("language")),
@@ -181,7 +192,7 @@ def _answer(
     )
 
 
-def _key(row: Mapping[str, Any]) -> bytes:
+def document_key(row: Mapping[str, Any]) -> bytes:
     """Return what names the document: its hash, else (old lm-eval) its number."""
     return _digest(row.get("doc_hash") or f"number {row['doc_id']}")
 
