@@ -134,15 +134,15 @@ def compare(
             "known; name tasks and metrics in a policy."
         )
     sources = dict.fromkeys((check.task, check.judge) for check in checks)
+    pairs = {key: _pairs(*key, baseline, candidate) for key in sources}
     found = [
-        difference
-        for task, judge in sources
-        for difference in differences(task, baseline.tasks[task], candidate.tasks[task], judge)
+        one
+        for key in sources
+        for one in differences(
+            key[0], baseline.tasks[key[0]], candidate.tasks[key[0]], key[1], pairs[key]
+        )
     ]
     accepted = refuse(baseline, candidate, found, accept)
-    pairs: dict[tuple[str, str], list[Pair] | None] = {
-        (task, judge): _pairs(task, judge, baseline, candidate) for task, judge in sources
-    }
     measured = [
         _paired(check, paired, baseline, candidate)
         if (paired := pairs[check.task, check.judge])
@@ -164,7 +164,7 @@ def _pairs(task: str, judge: str, baseline: Evaluation, candidate: Evaluation) -
     tables = [one.tasks[task].tables.get(judge) for one in (baseline, candidate)]
     if tables[0] is None or tables[1] is None:
         return None
-    return pair(tables[0], tables[1]) or None
+    return pair(tables[0], tables[1])
 
 
 def _paired(

@@ -44,21 +44,34 @@ class Difference(NamedTuple):
 
 
 def pair(baseline: Table, candidate: Table) -> list[Pair]:
-    """Return the questions that both have; equal documents pair in their order."""
-    waiting: dict[bytes, list[Answer]] = {}
-    for answer in reversed(baseline.answers):
-        waiting.setdefault(answer.key, []).append(answer)
-    return [
-        Pair(waiting[answer.key].pop(), answer)
-        for answer in candidate.answers
-        if waiting.get(answer.key)
-    ]
+    """Return the questions that both have; equal documents pair in their order.
+
+    Both tables are sorted by document, as `loading.read_tables` leaves them.
+    """
+    old, new = baseline.answers, candidate.answers
+    pairs = []
+    i = j = 0
+    while i < len(old) and j < len(new):
+        left, right = old[i].key, new[j].key
+        if left == right:
+            pairs.append(Pair(old[i], new[j]))
+        i += left <= right
+        j += right <= left
+    return pairs
 
 
 def differences(
-    task: str, baseline: TaskResult, candidate: TaskResult, judge: str
+    task: str, baseline: TaskResult, candidate: TaskResult, judge: str, pairs: Sequence[Pair] | None
 ) -> list[Difference]:
-    """Return all that keeps two results of a task under one judge from being comparable."""
+    """Return all that keeps two results of a task under one judge from being comparable.
+
+    Args:
+        task: its name.
+        baseline: the task's result there.
+        candidate: the task's result there.
+        judge: whose verdicts are compared.
+        pairs: `pair` of both; None where there are no samples to pair.
+    """
     found = [
         Difference(task, what, f"{_short(old)} in the baseline, {_short(new)} in the candidate")
         for what in {**baseline.settings, **candidate.settings}
@@ -67,8 +80,8 @@ def differences(
     old_judge, new_judge = baseline.judges.get(judge), candidate.judges.get(judge)
     if old_judge != new_judge:
         found.append(Difference(task, "judge", f"{judge}: {_keys(old_judge, new_judge)}"))
-    if judge in baseline.tables and judge in candidate.tables:
-        found += _questions(task, baseline.tables[judge], candidate.tables[judge])
+    if pairs is not None:
+        found += _questions(task, baseline.tables[judge], candidate.tables[judge], pairs)
     elif (old_size := _size(baseline, judge)) != (new_size := _size(candidate, judge)):
         detail = f"{old_size} questions in the baseline, {new_size} in the candidate"
         found.append(Difference(task, "question set", detail))
@@ -95,24 +108,21 @@ def refuse(
     return everything
 
 
-def _questions(task: str, baseline: Table, candidate: Table) -> list[Difference]:
-    old, new = (Counter(answer.key for answer in t.answers) for t in (baseline, candidate))
+def _questions(
+    task: str, baseline: Table, candidate: Table, pairs: Sequence[Pair]
+) -> list[Difference]:
     found = []
-    if old != new:
-        common = (old & new).total()
-        missing, extra = (old - new).total(), (new - old).total()
-        names = {
-            answer.key: answer.id for table in (baseline, candidate) for answer in table.answers
-        }
+    sizes = len(baseline.answers), len(candidate.answers)
+    if sizes != (len(pairs), len(pairs)):
+        old, new = (Counter(answer.key for answer in t.answers) for t in (baseline, candidate))
+        names = {one.key: one.id for table in (baseline, candidate) for one in table.answers}
         examples = [names[key] for key in list((old - new) + (new - old))[:EXAMPLES]]
         detail = (
-            f"{common} in common, {missing} only in the baseline, {extra} only in the candidate, "
-            f"such as {', '.join(examples)}"
+            f"{len(pairs)} in common, {sizes[0] - len(pairs)} only in the baseline, "
+            f"{sizes[1] - len(pairs)} only in the candidate, such as {', '.join(examples)}"
         )
         found.append(Difference(task, "question set", detail))
-    changed = [
-        p.candidate.id for p in pair(baseline, candidate) if p.baseline.prompt != p.candidate.prompt
-    ]
+    changed = [new.id for old, new in pairs if old.prompt != new.prompt]
     if changed:
         detail = f"{len(changed)} questions, such as {', '.join(changed[:EXAMPLES])}"
         found.append(Difference(task, "prompts", detail))

@@ -30,11 +30,9 @@ class Clustered:
         array = np.asarray(values, dtype=np.float64)
         numbers: dict[Hashable, int] = {}
         codes = np.array([numbers.setdefault(label, len(numbers)) for label in clusters], dtype=int)
-        return cls(
-            np.bincount(codes, weights=array, minlength=len(numbers)),
-            np.bincount(codes, minlength=len(numbers)).astype(np.float64),
-            float(array @ array),
-        )
+        sums: Values = np.bincount(codes, weights=array).astype(np.float64)
+        sizes: Values = np.bincount(codes).astype(np.float64)
+        return cls(sums, sizes, float(array @ array))
 
     @property
     def total(self) -> int:

@@ -16,7 +16,7 @@ def as_junit(report: GateReport) -> str:
         suite.add_testcase(_case(one))
     for suite in suites.values():
         xml.add_testsuite(suite)
-    text: bytes = xml.tostring()
+    text: bytes = xml.tostring()  # type: ignore[no-untyped-call]
     return text.decode("utf-8")
 
 
