@@ -1,18 +1,24 @@
 """How much worse a candidate is, with one-sided bounds and a p-value that agree."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
 
 from safemerge_tasks.statistics.clustered import Clustered, Values, bootstrap_means, t_bounds
+from safemerge_tasks.statistics.intervals import wilson_interval
 from safemerge_tasks.statistics.randomisation import sign_flip_p
 from safemerge_tasks.statistics.score import score_statistic, tango_bound
 
 FEW = 10
 """Below this many discordant clusters their correlation cannot be measured and is taken as full."""
+
+LEAST_P = 1e-12
+"""Smaller p-values of unpaired rates are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -146,37 +152,40 @@ def unpaired_increase(
 ) -> Increase:
     """Return the increase of a rate between two evaluations whose questions cannot be paired.
 
-    Miettinen and Nurminen's score bounds (1985, Statistics in Medicine 4(2)). A mean of graded
-    outcomes within [0, 1] may stand for a rate: its variance is at most as large.
+    Newcombe's hybrid of two Wilson intervals (1998, Statistics in Medicine 17(8), method 10), which
+    has bounds at rates of 0 and 1 too. A mean of graded outcomes within [0, 1] may stand for a
+    rate: its variance is at most as large.
 
     Args:
         baseline: successes and questions.
         candidate: the same.
         confidence: of each one-sided bound.
     """
-    from statsmodels.stats.proportion import (
-        confint_proportions_2indep,
-        test_proportions_2indep,
-    )
-
     (old, old_total), (new, new_total) = baseline, candidate
     value = new / new_total - old / old_total
-    total = int(min(old_total, new_total))
-    reach = 1 - confidence
+
+    def bounds(level: float) -> tuple[float, float]:
+        old_low, old_high = wilson_interval(old, old_total, 2 * level - 1)
+        new_low, new_high = wilson_interval(new, new_total, 2 * level - 1)
+        before, after = old / old_total, new / new_total
+        return (
+            value - math.hypot(after - new_low, old_high - before),
+            value + math.hypot(new_high - after, before - old_low),
+        )
+
+    # The level at which the lower bound is 0, so that bound and p-value agree.
+    p_value = 1.0
+    if value > 0:
+        sure = bounds(1 - LEAST_P)[0] > 0
+        p_value = (
+            LEAST_P
+            if sure
+            else float(brentq(lambda alpha: bounds(1 - alpha)[0], LEAST_P, 0.5, xtol=1e-16))
+        )
+    lower, upper = bounds(confidence)
+    effective = 2 / (1 / old_total + 1 / new_total)
     pooled = (old + new) / (old_total + new_total)
-    if pooled in (0.0, 1.0):
-        # Both alike and extreme: the score statistic is 0/0 at 0, its bounds are those of one rate.
-        z = float(stats.norm.ppf(confidence))
-        upper = z * z / (min(old_total, new_total) + z * z)
-        return Increase(0.0, -upper, upper, 1.0, total, total, total, 0.0)
-    arguments = (new, new_total, old, old_total)
-    lower, upper = confint_proportions_2indep(
-        *arguments, method="score", compare="diff", alpha=2 * reach
-    )
-    p_value = test_proportions_2indep(
-        *arguments, method="score", compare="diff", alternative="larger"
-    ).pvalue
-    noise = 2 * pooled * (1 - pooled)
+    total = int(min(old_total, new_total))
     return Increase(
-        value, float(lower), float(upper), float(p_value), total, total, float(total), noise
+        value, lower, upper, p_value, total, total, effective, 2 * pooled * (1 - pooled)
     )
