@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from safemerge_tasks.cli import main
 from safemerge_tasks.results import Row, Run, content_hash, write_run
 
 JUDGE = {
@@ -124,8 +125,28 @@ class Done:
 
 
 @pytest.fixture
-def safemerge(tmp_path: Path) -> Callable[..., Done]:
-    """Return a function that runs the real command in the test's folder."""
+def safemerge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Return a function that runs the command line in this process, in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_ACTIONS", "")
+
+    def run(*words: str | Path, environment: Mapping[str, str] | None = None) -> Done:
+        for name, value in (environment or {}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["safemerge", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(int(end.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., Done]:
+    """Return a function that runs the real command, a process of its own."""
 
     def run(*words: str | Path, environment: Mapping[str, str] | None = None) -> Done:
         done = subprocess.run(

@@ -15,20 +15,20 @@ ALIGNED = [0.0] * 200
 TUNED = [1.0] * 60 + [0.0] * 140
 
 
-def test_equal_models_pass(write: Callable[..., Run], safemerge: Callable) -> None:
+def test_equal_models_pass(write: Callable[..., Run], command: Callable) -> None:
     write("a", ALIGNED)
     write("b", [*ALIGNED[:-1], 1.0])
-    done = safemerge("check", "--baseline", "a", "--candidate", "b")
+    done = command("check", "--baseline", "a", "--candidate", "b")
     assert (done.status, done.out.splitlines()[-1].split(":")[0]) == (0, "passed")
     assert "toy-0199" in done.out
 
 
 def test_a_worse_model_fails_and_all_reports_say_the_same(
-    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+    write: Callable[..., Run], command: Callable, tmp_path: Path
 ) -> None:
     write("a", ALIGNED)
     write("b", TUNED)
-    done = safemerge(
+    done = command(
         *("check", "--baseline", "a", "--candidate", "b", "--junit", "j.xml"),
         *("--markdown", "m.md", "--json", "r.json"),
     )

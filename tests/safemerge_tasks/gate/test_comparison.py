@@ -1,7 +1,6 @@
 """What pairs, what is refused, and what each limit of a policy does."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +24,6 @@ def gate(a: Run, b: Run, accept: tuple[str, ...] = (), **metric: Any) -> GateRep
         policy = Policy.model_validate({"tasks": {"toy_asr": {"metrics": {"asr": metric}}}})
     sides = (load_folder(run.path.parent) for run in (a, b))
     return compare(*sides, policy, accept)
-
-
-def changed(key: str, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda _: {key: value}
 
 
 @pytest.mark.parametrize(
@@ -170,7 +165,8 @@ def test_a_task_that_is_not_there(write: Write, name: str) -> None:
         compare(found, found, asked)
 
 
-def test_pending_verdicts_are_not_a_judge(write: Write, tmp_path: Path) -> None:
+def test_pending_verdicts_are_not_a_judge(write: Write) -> None:
     rows = [sample(n, None, filter="deferred") for n in range(20)]
+    waiting = {"toy_asr": {"alias": "toy_asr", "unscored_rate,deferred": 1.0}}
     with pytest.raises(SafemergeError, match="safemerge judge"):
-        gate(write("a", rows=rows), write("b", rows=rows))
+        gate(*(write(name, rows=rows, results=waiting) for name in "ab"))
