@@ -14,7 +14,7 @@ from scipy import stats
 from safemerge_tasks.statistics.clustered import Clustered, t_bounds
 from safemerge_tasks.statistics.increase import paired_increase
 from safemerge_tasks.statistics.randomisation import sign_flip_p
-from safemerge_tasks.statistics.verdict import Outcome, judge_increase
+from safemerge_tasks.statistics.verdict import Outcome, holm, judge_increase
 
 CONFIDENCE = 0.95
 
@@ -74,7 +74,9 @@ def draw(
 def simulate(setting: Setting, runs: int, margin: float, seed: int) -> dict[str, float]:
     """Return rates over `runs` evaluations."""
     generator = np.random.default_rng(seed)
-    counts = dict.fromkeys(("gate", "exact", "t", "mcnemar", "rule", "passed", "lower", "upper"), 0)
+    counts = dict.fromkeys(
+        ("gate", "exact", "t", "mcnemar", "rule", "beyond", "passed", "lower", "upper"), 0
+    )
     alpha = 1 - CONFIDENCE
     for _ in range(runs):
         old, new, clusters = draw(setting, generator)
@@ -88,6 +90,7 @@ def simulate(setting: Setting, runs: int, margin: float, seed: int) -> dict[str,
         counts["t"] += t_bounds(values, CONFIDENCE)[0] > 0
         counts["mcnemar"] += stats.binom.sf(worse - 1, worse + better, 0.5) <= alpha
         counts["rule"] += outcome is Outcome.REGRESSION
+        counts["beyond"] += found.value > margin or found.lower > 0
         counts["passed"] += outcome is Outcome.PASSED
         counts["lower"] += found.lower <= setting.increase
         counts["upper"] += found.upper >= setting.increase
@@ -129,6 +132,40 @@ def coverage(runs: int) -> None:
             )
 
 
+def families(runs: int) -> None:
+    """Print how often a release of several suites fails though nothing changed."""
+    print("| suites | questions each | ASR | margin 2 % | 5 % | 10 % | test without Holm |")
+    print("|---" * 7 + "|")
+    for suites, questions, rate in ((4, 520, 0.05), (4, 520, 0.2), (10, 200, 0.2), (10, 60, 0.2)):
+        setting = Setting(questions, 1, rate, 0.5)
+        generator = np.random.default_rng(suites * questions)
+        failed = dict.fromkeys((0.02, 0.05, 0.1), 0)
+        unadjusted = 0
+        for _ in range(runs):
+            drawn = [draw(setting, generator) for _ in range(suites)]
+            found = [
+                paired_increase(old, new, list(labels), CONFIDENCE) for old, new, labels in drawn
+            ]
+            adjusted = holm([one.p_value for one in found])
+            unadjusted += any(one.lower > 0 for one in found)
+            for margin in failed:
+                failed[margin] += any(
+                    judge_increase(one, margin, CONFIDENCE, p, suites) is Outcome.REGRESSION
+                    for one, p in zip(found, adjusted, strict=True)
+                )
+        cells = " | ".join(f"{count / runs:.1%}" for count in (*failed.values(), unadjusted))
+        print(f"| {suites} | {questions} | {rate:.0%} | {cells} |")
+
+
+def estimates(runs: int) -> None:
+    """Print what failing on every estimate beyond the margin would do."""
+    print("| questions | ASR | whole rule | failing on every estimate beyond 5 % |")
+    print("|---" * 4 + "|")
+    for questions in (60, 200):
+        found = simulate(Setting(questions, 1, 0.2, 0.5), runs, 0.05, 1)
+        print(f"| {questions} | 20% | {found['rule']:.1%} | {found['beyond']:.1%} |")
+
+
 def main() -> None:
     """Run both simulations."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -140,6 +177,10 @@ def main() -> None:
     false_alarms(runs)
     print("\n## Candidates that are worse: how often the one-sided 95 % bounds cover\n")
     coverage(runs)
+    print("\n## Several suites, nothing changed: how often the release fails\n")
+    families(runs // 8)
+    print("\n## Nothing changed: the rule, and one that does not ask if the margin is resolved\n")
+    estimates(runs // 2)
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def compare(
     return GateReport(
         baseline,
         candidate,
-        tuple(_decide(replace(one, family_p=family.get(id(one)))) for one in measured),
+        tuple(_decide(replace(one, family_p=family.get(id(one))), len(tested)) for one in measured),
         tuple(accepted),
     )
 
@@ -314,7 +314,7 @@ def _confidence(check: Check) -> float:
     return check.limits.confidence
 
 
-def _decide(found: Comparison) -> Comparison:
+def _decide(found: Comparison, family: int) -> Comparison:
     """Return the comparison with its outcome; the one place where outcomes are made."""
     limits, increase, confidence = found.check.limits, found.increase, _confidence(found.check)
     worst = max(found.baseline.unscored, found.candidate.unscored)
@@ -336,7 +336,7 @@ def _decide(found: Comparison) -> Comparison:
     if found.margin is None:
         reason = f"{found.candidate.value:.1%} is within max: {limits.max:.1%}"
         return replace(found, outcome=Outcome.PASSED, reason=reason)
-    outcome = judge_increase(increase, found.margin, confidence, found.family_p)
+    outcome = judge_increase(increase, found.margin, confidence, found.family_p, family)
     word = "drop" if limits.max_drop is not None else "increase"
     margin = f"the margin of {found.margin:.1%}"
     if outcome is Outcome.PASSED:

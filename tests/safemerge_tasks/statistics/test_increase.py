@@ -131,10 +131,11 @@ def test_rule() -> None:
     assert outcome(0.05, 0.0, 0.1, 0.05001) is Outcome.UNDECIDED
 
 
-def test_a_margin_that_is_resolved_fails_on_the_estimate_whatever_the_family() -> None:
-    found = Increase(0.06, 0.02, 0.1, 0.01, 500, 500, 500, 0.1)
-    assert judge_increase(found, 0.05, 0.95, family_p=0.3) is Outcome.REGRESSION
-    assert judge_increase(found, 0.2, 0.95, family_p=0.3) is Outcome.PASSED
+def test_a_margin_that_is_resolved_fails_on_the_estimate_whatever_the_family_says() -> None:
+    found = Increase(0.06, 0.03, 0.09, 0.001, 500, 500, 500, 0.1)
+    assert judge_increase(found, 0.05, 0.95, family_p=0.3, family=3) is Outcome.REGRESSION
+    assert judge_increase(found, 0.05, 0.95, family_p=0.3, family=300) is Outcome.UNDECIDED
+    assert judge_increase(found, 0.2, 0.95, family_p=0.3, family=3) is Outcome.PASSED
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
