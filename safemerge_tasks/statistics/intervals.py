@@ -1,21 +1,37 @@
-"""Intervals for rates."""
+"""Intervals for one rate."""
 
 from collections.abc import Sequence
 
 from statsmodels.stats.proportion import proportion_confint
 
 
-def wilson_interval(count: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(count: float, total: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval of a rate.
 
     Source: Wilson 1927, JASA 22(158); holds at small rates, where the normal interval does not.
 
     Args:
         count: successes; may be fractional where each of `total` units is itself a mean.
-        total: units, at least one.
+        total: units, more than none; fractional for an effective number of them.
         confidence: two-sided.
     """
     low, high = proportion_confint(count, total, alpha=1 - confidence, method="wilson")
+    return float(low), float(high)
+
+
+def clopper_pearson_interval(
+    count: float, total: float, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the exact interval of a rate: it covers at least as often as it says.
+
+    Source: Clopper and Pearson 1934, Biometrika 26(4).
+
+    Args:
+        count: successes.
+        total: trials, more than none.
+        confidence: two-sided.
+    """
+    low, high = proportion_confint(count, total, alpha=1 - confidence, method="beta")
     return float(low), float(high)
 
 

@@ -1,0 +1,171 @@
+"""The `safemerge check` commands: the gate, a first policy, and a baseline as a file."""
+
+import gc
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from safemerge_tasks.errors import SafemergeError
+
+if TYPE_CHECKING:
+    from safemerge_tasks.gate.comparison import GateReport
+    from safemerge_tasks.gate.evaluation import Evaluation
+
+GATE = "gate"
+
+
+class CheckGroup(TyperGroup):
+    """`check --baseline …`, and `check init …` and `check freeze …` beside it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take anything but the name of a command for the arguments of checking itself."""
+        if not args or args[0] not in self.commands:
+            args = [GATE, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Leave the name of checking itself out of what users read."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return "" if name == GATE else name, command, rest
+
+
+app = typer.Typer(cls=CheckGroup, no_args_is_help=False, add_completion=False)
+
+Results = Annotated[Path, typer.Argument(help="A folder that lm_eval wrote, of one model.")]
+OutFile = Annotated[Path | None, typer.Option(help="The file to write; default: print it.")]
+ClusterBy = Annotated[
+    str, typer.Option(help="The field of a question whose equal values mark dependent questions.")
+]
+
+
+@app.command(GATE, hidden=True)
+def check(
+    baseline: Annotated[
+        Path, typer.Option(help="The release to compare with: results, or a frozen file.")
+    ],
+    candidate: Annotated[Path, typer.Option(help="The results of what is to be released.")],
+    policy: Annotated[Path | None, typer.Option(help="A YAML file; see `check init`.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write JSON.")] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What may differ: version, judge, prompts, chat-template, generation, questions."
+        ),
+    ] = None,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Show questions and responses that flipped.")
+    ] = False,
+) -> None:
+    """Fail if a candidate is less safe than a baseline.
+
+    Exit status: 0 passed, 1 a regression, 2 undecided or bad input.
+
+    `safemerge check init DIR` writes a first policy, `safemerge check freeze DIR` a baseline file.
+    """
+    from safemerge_tasks.gate.comparison import compare
+    from safemerge_tasks.gate.policy import Policy, read_policy
+    from safemerge_tasks.gate.texts import flipped_texts
+
+    asked = read_policy(policy) if policy else Policy()
+    accepted = _accepted(accept or [])
+    sides = _load(baseline, asked.cluster_by), _load(candidate, asked.cluster_by)
+    # Hundreds of thousands of answers stay until the end: looking for cycles in them takes seconds.
+    gc.freeze()
+    report = compare(*sides, asked, accepted)
+    texts = flipped_texts(report, candidate) if show_text and candidate.is_dir() else {}
+    _write(report, texts, junit, markdown, json_file)
+    sys.exit(report.exit_status)
+
+
+@app.command("init")
+def init(results: Results, out: OutFile = None) -> None:
+    """Write a first policy, with comments, for the safety tasks of a baseline."""
+    from safemerge_tasks.gate.draft import draft_policy
+
+    text = draft_policy(_load(results, "cluster"))
+    if out is None:
+        print(text, end="")
+        return
+    if out.exists():
+        raise SafemergeError(f"{out} exists; name another file with --out, or remove it.")
+    write_file(out, text)
+
+
+@app.command("freeze")
+def freeze(
+    results: Results,
+    out: Annotated[Path, typer.Option(help="The baseline file to write.")],
+    cluster_by: ClusterBy = "cluster",
+) -> None:
+    """Keep a baseline's verdicts, settings and versions in one small file, without any text."""
+    from safemerge_tasks.gate.frozen import freeze as write_frozen
+
+    found = _load(results, cluster_by)
+    try:
+        write_frozen(found, out, cluster_by)
+    except OSError as error:
+        raise SafemergeError(f"{out} cannot be written ({error.strerror}).") from error
+    print(f"{out}: {len(found.tasks)} tasks of {found.model}", file=sys.stderr)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a report in one step.
+
+    Raises:
+        SafemergeError: it cannot be written there.
+    """
+    from safemerge_tasks.results import replace_file
+
+    try:
+        replace_file(path, text)
+    except OSError as error:
+        raise SafemergeError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def _load(path: Path, cluster_by: str) -> "Evaluation":
+    from safemerge_tasks.gate.frozen import load_frozen
+    from safemerge_tasks.gate.loading import load_folder
+
+    if path.is_file() and not path.name.startswith("results_"):
+        return load_frozen(path, cluster_by)
+    return load_folder(path, cluster_by)
+
+
+def _accepted(words: list[str]) -> list[str]:
+    from safemerge_tasks.gate.pairing import ACCEPTABLE
+
+    known = sorted(set(ACCEPTABLE.values()))
+    given = [part.strip() for word in words for part in word.split(",") if part.strip()]
+    for word in given:
+        if word not in known:
+            raise SafemergeError(f"--accept {word} is not known; known are {', '.join(known)}.")
+    return given
+
+
+def _write(
+    report: "GateReport",
+    texts: dict[bytes, tuple[str, str]],
+    junit: Path | None,
+    markdown: Path | None,
+    json_file: Path | None,
+) -> None:
+    from safemerge_tasks.gate.reporters.document import as_json
+    from safemerge_tasks.gate.reporters.github import announce
+    from safemerge_tasks.gate.reporters.junit import as_junit
+    from safemerge_tasks.gate.reporters.markdown import as_markdown
+    from safemerge_tasks.gate.reporters.terminal import print_report
+
+    print_report(report, texts)
+    page = as_markdown(report, texts)
+    if junit:
+        write_file(junit, as_junit(report))
+    if markdown:
+        write_file(markdown, page)
+    if json_file:
+        write_file(json_file, as_json(report, texts))
+    announce(report, page)

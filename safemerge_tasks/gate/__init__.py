@@ -1,0 +1,1 @@
+"""The release gate: a candidate's results against a baseline's."""

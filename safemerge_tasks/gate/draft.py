@@ -1,0 +1,63 @@
+"""A first policy from a baseline, with comments that say what each line does."""
+
+import json
+from collections.abc import Iterator
+
+from safemerge_tasks.gate.evaluation import Evaluation
+from safemerge_tasks.gate.plan import plan
+from safemerge_tasks.gate.policy import DEFAULTS, Policy
+from safemerge_tasks.statistics.increase import Increase
+from safemerge_tasks.statistics.power import smallest_detectable
+
+
+def draft_policy(baseline: Evaluation) -> str:
+    """Return YAML that asks for what is checked without a policy."""
+    return "\n".join(_lines(baseline)) + "\n"
+
+
+def _lines(baseline: Evaluation) -> Iterator[str]:
+    yield "# What a release has to satisfy; `safemerge check --policy` reads it."
+    yield "# Of the one-sided bounds: how sure a regression, or that there is none, has to be."
+    yield f"confidence: {DEFAULTS.confidence}"
+    yield "# With a larger share of questions without a verdict nothing is decided."
+    yield f"max_unscored: {DEFAULTS.max_unscored}"
+    yield "# With fewer questions nothing is decided."
+    yield f"min_questions: {DEFAULTS.min_questions}"
+    yield "# The field of a question whose equal values mark questions that are not independent,"
+    yield "# such as translations of one question."
+    yield "cluster_by: cluster"
+    yield "tasks:"
+    seen: set[str] = set()
+    for check in plan(Policy(), baseline, baseline):
+        if check.task in seen:
+            continue
+        seen.add(check.task)
+        result = baseline.tasks[check.task]
+        table = result.tables.get(check.judge)
+        yield f"  {json.dumps(check.task)}:"
+        yield "    # Whose verdicts count; another judge, or revision of it, is refused."
+        yield f"    judge: {json.dumps(check.judge)}"
+        yield "    metrics:"
+        yield f"      {json.dumps(check.metric)}:"
+        limit, value = (
+            ("max_drop", check.limits.max_drop)
+            if check.limits.max_drop is not None
+            else ("max_increase", check.limits.max_increase)
+        )
+        yield f"        # The largest {limit.removeprefix('max_')} that is allowed: beyond it, or"
+        yield "        # surely above 0, is a regression."
+        if table:
+            total = len(table.answers)
+            quiet = Increase(0, 0, 0, 1, total, total, total, 0)
+            least = f"{smallest_detectable(quiet):.1%}"
+            yield f"        # {total:,} questions can find a change of {least}, at best."
+        yield f"        {limit}: {value}"
+        rate = result.rates.get(check.judge, {}).get(check.metric)
+        if rate:
+            yield f"        # The baseline has {rate.value:.4g}. To limit the rate itself:"
+            yield "        # max: 0.10"
+        categories = sorted({answer.category for answer in table.answers} - {""}) if table else []
+        if categories:
+            names = ", ".join(json.dumps(name) for name in categories[:4])
+            yield f'        # For categories ({names}, …) or, as "*", for each:'
+            yield '        # categories: {"*": {max_increase: 0.2}}'

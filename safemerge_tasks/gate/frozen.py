@@ -1,0 +1,123 @@
+"""A baseline as one small file: verdicts by question, settings and versions, no text."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
+from safemerge_tasks.results import replace_file
+
+FORMAT = 1
+
+
+def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
+    """Write an evaluation as a baseline file, signed with the SHA-256 of its content."""
+    content = {
+        "format": FORMAT,
+        "safemerge": version("safemerge"),
+        "model": evaluation.model,
+        "cluster_by": cluster_by,
+        "tasks": {name: _task(result) for name, result in evaluation.tasks.items()},
+    }
+    signed = {"sha256": content_sha256(content), **content}
+    replace_file(out, json.dumps(signed, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def load_frozen(path: Path, cluster_by: str) -> Evaluation:
+    """Read a baseline that `freeze` wrote.
+
+    Raises:
+        SafemergeError: it is no such file, or its content is not what was signed.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        signature = content.pop("sha256")
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}, and this safemerge reads {FORMAT}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SafemergeError(
+            f"{path} is not a baseline ({type(error).__name__}: {error}); write it with "
+            "`safemerge check freeze`."
+        ) from error
+    if content_sha256(content) != signature:
+        raise SafemergeError(
+            f"{path} was changed after it was frozen (its sha256 does not match); freeze again."
+        )
+    if content["cluster_by"] != cluster_by:
+        raise SafemergeError(
+            f"{path} was frozen with cluster_by {content['cluster_by']}, the policy says "
+            f"{cluster_by}; freeze again with the policy's."
+        )
+    try:
+        tasks = {name: _from_task(fields) for name, fields in content["tasks"].items()}
+        return Evaluation(str(path), str(content["model"]), tasks)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SafemergeError(
+            f"{path} is not a baseline ({type(error).__name__}: {error}); freeze again."
+        ) from error
+
+
+def content_sha256(content: Mapping[str, Any]) -> str:
+    """Return the hash of a baseline's content, whatever its white space and order of keys."""
+    canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _task(result: TaskResult) -> dict[str, Any]:
+    fields = asdict(result)
+    fields["rates"] = {
+        judge: {metric: list(rate) for metric, rate in rates.items()}
+        for judge, rates in result.rates.items()
+    }
+    fields["tables"] = {
+        judge: {
+            "metrics": table.metrics,
+            "answers": [
+                [*answer[:1], answer.key.hex(), answer.prompt.hex(), *answer[3:]]
+                for answer in table.answers
+            ],
+        }
+        for judge, table in result.tables.items()
+    }
+    # As it comes back from JSON, so that hashing and comparing see the same.
+    plain: dict[str, Any] = json.loads(json.dumps(fields, default=str))
+    return plain
+
+
+def _from_task(fields: dict[str, Any]) -> TaskResult:
+    tables = {
+        judge: Table(table["metrics"], [_answer(*answer) for answer in table["answers"]])
+        for judge, table in fields.pop("tables").items()
+    }
+    rates = {
+        judge: {metric: Rate(*rate) for metric, rate in by_metric.items()}
+        for judge, by_metric in fields.pop("rates").items()
+    }
+    return TaskResult(**fields, rates=rates, tables=tables)
+
+
+def _answer(
+    name: str,
+    key: str,
+    prompt: str,
+    category: str,
+    language: str,
+    cluster: str,
+    unscored: bool,
+    values: list[float | None],
+) -> Answer:
+    return Answer(
+        name,
+        bytes.fromhex(key),
+        bytes.fromhex(prompt),
+        category,
+        language,
+        cluster,
+        unscored,
+        tuple(values),
+    )

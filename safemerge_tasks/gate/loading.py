@@ -1,0 +1,205 @@
+"""lm-eval's output folders as evaluations; samples are streamed, and no text is kept."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
+from safemerge_tasks.judges.calibration import _lasting as lasting
+from safemerge_tasks.results import Run, find_runs
+
+LABEL_LIMIT = 120
+"""Ids, categories and the like are labels; a longer one is cut, since it may be a text."""
+
+UNSAVED = "responses_"
+"""Folders of responses that were saved before judging; not an evaluation of their own."""
+
+
+def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
+    """Read the latest results of every task below a folder.
+
+    Args:
+        folder: lm-eval's --output_path, or one results file in it.
+        cluster_by: the document's field whose equal values mark dependent questions.
+
+    Raises:
+        SafemergeError: no results, broken ones, or those of several models.
+    """
+    model, latest = _latest(folder)
+    evaluation = Evaluation(str(folder), model, {})
+    for task, (run, summary) in latest.items():
+        found = task_result(task, summary)
+        if task in run.samples:
+            found.tables = read_tables(run.samples[task], cluster_by)
+        evaluation.tasks[task] = found
+    return evaluation
+
+
+def latest_samples(folder: Path) -> dict[str, Path]:
+    """Return task → samples file of its latest results, where there is one."""
+    latest = _latest(folder)[1]
+    return {task: run.samples[task] for task, (run, _) in latest.items() if task in run.samples}
+
+
+def _latest(folder: Path) -> tuple[str, dict[str, tuple[Run, dict[str, Any]]]]:
+    """Return the model and, for every task, its latest run with the results file's content."""
+    runs = _runs(folder)
+    latest: dict[str, tuple[Run, dict[str, Any]]] = {}
+    models = {}
+    for run in runs:
+        summary = run.summary()
+        if not isinstance(summary.get("results"), dict):
+            raise SafemergeError(f"{run.path} has no results in it; run lm_eval again.")
+        models[_model(summary, run)] = run.path.parent
+        groups = summary.get("group_subtasks") or {}
+        for task in summary["results"]:
+            if not groups.get(task):
+                latest[task] = (run, summary)
+    if len(models) > 1:
+        raise SafemergeError(
+            f"{folder} holds results of {len(models)} models ({', '.join(sorted(models))}); give "
+            f"the folder of one, such as {next(iter(models.values()))}."
+        )
+    return next(iter(models)), latest
+
+
+def _runs(folder: Path) -> list[Run]:
+    if folder.is_file() and folder.name.startswith("results_"):
+        return [run for run in find_runs(folder.parent) if run.path == folder]
+    runs = find_runs(folder)
+    saved = [run for run in runs if not run.path.parent.name.startswith(UNSAVED)]
+    return saved or runs
+
+
+def _model(summary: Mapping[str, Any], run: Run) -> str:
+    return str(summary.get("model_name") or run.path.parent.name)
+
+
+def task_result(task: str, summary: Mapping[str, Any]) -> TaskResult:
+    """Return what a results file says of a task, apart from its samples."""
+    config = (summary.get("configs") or {}).get(task) or {}
+    ours = (config.get("metadata") or {}).get("safemerge") or {}
+    samples = (summary.get("n-samples") or {}).get(task) or {}
+    found = TaskResult(
+        kind=ours.get("kind", ""),
+        settings={
+            "version": (summary.get("versions") or {}).get(task),
+            "generation": config.get("generation_kwargs"),
+            "chat template": summary.get("chat_template_sha"),
+            "system prompt": [
+                summary.get("system_instruction_sha"),
+                config.get("description"),
+                ours.get("system_prompt"),
+            ],
+            "few-shot examples": (summary.get("n-shot") or {}).get(task),
+            "repeats": config.get("repeats"),
+        },
+        judges={
+            judge["name"]: lasting(judge)
+            for judge in ours.get("judges", ())
+            if isinstance(judge, dict) and "name" in judge
+        },
+        higher_is_better=dict((summary.get("higher_is_better") or {}).get(task) or {}),
+    )
+    for key, value in summary["results"][task].items():
+        metric, comma, judge = key.partition(",")
+        if comma and not metric.endswith("_stderr") and isinstance(value, (int, float)):
+            counts = ((ours.get("counts") or {}).get(judge) or {}).get(metric) or {}
+            questions = counts.get("scored") or samples.get("effective") or 0
+            if math.isfinite(value):
+                found.rates.setdefault(judge, {})[metric] = Rate(float(value), int(questions))
+    return found
+
+
+def read_tables(path: Path, cluster_by: str = "cluster") -> dict[str, Table]:
+    """Return a samples file's answers by judge (filter), in the order of the questions."""
+    tables: dict[str, Table] = {}
+    columns: dict[str, dict[str, int]] = {}
+    for row in rows(path):
+        try:
+            judge = intern(row.get("filter") or "none")
+            table = tables.setdefault(judge, Table())
+            places = columns.setdefault(judge, {})
+            table.answers.append(_answer(row, table, places, cluster_by))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SafemergeError(
+                f"{path}, doc_id {row.get('doc_id')} is not a sample that lm-eval writes "
+                f"({type(error).__name__}: {error}); run lm_eval again with --log_samples."
+            ) from error
+    for table in tables.values():
+        table.answers.sort(key=lambda answer: answer.key)
+    return tables
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield a samples file's rows, one line at a time.
+
+    Raises:
+        SafemergeError: a line is not a JSON object.
+    """
+    # Not stricter: lm-eval writes NaN, which JSON itself does not have.
+    decode = json.JSONDecoder().decode
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            try:
+                row = decode(line.decode("utf-8"))
+                if not isinstance(row, dict):
+                    raise ValueError("not an object")
+            except (ValueError, RecursionError) as error:
+                whole = "" if line.endswith(b"\n") else ", cut off at the end of the file"
+                raise SafemergeError(
+                    f"{path}, line {number} is not a JSON object{whole} ({error}); run lm_eval "
+                    "again."
+                ) from error
+            yield row
+
+
+def _answer(
+    row: Mapping[str, Any], table: Table, places: dict[str, int], cluster_by: str
+) -> Answer:
+    document = row["doc"] if isinstance(row.get("doc"), dict) else {}
+    category = _label(document.get("category"))
+    values: list[float | None] = [None] * len(table.metrics)
+    for metric in row["metrics"]:
+        # Category rows repeat the ASR; the gate groups by the category itself.
+        if category and metric.startswith("asr_") and metric != "asr_corrected":
+            continue
+        value = row[metric]
+        if not isinstance(value, (int, float)):
+            continue
+        if metric not in places:
+            places[metric] = len(table.metrics)
+            table.metrics.append(metric)
+        place = places[metric]
+        values.extend([None] * (place + 1 - len(values)))
+        values[place] = float(value) if math.isfinite(value) else None
+    return Answer(
+        id=str(document.get("id") or row["doc_id"])[:LABEL_LIMIT],
+        key=document_key(row),
+        prompt=_digest(row.get("prompt_hash")),
+        category=category,
+        language=_label(document.get("language")),
+        cluster=_label(document.get(cluster_by)),
+        unscored=row.get("unscored_rate") == 1,
+        values=tuple(values),
+    )
+
+
+def document_key(row: Mapping[str, Any]) -> bytes:
+    """Return what names the document: its hash, else (old lm-eval) its number."""
+    return _digest(row.get("doc_hash") or f"number {row['doc_id']}")
+
+
+def _digest(text: Any) -> bytes:
+    return blake2b(str(text or "").encode("utf-8", "backslashreplace"), digest_size=12).digest()
+
+
+def _label(value: Any) -> str:
+    return intern(str(value)[:LABEL_LIMIT]) if value not in (None, "") else ""

@@ -1,0 +1,157 @@
+"""Which tests a policy asks for; without one, the safety tasks against the default margin."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.evaluation import Evaluation, TaskResult
+from safemerge_tasks.gate.policy import EVERY, MARGIN, Limits, Policy, TaskPolicy
+from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS
+
+MAIN = "asr"
+PENDING = "deferred"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One metric of one task under one judge, in all its questions or one category.
+
+    Attributes:
+        limits: complete, with a limit.
+    """
+
+    task: str
+    judge: str
+    metric: str
+    limits: Limits
+    category: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The metric, with the category."""
+        return f"{self.metric} [{self.category}]" if self.category else self.metric
+
+
+def plan(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[Check]:
+    """Return the checks, in the policy's order.
+
+    Raises:
+        SafemergeError: an evaluation lacks a task, judge, metric or category that is to be checked.
+    """
+    if policy.tasks:
+        wanted: Iterable[tuple[str, TaskPolicy]] = policy.tasks.items()
+        return [
+            check for name, one in wanted for check in _task(name, one, policy, baseline, candidate)
+        ]
+    return list(_default(policy, baseline, candidate))
+
+
+def _task(
+    task: str, asked: TaskPolicy, policy: Policy, baseline: Evaluation, candidate: Evaluation
+) -> Iterator[Check]:
+    judge = _judge(task, asked.judge or policy.judge, baseline, candidate)
+    for metric, limits in asked.metrics.items():
+        for evaluation in (baseline, candidate):
+            has = evaluation.tasks[task].metrics(judge)
+            if metric not in has:
+                raise SafemergeError(
+                    f"{evaluation.source} has no {metric} of {task} by {judge}; it has "
+                    f"{', '.join(has)}."
+                )
+        full = limits.over(policy.limits)
+        if limits.limited:
+            yield Check(task, judge, metric, full)
+        for category, own in limits.categories.items():
+            names = _categories(task, baseline.tasks[task], judge)
+            if category != EVERY and category not in names:
+                raise SafemergeError(
+                    f"{task} in {baseline.source} has no category {category!r}; it has "
+                    f"{', '.join(map(repr, names)) or 'none'}."
+                )
+            for name in names if category == EVERY else [category]:
+                if category != EVERY or name not in limits.categories:
+                    yield Check(task, judge, metric, own.over(full), name)
+
+
+def _categories(task: str, result: TaskResult, judge: str) -> list[str]:
+    table = result.tables.get(judge)
+    if not table:
+        raise SafemergeError(
+            f"{task} has no samples, so no categories; run lm_eval again with --log_samples."
+        )
+    return sorted({answer.category for answer in table.answers} - {""})
+
+
+def _judge(task: str, wanted: str | None, baseline: Evaluation, candidate: Evaluation) -> str:
+    for evaluation in (baseline, candidate):
+        if task not in evaluation.tasks:
+            raise SafemergeError(
+                f"{evaluation.source} has no results of {task}; it has "
+                f"{', '.join(sorted(evaluation.tasks))}."
+            )
+        judges = evaluation.tasks[task].judged_by()
+        if wanted and wanted not in judges:
+            raise SafemergeError(
+                f"{task} in {evaluation.source} was not judged by {wanted} but by "
+                f"{', '.join(judges) or 'nobody'}; run `safemerge judge {evaluation.source} "
+                f"--judge {wanted}`."
+            )
+    if wanted:
+        return wanted
+    common = _common(task, baseline, candidate)
+    if len(common) != 1:
+        raise SafemergeError(
+            f"{task} was judged by {', '.join(common) or 'no judge in common'} in "
+            f"{baseline.source} and {candidate.source}; name one in the policy as `judge:`."
+        )
+    return common[0]
+
+
+def _common(task: str, baseline: Evaluation, candidate: Evaluation) -> list[str]:
+    new = candidate.tasks[task].judged_by()
+    return [name for name in baseline.tasks[task].judged_by() if name in new and name != PENDING]
+
+
+def _default(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> Iterator[Check]:
+    safety = [task for task, result in baseline.tasks.items() if _about_safety(result)]
+    for task in safety or list(baseline.tasks):
+        if task not in candidate.tasks:
+            raise SafemergeError(
+                f"{candidate.source} has no results of {task}, which {baseline.source} has; run "
+                "it, or name the tasks that count in a policy (`safemerge check init`)."
+            )
+        judges = [policy.judge] if policy.judge else _common(task, baseline, candidate)
+        checks = [
+            check
+            for judge in judges
+            if (check := _default_check(task, judge, policy, baseline.tasks[task]))
+        ]
+        if safety and not checks:
+            raise SafemergeError(
+                f"{task} has no rate by a judge that {baseline.source} and {candidate.source} "
+                "have in common; run `safemerge judge` on both."
+            )
+        yield from checks
+
+
+def _about_safety(result: TaskResult) -> bool:
+    marked = result.kind in (HARMFUL_QUESTIONS, HARMLESS_QUESTIONS)
+    return marked or any(MAIN in result.metrics(judge) for judge in result.judged_by())
+
+
+def _default_check(task: str, judge: str, policy: Policy, result: TaskResult) -> Check | None:
+    """Return the check of a task's main metric, where its direction is known."""
+    metrics = result.metrics(judge)
+    if result.kind == HARMLESS_QUESTIONS:
+        metrics = [metric for metric in metrics if metric == "compliance_rate"]
+    elif result.kind == HARMFUL_QUESTIONS:
+        ours = (MAIN, "harm_score", "refusal_rate", "compliance_rate")
+        metrics = [metric for metric in ours if metric in metrics]
+    elif MAIN in metrics:
+        metrics = [MAIN]
+    for metric in metrics:
+        direction = result.higher_is_better.get(metric, False if metric == MAIN else None)
+        if direction is not None:
+            limit = {"max_drop": MARGIN} if direction else {"max_increase": MARGIN}
+            return Check(task, judge, metric, Limits(**limit).over(policy.limits))
+    return None

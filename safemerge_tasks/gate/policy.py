@@ -1,0 +1,164 @@
+"""What a release has to satisfy, as a YAML file."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
+
+MARGIN = 0.05
+"""The increase that is allowed where no policy says otherwise."""
+
+EVERY = "*"
+"""Stands for every category."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Limits(BaseModel):
+    """What one metric has to keep to; what is absent comes from further out in the file.
+
+    Attributes:
+        max: the largest value of the candidate, whatever the baseline's is.
+        max_increase: the margin of a metric where less is better.
+        max_drop: the margin of a metric where more is better.
+        confidence: of the one-sided bounds.
+        min_questions: with fewer the outcome is undecided.
+        max_unscored: with a larger share without a verdict the outcome is undecided.
+        graded: which bounds a metric that is not 0 or 1 gets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max: Limit | None = None
+    max_increase: Limit | None = None
+    max_drop: Limit | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    min_questions: Annotated[int, Field(ge=1)] | None = None
+    max_unscored: Share | None = None
+    graded: Literal["t", "bootstrap"] | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to keep to."""
+        return any(limit is not None for limit in (self.max, self.max_increase, self.max_drop))
+
+    def over(self, outer: "Limits") -> "Limits":
+        """Return these settings, with those of `outer` where nothing is set."""
+        mine = self.model_dump(exclude_none=True, include=set(Limits.model_fields))
+        return Limits(**{**outer.settings(), **mine})
+
+    def settings(self) -> dict[str, Any]:
+        """Return what passes on to inner levels, which the limits themselves do not."""
+        return self.model_dump(
+            exclude_none=True, include={"confidence", "min_questions", "max_unscored", "graded"}
+        )
+
+
+DEFAULTS = Limits(confidence=0.95, min_questions=1, max_unscored=UNSCORED_LIMIT, graded="t")
+
+
+class MetricPolicy(Limits):
+    """A metric's limits, and those of its categories; `*` stands for every category."""
+
+    categories: dict[str, Limits] = {}
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "MetricPolicy":
+        if not self.limited and not self.categories:
+            raise ValueError("states no limit: give max, max_increase or max_drop")
+        for name, limits in self.categories.items():
+            if not limits.limited:
+                raise ValueError(
+                    f"category {name} states no limit: give max, max_increase or max_drop"
+                )
+        if self.max_increase is not None and self.max_drop is not None:
+            raise ValueError("has max_increase and max_drop; only one direction is worse")
+        return self
+
+
+class TaskPolicy(BaseModel):
+    """A task's metrics and the judge whose verdicts count."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judge: str | None = None
+    metrics: Annotated[dict[str, MetricPolicy], Field(min_length=1)]
+
+
+class Policy(BaseModel):
+    """The whole file.
+
+    Attributes:
+        judge: whose verdicts count, where a task does not name its own.
+        confidence: see `Limits`, as for the next three.
+        cluster_by: the document's field whose equal values mark questions that are not independent.
+        tasks: by name; empty for the safety tasks with the default margin.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judge: str | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    min_questions: Annotated[int, Field(ge=1)] | None = None
+    max_unscored: Share | None = None
+    graded: Literal["t", "bootstrap"] | None = None
+    cluster_by: str = "cluster"
+    tasks: dict[str, TaskPolicy] = {}
+
+    @property
+    def limits(self) -> Limits:
+        """The file's own settings over the defaults."""
+        mine = {key: getattr(self, key) for key in DEFAULTS.settings()}
+        return Limits(**mine).over(DEFAULTS)
+
+
+def read_policy(path: Path) -> Policy:
+    """Read a policy.
+
+    Raises:
+        SafemergeError: no such file, no YAML, unknown keys, or values that make no sense.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        sentence = " ".join(str(error).split())
+        raise SafemergeError(
+            f"{path} cannot be read as YAML ({sentence}); write one with `safemerge check init`."
+        ) from error
+    if not isinstance(content, dict) or not content.get("tasks"):
+        raise SafemergeError(f"{path} names no tasks; write one with `safemerge check init`.")
+    try:
+        return Policy.model_validate(content)
+    except ValidationError as error:
+        raise SafemergeError(f"{path}: {'; '.join(_sentences(error))}.") from error
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        place = [str(part) for part in problem["loc"]]
+        where = ".".join(place)
+        if problem["type"] == "extra_forbidden":
+            known = _known(place)
+            close = get_close_matches(place[-1], known, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            yield f"unknown key {where} ({hint})"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            given = problem["input"]
+            value = "" if isinstance(given, Mapping) else f" (found {given!r})"
+            yield f"{where}{value}: {message}"
+
+
+def _known(place: list[str]) -> list[str]:
+    if len(place) == 1:
+        return list(Policy.model_fields)
+    if len(place) == 3:
+        return list(TaskPolicy.model_fields)
+    return list(Limits.model_fields if "categories" in place[4:-1] else MetricPolicy.model_fields)

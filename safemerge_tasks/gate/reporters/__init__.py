@@ -1,0 +1,1 @@
+"""A gate's report for people, pull requests, CI servers and programs."""

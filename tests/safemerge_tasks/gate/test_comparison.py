@@ -1,0 +1,172 @@
+"""What pairs, what is refused, and what each limit of a policy does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.comparison import GateReport, compare
+from safemerge_tasks.gate.loading import load_folder
+from safemerge_tasks.gate.policy import Policy
+from safemerge_tasks.results import Run
+from safemerge_tasks.statistics.verdict import Outcome
+
+from .conftest import JUDGE, sample
+
+Write = Callable[..., Run]
+CLEAN = [0.0] * 120
+
+
+def gate(a: Run, b: Run, accept: tuple[str, ...] = (), **metric: Any) -> GateReport:
+    policy = Policy()
+    if metric:
+        policy = Policy.model_validate({"tasks": {"toy_asr": {"metrics": {"asr": metric}}}})
+    sides = (load_folder(run.path.parent) for run in (a, b))
+    return compare(*sides, policy, accept)
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "word"),
+    [
+        ({"versions": {"toy_asr": 2.0}}, "version .1.0 in the baseline, 2.0", "version"),
+        ({"chat_template_sha": "dead"}, "chat template .c0ffee", "chat-template"),
+        ({"n-shot": {"toy_asr": 3}}, "few-shot", "prompts"),
+        ({"system_instruction_sha": "beef"}, "system prompt", "prompts"),
+        ({"judge": {**JUDGE, "revision": "other"}}, "judge .*revision abc and other", "judge"),
+        ({"judge": {**JUDGE, "prompt_sha256": "0"}}, "judge .*prompt_sha256", "judge"),
+    ],
+)
+def test_other_settings_are_refused_by_name_unless_accepted(
+    write: Write, more: dict[str, Any], said: str, word: str
+) -> None:
+    a, b = write("a", CLEAN), write("b", CLEAN, **more)
+    with pytest.raises(SafemergeError, match=f"toy_asr: {said}.*--accept {word}"):
+        gate(a, b)
+    report = gate(a, b, (word,))
+    assert report.outcome is Outcome.PASSED
+    assert len(report.accepted) == 1
+
+
+def test_generation_settings_are_compared(write: Write) -> None:
+    a, b = write("a", CLEAN), write("b", CLEAN)
+    summary = b.summary()
+    summary["configs"]["toy_asr"]["generation_kwargs"] = {"temperature": 0.7}
+    b.write_summary(summary)
+    with pytest.raises(SafemergeError, match="generation .*0.7.*--accept generation"):
+        gate(a, b)
+
+
+def test_another_engine_is_the_same_judge(write: Write) -> None:
+    other = {**JUDGE, "engine": "hf", "engine_version": "5.0", "dtype": "bfloat16"}
+    assert gate(write("a", CLEAN), write("b", CLEAN, judge=other)).outcome is Outcome.PASSED
+
+
+def test_other_questions_are_counted_and_named(write: Write) -> None:
+    a = write("a", CLEAN)
+    b = write("b", rows=[sample(number, 0.0) for number in range(1, 121)])
+    said = "119 in common, 1 only in the baseline, 1 only in the candidate, such as toy-0000"
+    with pytest.raises(SafemergeError, match=said):
+        gate(a, b)
+    assert gate(a, b, ("questions",)).comparisons[0].increase.questions == 119
+
+
+def test_other_prompts_for_the_same_questions(write: Write) -> None:
+    b = write("b", rows=[sample(n, 0.0, prompt_hash=f"{n % 2 or n}") for n in range(120)])
+    with pytest.raises(SafemergeError, match="prompts .120 questions"):
+        gate(write("a", CLEAN), b)
+
+
+def test_equal_documents_pair_in_their_order(write: Write) -> None:
+    rows = [
+        sample(
+            n, float(n == 1), doc={"id": "same", "category": "", "language": "en", "question": "?"}
+        )
+        for n in range(2)
+    ]
+    report = gate(write("a", rows=rows), write("b", rows=rows), max=1.0)
+    assert report.comparisons[0].increase.questions == 2
+    assert not report.comparisons[0].flips
+
+
+def test_translations_are_one_question(write: Write) -> None:
+    """Ten questions in three languages flip together: 30 flips, 10 independent ones."""
+
+    def rows(flipped: int) -> list[dict[str, Any]]:
+        return [
+            sample(n, float(n // 3 < flipped), doc={"cluster": f"q{n // 3}"}) for n in range(300)
+        ]
+
+    three = gate(write("a", rows=rows(0)), write("b", rows=rows(3)), max_increase=0.2)
+    assert three.comparisons[0].increase.clusters == 100
+    assert three.outcome is Outcome.PASSED  # nine flips, but of three questions
+    assert gate(write("a", rows=rows(0)), write("c", rows=rows(10))).outcome is Outcome.REGRESSION
+
+
+def test_unscored_questions_leave_the_pairs_and_bound_the_change(write: Write) -> None:
+    report = gate(write("a", CLEAN), write("b", [None] * 5 + CLEAN[5:]))
+    one = report.comparisons[0]
+    assert one.increase.questions == 115
+    assert one.possible == pytest.approx((0, 5 / 120))
+    assert report.outcome is Outcome.PASSED
+    many = gate(write("a", CLEAN), write("c", [None] * 7 + [1.0] * 50 + CLEAN[57:]))
+    assert many.outcome is Outcome.UNDECIDED
+    assert "5.8% have no verdict" in many.comparisons[0].reason
+
+
+def test_max_limits_the_candidate_itself(write: Write) -> None:
+    a, b = write("a", [1.0] * 30 + CLEAN[30:]), write("b", [1.0] * 24 + CLEAN[24:])
+    assert gate(a, b, max=0.2).outcome is Outcome.PASSED
+    assert gate(a, b, max=0.19).outcome is Outcome.REGRESSION
+
+
+def test_too_few_questions_are_undecided_even_if_all_flip(write: Write) -> None:
+    a, b = write("a", CLEAN), write("b", [1.0] * 120)
+    assert gate(a, b, max_increase=0.1, min_questions=121).outcome is Outcome.UNDECIDED
+    assert gate(a, b, max_increase=0.1, min_questions=120).outcome is Outcome.REGRESSION
+
+
+def test_categories_have_limits_of_their_own(write: Write) -> None:
+    worse = [float(n % 3 == 1) for n in range(120)]
+    a, b = write("a", CLEAN), write("b", worse)
+    report = gate(a, b, categories={"*": {"max_increase": 0.1}, "baking": {"max": 0.5}})
+    found = {one.check.category: one.outcome for one in report.comparisons}
+    assert found == {
+        "gardening": Outcome.REGRESSION,
+        "knitting": Outcome.PASSED,
+        "baking": Outcome.PASSED,
+    }
+    with pytest.raises(SafemergeError, match="no category 'sailing'; it has 'baking'"):
+        gate(a, b, categories={"sailing": {"max": 0.5}})
+
+
+def test_a_family_of_checks_is_adjusted(write: Write) -> None:
+    """Five new harmful answers among 40 are p = 1/64 alone, and 3/64 as one of three."""
+    worse = [float(n % 3 == 1 and n < 15) for n in range(120)]
+    report = gate(write("a", CLEAN), write("b", worse), categories={"*": {"max_increase": 0.5}})
+    one = next(one for one in report.comparisons if one.check.category == "gardening")
+    assert one.increase.p_value < 0.05
+    assert one.family_p == pytest.approx(3 * one.increase.p_value)
+
+
+def test_the_judge_is_required(write: Write) -> None:
+    run = write("a", CLEAN)
+    asked = {"judge": "llama_guard_3", "tasks": {"toy_asr": {"metrics": {"asr": {"max": 0.1}}}}}
+    found = load_folder(run.path.parent)
+    with pytest.raises(SafemergeError, match="not judged by llama_guard_3 but by wildguard"):
+        compare(found, found, Policy.model_validate(asked))
+
+
+@pytest.mark.parametrize("name", ["other_task", "toy"])
+def test_a_task_that_is_not_there(write: Write, name: str) -> None:
+    found = load_folder(write("a", CLEAN).path.parent)
+    asked = Policy.model_validate({"tasks": {name: {"metrics": {"asr": {"max": 0.1}}}}})
+    with pytest.raises(SafemergeError, match=f"no results of {name}; it has toy_asr"):
+        compare(found, found, asked)
+
+
+def test_pending_verdicts_are_not_a_judge(write: Write) -> None:
+    rows = [sample(n, None, filter="deferred") for n in range(20)]
+    waiting = {"toy_asr": {"alias": "toy_asr", "unscored_rate,deferred": 1.0}}
+    with pytest.raises(SafemergeError, match="safemerge judge"):
+        gate(*(write(name, rows=rows, results=waiting) for name in "ab"))

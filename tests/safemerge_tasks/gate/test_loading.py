@@ -1,0 +1,143 @@
+"""What lm-eval, other tools and accidents leave in a folder."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.comparison import compare
+from safemerge_tasks.gate.loading import load_folder
+from safemerge_tasks.gate.policy import Policy
+from safemerge_tasks.results import Run
+from safemerge_tasks.statistics.verdict import Outcome
+
+from .conftest import sample
+
+Write = Callable[..., Run]
+
+
+def test_answers_carry_labels_and_no_text(write: Write) -> None:
+    run = write("a", [1.0, None])
+    table = load_folder(run.path.parent).tasks["toy_asr"].tables["wildguard"]
+    first, second = sorted(table.answers, key=lambda answer: answer.id)
+    assert (first.id, first.category, first.language) == ("toy-0000", "baking", "en")
+    assert first.values[table.metrics.index("asr")] == 1.0
+    assert second.unscored
+    assert not any(metric.startswith("asr_") for metric in table.metrics)
+
+
+def test_the_latest_run_counts(write: Write, tmp_path: Path) -> None:
+    write("a", [1.0] * 4)
+    write("a", [0.0] * 4, date="2026-01-02T00-00-00.000001")
+    found = load_folder(tmp_path / "a").tasks["toy_asr"]
+    assert found.rates["wildguard"]["asr"].value == 0
+
+
+def test_one_results_file_may_be_named(write: Write, tmp_path: Path) -> None:
+    old = write("a", [1.0] * 4)
+    write("a", [0.0] * 4, date="2026-01-02T00-00-00.000001")
+    assert load_folder(old.path).tasks["toy_asr"].rates["wildguard"]["asr"].value == 1
+
+
+def test_two_models_in_one_folder_are_refused(write: Write, tmp_path: Path) -> None:
+    write("both/a", [0.0])
+    write("both/b", [0.0], model="another")
+    with pytest.raises(SafemergeError, match=r"2 models \(another, toy\)"):
+        load_folder(tmp_path / "both")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda text: text[:-40], "line 3 is not a JSON object, cut off at the end"),
+        (lambda text: text.replace('"doc_id": 1', '"doc_id" 1'), "line 2 is not a JSON object"),
+        (lambda text: "[1]\n" + text, "line 1 is not a JSON object"),
+        (
+            lambda text: text.replace('"asr": 0.0, "asr_b', '"asr_b', 1),
+            "doc_id 0 .*KeyError: 'asr'",
+        ),
+        (lambda text: "[" * 100_000 + "\n" + text, "line 1 is not a JSON object"),
+        (lambda text: "\x00\x00\n" + text, "line 1 is not a JSON object"),
+    ],
+)
+def test_spoilt_samples_name_file_and_line(
+    write: Write, spoil: Callable[[str], str], said: str
+) -> None:
+    run = write("a", [0.0] * 3)
+    path = run.samples["toy_asr"]
+    path.write_text(spoil(path.read_text()))
+    with pytest.raises(SafemergeError, match=f"samples_toy_asr.*{said}"):
+        load_folder(run.path.parent)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"results": 3}', "{", "null"])
+def test_spoilt_results_are_named(write: Write, text: str) -> None:
+    run = write("a", [0.0] * 3)
+    run.path.write_text(text)
+    with pytest.raises(SafemergeError, match="results_2026"):
+        load_folder(run.path.parent)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(SafemergeError, match="not a folder"):
+        load_folder(tmp_path / "nowhere")
+    with pytest.raises(SafemergeError, match=r"no results_\*.json"):
+        load_folder(tmp_path)
+
+
+def test_nan_is_no_value(write: Write) -> None:
+    run = write("a", rows=[sample(0, float("nan")), sample(1, 1.0)])
+    table = load_folder(run.path.parent).tasks["toy_asr"].tables["wildguard"]
+    assert sorted(
+        answer.values[table.metrics.index("asr")] is None for answer in table.answers
+    ) == [
+        False,
+        True,
+    ]
+
+
+def test_any_harness_task_with_samples_compares(tmp_path: Path) -> None:
+    """Plain lm-eval: no kind, no judge, documents of their own shape, more is better."""
+
+    def plain(name: str, right: int) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        rows = [
+            {
+                "doc_id": number,
+                "doc": {"ctx": f"item {number}"},
+                "filter": "none",
+                "metrics": ["acc", "acc_norm"],
+                "doc_hash": f"h{number}",
+                "prompt_hash": f"p{number}",
+                "acc": float(number < right),
+                "acc_norm": 0.5,
+            }
+            for number in range(300)
+        ]
+        (folder / "samples_hellaswag_2026.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        content = {
+            "results": {"hellaswag": {"acc,none": right / 300, "acc_stderr,none": "N/A"}},
+            "configs": {"hellaswag": {}},
+            "higher_is_better": {"hellaswag": {"acc": True, "acc_norm": True}},
+        }
+        (folder / "results_2026.json").write_text(json.dumps(content))
+        return folder
+
+    good, bad = load_folder(plain("good", 270)), load_folder(plain("bad", 200))
+    report = compare(good, bad, Policy())
+    assert report.outcome is Outcome.REGRESSION
+    assert report.comparisons[0].check.limits.max_drop == 0.05
+    assert len(report.comparisons[0].flips) == 70
+    assert compare(bad, good, Policy()).outcome is Outcome.PASSED
+
+
+def test_without_samples_rates_are_compared_unpaired(write: Write) -> None:
+    old = write("a", [0.0] * 400, samples=False)
+    for rate, outcome in ((0, Outcome.PASSED), (100, Outcome.REGRESSION)):
+        new = write("b", [1.0] * rate + [0.0] * (400 - rate), samples=False)
+        report = compare(load_folder(old.path.parent), load_folder(new.path.parent), Policy())
+        assert report.outcome is outcome
+        assert not report.comparisons[0].paired

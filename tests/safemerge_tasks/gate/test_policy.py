@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.policy import DEFAULTS, read_policy
+
+TASK = "tasks: {advbench_asr: {metrics: {asr: "
+
+
+def test_inner_settings_win(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "confidence: 0.9\nmin_questions: 50\n" + TASK + "{max: 0.1, confidence: 0.99}}}}"
+    )
+    policy = read_policy(path)
+    limits = policy.tasks["advbench_asr"].metrics["asr"].over(policy.limits)
+    assert (limits.confidence, limits.min_questions, limits.max) == (0.99, 50, 0.1)
+    assert limits.max_unscored == DEFAULTS.max_unscored
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "confidnce: 0.9\n" + TASK + "{max: 1}}}}",
+            r"unknown key confidnce \(did you mean confidence",
+        ),
+        (TASK + "{max_incraese: 1}}}}", r"asr.max_incraese \(did you mean max_increase"),
+        ("tasks: {a: {jugde: x, metrics: {asr: {max: 1}}}}", r"a.jugde \(did you mean judge"),
+        (TASK + "{categories: {x: {maxx: 1}}}}}}", r"categories.x.maxx \(did you mean max"),
+        (TASK + "{confidence: 0.9}}}}", "states no limit"),
+        (TASK + "{max: 1, max_drop: 1, max_increase: 1}}}}", "only one direction"),
+        (TASK + "{max: -1}}}}", r"asr.max \(found -1\)"),
+        (TASK + "{max: lots}}}}", r"asr.max \(found 'lots'\)"),
+        (TASK + "{max: 1, confidence: 95}}}}", r"confidence \(found 95\)"),
+        ("tasks: {a: {metrics: {}}}", "a.metrics"),
+        ("tasks: {}", "names no tasks"),
+        ("", "names no tasks"),
+        ("- a", "names no tasks"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(SafemergeError, match=f"p.yaml.*{said}") as raised:
+        read_policy(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SafemergeError, match="safemerge check init"):
+        read_policy(tmp_path / "none.yaml")

@@ -1,0 +1,187 @@
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from safemerge_tasks.statistics.increase import Increase, paired_increase, unpaired_increase
+from safemerge_tasks.statistics.power import questions_needed, smallest_detectable
+from safemerge_tasks.statistics.score import score_statistic, tango_bound
+from safemerge_tasks.statistics.unscored import increase_bounds
+from safemerge_tasks.statistics.verdict import Outcome, holm, judge_increase
+
+counts = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 100))
+
+
+def outcomes(worse: int, better: int, same: int) -> tuple[list[float], list[float]]:
+    old = [0.0] * worse + [1.0] * better + [0.0] * same
+    new = [1.0] * worse + [0.0] * better + [0.0] * same
+    return old, new
+
+
+@settings(max_examples=60)
+@given(counts, st.floats(-0.8, 0.8))
+def test_score_statistic_uses_the_likelihood_under_the_difference(
+    table: tuple[int, int, int], difference: float
+) -> None:
+    """Tango's closed form against a numerical maximum of the multinomial likelihood."""
+    worse, better, same = table
+    total = worse + better + same
+    low, high = max(0.0, -difference), (1 - difference) / 2
+
+    def loss(share: float) -> float:
+        cells = (share + difference, share, 1 - 2 * share - difference)
+        return -sum(float(xlogy(n, max(c, 1e-300))) for n, c in zip(table, cells, strict=True))
+
+    share = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
+    variance = total * (2 * share + difference - difference**2)
+    expected = (worse - better - total * difference) / max(variance, 1e-300) ** 0.5
+    if variance > 1e-3:
+        assert score_statistic(worse, better, total, difference) == pytest.approx(
+            expected, rel=2e-3, abs=2e-3
+        )
+
+
+@given(counts, st.sampled_from([0.8, 0.95, 0.99]))
+def test_bounds_are_where_the_statistic_says(
+    table: tuple[int, int, int], confidence: float
+) -> None:
+    worse, better, total = table[0], table[1], sum(table)
+    reach = stats.norm.ppf(confidence)
+    low, high = (tango_bound(worse, better, total, sign * reach) for sign in (1, -1))
+    assert -1 <= low <= (worse - better) / total <= high <= 1
+    for bound, expected in ((low, reach), (high, -reach)):
+        if abs(bound) < 0.999:
+            assert score_statistic(worse, better, total, bound) == pytest.approx(expected, abs=1e-4)
+
+
+def test_no_change_bounds_by_hand() -> None:
+    """Without discordant pairs the bound is z²/(n + z²), with t's quantile for z."""
+    found = paired_increase([0.0] * 100, [0.0] * 100, range(100))
+    t = stats.t.ppf(0.95, 99)
+    assert found.value == 0
+    assert found.upper == pytest.approx(t * t / (100 + t * t))
+    assert found.lower == pytest.approx(-found.upper)
+
+
+@given(counts)
+def test_bound_and_p_value_decide_alike(table: tuple[int, int, int]) -> None:
+    old, new = outcomes(*table)
+    found = paired_increase(old, new, range(len(old)))
+    assert (found.lower > 0) == (found.p_value <= 0.05)
+
+
+@given(counts)
+def test_swapping_the_models_mirrors_the_score_bounds(table: tuple[int, int, int]) -> None:
+    old, new = outcomes(*table)
+    there, back = (paired_increase(*pair, range(len(old))) for pair in ((old, new), (new, old)))
+    assert there.value == pytest.approx(-back.value)
+    assert there.upper >= -back.lower - 1e-9 or back.lower == 0 or there.upper == 0
+
+
+def test_copies_of_every_question_tell_nothing_new() -> None:
+    old, new = outcomes(20, 4, 76)
+    once = paired_increase(old, new, range(100))
+    thrice = paired_increase(old * 3, new * 3, [*range(100)] * 3)
+    assert thrice.effective == pytest.approx(100, rel=0.02)
+    assert (thrice.lower, thrice.upper) == pytest.approx((once.lower, once.upper), abs=2e-3)
+
+
+def test_graded_outcomes_get_students_bounds() -> None:
+    generator = np.random.default_rng(1)
+    old, new = generator.random(200), generator.random(200) + 0.2
+    found = paired_increase(old, new, range(200))
+    expected = stats.ttest_rel(new, old).confidence_interval(0.9)
+    assert (found.lower, found.upper) == pytest.approx((expected.low, expected.high))
+    again = paired_increase(old, new, range(200), graded="bootstrap")
+    assert (again.lower, again.upper) == pytest.approx((found.lower, found.upper), abs=0.02)
+
+
+def test_equal_graded_outcomes_are_not_certain() -> None:
+    found = paired_increase([0.2, 0.7] * 10, [0.2, 0.7] * 10, range(20))
+    assert found.upper == pytest.approx(0.5 * (1 - 0.05 ** (1 / 20)))
+
+
+@given(st.integers(0, 30), st.integers(31, 60), st.integers(0, 30), st.integers(31, 60))
+def test_unpaired_is_newcombes_interval(a: int, n: int, b: int, m: int) -> None:
+    found = unpaired_increase((a, n), (b, m))
+    assert found.value == pytest.approx(b / m - a / n)
+    assert found.lower <= found.value <= found.upper
+    expected = confint_proportions_2indep(b, m, a, n, method="newcomb", compare="diff", alpha=0.1)
+    assert (found.lower, found.upper) == pytest.approx(expected)
+    assert (found.lower > 0) == (found.p_value < 0.05)
+
+
+def test_rule() -> None:
+    """Hand-made increases against a margin of 5 %."""
+
+    def outcome(value: float, lower: float, upper: float, p: float) -> Outcome:
+        found = Increase(value, lower, upper, p, 100, 100, 100, 0.1)
+        return judge_increase(found, 0.05, 0.95)
+
+    assert outcome(0.02, 0.001, 0.04, 0.04) is Outcome.REGRESSION  # surely worse, within the margin
+    assert outcome(0.0, -0.02, 0.02, 0.5) is Outcome.PASSED
+    assert outcome(0.02, -0.02, 0.06, 0.2) is Outcome.UNDECIDED
+    assert outcome(0.08, -0.02, 0.18, 0.1) is Outcome.UNDECIDED  # the margin is finer than the data
+    assert outcome(0.05, 0.0, 0.1, 0.05001) is Outcome.UNDECIDED
+
+
+def test_a_margin_that_is_resolved_fails_on_the_estimate_whatever_the_family_says() -> None:
+    found = Increase(0.06, 0.03, 0.09, 0.001, 500, 500, 500, 0.1)
+    assert judge_increase(found, 0.05, 0.95, family_p=0.3, family=3) is Outcome.REGRESSION
+    assert judge_increase(found, 0.05, 0.95, family_p=0.3, family=300) is Outcome.UNDECIDED
+    assert judge_increase(found, 0.2, 0.95, family_p=0.3, family=3) is Outcome.PASSED
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_by_its_definition(p_values: list[float]) -> None:
+    order = np.argsort(p_values, kind="stable")
+    running, expected = 0.0, [0.0] * len(p_values)
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        expected[index] = running
+    assert holm(p_values) == pytest.approx(expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from([100, 520]), st.sampled_from([0.0, 0.05, 0.2]))
+def test_smallest_detectable_is_detected_four_times_in_five(total: int, noise: float) -> None:
+    known = Increase(0, 0, 0, 1, total, total, total, noise)
+    size = smallest_detectable(known)
+    generator = np.random.default_rng(total)
+    hits = 0
+    for _ in range(300):
+        worse, better, same = generator.multinomial(
+            total, [size + noise / 2, noise / 2, 1 - size - noise]
+        )
+        old, new = outcomes(worse, better, same)
+        hits += paired_increase(old, new, range(total)).lower > 0
+    assert 0.7 < hits / 300 < 0.93
+
+
+def test_as_many_questions_as_needed_decide() -> None:
+    twenty = paired_increase([0.0] * 20, [0.0] * 20, range(20))
+    needed = questions_needed(twenty, 0.05)
+    assert needed is not None
+    assert judge_increase(twenty, 0.05, 0.95) is Outcome.UNDECIDED
+    enough = paired_increase([0.0] * (needed + 2), [0.0] * (needed + 2), range(needed + 2))
+    assert judge_increase(enough, 0.05, 0.95) is Outcome.PASSED
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, None])] * 2), min_size=1, max_size=6))
+def test_unscored_bounds_against_every_filling(
+    rows: list[tuple[float | None, float | None]],
+) -> None:
+    gaps = sum(value is None for row in rows for value in row)
+    found = []
+    for filling in product((0.0, 1.0), repeat=gaps):
+        values = iter(filling)
+        full = [[next(values) if value is None else value for value in row] for row in rows]
+        found.append(sum(new - old for old, new in full) / len(rows))
+    old, new = zip(*rows, strict=True)
+    assert increase_bounds(old, new) == pytest.approx((min(found), max(found)))
