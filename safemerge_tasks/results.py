@@ -21,6 +21,9 @@ HARMFUL_QUESTIONS = "harmful_questions"
 HARMLESS_QUESTIONS = "harmless_questions"
 """Marks those whose questions only look harmful, where refusing is the failure."""
 
+REFERENCE_ANSWERS = "reference_answers"
+"""Marks those whose answers are compared with a reference; no judge reads them."""
+
 CORRECTED = "asr_corrected"
 """The metric that a judge's calibration gives: one number for all documents."""
 
