@@ -21,10 +21,10 @@ def load_suite(spec: SuiteSpec) -> list[Question]:
 
     A question has the keys `id`, `question`, `category`, `subcategory`, `language` and `cluster`,
     and those of `fields`, all strings; what it has not is the empty string. What is no text in the
-    source is JSON, except that a list of strings becomes the lines of a `reference`. The id is the suite's name, a hash of the
-    text and a running number among equal texts, so it survives duplicates and re-ordering. The
-    cluster is the same for translations of one question: category, subcategory and the place
-    within it; where it is empty the question stands for itself.
+    source is JSON, except that a list of strings becomes the lines of a `reference`. The id is the
+    suite's name, a hash of the text and a running number among equal texts, so it survives
+    duplicates and re-ordering. The cluster is the same for translations of one question: category,
+    subcategory and the place within it; where it is empty the question stands for itself.
 
     Raises:
         SafemergeError: a file is missing, or its rows or columns are not what the suite says.
