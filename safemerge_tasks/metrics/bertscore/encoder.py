@@ -4,7 +4,7 @@ import copy
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.errors import SafemergeError
@@ -22,6 +22,7 @@ _OFFSET_POSITIONS = frozenset(
     ("camembert", "data2vec-text", "longformer", "roberta", "xlm-roberta", "xlm-roberta-xl")
 )
 _UNKNOWN_LENGTH = 512
+_BATCH_TOKENS = 16_384
 
 
 class Encoder:
@@ -92,18 +93,16 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> list[Embedding]:
         """Return the embeddings of texts, none of which may be empty."""
-        from bert_score.utils import get_bert_embedding
+        from bert_score.utils import get_bert_embedding, sent_encode
 
         model, tokenizer = self._open()
         # The weights of the words: bert-score's own, for scores without idf.
         weights: defaultdict[int, float] = defaultdict(lambda: 1.0)
         weights[tokenizer.sep_token_id] = 0
         weights[tokenizer.cls_token_id] = 0
-        # By falling length, as bert-score does: little padding, and the largest batch comes first.
-        order = sorted(range(len(texts)), key=lambda n: len(texts[n].split(" ")), reverse=True)
+        lengths = [len(sent_encode(tokenizer, text)) for text in texts]
         found: list[Embedding | None] = [None] * len(texts)
-        for begin in range(0, len(order), self._settings.batch_size):
-            batch = order[begin : begin + self._settings.batch_size]
+        for batch in batches(lengths, self._settings.batch_size):
             vectors, mask, idf = get_bert_embedding(
                 [texts[n] for n in batch], model, tokenizer, weights, device=self.device
             )
@@ -175,6 +174,23 @@ class Encoder:
             f"{METADATA_PREFIX}model={self._settings.model} cannot be loaded ({first}); give a "
             f"folder with {METADATA_PREFIX}model=DIR, or fetch it with `hf download` first."
         )
+
+
+def batches(lengths: Sequence[int], largest: int) -> Iterator[list[int]]:
+    """Yield places of texts of like length, the longest first; little of a batch is padding.
+
+    bert-score sorts by words and fills every batch. Long texts in full batches outgrow a CPU's
+    caches, so a batch has a limit of tokens too.
+
+    Args:
+        lengths: tokens of each text.
+        largest: texts in a batch.
+    """
+    order = sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True)
+    while order:
+        size = max(1, min(largest, _BATCH_TOKENS // lengths[order[0]]))
+        yield order[:size]
+        order = order[size:]
 
 
 def longest_text(config: Any) -> int:
