@@ -44,12 +44,8 @@ class ReferenceAnswers(SuiteTask):
     def apply_filters(self) -> None:
         """Save what the model wrote, make room for the encoder, score, and store the scores."""
         instances = self._instances
-        if self.predict_only:
-            for instance in instances:
-                instance.filtered_resps[FILTER] = instance.resps[0]
-            return
         evaluation = LiveEvaluation.find()
-        if evaluation:
+        if evaluation and not self.predict_only:
             save_responses(evaluation)
             if self.scorer.uses_accelerator:
                 evaluation.release_model()
@@ -71,6 +67,8 @@ class ReferenceAnswers(SuiteTask):
         self, texts: Sequence[str], references: Sequence[str]
     ) -> tuple[Sequence[Similarity | None], str | None]:
         """Return the similarities, or why there are none: a raise would lose every response."""
+        if self.predict_only:
+            return [None] * len(texts), "--predict_only"
         try:
             similarities = self.scorer.score(texts, references)
             self.scored_by = self.scorer.identity()
