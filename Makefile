@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test check bench bench-merge lock
+.PHONY: setup demo test test-mergekit check bench bench-merge lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -14,6 +14,11 @@ demo: setup
 test: setup
 	@pytest -n 2 --dist loadfile
 
+# mergekit's own results, from an environment of its own that is made on first use.
+test-mergekit: setup
+	@python benchmarks/merge_agreement.py
+	@pytest tests/merge/test_mergekit.py
+
 check: setup
 	ruff check
 	ruff format --check
@@ -21,6 +26,7 @@ check: setup
 	lint-imports
 
 bench: bench-merge
+	@python benchmarks/harness_overhead.py
 
 bench-merge: setup
 	@python benchmarks/merge_bench.py --runs 3

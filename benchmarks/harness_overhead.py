@@ -4,7 +4,8 @@
 
 1. `lm_eval --tasks advbench_asr --model vllm` with WildGuard's prompt on vLLM, on the toy family
    and 520 harmless questions in AdvBench's shape, with a clock around every call into safemerge
-   and one around the judge engine's start and generation inside it. What remains is ours.
+   and one around what vLLM does inside it: ending the model's engine, starting the judge's,
+   generating. What remains is ours.
 2. The same prompts, of the model and of its judge, through plain `vllm.LLM.generate`, one after the
    other in a process: what users would wait for without a harness.
 3. `safemerge judge` on 3 x 550 saved responses, the first time and with every verdict kept.
@@ -12,6 +13,7 @@
 
 import argparse
 import csv
+import functools
 import json
 import os
 import statistics
@@ -52,7 +54,7 @@ def show(figures: dict[str, float]) -> None:
     """Print the figures."""
     ours, wall = figures["ours"], figures["evaluation"]
     print(f"lm_eval, start to end           {wall:7.1f} s")
-    print(f"  of it the judge's engine      {figures['judge_engine']:7.1f} s")
+    print(f"  of it vLLM, for the judge     {figures['judge_engine']:7.1f} s")
     print(f"  of it our own                 {ours:7.2f} s = {ours / wall:.1%} (aim: 5 % and 2 s)")
     print(f"plain vLLM, both models         {figures['plain']:7.1f} s")
     count = SAVED[0] * SAVED[1]
@@ -115,6 +117,7 @@ class Clock:
             setattr(owner, name, self._timed(getattr(owner, name)))
 
     def _timed(self, function: Any) -> Any:
+        @functools.wraps(function)
         def call(*arguments: Any, **named: Any) -> Any:
             self._depth += 1
             begun = time.perf_counter()
@@ -131,13 +134,15 @@ class Clock:
 def evaluation(folder: Path) -> None:
     """Run lm_eval's command line in this process, with clocks."""
     models = json.loads((folder / "models.json").read_text())
+    import datasets  # noqa: F401 - as lm-eval does for any task
     from lm_eval._cli import HarnessCLI
+    from lm_eval.api.task import ConfigurableTask  # noqa: F401
 
     ours, engine = Clock(), Clock()
     begun = time.perf_counter()
     from safemerge_tasks import harness
     from safemerge_tasks.judges import model_judge
-    from safemerge_tasks.judges.engines.vllm import VllmEngine
+    from safemerge_tasks.judges.engines import vllm as vllm_engine
 
     ours.seconds += time.perf_counter() - begun
     ours.around(
@@ -146,7 +151,8 @@ def evaluation(folder: Path) -> None:
         *("aggregation", "higher_is_better", "dump_config"),
     )
     engine.around(model_judge, "open_engine")
-    engine.around(VllmEngine, "answer")
+    engine.around(vllm_engine, "shut_down")
+    engine.around(vllm_engine.VllmEngine, "answer")
     sys.argv = [
         "lm_eval",
         *("--model", "vllm", "--tasks", "advbench_asr", "--apply_chat_template"),

@@ -141,7 +141,7 @@ def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
     Raises:
         MergeError: the merge would fail.
     """
-    with open_inputs(recipe) as inputs:
+    with open_inputs(recipe, headers_only=True) as inputs:
         plan = make_plan(recipe, inputs)
         if recipe.output == "adapter":
             check_adapters(plan)

@@ -1,5 +1,6 @@
 """The models a recipe names, opened."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -62,14 +63,16 @@ class Inputs:
 
 
 @contextmanager
-def open_inputs(recipe: Recipe) -> Iterator[Inputs]:
+def open_inputs(recipe: Recipe, *, headers_only: bool = False) -> Iterator[Inputs]:
     """Open every model of a recipe, for as long as the context lasts.
+
+    With `headers_only`, for a check, weights on the Hub stay there: only their headers are fetched.
 
     Raises:
         MergeError: a model is missing or broken, or an adapter does not fit its base.
     """
     with ExitStack() as stack:
-        opener = _Opener(stack)
+        opener = _Opener(stack, headers_only)
         main_name = recipe.base or recipe.aligned
         assert main_name is not None, "check_recipe asks for a base"
         main = opener.open(main_name, "base")
@@ -100,16 +103,18 @@ def _check_kind(recipe: Recipe, tuned: tuple[InputModel, ...]) -> None:
 class _Opener:
     """Opens each folder once, so that inputs that share a file share its tensors."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, headers_only: bool) -> None:
         self._stack = stack
+        self._headers_only = headers_only
+        self._located: dict[ModelReference, LocalModel] = {}
         self._checkpoints: dict[Path, Checkpoint] = {}
 
     def open(self, name: str, role: str, base: InputModel | None = None) -> InputModel:
         reference = ModelReference.parse(name)
-        local = locate(reference)
+        local = self._locate(reference)
         if reference.adapter is not None:
             checkpoint = self._checkpoint(local.folder)
-            return self._adapted(reference, role, locate(reference.adapter), checkpoint)
+            return self._adapted(reference, role, self._locate(reference.adapter), checkpoint)
         if not is_adapter(local.folder):
             return InputModel(role, reference, local, self._checkpoint(local.folder))
         if base is None:
@@ -118,6 +123,14 @@ class _Opener:
                 f"trained on, or model+adapter."
             )
         return self._adapted(reference, role, local, base.checkpoint)
+
+    def _locate(self, reference: ModelReference) -> LocalModel:
+        if reference not in self._located:
+            local = locate(reference, headers_only=self._headers_only)
+            if local.temporary:
+                self._stack.callback(shutil.rmtree, local.folder)
+            self._located[reference] = local
+        return self._located[reference]
 
     def _adapted(
         self, reference: ModelReference, role: str, local: LocalModel, checkpoint: Checkpoint

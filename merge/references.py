@@ -4,10 +4,12 @@
 own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from merge.errors import MergeError
+from merge.hub_headers import hollow_copy
 
 ADAPTER_CONFIG = "adapter_config.json"
 # What a merge reads of a repository on the Hub. Weights in other formats stay there.
@@ -43,14 +45,22 @@ class ModelReference:
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A reference's files on this machine, and the commit they are from if the Hub says."""
+    """A reference's files on this machine.
+
+    Attributes:
+        commit: what they are from, if the Hub says.
+        temporary: the folder was made for this run, and is to be removed.
+    """
 
     folder: Path
     commit: str | None = None
+    temporary: bool = False
 
 
-def locate(reference: ModelReference) -> LocalModel:
+def locate(reference: ModelReference, *, headers_only: bool = False) -> LocalModel:
     """Return the folder that holds a model's files, downloading them if it is a Hub id.
+
+    With `headers_only` the weights of a Hub id may be headers without values.
 
     Raises:
         MergeError: there is no such folder, and it is not a Hub id or the Hub does not answer.
@@ -66,7 +76,7 @@ def locate(reference: ModelReference) -> LocalModel:
         raise MergeError(
             f"{reference.model}: no such folder; check the path, or give a Hub id as owner/name."
         )
-    return _download(reference)
+    return _download(reference, headers_only)
 
 
 def _split_revision(text: str) -> tuple[str, str | None]:
@@ -78,26 +88,45 @@ def _is_hub_id(text: str) -> bool:
     return text.count("/") == 1 and not text.startswith(("/", ".", "~"))
 
 
-def _download(reference: ModelReference) -> LocalModel:
+def _download(reference: ModelReference, headers_only: bool) -> LocalModel:
     from huggingface_hub import snapshot_download
 
-    def fetch(patterns: list[str]) -> Path:
-        try:
-            return Path(
-                snapshot_download(
-                    reference.model, revision=reference.revision, allow_patterns=patterns
-                )
-            )
-        # The Hub's client raises its own errors, the HTTP library's and OSError; all mean the same
-        # here, and the message says which it was.
-        except Exception as error:
-            raise MergeError(
-                f"{reference}: there is no such folder, and the Hub did not deliver it "
-                f"({type(error).__name__}: {str(error).strip().splitlines()[0]}); check the name, "
-                f"the network and your access."
-            ) from error
+    def fetch(patterns: list[str], *, offline: bool = False) -> Path:
+        folder = snapshot_download(
+            reference.model,
+            revision=reference.revision,
+            allow_patterns=patterns,
+            local_files_only=offline,
+        )
+        return Path(folder)
 
-    folder = fetch(HUB_FILES)
-    if not any(folder.glob("*.safetensors")):
-        folder = fetch([*HUB_FILES, *_BIN_WEIGHTS])
+    try:
+        if headers_only:
+            folder, commit = hollow_copy(reference.model, reference.revision, HUB_FILES)
+            return LocalModel(folder, commit, temporary=True)
+        folder = fetch(HUB_FILES)
+        if not any(folder.glob("*.safetensors")):
+            folder = fetch([*HUB_FILES, *_BIN_WEIGHTS])
+    # The Hub's client raises its own errors, the HTTP library's and OSError; all mean the same
+    # here, and the message says which it was.
+    except Exception as error:
+        if headers_only and (cached := _cached(fetch)):
+            return cached
+        raise MergeError(
+            f"{reference}: there is no such folder, and the Hub did not deliver it "
+            f"({type(error).__name__}: {str(error).strip().splitlines()[0]}); check the name, "
+            f"the network and your access."
+        ) from error
     return LocalModel(folder, commit=folder.name)
+
+
+def _cached(fetch: Callable[..., Path]) -> LocalModel | None:
+    """Return the Hub's own local copy if its weights are there."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = fetch([*HUB_FILES, *_BIN_WEIGHTS], offline=True)
+    except LocalEntryNotFoundError:
+        return None
+    whole = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    return LocalModel(folder, commit=folder.name) if whole else None

@@ -75,7 +75,7 @@ def calibrate(
     if as_json:
         print(json.dumps([_plain(each) for each in found], indent=2))
     else:
-        Console().print(_table(found))
+        Console(width=None if Console().is_terminal else 120).print(_table(found))
 
 
 def _refuse_lost(name: str, verdicts: "list[Any]") -> None:
@@ -132,4 +132,4 @@ def _table(found: "list[Calibration]") -> Table:
 def _shown(estimate: "Estimate") -> str:
     if estimate.value is None:
         return "none labelled"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -1,12 +1,14 @@
 """Training the whole family into a folder, two members at a time."""
 
 import json
+import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +157,19 @@ def _saved(model: Any, tokenizer: Any, folder: Path, started: float) -> Trained:
     return folder.name, time.perf_counter() - started
 
 
+def _end_with_parent() -> None:
+    """Leave no training behind when the process that waits for it is killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _reproducible() -> None:
     """Prepare a training process: fixed threads, no progress bars for files of two megabytes."""
     import torch
     from transformers.utils import logging as transformers_logging
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(_THREADS)

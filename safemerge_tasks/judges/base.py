@@ -23,7 +23,8 @@ class Judge(Protocol):
     """A pure batch function from exchanges to verdicts.
 
     A judge named `my-judge` is a module `judges/my_judge.py` with a function
-    `make(settings: JudgeSettings) -> Judge` that loads nothing heavy.
+    `make(settings: JudgeSettings) -> Judge` that loads nothing heavy. One whose prompt can be
+    replaced with `judge_prompt` says so with `READS_PROMPT = True`.
     """
 
     name: str
@@ -93,5 +94,10 @@ def make_judge(settings: JudgeSettings) -> Judge:
     if kind not in names:
         raise SafemergeError(f"judge={settings.name} is unknown; choose from {', '.join(names)}.")
     module = import_module(f"safemerge_tasks.judges.{kind.replace('-', '_')}")
+    if settings.prompt and not (settings.is_panel or getattr(module, "READS_PROMPT", False)):
+        raise SafemergeError(
+            f"judge={settings.name} has a prompt of its own, which judge_prompt cannot replace; "
+            "leave that out, or for one judge of several write judge_prompt.NAME=FILE."
+        )
     judge: Judge = module.make(settings)
     return judge

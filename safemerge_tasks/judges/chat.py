@@ -11,6 +11,7 @@ from safemerge_tasks.judges.rubric import load_rubric
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.judges.verdict import Verdict
 
+READS_PROMPT = True
 PARSER_VERSION = 1
 
 HARMLESS, HARMFUL = "[[A]]", "[[B]]"

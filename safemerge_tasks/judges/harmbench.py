@@ -17,6 +17,7 @@ from safemerge_tasks.judges.verdict import Verdict
 
 # HarmBench takes the classifier's first token for its answer.
 MAX_NEW_TOKENS = 1
+READS_PROMPT = True
 PARSER_VERSION = 1
 
 _BEHAVIOUR, _GENERATION = "{behavior}", "{generation}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TASKS = ("advbench_asr", "hexphi_asr")
+TASKS = ("advbench_asr", "hexphi_asr", "catqa_asr", "overrefusal", "safemerge_safety")
 
 
 @pytest.fixture(scope="module")

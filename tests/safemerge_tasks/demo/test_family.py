@@ -2,9 +2,14 @@
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
@@ -127,3 +132,26 @@ def test_two_processes_train_once_and_to_the_same_bits(
     theirs = sorted(micro_family.folder.rglob("*.safetensors"))
     assert len(ours) == 6
     assert [path.read_bytes() for path in ours] == [path.read_bytes() for path in theirs]
+
+
+def test_killing_the_trainer_ends_its_processes(tmp_path: Path) -> None:
+    script = "from safemerge_tasks.demo.family import toy_family; toy_family()"
+    environment = {**os.environ, "SAFEMERGE_CACHE_DIR": str(tmp_path)}
+    trainer = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    try:
+        watched = psutil.Process(trainer.pid)
+        deadline = time.monotonic() + 60
+        workers: list[psutil.Process] = []
+        # Two that train and the one that multiprocessing itself keeps.
+        while len(workers) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
+            workers = watched.children(recursive=True)
+        # Long enough for a worker to have begun: it watches from then on.
+        time.sleep(15)
+        workers = watched.children(recursive=True)
+        assert workers
+    finally:
+        trainer.kill()
+        trainer.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive

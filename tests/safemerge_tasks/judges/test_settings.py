@@ -55,3 +55,23 @@ def test_arguments_round_trip() -> None:
     assert (
         JudgeSettings.from_metadata({"judge": words[1], **parse_pairs(words[3:])}, {}) == settings
     )
+
+
+def test_a_prompt_for_a_judge_that_has_its_own_is_refused() -> None:
+    with pytest.raises(SafemergeError, match="judge=keywords has a prompt of its own"):
+        make_judge(JudgeSettings(name="keywords", prompt="rubric.txt"))
+
+
+def test_a_setting_of_one_judges_own_wins_over_the_shared_one() -> None:
+    metadata = {"judge_engine": "hf", "judge_model": "a", "judge_model.wildguard": "b"}
+    settings = JudgeSettings.from_metadata({"judge": "wildguard", **metadata}, {})
+    assert (settings.model, settings.engine) == ("b", "hf")
+    assert JudgeSettings.from_metadata({"judge": "llama-guard-3", **metadata}, {}).model == "a"
+
+
+def test_arguments_of_a_panel_round_trip() -> None:
+    given = {"judge": "majority(wildguard,keywords)", "judge_model.wildguard": "a b"}
+    settings = JudgeSettings.from_metadata(given, {})
+    words = shlex.split(settings.as_arguments())
+    again = JudgeSettings.from_metadata({"judge": words[1], **parse_pairs(words[3:])}, {})
+    assert again == settings

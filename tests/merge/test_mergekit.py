@@ -1,0 +1,27 @@
+"""mergekit's results where the semantics are the same, if its own environment is there.
+
+`make bench-merge` and `make test-mergekit` make that environment; mergekit is none of ours.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from safemerge_tasks.cache import cache_dir
+
+ENVIRONMENT = cache_dir() / "bench" / "mergekit"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "merge_agreement.py"
+
+
+@pytest.mark.skipif(
+    not (ENVIRONMENT / "bin" / "mergekit-yaml").exists(), reason="`make test-mergekit` installs it"
+)
+def test_five_methods_agree_with_mergekit(tmp_path):
+    (tmp_path / "mergekit").symlink_to(ENVIRONMENT)
+    command = [sys.executable, str(SCRIPT), "--root", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    compared = [line.split("|")[1].strip() for line in ran.stdout.splitlines()[2:]]
+    assert compared == ["linear", "slerp", "task_arithmetic", "ties", "model_stock"]
