@@ -61,7 +61,9 @@ class Run:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the results in one step."""
-        replace_file(self.path, json.dumps(summary, indent=2, ensure_ascii=False))
+        # Other tasks' configurations may hold Python functions, as lm-eval's own do before saving.
+        text = json.dumps(summary, indent=2, ensure_ascii=False, default=str)
+        replace_file(self.path, text)
 
 
 def find_runs(folder: Path) -> list[Run]:

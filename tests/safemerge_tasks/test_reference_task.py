@@ -16,7 +16,7 @@ from safemerge_tasks import reference_task
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.metrics.bertscore import BertScorer
-from safemerge_tasks.results import find_runs
+from safemerge_tasks.results import find_runs, write_run
 
 REFERENCES = ["f(a=1)", "Rest for two days.", "Drink water.", "Wash it."]
 RESPONSES = [
@@ -156,3 +156,9 @@ def test_mistakes_stop_the_run_before_generation(suite: Path, minilm: Path) -> N
     (suite / "advice.json").write_text(json.dumps([{"q": "What?", "a": ""}]))
     with pytest.raises(SafemergeError, match="row 1: the reference is empty"):
         run(suite, minilm)
+
+
+def test_python_functions_in_a_configuration_can_be_saved(tmp_path: Path) -> None:
+    """As lm-eval's `fewshot_config` holds a task's own `doc_to_text`."""
+    run = write_run(tmp_path, "today", {"configs": {"task": {"doc_to_text": len}}}, {})
+    assert "len" in run.summary()["configs"]["task"]["doc_to_text"]
