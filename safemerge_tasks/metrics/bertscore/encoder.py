@@ -59,14 +59,8 @@ class Encoder:
         """
         import torch
 
-        named = self._settings.device
-        try:
-            if named is not None:
-                return torch.device(named)
-        except RuntimeError as error:
-            raise SafemergeError(
-                f"{METADATA_PREFIX}device={named!r} is no torch device."
-            ) from error
+        if self._settings.device is not None:
+            return self._device_named(self._settings.device)
         if torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         return torch.device("cpu")
@@ -78,10 +72,10 @@ class Encoder:
             SafemergeError: no such encoder, layer or device.
         """
         config = self._config()
-        layers = getattr(config, "num_hidden_layers", None)
-        if layers is not None and self.layer > layers:
+        layer, layers = self.layer, getattr(config, "num_hidden_layers", None)
+        if layers is not None and layer > layers:
             raise SafemergeError(
-                f"{METADATA_PREFIX}layer={self.layer}: {self._settings.model} has {layers} layers."
+                f"{METADATA_PREFIX}layer={layer}: {self._settings.model} has {layers} layers."
             )
         # bert-score goes by the name, and would fill another model's weights with random numbers.
         if "t5" in self._settings.model and "t5" not in str(config.model_type):
@@ -89,7 +83,9 @@ class Encoder:
                 f"{METADATA_PREFIX}model={self._settings.model}: bert-score takes it for a T5 "
                 "model because its name contains t5; move it, or link to it by another name."
             )
-        self.device  # noqa: B018 - raises
+        # Nobody asks for a GPU here: doing so before vLLM forks its engine can break CUDA there.
+        if self._settings.device is not None:
+            self._device_named(self._settings.device)
 
     def encode(self, texts: Sequence[str]) -> list[Embedding]:
         """Return the embeddings of texts, none of which may be empty."""
@@ -106,12 +102,11 @@ class Encoder:
             vectors, mask, idf = get_bert_embedding(
                 [texts[n] for n in batch], model, tokenizer, weights, device=self.device
             )
+            vectors, mask, idf = vectors.float().cpu(), mask.cpu(), idf.cpu()
             for row, n in enumerate(batch):
                 length = int(mask[row].sum())
                 # A copy, so that the padded batch is not kept.
-                found[n] = Embedding(
-                    vectors[row, :length].float().cpu().clone(), idf[row, :length].clone()
-                )
+                found[n] = Embedding(vectors[row, :length].clone(), idf[row, :length].clone())
         return [embedding for embedding in found if embedding is not None]
 
     def identity(self) -> dict[str, Any]:
@@ -159,6 +154,14 @@ class Encoder:
             tokenizer.model_max_length = min(tokenizer.model_max_length, longest_text(config))
             self._loaded = (model, tokenizer)
         return self._loaded
+
+    def _device_named(self, name: str) -> "torch.device":
+        import torch
+
+        try:
+            return torch.device(name)
+        except RuntimeError as error:
+            raise SafemergeError(f"{METADATA_PREFIX}device={name!r} is no torch device.") from error
 
     def _config(self) -> Any:
         from transformers import AutoConfig
