@@ -80,9 +80,11 @@ def judge_saved(results_dir: Path, asked: "list[JudgeSettings]", *, as_json: boo
     """
     from safemerge_tasks.judges import make_judge
     from safemerge_tasks.rejudge import judge_folder
+    from safemerge_tasks.results import find_runs
 
     if any(settings.name == "deferred" for settings in asked):
         raise SafemergeError("--judge deferred judges nothing; name the judge, such as wildguard.")
+    find_runs(results_dir)  # for its error, which comes before a judge's
     for settings in asked:
         # Before the first one's work: that a later one cannot work would be found out after it.
         make_judge(settings).check()
