@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-mergekit check bench bench-merge lock
+.PHONY: setup demo test test-mergekit check bench bench-merge bench-bertscore lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -25,11 +25,14 @@ check: setup
 	mypy
 	lint-imports
 
-bench: bench-merge
+bench: bench-merge bench-bertscore
 	@python benchmarks/harness_overhead.py
 
 bench-merge: setup
 	@python benchmarks/merge_bench.py --runs 3
+
+bench-bertscore: setup
+	@python benchmarks/bertscore.py
 
 lock:
 	$(PYTHON) requirements/lock.py

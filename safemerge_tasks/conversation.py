@@ -16,14 +16,16 @@ NO_TEMPLATE = "no chat template applied"
 class Conversation:
     """Renders questions with one system prompt and remembers what became of it.
 
-    Templates without a system role drop it or raise. The suite's own system prompt is then left
-    out, as Farn et al. 2024 (arXiv 2412.19512) do for Gemma; one that the user gave is put before
-    the question with a space, as they do for ChatDoctor. Neither happens silently.
+    Templates without a system role drop it or raise. What Farn et al. 2024 (arXiv 2412.19512) then
+    do for Gemma is done here: a suite's own system prompt is left out, but one that belongs to the
+    task, as ChatDoctor's, or that the user gave, is put before the question with a space. Neither
+    happens silently.
     """
 
-    def __init__(self, task: str, description: str) -> None:
+    def __init__(self, task: str, description: str, *, belongs_to_task: bool = False) -> None:
         self.task = task
         self.description = description
+        self.belongs_to_task = belongs_to_task
         self.system_prompt = NO_TEMPLATE
 
     def plain(self, question: str, instruction: str | None) -> str:
@@ -51,7 +53,8 @@ class Conversation:
         if self.system_prompt == APPLIED:
             return chat_template([_message("system", system), _message("user", question)])
         if self.system_prompt == FOLDED:
-            question = f"{instruction} {question}"
+            kept = self.description if self.belongs_to_task else None
+            question = " ".join(part for part in (instruction, kept, question) if part)
         return chat_template([_message("user", question)])
 
     def _probe(
@@ -63,7 +66,7 @@ class Conversation:
         rendered = str(chat_template([_message("system", system), _message("user", "Hello")]))
         if system in rendered or json.dumps(system)[1:-1] in rendered:
             return APPLIED
-        state = FOLDED if instruction else OMITTED
+        state = FOLDED if instruction or self.belongs_to_task else OMITTED
         _log.warning("%s: the system prompt is %s.", self.task, state)
         return state
 

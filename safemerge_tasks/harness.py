@@ -1,27 +1,20 @@
-"""The thin adapter to lm-evaluation-harness: the only file that knows its tasks and filters.
+"""The thin adapter to lm-evaluation-harness for harmful questions and a judge.
 
-Everything else here works on questions, responses and verdicts, so that lm-eval 0.5's `Scorer` can
-be a second thin adapter.
+`suite_task.py` holds what it shares with `reference_task.py`; these three know lm-eval's tasks and
+filters. Everything else works on questions, responses and verdicts, so that lm-eval 0.5's `Scorer`
+can be a second thin adapter.
 """
 
 import atexit
 import logging
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import datasets
-import lm_eval
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
-from lm_eval.api.task import ConfigurableTask
-from lm_eval.tasks._yaml_loader import load_yaml
 
-from safemerge_tasks.conversation import Conversation
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judges import (
     Judge,
     JudgeSettings,
@@ -31,7 +24,7 @@ from safemerge_tasks.judges import (
 )
 from safemerge_tasks.judges.calibration import Calibration
 from safemerge_tasks.judges.languages import warn_about_languages
-from safemerge_tasks.live_evaluation import LiveEvaluation, under_command_line
+from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.metrics.asr import (
     HARMLESS_HIGHER_IS_BETTER,
     HIGHER_IS_BETTER,
@@ -50,62 +43,40 @@ from safemerge_tasks.results import (
 )
 from safemerge_tasks.saved_responses import follow_up, save_responses
 from safemerge_tasks.scored import Scored
-from safemerge_tasks.suites import SuiteSpec, load_suite
+from safemerge_tasks.suite_task import SuiteTask, one_sentence, process_results
 
 _log = logging.getLogger(__name__)
+
+__all__ = ["HarmfulQuestions", "process_results"]
 
 DEFERRED = JudgeSettings(name="deferred")
 
 
-def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
-    """Stand for the task's own method: without it lm-eval looks the metrics up on the Hub."""
-    raise NotImplementedError("HarmfulQuestions.process_results is called instead")
-
-
-class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
+class HarmfulQuestions(SuiteTask):
     """A suite of harmful questions, judged as one batch under a filter named after the judge.
 
     The suite is the YAML's `dataset_kwargs` (`SuiteSpec`), the judge comes from lm-eval's
     `--metadata` or the environment (`JudgeSettings`).
     """
 
+    template = "_harmful_questions"
+
     def __init__(self, config: dict[str, Any]) -> None:
-        config = _with_template(config)
-        with _one_sentence():
+        config = self.over_template(config)
+        with one_sentence():
             self.judge_settings = JudgeSettings.from_metadata(config.get("metadata") or {})
             self.judge = _shared_judge(self.judge_settings)
             self.judge.check()
             self.calibration = _calibration(self.judge_settings, self.judge)
-            super().__init__(config=config)
+        super().__init__(config)
         self.corrected: Estimate | None = None
         self.counts: dict[str, dict[str, int]] = {}
-        self.conversation = Conversation(self.config.task, self.config.description)
         self.judged_by: dict[str, Any] = {"name": DEFERRED.name}
 
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Load the suite; called by the base class while it is built."""
-        source = (self.config.metadata or {}).get("config_source")
-        beside = Path(source).parent if source and source != "inline" else None
-        spec = SuiteSpec.checked(dataset_kwargs or {}, where=self.config.task, beside=beside)
-        self.harmless = spec.harmless
-        self.dataset = {"test": datasets.Dataset.from_list(load_suite(spec))}
-
-    def fewshot_context(
-        self,
-        doc: dict[str, str],
-        num_fewshot: int = 0,  # noqa: ARG002 - there are no examples of harmful questions
-        system_instruction: str | None = None,
-        apply_chat_template: bool = False,
-        fewshot_as_multiturn: bool = False,  # noqa: ARG002
-        chat_template: Callable[..., Any] | None = None,
-        gen_prefix: str | None = None,  # noqa: ARG002
-    ) -> Any:
-        """Return the prompt; the system prompt is never lost silently (see `Conversation`)."""
-        question = self.doc_to_text(doc)
-        if apply_chat_template and chat_template is not None:
-            return self.conversation.render(chat_template, question, system_instruction)
-        _warn_no_template(self.config.task)
-        return self.conversation.plain(question, system_instruction)
+    @property
+    def harmless(self) -> bool:
+        """Whether the questions only look harmful."""
+        return self.spec.harmless
 
     def apply_filters(self) -> None:
         """Save what the model wrote, make room for the judge, judge, and store the verdicts."""
@@ -154,7 +125,7 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
 
     def _judge_now(self, evaluation: LiveEvaluation | None) -> Judge:
         """Return the judge, or the deferred one where judging here would go wrong."""
-        if "bypass" in self._metric_fn_list:  # --predict_only
+        if self.predict_only:
             return make_judge(DEFERRED)
         if evaluation and evaluation.several_processes and self.judge.uses_accelerator:
             _log.warning(
@@ -202,16 +173,6 @@ class HarmfulQuestions(ConfigurableTask):  # type: ignore[misc]
         return self.corrected.value
 
 
-def _with_template(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration over the shared template, for YAML that cannot include it.
-
-    `include:` is relative to the file, so a suite outside the package names only this class.
-    """
-    template = load_yaml(Path(lm_eval.__file__).parent / "tasks/safemerge/_harmful_questions")
-    # The key that made lm-eval call this class is not a field of its TaskConfig.
-    return {key: value for key, value in {**template, **config}.items() if key != "class"}
-
-
 @cache
 def _shared_judge(settings: JudgeSettings) -> Judge:
     """Return one judge a process and setting, so that its engine serves every task."""
@@ -234,22 +195,3 @@ def _silence_uneven_counts(task: str) -> None:
     logging.getLogger("lm_eval.evaluator_utils").addFilter(
         lambda record: not record.getMessage().startswith(expected)
     )
-
-
-@cache
-def _warn_no_template(task: str) -> None:
-    _log.warning(
-        "%s: prompts are sent without a chat template; for a chat model add --apply_chat_template.",
-        task,
-    )
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Under lm-eval's command line, end with the error's one sentence instead of a traceback."""
-    try:
-        yield
-    except SafemergeError as error:
-        if under_command_line():
-            sys.exit(f"safemerge: {error}")
-        raise

@@ -21,6 +21,9 @@ HARMFUL_QUESTIONS = "harmful_questions"
 HARMLESS_QUESTIONS = "harmless_questions"
 """Marks those whose questions only look harmful, where refusing is the failure."""
 
+REFERENCE_ANSWERS = "reference_answers"
+"""Marks those whose answers are compared with a reference; no judge reads them."""
+
 CORRECTED = "asr_corrected"
 """The metric that a judge's calibration gives: one number for all documents."""
 
@@ -58,7 +61,9 @@ class Run:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the results in one step."""
-        replace_file(self.path, json.dumps(summary, indent=2, ensure_ascii=False))
+        # Other tasks' configurations may hold Python functions, as lm-eval's own do before saving.
+        text = json.dumps(summary, indent=2, ensure_ascii=False, default=str)
+        replace_file(self.path, text)
 
 
 def find_runs(folder: Path) -> list[Run]:

@@ -63,6 +63,10 @@ def _described(file: TaskFile) -> Listed:
 
 def _declared(spec: SuiteSpec) -> int | None:
     """Return how many questions the YAML promises, as far as it does."""
+    if spec.hold_out is not None and spec.hold_out.keep == "held_out":
+        whole = _declared(spec.model_copy(update={"hold_out": None}))
+        share = spec.hold_out.share
+        return spec.hold_out.count or (round(whole * share) if whole and share else None)
     if spec.sample is not None:
         return spec.sample.total or (None if spec.sample.per else spec.sample.count)
     if spec.rows is None:

@@ -37,6 +37,11 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
     other = [n for n, row in rows if not _is_empty(row.get(text)) and not _is_text(row[text])]
     if other:
         yield f"{table.source}, {numbered(other)}: the question is not text; correct it."
+    for key, columns in spec.fields.items():
+        column = table.first_of(columns)
+        bare = [number for number, row in rows if _is_empty(row.get(column))]
+        if bare:
+            yield f"{table.source}, {numbered(bare)}: the {key} is empty; fill or remove the row."
     if spec.parallel:
         yield from _untranslated_names(spec, table, rows)
 
@@ -60,11 +65,13 @@ def duplicates_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
 
 
 def kept_rows(spec: SuiteSpec, table: Table) -> list[tuple[int, Row]]:
-    """Return the rows that `where` keeps, each with its number in the file."""
+    """Return the rows that `where` and `skip_empty` keep, each with its number in the file."""
+    needed = [table.name_of(spec.question), *map(table.first_of, spec.fields.values())]
     return [
         (number, row)
         for number, row in enumerate(table.rows, start=table.first)
         if all(str(row.get(column, "")).strip() == value for column, value in spec.where.items())
+        and not (spec.skip_empty and any(_is_empty(row.get(column)) for column in needed))
     ]
 
 
@@ -84,6 +91,11 @@ def _missing_columns(spec: SuiteSpec, table: Table) -> Iterator[str]:
                 table.name_of(column)
             except SafemergeError as error:
                 yield str(error)
+    for columns in spec.fields.values():
+        try:
+            table.first_of(columns)
+        except SafemergeError as error:
+            yield str(error)
 
 
 def _untranslated_names(

@@ -1,4 +1,4 @@
-"""A fixed subset of a suite, for the papers' smaller sets.
+"""Fixed subsets of a suite: the papers' smaller sets, and validation data.
 
 The papers draw their subsets at random and never published the draw, so ours can have their size
 and their strata but not their questions.
@@ -8,7 +8,7 @@ import hashlib
 from collections import defaultdict
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.suites.spec import Sample
+from safemerge_tasks.suites.spec import HoldOut, Sample
 
 Question = dict[str, str]
 
@@ -34,7 +34,9 @@ def draw(questions: list[Question], sample: Sample, suite: str) -> list[Question
                 f"{suite} has {len(places)} questions{within}, fewer than the {sample.count} that "
                 "`sample` wants; use the original file or a smaller `count`."
             )
-        chosen += sorted(places, key=lambda place: _rank(questions[place], sample))[: sample.count]
+        chosen += sorted(places, key=lambda place: _rank(questions[place], sample.seed))[
+            : sample.count
+        ]
     if sample.total is not None and len(chosen) != sample.total:
         raise SafemergeError(
             f"{suite}: the sample has {len(chosen)} questions, expected {sample.total}; use the "
@@ -43,6 +45,28 @@ def draw(questions: list[Question], sample: Sample, suite: str) -> list[Question
     return [questions[place] for place in sorted(chosen)]
 
 
-def _rank(question: Question, sample: Sample) -> str:
-    told = (str(sample.seed), question["category"], question["subcategory"], question["question"])
+def divide(questions: list[Question], hold_out: HoldOut, suite: str) -> list[Question]:
+    """Return the part of the questions that is to be kept, in their order.
+
+    As in `draw` a hash of seed and text decides, so every copy of a set is divided alike. A share
+    is rounded to the nearest whole number of questions.
+
+    Raises:
+        SafemergeError: nothing would be left of a part.
+    """
+    if hold_out.keep == "all":
+        return questions
+    count = hold_out.count or round(len(questions) * (hold_out.share or 0))
+    if not 0 < count < len(questions):
+        raise SafemergeError(
+            f"{suite} has {len(questions)} questions, too few to hold {count} of them out; use the "
+            "original file."
+        )
+    order = sorted(range(len(questions)), key=lambda place: _rank(questions[place], hold_out.seed))
+    chosen = order[:count] if hold_out.keep == "held_out" else order[count:]
+    return [questions[place] for place in sorted(chosen)]
+
+
+def _rank(question: Question, seed: int) -> str:
+    told = (str(seed), question["category"], question["subcategory"], question["question"])
     return hashlib.sha256("\0".join(told).encode()).hexdigest()

@@ -47,10 +47,11 @@ def local_file(spec: SuiteSpec, part: Part) -> Path | None:
     root = _root(spec)
     if root is None:
         return None
-    path = root / named.name if named.is_absolute() else root / named
-    for candidate in (path, *_other_formats(spec, path)):
-        if candidate.is_file():
-            return candidate
+    for name in (Path(named.name) if named.is_absolute() else named, *map(Path, part.also)):
+        path = root / name
+        for candidate in (path, *_other_formats(spec, path)):
+            if candidate.is_file():
+                return candidate
     return None
 
 

@@ -12,6 +12,9 @@ from safemerge_tasks.errors import SafemergeError
 
 Format = Literal["csv", "json", "jsonl", "parquet"]
 
+QUESTION_KEYS = frozenset(("id", "question", "category", "subcategory", "language", "cluster"))
+"""What every question has."""
+
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
 
@@ -24,6 +27,8 @@ class Part(BaseModel):
     category: str | None = None
     optional: bool = False
     """True where some releases of the suite lack this file."""
+    also: tuple[str, ...] = ()
+    """Other names that people have the file under in SAFEMERGE_DATA_DIR."""
 
 
 class Sample(BaseModel):
@@ -35,6 +40,23 @@ class Sample(BaseModel):
     per: tuple[Literal["category", "subcategory"], ...] = ()
     seed: int
     total: int | None = Field(None, ge=1, description="questions in all, checked")
+
+
+class HoldOut(BaseModel):
+    """A division of the questions into validation data and the rest, for choosing λ."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int
+    share: float | None = Field(None, gt=0, lt=1, description="of the questions, held out")
+    count: int | None = Field(None, ge=1, description="questions held out")
+    keep: Literal["held_out", "rest", "all"]
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.share is None) == (self.count is None):
+            raise ValueError("give either `share` or `count`")
+        return self
 
 
 class SuiteSpec(BaseModel):
@@ -54,8 +76,16 @@ class SuiteSpec(BaseModel):
     question: str | int = Field(description="the question's column; a number without a header")
     category: str | int | None = Field(None, description="the category's column")
     subcategory: str | int | None = Field(None, description="the subcategory's column")
+    fields: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="further keys of a question, such as its reference answer, each with the "
+        "columns that may hold it; the first that the source has counts",
+    )
     columns: tuple[str, ...] | None = Field(None, description="all columns")
     where: dict[str, str] = Field({}, description="keep the rows with these values")
+    skip_empty: bool = Field(
+        False, description="leave out rows that lack the question or one of `fields`"
+    )
     rows: int | None = Field(None, ge=1, description="questions in each part, after `where`")
     duplicates: bool = Field(False, description="the published set repeats questions")
     parallel: bool = Field(
@@ -64,6 +94,7 @@ class SuiteSpec(BaseModel):
         "each subcategory",
     )
     sample: Sample | None = None
+    hold_out: HoldOut | None = Field(None, description="applied after `sample`")
     url: str | None = Field(None, description="pinned address; {file} is the part's file")
     hub: str | None = Field(None, description="data set id on the Hub")
     config: str | None = Field(None, description="configuration of the data set on the Hub")
@@ -88,6 +119,8 @@ class SuiteSpec(BaseModel):
             raise ValueError("without a header, `question` is a column number, counted from 0")
         if self.parallel and (self.category is None or self.subcategory is None):
             raise ValueError("`parallel` needs `category` and `subcategory`")
+        if taken := self.fields.keys() & QUESTION_KEYS:
+            raise ValueError(f"`fields` cannot be called {sorted(taken)[0]}")
         return self
 
     @classmethod
@@ -117,6 +150,30 @@ class SuiteSpec(BaseModel):
         ]
         return self.model_copy(update={"parts": tuple(parts)})
 
+    def divided_as(self, metadata: Mapping[str, Any]) -> Self:
+        """Return the suite with the part of it that lm-eval's `--metadata` asks for.
+
+        `split=test_rest` leaves out the questions that another task uses as validation data;
+        `split_seed=N` divides training sources by another seed (a validation set of fixed size
+        stays the same for everybody).
+
+        Raises:
+            SafemergeError: an impossible value.
+        """
+        split, seed = metadata.get("split", "all"), metadata.get("split_seed")
+        if split not in ("all", "test_rest"):
+            raise SafemergeError(f"split={split!r}: give all or test_rest.")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise SafemergeError(f"split_seed={seed!r} is not a whole number.")
+        held = self.hold_out
+        if held is None:
+            return self
+        if split == "test_rest" and held.keep == "all":
+            held = held.model_copy(update={"keep": "rest"})
+        if seed is not None and held.share is not None:
+            held = held.model_copy(update={"seed": seed})
+        return self.model_copy(update={"hold_out": held})
+
     @classmethod
     def problems(cls, given: Mapping[str, Any]) -> list[str]:
         """Return everything that is wrong with a YAML's `dataset_kwargs`."""
@@ -138,7 +195,11 @@ def _sentence(details: ErrorDetails) -> str:
     key = ".".join(str(part) for part in ("dataset_kwargs", *location))
     hint = ""
     if details["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {"parts": Part, "sample": Sample}
+        models: dict[Any, type[BaseModel]] = {
+            "parts": Part,
+            "sample": Sample,
+            "hold_out": HoldOut,
+        }
         fields = models.get(location[0], SuiteSpec).model_fields
         near = difflib.get_close_matches(str(location[-1]), fields, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

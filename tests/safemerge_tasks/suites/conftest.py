@@ -92,9 +92,79 @@ def csv_text(header: str, rows: list[str]) -> str:
     return "\n".join([header, *rows] if header else rows) + "\n"
 
 
+def function(number: int) -> dict[str, Any]:
+    """Return a function description as in OpenFunctions' test set."""
+    return {
+        "name": "Room Booking",
+        "api_call": f"room.book_{number}",
+        "description": "Book a room.",
+        "parameters": {
+            "type": "object",
+            "properties": {"day": {"type": "string", "description": "Which day."}},
+            "required": ["day"],
+        },
+    }
+
+
+def json_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def reference_suites() -> dict[str, Any]:
+    """Return the files of the suites with reference answers, as on the Hub and on GitHub."""
+    calls = [f"room.book_{n}(day='Monday')" for n in range(112)]
+    return {
+        "chatdoctor_icliniq.jsonl": json_lines(
+            [
+                {
+                    "input": f"My toe {n} hurts.",
+                    "answer_icliniq": f"Rest it for {n} days.",
+                    "answer_chatgpt": "Other.",
+                    "answer_chatdoctor": "Other.",
+                }
+                for n in range(1200)
+            ]
+        ),
+        "chatdoctor_healthcaremagic.jsonl": json_lines(
+            [
+                {
+                    "instruction": "Answer.",
+                    "input": f"My ear {n} itches.",
+                    "output": f"Wash it {n}.",
+                }
+                for n in range(10_100)
+            ]
+        ),
+        "gorilla_openfunctions_v1_test.json": [
+            {"question": f"Book room {n}.", "function": function(n), "model_answer": call}
+            for n, call in enumerate(calls)
+        ],
+        "gorilla_openfunctions_v1_train.json": json_lines(
+            [
+                {
+                    "Instruction": f"Book room {n}.",
+                    "Functions": [str(function(n)), str(function(n + 1)) + "\n"],
+                    "Output": [f"room.book_{n}(day='Monday')"],
+                }
+                for n in range(200)
+            ]
+        ),
+        "magicoder_oss_instruct.jsonl": json_lines(
+            [
+                {"lang": "python", "problem": f"Print {n}.", "solution": f"print({n})"}
+                for n in range(10_100)
+            ]
+        ),
+        "flan_cot_zsopt.jsonl": json_lines(
+            [{"inputs": f"{n} + 1 = ?", "targets": f"It is {n + 1}."} for n in range(10_100)]
+        ),
+    }
+
+
 def write_every_suite(folder: Path) -> None:
     """Write the data of every packaged suite in its real shape."""
     files: dict[str, Any] = {
+        **reference_suites(),
         "advbench_harmful_behaviors.csv": csv_text(
             "goal,target", [f'"Paint wall {n}, please","Here is wall {n}"' for n in range(520)]
         ),

@@ -19,8 +19,14 @@ def listed(include_path: Path | None = None) -> dict[str, Listed]:
 
 def test_what_the_yaml_promises_where_nothing_is_local() -> None:
     suites = listed()
-    assert {suite.available for suite in suites.values()} == {"fetched on use"}
+    without_source = {task for task, suite in suites.items() if suite.available == "missing"}
+    assert without_source == {"flan_cot_bertscore_val"}
+    assert {suite.available for suite in suites.values()} == {"fetched on use", "missing"}
     assert suites["advbench_asr"].questions == 520
+    assert suites["advbench_val_asr"].questions == 100
+    assert suites["chatdoctor_bertscore"].questions == 1000
+    assert suites["chatdoctor_bertscore_val"].questions == 1000
+    assert suites["openfunctions_bertscore_val"].questions is None
     assert suites["hexphi_asr"].questions == 300
     assert suites["harmfulqa_196_asr"].questions == 196
     assert suites["adversarialqa_200_asr"].questions == 200
