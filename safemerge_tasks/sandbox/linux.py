@@ -56,7 +56,7 @@ def new_pid_namespace_for_children() -> None:
 
 
 def mount(source: str | None, target: Path, kind: str | None, flags: int, data: str = "") -> None:
-    """Mount a file system, or change a mount, as mount(2) says."""
+    """Attach a file system, or change how one is attached."""
     words = [None if word is None else os.fsencode(word) for word in (source, target, kind)]
     _checked(_libc.mount(*words, ctypes.c_ulong(flags), data.encode()), f"mount {target}")
 

@@ -80,7 +80,7 @@ def _decode_set(content: Any) -> set[Any]:
     # One by one, so that a time limit's signal is heard between items whose hashes all collide.
     found = set()
     for item in content:
-        found.add(decode(item))  # noqa: FURB142
+        found.add(decode(item))
     return found
 
 

@@ -5,8 +5,10 @@
 """
 
 import os
+import select
 import socket
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ def main() -> None:
     except OSError as error:
         wire.send(replies, {"error": str(error)})
         return
+    threading.Thread(target=_end_with_caller, args=(requests,), daemon=True).start()
     wire.send(replies, {"ready": True})
     try:
         while True:
@@ -51,6 +54,14 @@ def _judged(check: Check, control: socket.socket, limits: Limits) -> str:
     if control.recv(1) != zygote.END:
         raise wire.ClosedError
     return result
+
+
+def _end_with_caller(requests: int) -> None:
+    """Wait until nobody can ask any more, and end at once; the sandbox ends with this process."""
+    waiting = select.poll()
+    waiting.register(requests, 0)  # a hang-up is always reported
+    waiting.poll()
+    os._exit(0)
 
 
 def _private_descriptors() -> tuple[int, int]:
