@@ -28,10 +28,12 @@ class Scores:
     Attributes:
         outcomes: one list for each problem, in the order of its responses.
         blocks: how many responses held a Python block; the others were taken as they stand.
+        programs: how many different programs they were; equal ones were run once.
     """
 
     outcomes: list[list[Outcome]]
     blocks: int
+    programs: int
 
     def counts(self) -> dict[str, int]:
         """Return how many responses passed, failed and timed out, and how programs were found."""
@@ -43,13 +45,14 @@ class Scores:
             "failed": kinds["failed"],
             "timed_out": kinds["timed out"],
             "python_blocks": self.blocks,
+            "programs": self.programs,
         }
 
 
 def score(
     problems: Sequence[Problem], responses: Sequence[Sequence[str]], settings: SandboxSettings
 ) -> Scores:
-    """Run every response to every problem.
+    """Run every response to every problem, equal programs once: their outcome is the same.
 
     Args:
         problems: each with its prompt, test and entry point, from the installed package.
@@ -60,16 +63,23 @@ def score(
         SandboxUnavailableError: there is none.
     """
     checks = [
-        Check(problem["prompt"], completion(text), problem["test"], problem["entry_point"])
+        [
+            Check(problem["prompt"], completion(text), problem["test"], problem["entry_point"])
+            for text in texts
+        ]
         for problem, texts in zip(problems, responses, strict=True)
-        for text in texts
     ]
+    programs = list(dict.fromkeys(check for row in checks for check in row))
     # disable=None: no bar where nobody watches.
-    with Sandbox(settings) as sandbox, tqdm(total=len(checks), desc="checks", disable=None) as bar:
-        outcomes = iter(sandbox.run(checks, bar.update))
+    with (
+        Sandbox(settings) as sandbox,
+        tqdm(total=len(programs), desc="checks", disable=None) as bar,
+    ):
+        outcomes = dict(zip(programs, sandbox.run(programs, bar.update), strict=True))
     return Scores(
-        [[next(outcomes) for _ in texts] for texts in responses],
+        [[outcomes[check] for check in row] for row in checks],
         sum(has_block(text) for texts in responses for text in texts),
+        len(programs),
     )
 
 
