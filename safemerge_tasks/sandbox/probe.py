@@ -4,7 +4,6 @@ import os
 import platform
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.sandbox.checking import Check
@@ -66,7 +65,7 @@ def check_isolation(settings: SandboxSettings) -> dict[str, Any]:
     Raises:
         SandboxUnavailableError: it cannot be made here, or something got out.
     """
-    outside = ["/etc/passwd", "/etc/hostname", "/proc/self/environ", str(Path.home())]
+    outside = ["/etc/passwd", "/etc/hostname", "/proc/self/environ", sys.executable]
     check = Check(_PROMPT, _COMPLETION, _TEST.format(files=outside), "breaches")
     settings = replace(settings, workers=1)
     try:

@@ -1,4 +1,4 @@
-"""Every task of the package, loaded by lm-eval itself from data in its real shape."""
+"""Every suite of the package, loaded by lm-eval itself from data in its real shape."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from safemerge_tasks.metrics.asr import slug
 TASKS = sorted(
     path.stem
     for path in (Path(__file__).parents[3] / "task_configs").rglob("*.yaml")
-    if "group:" not in path.read_text(encoding="utf-8")
+    if "_harmful_questions" in path.read_text(encoding="utf-8")
 )
 
 
