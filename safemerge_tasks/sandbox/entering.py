@@ -75,7 +75,7 @@ def _enter(
             Path("/proc/self/oom_score_adj").write_text("1000")
         shown = view.folders()
         # Before the view: inside it there is no /proc.
-        if os.geteuid() == 0 and _may_build_as_root():
+        if os.geteuid() == 0 and _can_become_nobody() and _may_build_as_root():
             view.build(shown, hidden)
             os.setgroups([])
             linux.unshare(linux.CLONE_NEWUSER)
@@ -111,6 +111,19 @@ def _keep_only(channel: socket.socket) -> None:
     os.closerange(number + 1, os.sysconf("SC_OPEN_MAX"))
 
 
+def _can_become_nobody() -> bool:
+    """Return whether there is such a user: not for the only one of a user namespace."""
+    maps = [Path(f"/proc/self/{name}").read_text() for name in ("uid_map", "gid_map")]
+    known = all(
+        any(
+            int(first) <= _NOBODY < int(first) + int(count)
+            for first, _, count in map(str.split, text.splitlines())
+        )
+        for text in maps
+    )
+    return known and Path("/proc/self/setgroups").read_text().strip() == "allow"
+
+
 def _may_build_as_root() -> bool:
     """Leave the mount namespace if this root may; in most containers it may not."""
     try:
@@ -128,9 +141,8 @@ def _ask_for_map(channel: socket.socket, outer: int) -> None:
 
 def _map_user(pid: int, outer: int) -> None:
     process = Path(f"/proc/{pid}")
-    if os.geteuid() != 0:
-        # Without it an ordinary user may not map a group.
-        (process / "setgroups").write_text("deny")
+    # Without it a user without privileges may not map a group.
+    (process / "setgroups").write_text("deny")
     group = os.getegid() if outer == os.geteuid() else outer
     (process / "gid_map").write_text(f"{_INSIDE} {group} 1")
     (process / "uid_map").write_text(f"{_INSIDE} {outer} 1")

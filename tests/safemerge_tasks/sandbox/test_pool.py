@@ -1,5 +1,7 @@
 """The sandbox from its caller's side."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -152,3 +154,23 @@ def _patched(folder: Path, change: str) -> list[str]:
         f"{change}worker.main()\n"
     )
     return [str(script)]
+
+
+def test_where_the_kernel_grants_no_namespace_the_task_refuses() -> None:
+    """In a user namespace whose own bound on user namespaces is zero."""
+    code = (
+        "from safemerge_tasks.sandbox import SandboxSettings, check_isolation\n"
+        "try: check_isolation(SandboxSettings())\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    bound = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" -c "$1"'
+    ran = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", bound, sys.executable, code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode:
+        pytest.skip(f"no such namespace can be made here: {ran.stderr}")
+    assert ran.stdout.startswith("SandboxUnavailableError Model-written code runs only in a sand")
+    assert "unshare: No space left on device" in ran.stdout
