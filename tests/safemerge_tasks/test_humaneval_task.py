@@ -189,7 +189,7 @@ def test_rescoring_gives_the_same(metadata: dict[str, Any], tmp_path: Path) -> N
     app.command()(rescore)
     ran = CliRunner().invoke(app, [str(saved.path.parent), "--json"])
     assert ran.exit_code == 0, ran.output
-    (tables,) = json.loads(ran.stdout).values()
+    tables = json.loads(ran.stdout)[str(saved.path)]
     assert tables[TASK]["pass@10,python_block"] == pytest.approx(2 / 3)
     again = saved.summary()["results"][TASK]
     for key in (key for key in at_once if key.startswith("pass@")):
