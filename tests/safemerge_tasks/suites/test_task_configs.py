@@ -1,4 +1,4 @@
-"""Every task of the package, loaded by lm-eval itself from data in its real shape."""
+"""Every suite of the package, loaded by lm-eval itself from data in its real shape."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,0 +1,1 @@
+"""HumanEval: the installed problems, responses made into programs, outcomes."""

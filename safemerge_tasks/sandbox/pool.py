@@ -1,0 +1,212 @@
+"""Many checks on several workers, each with a sandbox of its own."""
+
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sandbox import wire
+from safemerge_tasks.sandbox.checking import TIMED_OUT, Check, Outcome
+from safemerge_tasks.sandbox.limits import Limits
+from safemerge_tasks.sandbox.view import ROOM
+
+_WORKER = ["-m", "safemerge_tasks.sandbox.worker"]
+_START_SECONDS = 60.0
+_GRACE_SECONDS = 10.0
+"""Beyond the check's own time, which the worker keeps, before the worker counts as stuck."""
+_MOST = 1 << 20
+_INHERITED = ("LD_LIBRARY_PATH",)
+_ENVIRONMENT = {
+    "HOME": str(ROOM),
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+}
+
+
+class SandboxUnavailableError(SafemergeError):
+    """This machine or user cannot isolate model-written code."""
+
+
+@dataclass(frozen=True)
+class SandboxSettings:
+    """How candidates run.
+
+    Attributes:
+        limits: bounds on each candidate.
+        isolated: in namespaces; False only bounds them (`sandbox=none`).
+        hidden: folders of the system that candidates see empty, such as the one with the answers.
+        workers: candidates that run at the same time; None is one a processor.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    isolated: bool = True
+    hidden: tuple[Path, ...] = ()
+    workers: int | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of workers."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+class Sandbox:
+    """Judges candidates; a context manager that leaves no process behind."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self.settings = settings
+        self._free: SimpleQueue[_Worker] = SimpleQueue()
+        self._all: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        """Start every worker.
+
+        Raises:
+            SandboxUnavailableError: a sandbox cannot be made here; the message says why.
+        """
+        try:
+            for _ in range(self.settings.count):
+                self._all.append(_Worker(self.settings))
+            for worker in self._all:
+                worker.wait_until_ready()
+                self._free.put(worker)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every worker, and with it whatever runs in its sandbox."""
+        self.close()
+
+    def close(self) -> None:
+        """End every worker."""
+        for worker in self._all:
+            worker.kill()
+
+    def run(
+        self, checks: Sequence[Check], on_done: Callable[[], object] | None = None
+    ) -> list[Outcome]:
+        """Judge candidates, in the order given.
+
+        Args:
+            checks: candidates with their tests.
+            on_done: called after each, from several threads but never from two at once.
+        """
+        lock = threading.Lock()
+
+        def one(check: Check) -> Outcome:
+            worker = self._free.get()
+            try:
+                outcome = worker.judge(check)
+            finally:
+                self._free.put(worker)
+            if on_done:
+                with lock:
+                    on_done()
+            return outcome
+
+        executor = ThreadPoolExecutor(self.settings.count)
+        try:
+            return list(executor.map(one, checks))
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """A worker's process; started again when it is stuck or gone."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._settings = settings
+        self._process = self._start()
+
+    def judge(self, check: Check) -> Outcome:
+        """Judge one candidate; a worker that breaks twice on it fails it."""
+        for _ in range(2):
+            try:
+                reply = self._ask(check.as_fields())
+                return Outcome(reply["result"])
+            except TimeoutError:
+                self._restart()
+                return Outcome(TIMED_OUT)
+            except (wire.ClosedError, ValueError):
+                self._restart()
+        return Outcome.failed("the sandbox ended while it ran")
+
+    def wait_until_ready(self) -> None:
+        """Wait for the worker's sandbox.
+
+        Raises:
+            SandboxUnavailableError: it cannot be made.
+        """
+        try:
+            reply = self._reply(_START_SECONDS)
+        except (wire.ClosedError, TimeoutError) as error:
+            raise SandboxUnavailableError("the sandbox's worker did not start") from error
+        if "error" in reply:
+            raise SandboxUnavailableError(str(reply["error"]))
+
+    def kill(self) -> None:
+        """End the worker at once; its sandbox dies with it."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+        self._process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        process = subprocess.Popen(
+            [sys.executable, "-I", *_WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            cwd="/",
+            env={**_ENVIRONMENT, **inherited},
+            # An interrupt at the terminal is for the caller, who then ends this.
+            start_new_session=True,
+        )
+        settings = self._settings
+        assert process.stdin
+        wire.send(
+            process.stdin.fileno(),
+            {
+                "limits": settings.limits.as_fields(),
+                "isolated": settings.isolated,
+                "hidden": [str(path) for path in settings.hidden],
+            },
+        )
+        return process
+
+    def _restart(self) -> None:
+        self.kill()
+        self._process = self._start()
+        self.wait_until_ready()
+
+    def _ask(self, message: Any) -> Any:
+        assert self._process.stdin
+        wire.send(self._process.stdin.fileno(), message)
+        return self._reply(self._settings.limits.seconds + _GRACE_SECONDS)
+
+    def _reply(self, seconds: float) -> Any:
+        assert self._process.stdout
+        waiting = select.poll()
+        waiting.register(self._process.stdout, select.POLLIN)
+        if not waiting.poll(seconds * 1000):
+            raise TimeoutError
+        return wire.receive(self._process.stdout.fileno(), _MOST)

@@ -1,0 +1,83 @@
+"""A worker: one sandbox, and the tests of the candidates in it, one after the other.
+
+`python -I -m safemerge_tasks.sandbox.worker`, started by `pool` with an empty environment; messages
+(`wire`) on standard input and output. It ends when its input does.
+"""
+
+import os
+import select
+import socket
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.sandbox import entering, wire, zygote
+from safemerge_tasks.sandbox.checking import Check, judge
+from safemerge_tasks.sandbox.limits import Limits
+
+_MOST = 1 << 28
+
+
+def main() -> None:
+    """Start the sandbox, say so or why not, and judge what is sent."""
+    requests, replies = _private_descriptors()
+    settings = wire.receive(requests, _MOST)
+    limits = Limits(**settings["limits"])
+    serve = partial(zygote.serve, limits=limits, isolated=settings["isolated"])
+    try:
+        if settings["isolated"]:
+            control = entering.start([Path(path) for path in settings["hidden"]], serve)
+        else:
+            control = entering.start_without(serve)
+    except OSError as error:
+        wire.send(replies, {"error": str(error)})
+        return
+    threading.Thread(target=_end_with_caller, args=(requests,), daemon=True).start()
+    wire.send(replies, {"ready": True})
+    try:
+        while True:
+            check = Check(**wire.receive(requests, _MOST))
+            wire.send(replies, {"result": _judged(check, control, limits)})
+    except wire.ClosedError:
+        return
+
+
+def _judged(check: Check, control: socket.socket, limits: Limits) -> str:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            socket.send_fds(control, [zygote.START], [theirs.fileno()])
+        result = judge(check, ours.fileno(), limits).result
+    control.send(zygote.END)
+    if control.recv(1) != zygote.END:
+        raise wire.ClosedError
+    return result
+
+
+def _end_with_caller(requests: int) -> None:
+    """Wait until nobody can ask any more, and end at once; the sandbox ends with this process."""
+    waiting = select.poll()
+    waiting.register(requests, 0)  # a hang-up is always reported
+    waiting.poll()
+    os._exit(0)
+
+
+def _private_descriptors() -> tuple[int, int]:
+    """Move the channel off the standard streams, on which tests print."""
+    requests, replies = os.dup(0), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    return requests, replies
+
+
+def excepthook(*_: Any) -> None:
+    """Say nothing: whoever started this sees that it ended."""
+
+
+if __name__ == "__main__":
+    sys.excepthook = excepthook
+    main()
