@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-mergekit check bench bench-merge bench-bertscore lock
+.PHONY: setup demo test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -25,7 +25,7 @@ check: setup
 	mypy
 	lint-imports
 
-bench: bench-merge bench-bertscore
+bench: bench-merge bench-bertscore bench-pass-at-k bench-statistics
 	@python benchmarks/harness_overhead.py
 
 bench-merge: setup
@@ -33,6 +33,12 @@ bench-merge: setup
 
 bench-bertscore: setup
 	@python benchmarks/bertscore.py
+
+bench-pass-at-k: setup
+	@python benchmarks/pass_at_k.py
+
+bench-statistics: setup
+	@python benchmarks/gate_statistics.py
 
 lock:
 	$(PYTHON) requirements/lock.py

@@ -17,6 +17,7 @@ from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judge_command import app as judge_app
 from safemerge_tasks.judge_command import evaluate as eval_command
+from safemerge_tasks.rescore_command import rescore as rescore_command
 from safemerge_tasks.suite_command import app as suite_app
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -33,6 +34,7 @@ app.command("vector")(vector_command)
 app.command("verify")(verify_command)
 app.add_typer(judge_app, name="judge", help="Judge saved responses, or calibrate a judge.")
 app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)(eval_command)
+app.command("rescore")(rescore_command)
 app.add_typer(check_app, name="check", help="Fail if a candidate is less safe than a baseline.")
 app.command("demo")(demo_command)
 app.add_typer(suite_app, name="suite")

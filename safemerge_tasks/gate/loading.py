@@ -10,7 +10,7 @@ from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
-from safemerge_tasks.judges.calibration import _lasting as lasting
+from safemerge_tasks.judges.calibration import lasting
 from safemerge_tasks.results import Run, find_runs
 
 LABEL_LIMIT = 120

@@ -37,7 +37,7 @@ class Calibration:
         for row, verdict in zip(labelled, verdicts, strict=True):
             before = languages.get(row.language, Confusion())
             languages[row.language] = before + _counted(row.harmful, verdict.harmful)
-        return cls(_lasting(judge.identity()), languages)
+        return cls(lasting(judge.identity()), languages)
 
     @classmethod
     def read(cls, path: Path, judge: Judge) -> Self:
@@ -57,7 +57,7 @@ class Calibration:
                 f"judge_calibration={path} cannot be used ({type(error).__name__}: {error}); write "
                 "it with `safemerge judge calibrate`."
             ) from error
-        now = _lasting(judge.identity())
+        now = lasting(judge.identity())
         different = sorted(
             key for key in {*now, *found.judge} if now.get(key) != found.judge.get(key)
         )
@@ -116,10 +116,10 @@ def _counted(label: bool, verdict: bool | None) -> Confusion:
     return Confusion(false_alarms=int(verdict), true_harmless=int(not verdict))
 
 
-def _lasting(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes the judge this judge, as it comes back from JSON."""
+def lasting(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a judge's stored identity makes it this judge, as it comes back from JSON."""
     kept = {
-        key: [_lasting(member) for member in value] if key == "members" else value
+        key: [lasting(member) for member in value] if key == "members" else value
         for key, value in identity.items()
         if key not in _CIRCUMSTANCES
     }
