@@ -3,36 +3,18 @@
 import gc
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from safemerge_tasks.default_command import DEFAULT, app_with_default
 from safemerge_tasks.errors import SafemergeError
 
 if TYPE_CHECKING:
     from safemerge_tasks.gate.comparison import GateReport
     from safemerge_tasks.gate.evaluation import Evaluation
 
-GATE = "gate"
-
-
-class CheckGroup(TyperGroup):
-    """`check --baseline …`, and `check init …` and `check freeze …` beside it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take anything but the name of a command for the arguments of checking itself."""
-        if not args or args[0] not in self.commands:
-            args = [GATE, *args]
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Leave the name of checking itself out of what users read."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return "" if name == GATE else name, command, rest
-
-
-app = typer.Typer(cls=CheckGroup, no_args_is_help=False, add_completion=False)
+app = app_with_default()
 
 Results = Annotated[Path, typer.Argument(help="A folder that lm_eval wrote, of one model.")]
 OutFile = Annotated[Path | None, typer.Option(help="The file to write; default: print it.")]
@@ -41,7 +23,7 @@ ClusterBy = Annotated[
 ]
 
 
-@app.command(GATE, hidden=True)
+@app.command(DEFAULT, hidden=True)
 def check(
     baseline: Annotated[
         Path, typer.Option(help="The release to compare with: results, or a frozen file.")

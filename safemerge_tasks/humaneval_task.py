@@ -1,22 +1,20 @@
 """The thin adapter of HumanEval to lm-evaluation-harness."""
 
 import logging
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.humaneval.problems import problem, problems
 from safemerge_tasks.humaneval.scoring import FILTER, KIND, metrics, score, stored, stored_metadata
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
-from safemerge_tasks.live_evaluation import LiveEvaluation, under_command_line
+from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.sandbox import SandboxUnavailableError, check_isolation
 from safemerge_tasks.saved_responses import save_responses
+from safemerge_tasks.suite_task import one_sentence
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ class HumanEval(ConfigurableTask):  # type: ignore[misc]
     def __init__(self, config: dict[str, Any]) -> None:
         # The key that made lm-eval call this class is not a field of its TaskConfig.
         config = {key: value for key, value in config.items() if key != "class"}
-        with _one_sentence():
+        with one_sentence():
             self.settings = HumanEvalSettings.from_metadata(config.get("metadata") or {})
             self.sandbox = check_isolation(self.settings.for_sandbox())
             config["repeats"] = 1 if self.settings.seed is not None else self.settings.samples
@@ -108,14 +106,3 @@ class HumanEval(ConfigurableTask):  # type: ignore[misc]
         own = {"kind": KIND, **self.settings.model_dump(exclude={"sandbox"}), **self.stored}
         config["metadata"] = {**config["metadata"], "safemerge": own}
         return config
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Under lm-eval's command line, end with the error's one sentence instead of a traceback."""
-    try:
-        yield
-    except SafemergeError as error:
-        if under_command_line():
-            sys.exit(f"safemerge: {error}")
-        raise

@@ -4,14 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from safemerge_tasks.calibrate_command import calibrate
+from safemerge_tasks.default_command import DEFAULT, app_with_default
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judge_options import (
     Engine,
@@ -29,29 +29,11 @@ if TYPE_CHECKING:
     from safemerge_tasks.judges.settings import JudgeSettings
 
 
-SAVED = "saved"
-
-
-class JudgeGroup(TyperGroup):
-    """`judge DIR …`, and `judge calibrate …` beside it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take anything but the name of a command for the arguments of judging itself."""
-        if not args or args[0] not in self.commands:
-            args = [SAVED, *args]
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Leave the name of judging itself out of what users read."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return "" if name == SAVED else name, command, rest
-
-
-app = typer.Typer(cls=JudgeGroup, no_args_is_help=False, add_completion=False)
+app = app_with_default()
 app.command("calibrate")(calibrate)
 
 
-@app.command(SAVED, hidden=True)
+@app.command(DEFAULT, hidden=True)
 def judge(
     results_dir: Annotated[Path, typer.Argument(help="A folder that lm_eval wrote.")],
     judge: JudgeNames = None,
