@@ -46,6 +46,26 @@ def report(
         write_file(markdown, as_markdown(made, beside))
 
 
+def history(
+    folders: Folders,
+    plot: Annotated[Path | None, typer.Option(help="Write the plot as PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show the attack success rate of nightly runs in date order, and whether it drifted."""
+    import json
+
+    from safemerge_tasks.report.history import as_records, read_history
+    from safemerge_tasks.report.history_views import draw_history, print_history
+
+    found = read_history(folders)
+    if plot:
+        write_bytes(plot, draw_history(found))
+    if as_json:
+        print(json.dumps(as_records(found), indent=2))
+    else:
+        print_history(found)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a picture.
 

@@ -143,8 +143,10 @@ def read_models(folders: Sequence[Path]) -> list[Model]:
         for run, summary, tasks in read_runs(folder):
             for task in tasks:
                 latest[model_name(summary, run), task] = (run, summary)
+        if not latest:
+            raise SafemergeError(f"{folder} has results of no task; run lm_eval again.")
         # Samples are read only of what is shown.
-        for (name, task), (run, summary) in latest.items():
+        for (name, task), (run, summary) in sorted(latest.items(), key=lambda one: one[0][0]):
             model = models.setdefault((folder, name), Model(name, folder))
             model.tasks[task] = read_task(task, run, summary)
     found = list(models.values())

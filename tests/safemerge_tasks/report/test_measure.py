@@ -19,7 +19,7 @@ def answers(values: list[float | None], cluster: str = "") -> list[Answer]:
 def test_a_rate_has_wilsons_interval() -> None:
     found = from_answers(answers([1.0] * 24 + [0.0] * 176), 0)
     assert found is not None
-    assert (found.value, found.low, found.high) == (0.12, *pytest.approx(wilson_interval(24, 200)))
+    assert (found.value, found.low, found.high) == pytest.approx((0.12, *wilson_interval(24, 200)))
     assert cell(found) == "12.0% (8.2% to 17.2%), 24 of 200"
 
 
