@@ -42,8 +42,8 @@ def canvas(columns: int, height: float) -> "Iterator[tuple[Figure, list[Axes]]]"
     from matplotlib.figure import Figure
 
     # Names come from files: `$…$` in them is not TeX, whatever the reader's own settings say.
-    settings = {"text.parse_math": False, "text.usetex": False}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    plain = matplotlib.rc_context({"text.parse_math": False, "text.usetex": False})
+    with plain, warnings.catch_warnings():
         # Scripts that the font lacks are drawn as boxes; the tables have them in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=(7.0 * columns, height), layout="constrained")

@@ -94,8 +94,16 @@ def from_answers(answers: Sequence[Answer], place: int, *, reverse: bool = False
         interval = wilson_interval(grouped.mean * effective, effective)
         return Measure(grouped.mean, *interval, int(sum(values)), len(values), total, SAMPLES)
     low, high = t_bounds(grouped, OF_EACH_SIDE)
-    ends = (low, high) if math.isfinite(low) else (None, None)
-    return Measure(grouped.mean, *ends, None, len(values), total, SAMPLES)
+    known = math.isfinite(low)
+    return Measure(
+        grouped.mean,
+        low if known else None,
+        high if known else None,
+        None,
+        len(values),
+        total,
+        SAMPLES,
+    )
 
 
 def from_counts(counts: Mapping[str, Any]) -> Measure | None:

@@ -72,11 +72,11 @@ def utility(models: Sequence[Model]) -> Section:
             for metric in task.result.metrics(judge):
                 found = cell(task.measure(judge, metric))
                 values.setdefault((name, metric, judge), {})[model.label] = found
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (*map(Name, key), *(found.get(model.label, "") for model in models))
         for key, found in values.items()
     ]
-    head = ("task", "metric", "filter", *(Name(model.label) for model in models))
+    head: tuple[Cell, ...] = ("task", "metric", "filter", *(Name(model.label) for model in models))
     return Section("Utility", (), _some(_cut(head, rows)))
 
 
@@ -117,11 +117,12 @@ def _by_judge(
 ) -> Grid:
     found = list(_tasks(models, wanted))
     judges = list(dict.fromkeys(j for _, _, task in found for j in task.result.judged_by()))
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (Name(name), Name(model.label), *(show(task, judge) for judge in judges))
         for name, model, task in found
     ]
-    return _cut(("task", "model", *map(Name, judges)), rows)
+    head: tuple[Cell, ...] = ("task", "model", *map(Name, judges))
+    return _cut(head, rows)
 
 
 def _grouped(models: Sequence[Model], part: str, title: str, least: int) -> Section:
@@ -146,11 +147,14 @@ def _grouped(models: Sequence[Model], part: str, title: str, least: int) -> Sect
                 columns.append((Name(model.label), Name(judge)))
         if len(rows) < least:
             continue
-        body = [
+        body: list[tuple[Cell, ...]] = [
             (Name(names[key]), *(row.get(number, "") for number in range(len(columns))))
             for key, row in sorted(rows.items())
         ]
-        head = (part, *(Name(f"{_text(model)}, {_text(judge)}") for model, judge in columns))
+        head: tuple[Cell, ...] = (
+            part,
+            *(Name(f"{_text(model)}, {_text(judge)}") for model, judge in columns),
+        )
         count = f"{len(rows):,} " + ("categories" if part == "category" else "languages")
         grids.append(_cut(head, body, (Name(name), count), folded=part == "category"))
     return Section(title, (), tuple(grids))
