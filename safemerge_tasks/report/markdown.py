@@ -26,7 +26,7 @@ def _lines(report: Report, plot: str | None) -> Iterator[str]:
         yield f"## {section.title}"
         for note in section.notes:
             yield ""
-            yield escape(note)
+            yield note
         if section.with_plot and plot is not None:
             yield ""
             yield f"![Attack success rates and trade-offs]({quote(plot)})"

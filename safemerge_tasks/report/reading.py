@@ -185,15 +185,14 @@ def category_key(name: str) -> str:
 
 
 def _label(models: Sequence[Model]) -> None:
-    """Name models by the last part of their path, by all of it, or with their folder."""
-    ways = (
-        lambda model: model.name.rstrip("/").rpartition("/")[2] or model.name,
-        lambda model: model.name,
-        lambda model: f"{model.source}: {model.name}",
-    )
-    for way in ways:
-        labels = [way(model) for model in models]
+    """Name models by as many last parts of their paths as tell them apart, else by their folder."""
+    paths = [model.name.rstrip("/").split("/") for model in models]
+    # Beyond that it is no path.
+    for parts in range(1, min(max(map(len, paths), default=0), 20) + 1):
+        labels = ["/".join(path[-parts:]) for path in paths]
         if len(set(labels)) == len(labels):
             break
+    else:
+        labels = [f"{model.source}: {model.name}" for model in models]
     for model, label in zip(models, labels, strict=True):
-        model.label = label
+        model.label = label or model.name

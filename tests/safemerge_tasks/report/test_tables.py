@@ -41,7 +41,7 @@ def test_models_of_several_folders_and_of_one(write: Callable[..., Any], tmp_pat
     write("all/b", [1.0, 1.0], model="/models/b")
     write("c", [0.0, 0.0], model="/elsewhere/a")
     labels = [model.label for model in read_models([tmp_path / "all", tmp_path / "c"])]
-    assert labels == ["/models/a", "/models/b", "/elsewhere/a"]
+    assert labels == ["models/a", "models/b", "elsewhere/a"]
     assert [model.label for model in read_models([tmp_path / "all"])] == ["a", "b"]
 
 
