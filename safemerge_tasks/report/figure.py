@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safemerge_tasks.gate.reporters.wording import printable
 from safemerge_tasks.report.reading import Model
@@ -27,10 +27,13 @@ def draw(models: Sequence[Model]) -> bytes | None:
     panels = tradeoffs(models)
     if not bars:
         return None
-    with canvas(1 + len(panels), max(3.5, 1 + 0.3 * len(bars))) as (figure, axes):
-        _draw_rates(axes[0], bars, [model.label for model in models])
+    with canvas(1 + len(panels), max(4.5, 2 + 0.3 * len(bars))) as (figure, axes):
+        labels = [model.label for model in models]
+        _draw_rates(axes[0], bars, labels)
         for one, panel in zip(axes[1:], panels, strict=True):
-            _draw_tradeoff(one, panel)
+            _draw_tradeoff(one, panel, labels)
+        if len(labels) > 1:
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=4)
         return png(figure)
 
 
@@ -61,7 +64,8 @@ def png(figure: "Figure") -> bytes:
 
 def short(text: str) -> str:
     """Return a name that fits beside an axis; matplotlib hides labels that start with `_`."""
-    shown = printable(text if len(text) <= LABEL else f"{text[: LABEL - 1]}…")
+    # The end of a path tells more than its beginning.
+    shown = printable(text if len(text) <= LABEL else f"…{text[1 - LABEL :]}")
     return f" {shown}" if shown.startswith("_") else shown
 
 
@@ -81,7 +85,9 @@ def _bars(models: Sequence[Model]) -> list[tuple[str, str, str, tuple[float, flo
 
 
 def _draw_rates(
-    axes: "Axes", bars: Sequence[tuple[str, str, str, tuple[float, float, float]]], labels: Any
+    axes: "Axes",
+    bars: Sequence[tuple[str, str, str, tuple[float, float, float]]],
+    labels: Sequence[str],
 ) -> None:
     many = len(labels) > 1
     drawn: set[str] = set()
@@ -101,11 +107,9 @@ def _draw_rates(
     axes.invert_yaxis()
     axes.set(xlabel="attack success rate (lower is safer), 95 % interval", xlim=(-0.03, 1.03))
     axes.grid(alpha=0.3)
-    if many:
-        axes.legend()
 
 
-def _draw_tradeoff(axes: "Axes", panel: Tradeoff) -> None:
+def _draw_tradeoff(axes: "Axes", panel: Tradeoff, labels: Sequence[str]) -> None:
     for point in panel.points:
         value, low, high = point.asr
         axes.errorbar(
@@ -113,29 +117,30 @@ def _draw_tradeoff(axes: "Axes", panel: Tradeoff) -> None:
             value,
             yerr=[[max(value - low, 0)], [max(high - value, 0)]],
             fmt="o" if point.on_front else "x",
-            color="C0" if point.on_front else "0.5",
+            color=COLORS[labels.index(point.label) % len(COLORS)],
             capsize=3,
         )
-        axes.annotate(
-            short(point.label),
-            (point.utility, value),
-            textcoords="offset points",
-            xytext=(6, 6),
-            annotation_clip=True,
-        )
+        # Colours repeat; without need, names on points only cover each other.
+        if len(labels) > len(COLORS):
+            axes.annotate(
+                short(point.label),
+                (point.utility, value),
+                textcoords="offset points",
+                xytext=(6, 6),
+            )
     front = sorted((point for point in panel.points if point.on_front), key=_by_utility)
     axes.plot(
         [point.utility for point in front],
         [point.asr[0] for point in front],
         "-",
-        color="C0",
-        alpha=0.5,
+        color="0.5",
+        zorder=1,
         label="Pareto front",
     )
     tasks = short(panel.tasks[0]) if len(panel.tasks) == 1 else f"mean of {len(panel.tasks)} tasks"
     axes.set(
         xlabel=f"{short(panel.utility)} (higher is better)",
-        ylabel=f"attack success rate, {tasks}, {short(panel.judge)}",
+        ylabel=f"ASR, {tasks}, {short(panel.judge)}",
     )
     axes.margins(0.15)
     axes.grid(alpha=0.3)
