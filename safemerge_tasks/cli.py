@@ -17,6 +17,8 @@ from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judge_command import app as judge_app
 from safemerge_tasks.judge_command import evaluate as eval_command
+from safemerge_tasks.report_command import history as history_command
+from safemerge_tasks.report_command import report as report_command
 from safemerge_tasks.rescore_command import rescore as rescore_command
 from safemerge_tasks.suite_command import app as suite_app
 
@@ -36,6 +38,8 @@ app.add_typer(judge_app, name="judge", help="Judge saved responses, or calibrate
 app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)(eval_command)
 app.command("rescore")(rescore_command)
 app.add_typer(check_app, name="check", help="Fail if a candidate is less safe than a baseline.")
+app.command("report")(report_command)
+app.command("history")(history_command)
 app.command("demo")(demo_command)
 app.add_typer(suite_app, name="suite")
 

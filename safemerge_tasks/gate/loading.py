@@ -48,14 +48,14 @@ def latest_samples(folder: Path) -> dict[str, Path]:
 
 def _latest(folder: Path) -> tuple[str, dict[str, tuple[Run, dict[str, Any]]]]:
     """Return the model and, for every task, its latest run with the results file's content."""
-    runs = _runs(folder)
+    runs = evaluations_below(folder)
     latest: dict[str, tuple[Run, dict[str, Any]]] = {}
     models = {}
     for run in runs:
         summary = run.summary()
         if not isinstance(summary.get("results"), dict):
             raise SafemergeError(f"{run.path} has no results in it; run lm_eval again.")
-        models[_model(summary, run)] = run.path.parent
+        models[model_name(summary, run)] = run.path.parent
         groups = summary.get("group_subtasks") or {}
         for task in summary["results"]:
             if not groups.get(task):
@@ -68,7 +68,8 @@ def _latest(folder: Path) -> tuple[str, dict[str, tuple[Run, dict[str, Any]]]]:
     return next(iter(models)), latest
 
 
-def _runs(folder: Path) -> list[Run]:
+def evaluations_below(folder: Path) -> list[Run]:
+    """Return the runs that a folder, or one results file, stands for; oldest first."""
     if folder.is_file() and folder.name.startswith("results_"):
         return [run for run in find_runs(folder.parent) if run.path == folder]
     runs = find_runs(folder)
@@ -76,7 +77,8 @@ def _runs(folder: Path) -> list[Run]:
     return saved or runs
 
 
-def _model(summary: Mapping[str, Any], run: Run) -> str:
+def model_name(summary: Mapping[str, Any], run: Run) -> str:
+    """Return the model as lm-eval names it."""
     return str(summary.get("model_name") or run.path.parent.name)
 
 

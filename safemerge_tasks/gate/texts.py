@@ -19,17 +19,19 @@ def flipped_texts(report: GateReport, folder: Path) -> dict[bytes, tuple[str, st
         keys = wanted.get(task)
         for row in rows(path) if keys else ():
             if keys and (key := document_key(row)) in keys:
-                found[key] = (_question(row)[:LIMIT], _response(row)[:LIMIT])
+                found[key] = (question_text(row)[:LIMIT], response_text(row)[:LIMIT])
     return found
 
 
-def _question(row: dict[str, object]) -> str:
+def question_text(row: dict[str, object]) -> str:
+    """Return what a sample's document asks."""
     document = row.get("doc")
     text = document.get("question") if isinstance(document, dict) else None
     return text if isinstance(text, str) else str(document)
 
 
-def _response(row: dict[str, object]) -> str:
+def response_text(row: dict[str, object]) -> str:
+    """Return what the model under test answered, the first of several responses."""
     inner: object = row.get("resps")
     while isinstance(inner, list) and inner:
         inner = inner[0]

@@ -1,0 +1,166 @@
+"""The ASR of nightly runs in the order of their dates, and whether it drifted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.loading import model_name
+from safemerge_tasks.gate.pairing import differences, pair
+from safemerge_tasks.report.measure import Measure
+from safemerge_tasks.report.reading import TaskData, read_runs, read_task
+from safemerge_tasks.statistics.increase import Increase, paired_increase, unpaired_increase
+
+
+@dataclass(frozen=True)
+class Night:
+    """One run's ASR."""
+
+    date: str
+    asr: Measure
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The last run against the first.
+
+    Attributes:
+        increase: of the ASR; None where the two cannot be compared.
+        reason: why not, or how they were compared.
+    """
+
+    increase: Increase | None
+    reason: str
+
+
+@dataclass
+class Series:
+    """The history of one task of one model under one judge.
+
+    Attributes:
+        model: as lm-eval names it.
+        task: its name.
+        judge: whose verdicts.
+        nights: oldest first.
+        drift: the last against the first; None where there is only one night.
+    """
+
+    model: str
+    task: str
+    judge: str
+    nights: list[Night] = field(default_factory=list)
+    drift: Drift | None = None
+
+
+def read_history(folders: Sequence[Path]) -> list[Series]:
+    """Return every model's and task's history below some folders.
+
+    Raises:
+        SafemergeError: a folder has no results, broken ones, or none with an ASR.
+    """
+    runs = [found for folder in folders for found in read_runs(folder)]
+    # The same folder may have been named twice.
+    by_path = {run.path.resolve(): (run, summary, tasks) for run, summary, tasks in runs}
+    ordered = sorted(by_path.values(), key=lambda one: (one[0].path.name, str(one[0].path)))
+    found: dict[tuple[str, str, str], Series] = {}
+    first: dict[tuple[str, str, str], TaskData] = {}
+    last: dict[tuple[str, str, str], TaskData] = {}
+    for run, summary, tasks in ordered:
+        for task in tasks:
+            data = read_task(task, run, summary)
+            for judge in data.result.judged_by() if data.is_safety else ():
+                measure = data.measure(judge, "asr")
+                if measure is None or measure.value is None:
+                    continue
+                key = (model_name(summary, run), task, judge)
+                date = run.path.stem.removeprefix("results_")
+                found.setdefault(key, Series(*key)).nights.append(Night(date, measure))
+                # Only these two nights' verdicts stay in memory.
+                first.setdefault(key, data)
+                last[key] = data
+    if not found:
+        raise SafemergeError(
+            f"{', '.join(map(str, folders))} has no attack success rate; evaluate a safety task."
+        )
+    for key, series in found.items():
+        if len(series.nights) > 1:
+            ends = (series.nights[0].asr, series.nights[-1].asr)
+            series.drift = _drift(first[key], last[key], key[2], ends)
+    return list(found.values())
+
+
+def as_records(history: Sequence[Series]) -> list[dict[str, Any]]:
+    """Return the history as plain values for JSON."""
+    return [
+        {
+            "model": one.model,
+            "task": one.task,
+            "judge": one.judge,
+            "runs": [
+                {
+                    "date": night.date,
+                    "asr": night.asr.value,
+                    "low": night.asr.low,
+                    "high": night.asr.high,
+                    "harmful": night.asr.hits,
+                    "scored": night.asr.scored,
+                    "total": night.asr.total,
+                    "from": night.asr.source,
+                }
+                for night in one.nights
+            ],
+            "drift": _record(one.drift),
+        }
+        for one in history
+    ]
+
+
+def _record(drift: Drift | None) -> dict[str, Any] | None:
+    if drift is None:
+        return None
+    found = drift.increase
+    if found is None:
+        return {"note": drift.reason}
+    return {
+        "increase": found.value,
+        "lower": found.lower,
+        "upper": found.upper,
+        "p_value": found.p_value,
+        "questions": found.questions,
+        "note": drift.reason,
+    }
+
+
+def _drift(old: TaskData, new: TaskData, judge: str, ends: tuple[Measure, Measure]) -> Drift:
+    tables = [one.result.tables.get(judge) for one in (old, new)]
+    if tables[0] is None or tables[1] is None:
+        return _unpaired(*ends)
+    pairs = pair(tables[0], tables[1])
+    differing = differences(new.name, old.result, new.result, judge, pairs)
+    if differing:
+        named = ", ".join(dict.fromkeys(one.what for one in differing))
+        return Drift(None, f"not comparable: {named} differs")
+    places = [table.metrics.index("asr") for table in tables if table]
+    before, after, labels = [], [], []
+    for number, (then, now) in enumerate(pairs):
+        values = (_value(then.values, places[0]), _value(now.values, places[1]))
+        if values[0] is not None and values[1] is not None:
+            before.append(values[0])
+            after.append(values[1])
+            labels.append(now.cluster or number)
+    if not before:
+        return Drift(None, "no question has a verdict in both")
+    return Drift(paired_increase(before, after, labels), f"{len(before):,} questions, paired")
+
+
+def _unpaired(old: Measure, new: Measure) -> Drift:
+    if old.value is None or new.value is None or not old.scored or not new.scored:
+        return Drift(None, "no samples and no counts")
+    sides = ((one.value or 0.0, one.scored) for one in (old, new))
+    before, after = ((value * scored, scored) for value, scored in sides)
+    return Drift(unpaired_increase(before, after), "unpaired, for want of samples")
+
+
+def _value(values: Sequence[float | None], place: int) -> float | None:
+    return values[place] if place < len(values) else None

@@ -1,0 +1,143 @@
+"""One metric of one task: its value, its interval, and what both rest on."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from safemerge_tasks.gate.evaluation import Answer
+from safemerge_tasks.metrics.asr import UNSCORED_LIMIT, asr_bounds
+from safemerge_tasks.statistics import wilson_interval
+from safemerge_tasks.statistics.clustered import Clustered, t_bounds
+from safemerge_tasks.statistics.increase import design_effect
+
+SAMPLES = "samples"
+COUNTS = "counts"
+STDERR = "standard error"
+VALUE = "value only"
+
+NORMAL = 1.959964
+"""The normal quantile of a two-sided 95 % interval."""
+
+OF_EACH_SIDE = 0.975
+"""The confidence of each bound of a two-sided 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric with its 95 % interval.
+
+    Attributes:
+        value: the mean over the questions with a verdict; None where there is none.
+        low: lower end; None where nothing tells it.
+        high: upper end.
+        hits: how many questions count, where each counts or does not.
+        scored: questions with a verdict.
+        total: all of them.
+        source: what it was computed from.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    hits: int | None
+    scored: int
+    total: int
+    source: str
+
+    @property
+    def unscored(self) -> int:
+        """Questions without a verdict."""
+        return self.total - self.scored
+
+    @property
+    def too_many_unscored(self) -> bool:
+        """Whether the value needs its bounds beside it."""
+        return self.unscored > UNSCORED_LIMIT * self.total
+
+    @property
+    def possible(self) -> tuple[float, float] | None:
+        """The least and largest value that the unscored questions leave possible."""
+        if self.hits is None or not self.total:
+            return None
+        return asr_bounds(self.hits, self.scored, self.total)
+
+
+def from_answers(answers: Sequence[Answer], place: int, *, reverse: bool = False) -> Measure | None:
+    """Return a metric over answers; None if it is not about any of them.
+
+    Rates of yes and no have Wilson's interval on the effective number of questions, as in the gate;
+    graded ones a t interval with the clustered standard error.
+
+    Args:
+        answers: the questions that are meant.
+        place: of the metric among their values.
+        reverse: measure one minus the metric.
+    """
+    values: list[float] = []
+    labels: list[object] = []
+    total = 0
+    for number, answer in enumerate(answers):
+        value = answer.values[place] if place < len(answer.values) else None
+        # Without a value, and not for want of a verdict, a question is not part of the metric.
+        total += value is not None or answer.unscored
+        if value is not None:
+            values.append(1 - value if reverse else value)
+            labels.append(answer.cluster or number)
+    if not total:
+        return None
+    if not values:
+        return Measure(None, None, None, 0, 0, total, SAMPLES)
+    grouped = Clustered.of(values, labels)
+    if set(values) <= {0.0, 1.0}:
+        effective = len(values) / design_effect(grouped)
+        interval = wilson_interval(grouped.mean * effective, effective)
+        return Measure(grouped.mean, *interval, int(sum(values)), len(values), total, SAMPLES)
+    low, high = t_bounds(grouped, OF_EACH_SIDE)
+    known = math.isfinite(low)
+    return Measure(
+        grouped.mean,
+        low if known else None,
+        high if known else None,
+        None,
+        len(values),
+        total,
+        SAMPLES,
+    )
+
+
+def from_counts(counts: Mapping[str, Any]) -> Measure | None:
+    """Return a rate from the counts that safemerge stores beside it; None if they do not add up."""
+    try:
+        hits, scored, total = (int(counts[key]) for key in ("harmful", "scored", "total"))
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not 0 <= hits <= scored <= total or not total:
+        return None
+    if not scored:
+        return Measure(None, None, None, 0, 0, total, COUNTS)
+    return Measure(hits / scored, *wilson_interval(hits, scored), hits, scored, total, COUNTS)
+
+
+def from_error(
+    value: float, error: object, questions: int, unscored: float = 0.0, *, reverse: bool = False
+) -> Measure:
+    """Return a mean with the normal interval of its standard error, where there is one.
+
+    Args:
+        value: as the results file has it.
+        error: its standard error; lm-eval writes "N/A" where it has none.
+        questions: how many there were.
+        unscored: the share of them without a verdict.
+        reverse: measure one minus the value.
+    """
+    value = 1 - value if reverse else value
+    scored = questions - round(questions * unscored)
+    if not isinstance(error, (int, float)) or not math.isfinite(error):
+        return Measure(value, None, None, None, scored, questions, VALUE)
+    # A rate of 0 or 1 has a standard error of 0, which is not certainty.
+    if error == 0 and value in (0.0, 1.0) and scored:
+        ends = wilson_interval(value * scored, scored)
+    else:
+        ends = (value - NORMAL * error, value + NORMAL * error)
+    return Measure(value, *ends, None, scored, questions, STDERR)

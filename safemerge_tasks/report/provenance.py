@@ -1,0 +1,115 @@
+"""Settings and versions behind the numbers, without any credentials."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from safemerge_tasks.report.document import Grid, Name, Section
+from safemerge_tasks.report.reading import Model, TaskData
+
+_SECRET = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)
+_PAIR = re.compile(r"([^,\s=]+)=([^,\s]+)")
+_USER = re.compile(r"://[^/@\s]{1,200}@")
+_COUNTED = re.compile(r"token(s|izer.*|ized)?$|(max|new|num|length).*token", re.IGNORECASE)
+
+LIMIT = 2000
+
+_OF_RUN = (
+    "lm_eval_version",
+    "transformers_version",
+    "git_hash",
+    "model_source",
+    "model_revision",
+    "model_dtype",
+    "model_sha",
+    "chat_template_sha",
+    "system_instruction_sha",
+)
+
+
+def provenance(models: Sequence[Model]) -> Section:
+    """Return a table a model: where it is from, and how each task was asked and judged."""
+    grids = []
+    for model in models:
+        rows = [(what, Name(value)) for what, value in _of_model(model) if value]
+        for task in model.tasks.values():
+            rows += [(what, Name(value)) for what, value in _of_task(task) if value]
+        rows = list(dict.fromkeys(rows))
+        grids.append(Grid(("what", "value"), tuple(rows), (Name(model.label),), folded=True))
+    return Section("Settings and provenance", (), tuple(grids))
+
+
+def _of_model(model: Model) -> Iterator[tuple[str, str]]:
+    yield "model", model.name
+    yield "folder", model.source.name
+    for task in model.tasks.values():
+        summary = task.summary
+        yield "results", task.run.path.name
+        yield "date", _date(summary.get("date"))
+        settings = summary.get("config")
+        if isinstance(settings, dict):
+            for what in ("model", "model_args", "limit", "random_seed"):
+                yield what, plain(settings.get(what), what)
+        for what in _OF_RUN:
+            yield what, plain(summary.get(what), what)
+
+
+def _of_task(task: TaskData) -> Iterator[tuple[str, str]]:
+    settings = task.result.settings
+    hashes = task.summary.get("task_hashes")
+    prompts = plain(hashes.get(task.name)) if isinstance(hashes, dict) else ""
+    for what, value in (
+        ("version", plain(settings.get("version"))),
+        ("generation", plain(settings.get("generation"))),
+        ("few-shot examples", plain(settings.get("few-shot examples"))),
+        ("prompt hash", prompts),
+    ):
+        if value:
+            yield f"{what} of a task", f"{task.name}: {value}"
+    judges = task.ours.get("judges")
+    for judge in judges if isinstance(judges, list) else ():
+        if isinstance(judge, dict):
+            # A detail a row, so that a long identity is not cut.
+            for what, value in judge.items():
+                if what != "name" and (text := plain(value, str(what))):
+                    yield "judge", f"{judge.get('name')}: {what} {text}"
+
+
+def plain(value: Any, key: str = "") -> str:
+    """Return a setting as text; what may be a credential is left out.
+
+    Args:
+        value: anything that JSON has.
+        key: what it is called, which may tell that it is a secret.
+    """
+    if value is None or value == "":
+        return ""
+    if _is_secret(key):
+        return "(left out)"
+    if isinstance(value, Mapping):
+        inner = ((str(name), plain(one, str(name))) for name, one in value.items())
+        return ", ".join(f"{name}={text}" for name, text in inner if text)
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    # Not more than is ever shown: patterns take long on what a hostile file may hold.
+    without = _PAIR.sub(_unless_counted, value[:LIMIT])
+    return _USER.sub("://(left out)@", without)
+
+
+def _is_secret(key: str) -> bool:
+    return bool(_SECRET.search(key)) and not _COUNTED.search(key)
+
+
+def _unless_counted(match: re.Match[str]) -> str:
+    return f"{match[1]}=(left out)" if _is_secret(match[1]) else match[0]
+
+
+def _date(value: Any) -> str:
+    if not isinstance(value, (int, float)):
+        return ""
+    try:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (OverflowError, OSError, ValueError):
+        return ""

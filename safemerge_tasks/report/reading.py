@@ -1,0 +1,198 @@
+"""lm-eval's folders as what a report shows: models, each with its latest result of every task."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.evaluation import TaskResult
+from safemerge_tasks.gate.loading import (
+    evaluations_below,
+    model_name,
+    read_tables,
+    task_result,
+)
+from safemerge_tasks.metrics.asr import slug
+from safemerge_tasks.report.measure import Measure, from_answers, from_counts, from_error
+from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS, Run
+
+HEADLINES = ("asr", "harm_score", "refusal_rate")
+"""What a judge of harmful questions may measure, the foremost first."""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's result in one run.
+
+    Attributes:
+        name: the task's.
+        run: where it is.
+        summary: the results file's content.
+        result: what the gate reads of it, samples included.
+    """
+
+    name: str
+    run: Run
+    summary: dict[str, Any]
+    result: TaskResult
+
+    @property
+    def is_safety(self) -> bool:
+        """Whether it asks for something harmful."""
+        if self.result.kind == HARMFUL_QUESTIONS:
+            return True
+        return any("asr" in self.result.metrics(judge) for judge in self.result.judged_by())
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether refusing its questions is the failure."""
+        return self.result.kind == HARMLESS_QUESTIONS
+
+    @property
+    def ours(self) -> dict[str, Any]:
+        """What safemerge stored with the task."""
+        found = (self.configuration.get("metadata") or {}).get("safemerge")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The task's configuration as lm-eval stores it."""
+        found = (self.summary.get("configs") or {}).get(self.name)
+        return found if isinstance(found, dict) else {}
+
+    def headline(self, judge: str) -> str | None:
+        """Return the foremost metric that a judge of harmful questions measures."""
+        measured = self.result.metrics(judge)
+        return next((metric for metric in HEADLINES if metric in measured), None)
+
+    def measure(self, judge: str, metric: str, *, reverse: bool = False) -> Measure | None:
+        """Return a metric from the samples, else from what the results file has."""
+        table = self.result.tables.get(judge)
+        if table and metric in table.metrics:
+            return from_answers(table.answers, table.metrics.index(metric), reverse=reverse)
+        if not reverse and (found := from_counts(self.counts(judge).get(metric) or {})):
+            return found
+        rates = self.result.rates.get(judge, {})
+        if metric not in rates:
+            return None
+        error = self.summary["results"][self.name].get(f"{metric}_stderr,{judge}")
+        unscored = rates["unscored_rate"].value if "unscored_rate" in rates else 0.0
+        share = unscored if 0 <= unscored <= 1 and not metric.endswith("_rate") else 0.0
+        rate = rates[metric]
+        return from_error(rate.value, error, rate.questions, share, reverse=reverse)
+
+    def by_group(self, judge: str, metric: str, part: str) -> dict[str, Measure]:
+        """Return a metric by category or language; empty where nothing tells them apart.
+
+        Args:
+            judge: whose verdicts.
+            metric: which.
+            part: `category` or `language`.
+        """
+        table = self.result.tables.get(judge)
+        if table and metric in table.metrics:
+            place = table.metrics.index(metric)
+            groups: dict[str, list[Any]] = {}
+            for answer in table.answers:
+                if name := getattr(answer, part):
+                    groups.setdefault(name, []).append(answer)
+            found = ((name, from_answers(answers, place)) for name, answers in groups.items())
+            return {name: measure for name, measure in found if measure}
+        if part != "category" or metric != "asr":
+            return {}
+        counted = (
+            (key.removeprefix("asr_"), from_counts(row))
+            for key, row in self.counts(judge).items()
+            if key.startswith("asr_") and "__" not in key
+        )
+        return {name: measure for name, measure in counted if measure}
+
+    def counts(self, judge: str) -> dict[str, Any]:
+        """Return the stored counts of a judge: metric → counts."""
+        found = (self.ours.get("counts") or {}).get(judge)
+        return found if isinstance(found, dict) else {}
+
+
+@dataclass
+class Model:
+    """A model's latest results.
+
+    Attributes:
+        name: as lm-eval has it.
+        source: the folder that was named.
+        label: what tells it from the others in the report.
+        tasks: by name.
+    """
+
+    name: str
+    source: Path
+    label: str = ""
+    tasks: dict[str, TaskData] = field(default_factory=dict)
+
+
+def read_models(folders: Sequence[Path]) -> list[Model]:
+    """Return every model below some folders, in the order of the folders.
+
+    Raises:
+        SafemergeError: a folder has no results, or broken ones.
+    """
+    models: dict[tuple[Path, str], Model] = {}
+    for folder in folders:
+        latest: dict[tuple[str, str], tuple[Run, dict[str, Any]]] = {}
+        for run, summary, tasks in read_runs(folder):
+            for task in tasks:
+                latest[model_name(summary, run), task] = (run, summary)
+        if not latest:
+            raise SafemergeError(f"{folder} has results of no task; run lm_eval again.")
+        # Samples are read only of what is shown.
+        for (name, task), (run, summary) in sorted(latest.items(), key=lambda one: one[0][0]):
+            model = models.setdefault((folder, name), Model(name, folder))
+            model.tasks[task] = read_task(task, run, summary)
+    found = list(models.values())
+    _label(found)
+    return found
+
+
+def read_runs(folder: Path) -> Iterator[tuple[Run, dict[str, Any], list[str]]]:
+    """Yield every run below a folder, oldest first, with its results file and its tasks."""
+    for run in evaluations_below(folder):
+        summary = run.summary()
+        results = summary.get("results")
+        groups = summary.get("group_subtasks") or {}
+        if not isinstance(results, dict) or not isinstance(groups, dict):
+            raise SafemergeError(f"{run.path} has no results in it; run lm_eval again.")
+        yield run, summary, [task for task in results if not groups.get(task)]
+
+
+def read_task(task: str, run: Run, summary: dict[str, Any]) -> TaskData:
+    """Read a task of a run, with its samples where there are any."""
+    try:
+        result = task_result(task, summary)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SafemergeError(
+            f"{run.path}, {task} is not what lm-eval writes ({type(error).__name__}: {error}); run "
+            "lm_eval again."
+        ) from error
+    if task in run.samples:
+        result.tables = read_tables(run.samples[task])
+    return TaskData(task, run, summary, result)
+
+
+def category_key(name: str) -> str:
+    """Return what a category is called in samples and in counts alike."""
+    return slug(name) or name
+
+
+def _label(models: Sequence[Model]) -> None:
+    """Name models by as many last parts of their paths as tell them apart, else by their folder."""
+    paths = [model.name.rstrip("/").split("/") for model in models]
+    # Beyond that it is no path.
+    for parts in range(1, min(max(map(len, paths), default=0), 20) + 1):
+        labels = ["/".join(path[-parts:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            break
+    else:
+        labels = [f"{model.source}: {model.name}" for model in models]
+    for model, label in zip(models, labels, strict=True):
+        model.label = label or model.name

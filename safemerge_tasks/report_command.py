@@ -1,0 +1,84 @@
+"""`safemerge report` and `safemerge history`: what results say, for people."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safemerge_tasks.errors import SafemergeError
+
+Folders = Annotated[list[Path], typer.Argument(help="Folders that lm_eval wrote.", metavar="DIR…")]
+
+
+def report(
+    folders: Folders,
+    out: Annotated[Path, typer.Option(help="The HTML page to write.")],
+    markdown: Annotated[Path | None, typer.Option(help="Write the same as Markdown.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the plot as PNG.")] = None,
+    redact: Annotated[
+        bool, typer.Option(help="Leave the text of questions and responses out.")
+    ] = True,
+) -> None:
+    """Show results of one or several models on one page: rates, intervals, categories, trade-offs.
+
+    The page needs no network and no script. Without --no-redact it holds no question or response.
+    """
+    from safemerge_tasks.check_command import write_file
+    from safemerge_tasks.report.build import build_report
+    from safemerge_tasks.report.figure import draw
+    from safemerge_tasks.report.markdown import as_markdown
+    from safemerge_tasks.report.page import as_html
+    from safemerge_tasks.report.reading import read_models
+
+    models = read_models(folders)
+    figure = draw(models)
+    if plot and figure is None:
+        raise SafemergeError(
+            f"no model has an attack success rate to draw into {plot}; evaluate a safety task or "
+            "leave --plot out."
+        )
+    made = build_report(models, redact=redact, with_plot=figure is not None)
+    write_file(out, as_html(made, figure))
+    if plot and figure:
+        write_bytes(plot, figure)
+    if markdown:
+        beside = _seen_from(markdown, plot) if plot else None
+        write_file(markdown, as_markdown(made, beside))
+
+
+def history(
+    folders: Folders,
+    plot: Annotated[Path | None, typer.Option(help="Write the plot as PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show the attack success rate of nightly runs in date order, and whether it drifted."""
+    import json
+
+    from safemerge_tasks.report.history import as_records, read_history
+    from safemerge_tasks.report.history_views import draw_history, print_history
+
+    found = read_history(folders)
+    if plot:
+        write_bytes(plot, draw_history(found))
+    if as_json:
+        print(json.dumps(as_records(found), indent=2))
+    else:
+        print_history(found)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a picture.
+
+    Raises:
+        SafemergeError: it cannot be written there.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise SafemergeError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def _seen_from(markdown: Path, plot: Path) -> str:
+    import os
+
+    return Path(os.path.relpath(plot.resolve(), markdown.resolve().parent)).as_posix()

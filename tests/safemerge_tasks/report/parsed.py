@@ -1,0 +1,83 @@
+"""A page as a parser sees it: which elements with which attributes, and what is text."""
+
+from html.parser import HTMLParser
+
+ALLOWED = {
+    "html": {"lang"},
+    "head": set(),
+    "meta": {"charset", "http-equiv", "content", "name"},
+    "title": set(),
+    "style": set(),
+    "body": set(),
+    "main": set(),
+    "section": set(),
+    "h1": set(),
+    "h2": set(),
+    "h3": set(),
+    "p": set(),
+    "div": {"class"},
+    "img": {"alt", "src"},
+    "details": set(),
+    "summary": set(),
+    "table": set(),
+    "thead": set(),
+    "tbody": set(),
+    "tr": set(),
+    "th": set(),
+    "td": set(),
+    "code": set(),
+    "pre": set(),
+}
+"""The template's own elements and attributes."""
+
+_VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """Collects elements and text; unbalanced tags fail."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.comments: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_comment(self, data: str) -> None:
+        self.comments.append(data)
+
+    def handle_pi(self, data: str) -> None:
+        self.comments.append(data)
+
+    def unknown_decl(self, data: str) -> None:
+        self.comments.append(data)
+
+    def count(self, tag: str) -> int:
+        """Return how many elements of a kind there are."""
+        return sum(name == tag for name, _ in self.elements)
+
+
+def assert_only_the_templates_own(page: Page) -> None:
+    """Fail if there is any element, attribute, comment or address beyond the template's own."""
+    for tag, attributes in page.elements:
+        assert tag in ALLOWED, tag
+        assert set(attributes) <= ALLOWED[tag], (tag, attributes)
+    assert not page.comments
+    assert {attributes["class"] for tag, attributes in page.elements if tag == "div"} <= {"wide"}
+    for tag, attributes in page.elements:
+        if tag == "img":
+            assert (attributes["src"] or "").startswith("data:image/png;base64,")

@@ -1,0 +1,83 @@
+"""`safemerge history` on nightly runs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.report.history import read_history
+
+NIGHTS = [f"2026-01-0{day}T00-00-00.000001" for day in (1, 2, 3)]
+
+
+def write_nights(write: Callable[..., Any], **more: Any) -> None:
+    # Written in another order than that of their dates.
+    for day, harmful in ((1, 8), (0, 2), (2, 20)):
+        outcomes = [float(number < harmful) for number in range(40)]
+        write(f"nights/{day}", outcomes, date=NIGHTS[day], model="main", **more)
+
+
+def test_runs_in_the_order_of_their_dates(write: Callable[..., Any], tmp_path: Path) -> None:
+    write_nights(write)
+    (series,) = read_history([tmp_path / "nights", tmp_path / "nights"])
+    assert [night.date for night in series.nights] == NIGHTS
+    assert [night.asr.value for night in series.nights] == [0.05, 0.2, 0.5]
+    assert series.drift is not None
+    assert series.drift.increase is not None
+    assert series.drift.increase.value == pytest.approx(0.45)
+    assert series.drift.increase.p_value < 0.001
+    assert series.drift.reason == "40 questions, paired"
+
+
+def test_without_samples_the_rates_are_compared(write: Callable[..., Any], tmp_path: Path) -> None:
+    counts = {"asr": {"harmful": 4, "scored": 40, "total": 40}}
+    write_nights(write, samples=False, ours={"counts": {"wildguard": counts}})
+    (series,) = read_history([tmp_path / "nights"])
+    assert series.drift is not None
+    assert series.drift.reason.startswith("unpaired")
+
+
+def test_other_settings_are_not_compared(write: Callable[..., Any], tmp_path: Path) -> None:
+    write("nights/0", [0.0] * 4, date=NIGHTS[0], model="main")
+    write("nights/1", [1.0] * 4, date=NIGHTS[1], model="main", versions={"toy_asr": 2.0})
+    (series,) = read_history([tmp_path / "nights"])
+    assert series.drift is not None
+    assert series.drift.increase is None
+    assert series.drift.reason == "not comparable: version differs"
+
+
+def test_table_json_and_plot(
+    write: Callable[..., Any], safemerge: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_nights(write)
+    done = safemerge("history", "nights", "--plot", "drift.png")
+    assert done.status == 0, done.err
+    assert "50.0% (" in done.out
+    assert "+45.0%" in done.out
+    assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
+    (record,) = json.loads(safemerge("history", "nights", "--json").out)
+    assert [run["harmful"] for run in record["runs"]] == [2, 8, 20]
+    assert record["drift"]["questions"] == 40
+
+
+def test_hostile_names_control_nothing(
+    write: Callable[..., Any], safemerge: Callable[..., Any]
+) -> None:
+    write("nights/0", [0.0], model="[bold]\x1b[2J$\\frac$")
+    done = safemerge("history", "nights", "--plot", "drift.png")
+    assert done.status == 0
+    assert "\x1b" not in done.out
+    assert "[bold]" in done.out
+
+
+def test_no_rate_is_bad_input(write: Callable[..., Any], tmp_path: Path) -> None:
+    write("one", rows=[], samples=False, task="toy")
+    run = next((tmp_path / "one").rglob("results_*"))
+    content = json.loads(run.read_text())
+    content["results"] = {"arc": {"acc,none": 0.5}}
+    run.write_text(json.dumps(content))
+    with pytest.raises(SafemergeError, match="no attack success rate"):
+        read_history([tmp_path / "one"])

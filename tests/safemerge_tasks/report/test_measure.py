@@ -1,0 +1,88 @@
+"""A measure from samples, from counts and from a standard error."""
+
+import pytest
+
+from safemerge_tasks.gate.evaluation import Answer
+from safemerge_tasks.report.measure import from_answers, from_counts, from_error
+from safemerge_tasks.report.tradeoff import mean_rate, pareto
+from safemerge_tasks.report.wording import cell
+from safemerge_tasks.statistics import wilson_interval
+
+
+def answers(values: list[float | None], cluster: str = "") -> list[Answer]:
+    return [
+        Answer(str(n), b"", b"", "", "", cluster, value is None, (value,))
+        for n, value in enumerate(values)
+    ]
+
+
+def test_a_rate_has_wilsons_interval() -> None:
+    found = from_answers(answers([1.0] * 24 + [0.0] * 176), 0)
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx((0.12, *wilson_interval(24, 200)))
+    assert cell(found) == "12.0% (8.2% to 17.2%), 24 of 200"
+
+
+def test_unscored_questions_leave_the_rate_and_give_bounds() -> None:
+    found = from_answers(answers([1.0] * 2 + [0.0] * 6 + [None] * 2), 0)
+    assert found is not None
+    assert (found.value, found.scored, found.unscored) == (0.25, 8, 2)
+    assert found.possible == (0.2, 0.4)
+    assert found.too_many_unscored
+    assert cell(found).endswith("2 of 8; 2 unscored ⚠")
+
+
+def test_no_verdict_at_all() -> None:
+    found = from_answers(answers([None, None]), 0)
+    assert found is not None
+    assert cell(found) == "no verdict on any of 2"
+
+
+def test_dependent_questions_widen_the_interval() -> None:
+    alone = from_answers(answers([1.0, 0.0] * 50), 0)
+    pairs = [a for n in range(50) for a in answers([float(n % 2)] * 2, cluster=f"c{n}")]
+    together = from_answers(pairs, 0)
+    assert alone is not None
+    assert together is not None
+    assert alone.low is not None
+    assert together.low is not None
+    assert together.low < alone.low
+
+
+def test_graded_outcomes_have_a_t_interval() -> None:
+    found = from_answers(answers([0.2, 0.4, 0.6]), 0)
+    assert found is not None
+    assert found.value == pytest.approx(0.4)
+    # 0.4 ± 4.3027 · 0.2/√3
+    assert (found.low, found.high) == pytest.approx((0.4 - 0.49683, 0.4 + 0.49683), abs=1e-4)
+
+
+def test_counts() -> None:
+    found = from_counts({"harmful": 3, "scored": 10, "total": 12})
+    assert found is not None
+    assert found.low == pytest.approx(wilson_interval(3, 10)[0])
+    assert cell(found).endswith("3 of 10; 2 unscored ⚠ [counts]")
+    assert from_counts({"harmful": 11, "scored": 10, "total": 12}) is None
+    assert from_counts({"harmful": "x", "scored": 10, "total": 12}) is None
+
+
+def test_standard_error() -> None:
+    found = from_error(0.5, 0.1, 100)
+    assert (found.low, found.high) == pytest.approx((0.304, 0.696), abs=1e-3)
+    assert cell(from_error(0.5, "N/A", 100)) == "50.0%, 100 scored [value]"
+    nothing = from_error(0.0, 0.0, 100)
+    assert (nothing.low, nothing.high) == pytest.approx(wilson_interval(0, 100))
+
+
+def test_pareto_front() -> None:
+    assert pareto([(0.1, 0.5), (0.2, 0.6), (0.2, 0.5), (0.1, 0.5)]) == [True, True, False, True]
+
+
+def test_mean_of_rates_keeps_one_rates_interval_and_narrows_with_more() -> None:
+    one = from_counts({"harmful": 24, "scored": 200, "total": 200})
+    assert one is not None
+    assert mean_rate([one]) == pytest.approx((one.value, one.low, one.high))
+    _, low, high = mean_rate([one, one])
+    assert one.low is not None
+    assert one.high is not None
+    assert high - low == pytest.approx((one.high - one.low) / 2**0.5)

@@ -1,0 +1,135 @@
+"""What the report's tables say."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.report import tables
+from safemerge_tasks.report.document import Name, Section
+from safemerge_tasks.report.figure import draw
+from safemerge_tasks.report.provenance import plain, provenance
+from safemerge_tasks.report.reading import read_models
+from safemerge_tasks.report.tradeoff import tradeoffs
+
+from .conftest import sample
+
+
+def text(section: Section, grid: int = 0) -> list[list[str]]:
+    found = section.grids[grid]
+    return [
+        [one.text if isinstance(one, Name) else one for one in row]
+        for row in (found.head, *found.rows)
+    ]
+
+
+def test_judges_stand_beside_each_other(write: Callable[..., Any], tmp_path: Path) -> None:
+    rows = [sample(n, float(n < 2)) for n in range(10)]
+    rows += [sample(n, float(n < 5), judge="llama-guard-3") for n in range(10)]
+    write("one", rows=rows)
+    head, row = text(tables.safety(read_models([tmp_path / "one"])))
+    assert head == ["task", "model", "llama-guard-3", "wildguard"]
+    assert row[:2] == ["toy_asr", "one"]
+    assert row[2].startswith("50.0% (")
+    assert row[3].startswith("20.0% (")
+
+
+def test_models_of_several_folders_and_of_one(write: Callable[..., Any], tmp_path: Path) -> None:
+    write("all/a", [1.0, 0.0], model="/models/a")
+    write("all/b", [1.0, 1.0], model="/models/b")
+    write("c", [0.0, 0.0], model="/elsewhere/a")
+    labels = [model.label for model in read_models([tmp_path / "all", tmp_path / "c"])]
+    assert labels == ["models/a", "models/b", "elsewhere/a"]
+    assert [model.label for model in read_models([tmp_path / "all"])] == ["a", "b"]
+
+
+def test_latest_result_of_a_task_counts(write: Callable[..., Any], tmp_path: Path) -> None:
+    write("one", [1.0] * 4)
+    write("one", [0.0] * 4, date="2026-01-02T00-00-00.000001")
+    assert text(tables.safety(read_models([tmp_path / "one"])))[1][2].startswith("0.0%")
+
+
+def test_unscored_with_bounds(write: Callable[..., Any], tmp_path: Path) -> None:
+    write("one", [1.0, 0.0, 0.0, None])
+    row = text(tables.unscored(read_models([tmp_path / "one"])))[1]
+    assert row[3:] == ["1 of 4 (25.0%)", "25.0% to 50.0%", "⚠ more than 5 %"]
+
+
+def test_categories_and_languages(write: Callable[..., Any], tmp_path: Path) -> None:
+    write("one", [1.0, 0.0] * 4)
+    models = read_models([tmp_path / "one"])
+    rows = text(tables.categories(models))
+    assert [row[0] for row in rows] == ["category", "baking", "gardening"]
+    assert rows[1][1].endswith("4 of 4")
+    assert [row[0] for row in text(tables.languages(models))] == ["language", "en", "vi"]
+
+
+def test_without_samples_the_counts_are_used(write: Callable[..., Any], tmp_path: Path) -> None:
+    counts = {
+        "asr": {"harmful": 3, "scored": 10, "total": 10},
+        "asr_baking": {"harmful": 3, "scored": 5, "total": 5},
+        "asr_baking__rye": {"harmful": 3, "scored": 5, "total": 5},
+    }
+    write("one", [0.0], samples=False, ours={"counts": {"wildguard": counts}})
+    models = read_models([tmp_path / "one"])
+    assert text(tables.safety(models))[1][2].endswith("3 of 10 [counts]")
+    assert [row[0] for row in text(tables.categories(models))] == ["category", "baking"]
+
+
+def test_over_refusal_is_what_was_not_answered(write: Callable[..., Any], tmp_path: Path) -> None:
+    rows = []
+    for number in range(4):
+        row = sample(number, None)
+        complied = float(number > 0)
+        rows.append({**row, "metrics": ["compliance_rate", "unscored_rate"]})
+        rows[-1] |= {"compliance_rate": complied, "unscored_rate": 0.0}
+    write("one", rows=rows, task="overrefusal", ours={"kind": "harmless_questions"})
+    summary_models = read_models([tmp_path / "one"])
+    assert text(tables.over_refusal(summary_models))[1][2].startswith("25.0% (")
+
+
+def test_trade_off_and_its_front(write: Callable[..., Any], tmp_path: Path) -> None:
+    write("a", [1.0, 0.0, 0.0, 0.0], accuracy=0.5)
+    write("b", [1.0, 1.0, 0.0, 0.0], accuracy=0.7)
+    write("c", [1.0, 1.0, 1.0, 0.0], accuracy=0.6)
+    models = read_models([tmp_path / name for name in "abc"])
+    (found,) = tradeoffs(models)
+    assert found.utility == "arc, acc"
+    assert [(point.label, point.on_front) for point in found.points] == [
+        ("a", True),
+        ("b", True),
+        ("c", False),
+    ]
+    assert text(tables.utility(models))[0] == ["task", "metric", "filter", "a", "b", "c"]
+    picture = draw(models)
+    assert picture is not None
+    assert picture == draw(models)
+
+
+def test_provenance_keeps_credentials_out(write: Callable[..., Any], tmp_path: Path) -> None:
+    arguments = {"pretrained": "m", "api_key": "sk-1", "max_new_tokens": 7, "tokenizer": "t"}
+    write(
+        "one",
+        [1.0],
+        config={"model": "vllm", "model_args": arguments},
+        task_hashes={"toy_asr": "f"},
+    )
+    said = "\n".join(" ".join(row) for row in text(provenance(read_models([tmp_path / "one"]))))
+    assert "sk-1" not in said
+    assert "max_new_tokens=7, tokenizer=t" in said
+    assert "wildguard: prompt_sha256 5e74" in said
+    assert "toy_asr: f" in said
+    assert plain("model=m,api_key=sk-1,base_url=http://me:pw@host/v1") == (
+        "model=m,api_key=(left out),base_url=http://(left out)@host/v1"
+    )
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"results": []}', '{"results": {"x": 1}}', '{"results": {}}']
+)
+def test_broken_results_are_one_sentence(content: str, tmp_path: Path) -> None:
+    (tmp_path / "results_2026-01-01T00-00-00.json").write_text(content)
+    with pytest.raises(SafemergeError):
+        read_models([tmp_path])
