@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.suites.checks import kept_rows, problems_of
+from safemerge_tasks.suites.near_duplicates import mark_near_duplicates
 from safemerge_tasks.suites.reading import read_part
 from safemerge_tasks.suites.sampling import Question, divide, draw
 from safemerge_tasks.suites.spec import Part, SuiteSpec
@@ -24,7 +25,8 @@ def load_suite(spec: SuiteSpec) -> list[Question]:
     source is JSON, except that a list of strings becomes the lines of a `reference`. The id is the
     suite's name, a hash of the text and a running number among equal texts, so it survives
     duplicates and re-ordering. The cluster is the same for translations of one question: category,
-    subcategory and the place within it; where it is empty the question stands for itself.
+    subcategory and the place within it; or for questions that ask nearly the same. Where it is
+    empty the question stands for itself.
 
     Raises:
         SafemergeError: a file is missing, or its rows or columns are not what the suite says.
@@ -44,6 +46,8 @@ def load_suite(spec: SuiteSpec) -> list[Question]:
             questions.append({"id": f"{spec.suite}-{digest}-{number}", **question})
     if spec.parallel:
         _add_clusters(questions)
+    if spec.near_duplicates is not None:
+        mark_near_duplicates(questions, spec.near_duplicates)
     if spec.sample:
         questions = draw(questions, spec.sample, spec.suite)
     return divide(questions, spec.hold_out, spec.suite) if spec.hold_out else questions

@@ -88,6 +88,12 @@ class SuiteSpec(BaseModel):
     )
     rows: int | None = Field(None, ge=1, description="questions in each part, after `where`")
     duplicates: bool = Field(False, description="the published set repeats questions")
+    near_duplicates: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="questions that share this much of their words are one cluster",
+    )
     parallel: bool = Field(
         False,
         description="suites of other languages hold the same questions, in the same order within "
@@ -119,6 +125,8 @@ class SuiteSpec(BaseModel):
             raise ValueError("without a header, `question` is a column number, counted from 0")
         if self.parallel and (self.category is None or self.subcategory is None):
             raise ValueError("`parallel` needs `category` and `subcategory`")
+        if self.parallel and self.near_duplicates is not None:
+            raise ValueError("`parallel` and `near_duplicates` both say what a cluster is")
         if taken := self.fields.keys() & QUESTION_KEYS:
             raise ValueError(f"`fields` cannot be called {sorted(taken)[0]}")
         return self
