@@ -40,11 +40,15 @@ def hollow_copy(model: str, revision: str | None, patterns: list[str]) -> tuple[
         model, revision=commit, allow_patterns=patterns, ignore_patterns=weights or None
     )
     folder = Path(tempfile.mkdtemp(prefix="safemerge-headers-"))
-    shutil.copytree(small, folder, dirs_exist_ok=True)
-    for name in weights:
-        header = api.parse_safetensors_file_metadata(model, name, revision=commit)
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_hollow(folder / name, header)
+    try:
+        shutil.copytree(small, folder, dirs_exist_ok=True)
+        for name in weights:
+            header = api.parse_safetensors_file_metadata(model, name, revision=commit)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_hollow(folder / name, header)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
     return folder, commit
 
 

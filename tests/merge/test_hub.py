@@ -96,3 +96,16 @@ def test_a_model_that_is_not_there_is_named(served):
     assert ran.returncode == 2
     assert "lab/none" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_check_that_fails_leaves_nothing_behind(served, models, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in models(1).iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "model.safetensors").write_bytes(b"no header")
+    served.server.models["lab/tuned"] = broken
+    ran = served(*WORDS, "--check")
+    assert ran.returncode == 2
+    assert "lab/tuned" in ran.stderr
+    assert not list((tmp_path / "temporary").iterdir())
