@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from safemerge_tasks.metrics.asr import higher_is_better
-from safemerge_tasks.results import CORRECTED
+from safemerge_tasks.results import CORRECTED, replace_rates
 
 Table = dict[str, float | str]
 
@@ -30,9 +30,7 @@ def update_groups(summary: dict[str, Any], judge: str) -> Iterator[tuple[str, Ta
             continue
         for part in ("results", "groups"):
             row = summary.setdefault(part, {}).setdefault(group, {"name": group, "alias": group})
-            for key in [key for key in row if key.endswith((f",{judge}", ",deferred"))]:
-                del row[key]
-            row.update(table)
+            replace_rates(row, table, judge)
         directions = summary.setdefault("higher_is_better", {}).setdefault(group, {})
         directions |= {
             key.partition(",")[0]: higher_is_better(key.partition(",")[0])

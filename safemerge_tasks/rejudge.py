@@ -5,7 +5,6 @@ files as they were are kept beside them.
 """
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +30,11 @@ from safemerge_tasks.results import (
     HARMLESS_QUESTIONS,
     Row,
     Run,
+    back_up,
     find_runs,
     judged_metadata,
+    replace_rates,
+    stored_by_us,
 )
 from safemerge_tasks.scored import Scored
 
@@ -102,12 +104,9 @@ def judge_folder(
 def _judgeable(run: Run, summary: Mapping[str, Any]) -> list[str]:
     configs = summary.get("configs", {})
     kinds = (HARMFUL_QUESTIONS, HARMLESS_QUESTIONS)
-    return [task for task in run.samples if _ours(configs.get(task, {})).get("kind") in kinds]
-
-
-def _ours(config: Mapping[str, Any]) -> dict[str, Any]:
-    ours = (config.get("metadata") or {}).get("safemerge")
-    return ours if isinstance(ours, dict) else {}
+    return [
+        task for task in run.samples if stored_by_us(configs.get(task, {})).get("kind") in kinds
+    ]
 
 
 class _Session:
@@ -128,7 +127,7 @@ class _Session:
         for task in tasks:
             new_rows[task] = self._judge_task(run, summary, task)
         for path in [run.path, *(run.samples[task] for task in tasks)]:
-            _back_up(path)
+            back_up(path, BACKUP_SUFFIX)
         tables = self.judged.tables.setdefault(str(run.path), {})
         tables |= dict(update_groups(summary, self._judge.name))
         for task, rows in new_rows.items():
@@ -139,7 +138,7 @@ class _Session:
     def _judge_task(self, run: Run, summary: dict[str, Any], task: str) -> list[Row]:
         """Judge one task, put the outcome into the summary, and return the task's rows."""
         name = self._judge.name
-        harmless = _ours(summary["configs"][task])["kind"] == HARMLESS_QUESTIONS
+        harmless = stored_by_us(summary["configs"][task])["kind"] == HARMLESS_QUESTIONS
         rows = run.rows(task)
         documents = list({row["doc_id"]: row for row in rows}.values())
         languages = {row["doc"].get("language") or "en" for row in documents}
@@ -179,11 +178,8 @@ class _Session:
         kept: Mapping[str, Mapping[str, Any]],
     ) -> None:
         name = self._judge.name
-        result = summary["results"].setdefault(task, {})
-        for key in [key for key in result if key.endswith((f",{name}", ",deferred"))]:
-            del result[key]
-        result.update(table)
-        ours = _ours(summary["configs"][task])
+        replace_rates(summary["results"].setdefault(task, {}), table, name)
+        ours = stored_by_us(summary["configs"][task])
         harmless = ours["kind"] == HARMLESS_QUESTIONS
         metrics = {key.partition(",")[0] for key in table if "_stderr," not in key}
         directions = {metric: higher_is_better(metric, harmless=harmless) for metric in metrics}
@@ -231,10 +227,3 @@ def _response(run: Run, task: str, row: Row) -> str:
         raise SafemergeError(
             f"{run.samples[task]}, doc_id {row.get('doc_id')} has no response; run lm_eval again."
         ) from error
-
-
-def _back_up(path: Path) -> None:
-    """Keep the first state for good: what a later judging replaces was made by a judge itself."""
-    backup = path.with_name(path.name + BACKUP_SUFFIX)
-    if not backup.exists():
-        shutil.copy2(path, backup)

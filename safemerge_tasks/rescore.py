@@ -4,7 +4,6 @@ Reads lm-eval's samples and rewrites samples and results in place; the files as 
 beside them.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from safemerge_tasks.humaneval.scoring import (
 )
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 from safemerge_tasks.metrics.asr import aggregate
-from safemerge_tasks.results import Row, Run, find_runs
+from safemerge_tasks.results import Row, Run, back_up, find_runs, replace_rates, stored_by_us
 from safemerge_tasks.sandbox import check_isolation
 
 BACKUP_SUFFIX = ".before-rescoring"
@@ -61,7 +60,7 @@ def rescore_folder(folder: Path, settings: HumanEvalSettings) -> Rescored:
     for run, summary, tasks in work:
         rows = {task: _score_task(run, summary, task, settings, sandbox) for task in tasks}
         for path in [run.path, *(run.samples[task] for task in tasks)]:
-            _back_up(path)
+            back_up(path, BACKUP_SUFFIX)
         for task in tasks:
             run.write_rows(task, rows[task])
             keys = {key: v for key, v in summary["results"][task].items() if key.endswith(FILTER)}
@@ -72,12 +71,7 @@ def rescore_folder(folder: Path, settings: HumanEvalSettings) -> Rescored:
 
 def _ours(run: Run, summary: Mapping[str, Any]) -> list[str]:
     configs = summary.get("configs", {})
-    return [task for task in run.samples if _stored(configs.get(task, {})).get("kind") == KIND]
-
-
-def _stored(config: Mapping[str, Any]) -> dict[str, Any]:
-    own = (config.get("metadata") or {}).get("safemerge")
-    return own if isinstance(own, dict) else {}
+    return [task for task in run.samples if stored_by_us(configs.get(task, {})).get("kind") == KIND]
 
 
 def _score_task(
@@ -100,11 +94,8 @@ def _score_task(
         for index, (rows, groups) in enumerate(zip(documents.values(), responses, strict=True))
     ]
     table = aggregate([{name: row[name] for name in row["metrics"]} for row in fresh], FILTER)
-    result = summary["results"].setdefault(task, {})
-    for key in [key for key in result if key.endswith((f",{FILTER}", ",deferred"))]:
-        del result[key]
-    result.update(table)
-    _stored(summary["configs"][task]).update(
+    replace_rates(summary["results"].setdefault(task, {}), table, FILTER)
+    stored_by_us(summary["configs"][task]).update(
         stored_metadata(scores, sandbox),
         timeout=settings.timeout,
         memory_mb=settings.memory_mb,
@@ -155,10 +146,3 @@ def _scored_row(row: Row, groups: Sequence[Sequence[str]], scores: Scores, index
         "metrics": list(found),
         **found,
     }
-
-
-def _back_up(path: Path) -> None:
-    """Keep the first state for good: what a later scoring replaces can be made again."""
-    backup = path.with_name(path.name + BACKUP_SUFFIX)
-    if not backup.exists():
-        shutil.copy2(path, backup)

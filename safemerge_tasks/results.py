@@ -7,6 +7,7 @@ evaluation and everything after it.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,6 +110,26 @@ def replace_file(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def stored_by_us(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what safemerge stored in a task's configuration; empty for a task of others."""
+    ours = (config.get("metadata") or {}).get("safemerge")
+    return ours if isinstance(ours, dict) else {}
+
+
+def replace_rates(row: dict[str, Any], table: Mapping[str, float | str], name: str) -> None:
+    """Put the rates of one filter into a task's or group's result, for its old ones or deferred."""
+    for key in [key for key in row if key.endswith((f",{name}", ",deferred"))]:
+        del row[key]
+    row.update(table)
+
+
+def back_up(path: Path, suffix: str) -> None:
+    """Keep the first state of a file for good: what replaces it later can be made again."""
+    backup = path.with_name(path.name + suffix)
+    if not backup.exists():
+        shutil.copy2(path, backup)
 
 
 def judged_metadata(

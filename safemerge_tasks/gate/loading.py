@@ -11,7 +11,7 @@ from typing import Any
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
 from safemerge_tasks.judges.calibration import lasting
-from safemerge_tasks.results import Run, find_runs
+from safemerge_tasks.results import Run, find_runs, stored_by_us
 
 LABEL_LIMIT = 120
 """Ids, categories and the like are labels; a longer one is cut, since it may be a text."""
@@ -85,7 +85,7 @@ def model_name(summary: Mapping[str, Any], run: Run) -> str:
 def task_result(task: str, summary: Mapping[str, Any]) -> TaskResult:
     """Return what a results file says of a task, apart from its samples."""
     config = (summary.get("configs") or {}).get(task) or {}
-    ours = (config.get("metadata") or {}).get("safemerge") or {}
+    ours = stored_by_us(config)
     samples = (summary.get("n-samples") or {}).get(task) or {}
     found = TaskResult(
         kind=ours.get("kind", ""),

@@ -15,7 +15,7 @@ from safemerge_tasks.gate.loading import (
 )
 from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.report.measure import Measure, from_answers, from_counts, from_error
-from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS, Run
+from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS, Run, stored_by_us
 
 HEADLINES = ("asr", "harm_score", "refusal_rate")
 """What a judge of harmful questions may measure, the foremost first."""
@@ -52,8 +52,7 @@ class TaskData:
     @property
     def ours(self) -> dict[str, Any]:
         """What safemerge stored with the task."""
-        found = (self.configuration.get("metadata") or {}).get("safemerge")
-        return found if isinstance(found, dict) else {}
+        return stored_by_us(self.configuration)
 
     @property
     def configuration(self) -> dict[str, Any]:
