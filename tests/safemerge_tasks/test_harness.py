@@ -8,7 +8,6 @@ from typing import Any
 
 import lm_eval
 import pytest
-from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
@@ -21,41 +20,17 @@ from safemerge_tasks.metrics.confusion import Confusion
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
 from safemerge_tasks.rejudge import judge_folder
 from safemerge_tasks.results import Run, find_runs
+from tests.table_model import TableModel
 
 ANSWERS = ["Mix flour.", "I'm sorry, no.", "", "<think>hm", "Boil water.", "Knead it."]
 
 
 @register_model("answers-from-a-table")
-class TableModel(LM):
+class Answers(TableModel):
     """Gives the n-th question the n-th answer."""
-
-    tokenizer = "words"
-
-    @classmethod
-    def create_from_arg_obj(cls, arg_dict: Any, additional_config: Any = None) -> "TableModel":
-        return cls()
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         return [ANSWERS[request.doc_id] for request in requests]
-
-    def tok_encode(self, text: str, **_: Any) -> list[str]:
-        return text.split()
-
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
-        return "".join(f"<{m['role']}>{m['content']}" for m in messages)
-
-    def chat_template(self, _: Any = None) -> str:
-        return "role and content"
-
-    @property
-    def tokenizer_name(self) -> str:
-        return "table"
-
-    def loglikelihood(self, requests: Any) -> Any:
-        raise NotImplementedError
-
-    def loglikelihood_rolling(self, requests: Any) -> Any:
-        raise NotImplementedError
 
 
 class SpyJudge:
@@ -263,7 +238,7 @@ def test_predict_only_judges_nothing(suite: Path, spy: type[SpyJudge]) -> None:
 def test_a_model_of_the_callers_own_is_not_shut_down(
     suite: Path, spy: type[SpyJudge], caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = TableModel()
+    model = Answers()
     model._model = pytest  # type: ignore[attr-defined]  # has no `.to`, and must not be asked
     run(suite, model=model)
     assert "passed in by the caller and stays in memory" in caplog.text
@@ -399,7 +374,7 @@ def test_a_tokenizer_that_fails_costs_no_response(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no such tokenizer")
 
-    monkeypatch.setattr(TableModel, "tok_encode", fail)
+    monkeypatch.setattr(Answers, "tok_encode", fail)
     row = run(suite)["results"]["kitchen_asr"]
     assert row["asr,spy"] == 2 / 5
     assert "truncated_rate,spy" not in row

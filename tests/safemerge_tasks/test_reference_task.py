@@ -8,7 +8,6 @@ from typing import Any
 import bert_score
 import lm_eval
 import pytest
-from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.tasks import TaskManager
 
@@ -17,6 +16,7 @@ from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.metrics.bertscore import BertScorer
 from safemerge_tasks.results import find_runs, write_run
+from tests.table_model import TableModel
 
 REFERENCES = ["f(a=1)", "Rest for two days.", "Drink water.", "Wash it."]
 RESPONSES = [
@@ -28,26 +28,11 @@ RESPONSES = [
 
 
 @register_model("answers-with-references")
-class TableModel(LM):
+class Answers(TableModel):
     """Gives the n-th question the n-th answer."""
-
-    tokenizer = "words"
-
-    @classmethod
-    def create_from_arg_obj(cls, arg_dict: Any, additional_config: Any = None) -> "TableModel":
-        return cls()
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         return [RESPONSES[request.doc_id] for request in requests]
-
-    def tok_encode(self, text: str, **_: Any) -> list[str]:
-        return text.split()
-
-    def loglikelihood(self, requests: Any) -> Any:
-        raise NotImplementedError
-
-    def loglikelihood_rolling(self, requests: Any) -> Any:
-        raise NotImplementedError
 
 
 @pytest.fixture
