@@ -1,0 +1,1 @@
+"""The papers' whole experiment: fine-tune, merge, evaluate, choose λ, report."""
