@@ -21,6 +21,7 @@ from safemerge_tasks.report_command import history as history_command
 from safemerge_tasks.report_command import report as report_command
 from safemerge_tasks.rescore_command import rescore as rescore_command
 from safemerge_tasks.suite_command import app as suite_app
+from safemerge_tasks.sweep.command import app as sweep_app
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -40,6 +41,7 @@ app.command("rescore")(rescore_command)
 app.add_typer(check_app, name="check", help="Fail if a candidate is less safe than a baseline.")
 app.command("report")(report_command)
 app.command("history")(history_command)
+app.add_typer(sweep_app, name="sweep", help="The whole grid from one file, or how far it is.")
 app.command("demo")(demo_command)
 app.add_typer(suite_app, name="suite")
 

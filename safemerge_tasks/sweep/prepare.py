@@ -80,12 +80,15 @@ def check_finetunes(prepared: Prepared) -> dict[str, object]:
     Raises:
         SafemergeError: one would fail.
     """
+    steps = [step for step in prepared.graph.steps.values() if step.kind == "finetune"]
+    if not steps:
+        return {}
     from safemerge_tasks.finetune import FinetuneConfig, check
 
     return {
         step.name: check(FinetuneConfig.model_validate(step.work["config"]), step.work["seed"])
-        for step in prepared.graph.steps.values()
-        if step.kind == "finetune" and not prepared.store.done(step.key)
+        for step in steps
+        if not prepared.store.done(step.key)
     }
 
 

@@ -1,12 +1,13 @@
 """What a sweep asks: its tasks, one by one, each recorded once as the requests lm-eval makes."""
 
-import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.results import replace_file
 from safemerge_tasks.sweep.manifest import Measured, Split, Tasks
 from safemerge_tasks.sweep.spec import SPLITS, SweepSpec, TaskChoice, TuningSpec
 from safemerge_tasks.sweep.store import Store
@@ -70,6 +71,11 @@ def read_questions(spec: SweepSpec, store: Store) -> Questions:
     Raises:
         SafemergeError: a task does not exist or cannot be loaded.
     """
+    with _quiet_lm_eval():
+        return _read(spec, store)
+
+
+def _read(spec: SweepSpec, store: Store) -> Questions:
     tasks: dict[str, dict[Split, Tasks]] = {}
     asked: dict[tuple[Split, str], Asked] = {}
     for split in SPLITS:
@@ -84,6 +90,20 @@ def read_questions(spec: SweepSpec, store: Store) -> Questions:
                     made = _record(spec, store, one.task, split, safety=one in safety)
                     asked[split, one.task] = made
     return Questions(tasks, asked)
+
+
+@contextmanager
+def _quiet_lm_eval() -> Iterator[None]:
+    """Keep lm-eval's progress bars and hints about its command line to itself; errors are raised."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        # Our own warnings still show: their handler holds the stream itself.
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _utility(spec: SweepSpec, tuning: TuningSpec, split: Split) -> tuple[TaskChoice, ...]:
@@ -108,7 +128,7 @@ class _Loader:
         )
 
     def measured(self, choices: tuple[TaskChoice, ...], *, safety: bool) -> tuple[Measured, ...]:
-        from safemerge_tasks.sweep.serving.recording import leaves
+        from safemerge_tasks.sweep.serving.asking import leaves
 
         found = []
         for choice in choices:
@@ -159,10 +179,17 @@ def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: b
         made.digest,
         len(made.requests),
         made.prompt_tokens,
-        made.most_new_tokens,
+        sum(_limit(request.settings) for request in made.requests),
     )
 
 
-def write_json(path: Any, value: Any) -> None:
-    """Write a file of JSON in one step."""
-    replace_file(path, json.dumps(value, indent=1) + "\n")
+_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+# lm-eval's own, where a task has none.
+_DEFAULT_LIMIT = 256
+
+
+def _limit(settings: Mapping[str, Any]) -> int:
+    """Return how many tokens a response may have; none where no text is generated."""
+    if not settings:
+        return 0
+    return int(next((settings[key] for key in _LIMITS if key in settings), _DEFAULT_LIMIT))

@@ -163,16 +163,16 @@ def _answer(session: _Session) -> None:
 def _score(session: _Session) -> None:
     """Put responses through lm-eval, which scores what needs no judge."""
     from safemerge_tasks.sweep.serving.evaluation import Evaluation
-    from safemerge_tasks.sweep.serving.scoring import Scoring, score_many
+    from safemerge_tasks.sweep.serving.scoring import Answered, score_many
 
     steps = {step.key: step for step in session.steps}
     with ExitStack() as stack:
-        scorings = []
+        answered = []
         for step in session.steps:
             work = session.work(step)
             staged = stack.enter_context(session.store.staging(step.key))
-            scorings.append(
-                Scoring(
+            answered.append(
+                Answered(
                     name=step.key,
                     evaluation=Evaluation.from_json(work["evaluation"]),
                     recording=session.store.recording(work["recording"]),
@@ -181,7 +181,7 @@ def _score(session: _Session) -> None:
                     model_args=work["model_args"],
                 )
             )
-        places = {one.name: one.out.parent for one in scorings}
+        places = {one.name: one.out.parent for one in answered}
 
         def done(name: str, failure: str | None) -> None:
             if failure is None:
@@ -189,7 +189,7 @@ def _score(session: _Session) -> None:
             else:
                 session.failed(steps[name], failure)
 
-        score_many(scorings, done)
+        score_many(answered, done)
 
 
 def _judge(session: _Session) -> None:

@@ -3,8 +3,9 @@
 import copy
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
@@ -38,7 +39,9 @@ def adapters(
     """Answer with one engine; the requests of all variants go to it together."""
     if not asked:
         return
-    ranks = [check_servable(one.adapter) for one, _ in asked if one.adapter is not None]
+    # A variant may be asked several recordings; its adapter is loaded once.
+    numbers = _numbered(one.adapter for one, _ in asked)
+    ranks = [check_servable(adapter) for adapter in numbers]
     tokenizer = _one_tokenizer(asked)
     arguments: dict[str, Any] = {"pretrained": base, **engine.model_args}
     lora: dict[str, Any] = {}
@@ -55,23 +58,19 @@ def adapters(
         about = _about(model, {**arguments, **lora})
         joint = Rendezvous[_Question, Any](lambda questions: _generate(model, questions, counter))
 
-        def member(number: int, one: Asked, recording: Recording) -> Member:
+        def member(one: Asked, recording: Recording) -> Member:
             def run(ask: Ask[Any, Any]) -> None:
                 view = _view(model, ask)
                 if one.adapter is not None:
-                    view.lora_request = LoRARequest(one.name, number, str(one.adapter))
+                    path = str(one.adapter)
+                    view.lora_request = LoRARequest(path, numbers[one.adapter], path)
                 facts = {**about, "adapter": str(one.adapter) if one.adapter else None}
                 answer(view, recording, facts, _seed(engine)).save(one.out)
                 done(one.name)
 
             return run
 
-        errors = joint.run(
-            {
-                one.name: member(number, one, recording)
-                for number, (one, recording) in enumerate(asked, 1)
-            }
-        )
+        errors = joint.run({one.name: member(one, recording) for one, recording in asked})
     _raise_first(errors)
 
 
@@ -96,17 +95,27 @@ def checkpoints(
 def _answer_in_place(
     group: Sequence[tuple[Asked, Recording]], engine: EngineSettings, done: Done, counter: Counter
 ) -> None:
-    first = group[0][0].checkpoint
-    arguments = {"pretrained": str(first), **engine.model_args}
+    by_checkpoint: dict[str, list[tuple[Asked, Recording]]] = {}
+    for one, recording in group:
+        by_checkpoint.setdefault(str(one.checkpoint), []).append((one, recording))
+    first = next(iter(by_checkpoint))
+    arguments = {"pretrained": first, **engine.model_args}
     with _engine(arguments, _one_tokenizer(group), engine) as model:
-        for one, recording in group:
-            if one.checkpoint != first:
-                _load_in_place(model.model, str(one.checkpoint))
-            arguments["pretrained"] = str(one.checkpoint)
-            view = _view(model, lambda questions: _generate(model, questions, counter))
-            facts = {**_about(model, arguments), "loaded_in_place": one.checkpoint != first}
-            answer(view, recording, facts, _seed(engine)).save(one.out)
-            done(one.name)
+        for checkpoint, recordings in by_checkpoint.items():
+            if checkpoint != first:
+                _load_in_place(model.model, checkpoint)
+            arguments["pretrained"] = checkpoint
+            facts = {**_about(model, arguments), "loaded_in_place": checkpoint != first}
+            for one, recording in recordings:
+                view = _view(model, lambda questions: _generate(model, questions, counter))
+                answer(view, recording, facts, _seed(engine)).save(one.out)
+                done(one.name)
+
+
+def _numbered(adapters: Iterable[Path | None]) -> dict[Path, int]:
+    """Return every adapter once with vLLM's number for it, from 1."""
+    distinct = dict.fromkeys(adapter for adapter in adapters if adapter is not None)
+    return {adapter: number for number, adapter in enumerate(distinct, 1)}
 
 
 def _load_in_place(llm: Any, checkpoint: str) -> None:
