@@ -38,7 +38,8 @@ class EngineSettings:
     Attributes:
         model: lm-eval's name of the backend: `vllm` or `hf`.
         model_args: lm-eval's own model_args, but for the weights: dtype, max_model_len and so on.
-        max_loras: adapters in one batch; vLLM keeps memory for so many. Default: all, at most 8.
+        max_loras: adapters in one batch; vLLM keeps GPU memory for so many. Default: all, at most
+            8. On a CPU there is always room for all.
         batch_size: lm-eval's own.
     """
 

@@ -49,9 +49,9 @@ def adapters(
         lora = {
             "enable_lora": True,
             "max_lora_rank": max_lora_rank(ranks),
-            "max_loras": engine.max_loras or min(len(ranks), MOST_LORAS),
+            "max_loras": _slots(len(ranks), engine),
             # Every adapter is read once and kept in main memory.
-            "max_cpu_loras": max(len(ranks), engine.max_loras or 1),
+            "max_cpu_loras": max(len(ranks), _slots(len(ranks), engine)),
         }
     counter = Counter(progress, sum(len(recording.requests) for _, recording in asked))
     with _engine({**arguments, **lora}, tokenizer, engine) as model:
@@ -90,6 +90,16 @@ def checkpoints(
         alike.setdefault(key, []).append((one, recording))
     for group in alike.values():
         _answer_in_place(group, engine, done, counter)
+
+
+def _slots(adapters: int, engine: EngineSettings) -> int:
+    """Return how many adapters vLLM shall hold ready for one batch."""
+    if current_platform.is_cpu():
+        # vLLM's CPU kernels take a request without an adapter for one of the last slot (its index
+        # is -1), and slots fill from the first: with one to spare the last stays zero. Seen in
+        # 0.32: with as many slots as adapters, the base answered as the last adapter.
+        return adapters + 1
+    return engine.max_loras or min(adapters, MOST_LORAS)
 
 
 def _answer_in_place(
