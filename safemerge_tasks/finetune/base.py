@@ -8,8 +8,6 @@ from typing import Any
 from safemerge_tasks.demo.references import resolve
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.config import FinetuneConfig
-from safemerge_tasks.finetune.data import load_data
-from safemerge_tasks.finetune.rendering import Renderer
 from safemerge_tasks.hub_errors import hub_errors
 
 _WAY_OUT = "or give `base` as a local folder."
@@ -109,13 +107,6 @@ class Base:
         if not folder.is_dir():
             return {"name": self.path, "commit": getattr(self.config, "_commit_hash", None)}
         return {"name": self.path, "files": _content(folder)}
-
-    def renderer(self, config: FinetuneConfig, seed: int) -> Renderer:
-        """Return what renders the configuration's data in this model's chat template."""
-        data = load_data(config, seed)
-        return Renderer(
-            self.tokenizer, self.path, self.stop_ids(), data.system_prompt, task=data.name
-        )
 
     def _errors(self) -> Any:
         return hub_errors(

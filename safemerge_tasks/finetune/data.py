@@ -1,11 +1,14 @@
 """The training and validation rows of a configuration."""
 
+import os
 from functools import lru_cache
+from pathlib import Path
 
-from safemerge_tasks.finetune.config import FileData, FinetuneConfig, TaskData
+from safemerge_tasks.finetune.config import FinetuneConfig, TaskData
 from safemerge_tasks.finetune.exchanges import TuningData
-from safemerge_tasks.finetune.own_rows import own_rows
+from safemerge_tasks.finetune.own_rows import located, own_rows
 from safemerge_tasks.finetune.task_rows import task_rows
+from safemerge_tasks.suites.sources import DATA_DIR
 
 
 def load_data(config: FinetuneConfig, seed: int) -> TuningData:
@@ -14,16 +17,27 @@ def load_data(config: FinetuneConfig, seed: int) -> TuningData:
     Raises:
         SafemergeError: the data is missing or wrong, with file and line.
     """
-    return _loaded(
-        config.data, config.split_seed_of(seed), config.validation_share, config.system_prompt
+    if isinstance(config.data, TaskData):
+        return _task_rows(config.data, config.split_seed_of(seed), os.environ.get(DATA_DIR))
+    path = located(config.data)
+    seen = path.stat()
+    return _own_rows(
+        path,
+        (seen.st_mtime_ns, seen.st_size),
+        config.split_seed_of(seed),
+        config.validation_share,
+        config.system_prompt or "",
     )
 
 
 # Two: the seeds of a configuration usually share their rows, and they are not small.
 @lru_cache(maxsize=2)
-def _loaded(
-    data: TaskData | FileData, split_seed: int, share: float | None, system_prompt: str | None
+def _task_rows(data: TaskData, split_seed: int, _data_dir: str | None) -> TuningData:
+    return task_rows(data, split_seed)
+
+
+@lru_cache(maxsize=2)
+def _own_rows(
+    path: Path, _state: tuple[int, int], split_seed: int, share: float | None, system_prompt: str
 ) -> TuningData:
-    if isinstance(data, TaskData):
-        return task_rows(data, split_seed)
-    return own_rows(data, split_seed, share, system_prompt or "")
+    return own_rows(path, split_seed, share, system_prompt)

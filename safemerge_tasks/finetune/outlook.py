@@ -10,6 +10,7 @@ from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data
+from safemerge_tasks.finetune.encoded import encode_data
 from safemerge_tasks.finetune.steps import batches_of, steps_of
 
 _FLOAT32 = 4
@@ -55,31 +56,25 @@ def check(config: FinetuneConfig, seed: int, out: Path | None = None) -> Outlook
     """
     batches_of(config, 1)
     base, data = Base.of(config), load_data(config, seed)
-    renderer = base.renderer(config, seed)
-    encoded = renderer.encoded(data.train, config.cutoff_length)
-    validation = renderer.encoded(data.validation, config.cutoff_length)
-    if not encoded.rows:
-        raise SafemergeError(
-            f"{data.name}: every prompt fills cutoff_length {config.cutoff_length}; raise it."
-        )
-    steps = steps_of(config, len(encoded.rows))
-    lengths = [len(row.ids) for row in encoded.rows]
+    rows = encode_data(config, seed, base)
+    steps = steps_of(config, len(rows.train))
+    lengths = [len(row.ids) for row in rows.train]
     result, working = _bytes(config, base)
     notes = [
         f"Rows have {min(lengths)} to {max(lengths)} tokens, half of them at most "
         f"{quantiles(lengths, n=2)[0] if len(lengths) > 1 else lengths[0]:.0f}."
     ]
-    if encoded.cut:
-        notes.append(f"{encoded.cut} responses are cut off at {config.cutoff_length} tokens.")
-    if encoded.dropped:
+    if rows.cut:
+        notes.append(f"{rows.cut} responses are cut off at {config.cutoff_length} tokens.")
+    if rows.dropped:
         notes.append(
-            f"{encoded.dropped} rows are left out: their prompt alone has {config.cutoff_length} "
+            f"{rows.dropped} rows are left out: their prompt alone has {config.cutoff_length} "
             "tokens or more."
         )
     if data.left_out:
         notes.append(f"{data.left_out} rows are left out: a validation row asks the same.")
     if data.system_prompt:
-        notes.append(f"The system prompt is {renderer.outcome}.")
+        notes.append(f"The system prompt is {rows.system_prompt}.")
     if config.checkpoint_step is not None and config.checkpoint_step > steps.schedule:
         notes.append(
             f"checkpoint_step {config.checkpoint_step} is never reached: {config.epochs} epochs "
@@ -89,8 +84,8 @@ def check(config: FinetuneConfig, seed: int, out: Path | None = None) -> Outlook
         _check_disk(out, working)
     tokens = round(sum(lengths) / len(lengths) * config.batch_size * steps.last)
     return Outlook(
-        rows=len(encoded.rows),
-        validation_rows=len(validation.rows),
+        rows=len(rows.train),
+        validation_rows=len(rows.validation),
         steps=steps.last,
         schedule_steps=steps.schedule,
         tokens=tokens,

@@ -21,21 +21,18 @@ _MESSAGES = "messages"
 _ROLES = ("system", "user", "assistant")
 
 
-def own_rows(
-    data: FileData, split_seed: int, share: float | None, system_prompt: str
-) -> TuningData:
+def own_rows(path: Path, split_seed: int, share: float | None, system_prompt: str) -> TuningData:
     """Return the rows of a file, divided by the order of a hash of seed and text.
 
     Args:
-        data: names the file, also below `SAFEMERGE_DATA_DIR`.
+        path: the file.
         split_seed: the order's.
         share: of the rows, for validation; 0.1 unless given, none if 0.
         system_prompt: for rows that have none of their own.
 
     Raises:
-        SafemergeError: the file is missing, or a row cannot be learnt from: file, line and fix.
+        SafemergeError: a row cannot be learnt from: file, line and fix.
     """
-    path = _located(data.file)
     rows = list(_exchanges(path))
     if not rows:
         raise SafemergeError(f"{path} has no rows; give one JSON object a line.")
@@ -62,8 +59,13 @@ def _part(path: Path, rows: list[Exchange], seed: int, share: float, keep: str) 
     return [rows[int(one["place"])] for one in divide(questions, hold_out, path.name)]
 
 
-def _located(name: str) -> Path:
-    path = Path(resolve(name)).expanduser()
+def located(data: FileData) -> Path:
+    """Return where the file is, if need be below `SAFEMERGE_DATA_DIR`.
+
+    Raises:
+        SafemergeError: it is nowhere.
+    """
+    path = Path(resolve(data.file)).expanduser()
     if path.is_file():
         return path
     folder = os.environ.get(DATA_DIR)

@@ -161,10 +161,13 @@ class Renderer:
     def _ended(self, tail: list[int]) -> list[int]:
         """Return a response up to its end of turn; what a template writes after it is left."""
         last = max((place for place, one in enumerate(tail) if one in self.ends), default=None)
-        if last is None or self.tokenizer.decode(tail[last + 1 :]).strip():
-            text = self.tokenizer.decode(tail).rstrip()
-            end = len(tail)
-            while end and self.tokenizer.decode(tail[: end - 1]).startswith(text):
-                end -= 1
-            return [*tail[:end], self.stop]
-        return tail[: last + 1]
+        if last is not None and not self._text(tail[last + 1 :]).strip():
+            return tail[: last + 1]
+        # The template marks no end of turn: white space goes, and the model's own end is put.
+        text, end = self._text(tail).rstrip(), len(tail)
+        while end and self._text(tail[: end - 1]).startswith(text):
+            end -= 1
+        return [*tail[:end], self.stop]
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids)) if ids else ""

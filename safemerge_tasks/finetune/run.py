@@ -14,6 +14,7 @@ from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.checkpoints import last_complete, remove_incomplete, step_of
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data
+from safemerge_tasks.finetune.encoded import encode_data
 from safemerge_tasks.finetune.identity import identity
 from safemerge_tasks.finetune.output import Made, is_finished, write_output
 from safemerge_tasks.finetune.steps import steps_of
@@ -80,27 +81,11 @@ def _train(
     from safemerge_tasks.finetune.training import train, uses_bfloat16
 
     started = time.monotonic()
-    data, renderer = load_data(config, seed), base.renderer(config, seed)
-    encoded = renderer.encoded(data.train, config.cutoff_length)
-    validation = renderer.encoded(data.validation, config.cutoff_length)
-    if not encoded.rows:
-        raise SafemergeError(
-            f"{data.name}: every prompt fills cutoff_length {config.cutoff_length}; raise it."
-        )
-    steps = steps_of(config, len(encoded.rows))
+    data, rows = load_data(config, seed), encode_data(config, seed, base)
+    steps = steps_of(config, len(rows.train))
     done = last_complete(work)
     if done is None or step_of(done) < steps.last:
-        train(
-            config,
-            seed,
-            base,
-            encoded.rows,
-            validation.rows,
-            steps,
-            work,
-            done,
-            progress or _ignore,
-        )
+        train(config, seed, base, rows, steps, work, done, progress or _ignore)
     # Nobody looks for checkpoints once the first process begins to remove them.
     processes.wait_for_everyone()
     if processes.is_main_process:
@@ -108,11 +93,11 @@ def _train(
         assert done is not None
         circumstances = {
             "schedule_steps": steps.schedule,
-            "rows": len(encoded.rows),
-            "validation_rows": len(validation.rows),
-            "rows_cut": encoded.cut,
-            "rows_left_out": encoded.dropped + data.left_out,
-            "system_prompt": renderer.outcome,
+            "rows": len(rows.train),
+            "validation_rows": len(rows.validation),
+            "rows_cut": rows.cut,
+            "rows_left_out": rows.dropped + data.left_out,
+            "system_prompt": rows.system_prompt,
             "processes": processes.num_processes,
             "device": str(processes.device),
             "computed_in": "bfloat16" if uses_bfloat16(config) else "float32",

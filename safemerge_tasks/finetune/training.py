@@ -16,6 +16,7 @@ from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.checkpoints import mark_complete
 from safemerge_tasks.finetune.config import FinetuneConfig
+from safemerge_tasks.finetune.encoded import EncodedData
 from safemerge_tasks.finetune.rendering import Encoded
 from safemerge_tasks.finetune.steps import Steps, batches_of
 
@@ -26,8 +27,7 @@ def train(
     config: FinetuneConfig,
     seed: int,
     base: Base,
-    rows: Sequence[Encoded],
-    validation: Sequence[Encoded],
+    rows: EncodedData,
     steps: Steps,
     work: Path,
     resume_from: Path | None,
@@ -38,7 +38,7 @@ def train(
     Raises:
         SafemergeError: the loss became infinite or not a number.
     """
-    trainer = make_trainer(config, seed, base, rows, validation, steps, work)
+    trainer = make_trainer(config, seed, base, rows, steps, work)
     trainer.add_callback(_Progress(progress, steps))
     trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
 
@@ -47,8 +47,7 @@ def make_trainer(
     config: FinetuneConfig,
     seed: int,
     base: Base,
-    rows: Sequence[Encoded],
-    validation: Sequence[Encoded],
+    rows: EncodedData,
     steps: Steps,
     work: Path,
 ) -> SFTTrainer:
@@ -60,12 +59,12 @@ def make_trainer(
     trainer = _Trainer(
         model=base.model(torch.bfloat16 if frozen_half else torch.float32),
         args=_arguments(config, seed, work, half),
-        train_dataset=_dataset(rows),
-        eval_dataset=_dataset(validation) if validation else None,
+        train_dataset=_dataset(rows.train),
+        eval_dataset=_dataset(rows.validation) if rows.validation else None,
         processing_class=base.tokenizer,
         peft_config=lora_config(config) if config.tuning == "lora" else None,
         callbacks=[
-            _Stop(steps.last, evaluate=bool(validation)),
+            _Stop(steps.last, evaluate=bool(rows.validation)),
             _Finite(),
             _Complete(work),
         ],
