@@ -17,7 +17,6 @@ SHORT_NAMES = ("chatdoctor", "openfunctions", "magicoder", "flan_cot")
 """Data sets whose rest, after its validation share, is trained on."""
 
 BY_SEED = "by-seed"
-DEFAULT_SHARE = 0.1
 
 
 class TaskData(BaseModel):

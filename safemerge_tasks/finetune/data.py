@@ -4,9 +4,11 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from safemerge_tasks.finetune.config import FinetuneConfig, TaskData
+from safemerge_tasks.demo.references import resolve
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.finetune.config import FileData, FinetuneConfig, TaskData
 from safemerge_tasks.finetune.exchanges import TuningData
-from safemerge_tasks.finetune.own_rows import located, own_rows
+from safemerge_tasks.finetune.own_rows import own_rows
 from safemerge_tasks.finetune.task_rows import task_rows
 from safemerge_tasks.suites.sources import DATA_DIR
 
@@ -19,7 +21,7 @@ def load_data(config: FinetuneConfig, seed: int) -> TuningData:
     """
     if isinstance(config.data, TaskData):
         return _task_rows(config.data, config.split_seed_of(seed), os.environ.get(DATA_DIR))
-    path = located(config.data)
+    path = _located(config.data)
     seen = path.stat()
     return _own_rows(
         path,
@@ -27,6 +29,21 @@ def load_data(config: FinetuneConfig, seed: int) -> TuningData:
         config.split_seed_of(seed),
         config.validation_share,
         config.system_prompt or "",
+    )
+
+
+def _located(data: FileData) -> Path:
+    path = Path(resolve(data.file)).expanduser()
+    if path.is_file():
+        return path
+    folder = os.environ.get(DATA_DIR)
+    below = Path(folder).expanduser() / path if folder else None
+    if below is not None and below.is_file():
+        return below
+    also = f" (nor {below})" if below is not None else ""
+    raise SafemergeError(
+        f"{path} does not exist{also}; give data.file as a JSON lines file, or set {DATA_DIR} to "
+        "the folder it is in."
     )
 
 

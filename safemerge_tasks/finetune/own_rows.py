@@ -1,23 +1,20 @@
 """Training rows from one's own file: JSON lines, each a prompt and its response or messages."""
 
 import json
-import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.demo.references import resolve
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.finetune.config import DEFAULT_SHARE, FileData
 from safemerge_tasks.finetune.exchanges import Exchange, TuningData, Turn, without_repeats
 from safemerge_tasks.suites.sampling import divide
-from safemerge_tasks.suites.sources import DATA_DIR
 from safemerge_tasks.suites.spec import HoldOut
 
 _PROMPTS = ("prompt", "question")
 _RESPONSES = ("response", "answer")
 _MESSAGES = "messages"
+DEFAULT_SHARE = 0.1
 _ROLES = ("system", "user", "assistant")
 
 
@@ -57,26 +54,6 @@ def _part(path: Path, rows: list[Exchange], seed: int, share: float, keep: str) 
         for place, row in enumerate(rows)
     ]
     return [rows[int(one["place"])] for one in divide(questions, hold_out, path.name)]
-
-
-def located(data: FileData) -> Path:
-    """Return where the file is, if need be below `SAFEMERGE_DATA_DIR`.
-
-    Raises:
-        SafemergeError: it is nowhere.
-    """
-    path = Path(resolve(data.file)).expanduser()
-    if path.is_file():
-        return path
-    folder = os.environ.get(DATA_DIR)
-    below = Path(folder).expanduser() / path if folder else None
-    if below is not None and below.is_file():
-        return below
-    also = f" (nor {below})" if below is not None else ""
-    raise SafemergeError(
-        f"{path} does not exist{also}; give data.file as a JSON lines file, or set {DATA_DIR} to "
-        "the folder it is in."
-    )
 
 
 def _exchanges(path: Path) -> Iterator[Exchange]:
