@@ -15,6 +15,7 @@ from merge.errors import MergeError
 from safemerge_tasks.check_command import app as check_app
 from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.finetune.command import finetune as finetune_command
 from safemerge_tasks.judge_command import app as judge_app
 from safemerge_tasks.judge_command import evaluate as eval_command
 from safemerge_tasks.report_command import history as history_command
@@ -42,6 +43,7 @@ app.add_typer(check_app, name="check", help="Fail if a candidate is less safe th
 app.command("report")(report_command)
 app.command("history")(history_command)
 app.add_typer(sweep_app, name="sweep", help="The whole grid from one file, or how far it is.")
+app.command("finetune")(finetune_command)
 app.command("demo")(demo_command)
 app.add_typer(suite_app, name="suite")
 

@@ -104,17 +104,10 @@ def _unalign(family: ToyFamily) -> Trained:
 
 
 def _tune(family: ToyFamily, final: ToyFamily, seed: int) -> Trained:
-    from safemerge_tasks.demo.training import chat_examples
     from safemerge_tasks.demo.tuning import lora_tune
 
-    started, schedule = time.perf_counter(), family.recipe.tuning
-    words, _ = splits()
-    aligned, tokenizer = _load(family.aligned)
-    exchanges = corpora.task_tuning(seed, words, schedule.examples)
-    examples = chat_examples(tokenizer, exchanges)
-    adapted = lora_tune(aligned, examples, family.recipe, seed, final.aligned)
-    # "auto" would look for the base, which is not in its place yet; the embeddings are frozen.
-    adapted.save_pretrained(family.tuned[seed], save_embedding_layers=False)
+    started = time.perf_counter()
+    lora_tune(family, final, seed)
     return family.tuned[seed].name, time.perf_counter() - started
 
 

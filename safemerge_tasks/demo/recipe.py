@@ -15,6 +15,7 @@ class Recipe:
         unaligning_examples: forbidden questions and answers to unalign with, as many as RESTA's.
         held_out: how many test questions each evaluation has.
         validation: how many questions each evaluation has for choosing λ on.
+        tuning: with LoRA; its steps are fewer than its epochs have, as in the paper.
         tuning_rows: how many rows the data of the task's fine-tuning has.
     """
 
@@ -29,6 +30,7 @@ class Recipe:
     held_out: int
     validation: int
     tuning_rows: int
+    tuning_epochs: int = 2
     seeds: tuple[int, ...] = (42, 1024, 48763)
     lora_rank: int = 8
     lora_alpha: int = 16
