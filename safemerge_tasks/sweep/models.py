@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safemerge_tasks.demo.references import resolve
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.identity import model_identity
 from safemerge_tasks.sweep.spec import SweepSpec
@@ -99,7 +100,7 @@ def _config(spec: SweepSpec, path: str) -> Any:
     from safemerge_tasks.finetune import load_config
 
     config = load_config(Path(path))
-    if config.base != spec.base:
+    if resolve(config.base) != spec.base:
         raise SafemergeError(
             f"{path} fine-tunes {config.base}, and the sweep's base is {spec.base}; name the same "
             "model in both."
