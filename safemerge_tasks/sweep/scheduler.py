@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
@@ -399,9 +399,8 @@ class Scheduler:
             wanted = any(self.progress.status[reader] in waiting for reader in self._readers[key])
             if not step.nbytes or wanted or not self._store.done(key):
                 continue
-            lock = FileLock(self._store.root / "locks" / f"{key}.lock")
             # Held by a job of another sweep that reads it: that one will clean up.
-            with suppress(Timeout), lock.acquire(blocking=False):
+            with suppress(Timeout), self._store.lock(key).acquire(blocking=False):
                 self._store.remove(key)
 
 
