@@ -76,9 +76,9 @@ def test_a_failed_step_leaves_nothing(store: Store) -> None:
     def fail() -> None:
         with store.staging(KEY) as folder:
             (folder / "result").write_text("half")
-            raise OSError
+            raise OSError("disk full")
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="disk full"):
         fail()
     assert not store.done(KEY)
     assert staged(store) == []
