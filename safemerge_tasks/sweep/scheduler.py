@@ -14,7 +14,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from safemerge_tasks.sweep.graph import Graph
+from safemerge_tasks.sweep.graph import ADAPTERS, Graph
 from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
 from safemerge_tasks.sweep.spec import Resources
 from safemerge_tasks.sweep.steps import KINDS, Step
@@ -199,9 +199,27 @@ class Scheduler:
         for steps in groups.values():
             ready = [step for step in steps if self._inputs_done(step)]
             if ready and (len(ready) == len(steps) or self._stuck(steps)):
-                parts = self._engines if steps[0].group == "answer adapters" else 1
-                jobs += [self._job(part) for part in _divided(ready, parts)]
+                jobs += [self._job(part) for part in self._divided(ready)]
         return jobs
+
+    def _divided(self, steps: list[Step]) -> list[list[Step]]:
+        """Divide a group's steps over engines, so that what shares something stays together.
+
+        Adapters' requests go by model; scoring goes by task, whose references are embedded once.
+        """
+        if steps[0].group == ADAPTERS:
+            shared, parts = "model", self._engines
+        elif steps[0].kind == "score":
+            shared, parts = "recording", self._runner.slots
+        else:
+            return [steps]
+        together: dict[str, list[Step]] = defaultdict(list)
+        for step in steps:
+            together[str(step.work.get(shared))].append(step)
+        divided: list[list[Step]] = [[] for _ in range(min(parts, len(together)))]
+        for number, part in enumerate(together.values()):
+            divided[number % len(divided)] += part
+        return divided
 
     def _inputs_done(self, step: Step) -> bool:
         return all(self.progress.status[key] == "done" for key in step.inputs)
@@ -345,14 +363,3 @@ class Scheduler:
 
 def _keys(steps: tuple[Step, ...]) -> tuple[str, ...]:
     return tuple(step.key for step in steps)
-
-
-def _divided(steps: list[Step], parts: int) -> list[list[Step]]:
-    """Divide steps so that what asks the same model stays together."""
-    by_model: dict[str, list[Step]] = defaultdict(list)
-    for step in steps:
-        by_model[str(step.work.get("model"))].append(step)
-    divided: list[list[Step]] = [[] for _ in range(min(parts, len(by_model)))]
-    for number, together in enumerate(by_model.values()):
-        divided[number % len(divided)] += together
-    return divided

@@ -35,6 +35,7 @@ def run_lm_eval(
     """
     random_seed, numpy_seed, torch_seed, fewshot_seed = evaluation.seeds
     manager = _manager_with(evaluation, evaluation.tasks)
+    _describe_environment_once()
     with _data_from(evaluation.data_dir):
         results: dict[str, Any] = simple_evaluate(
             model=model,
@@ -58,6 +59,14 @@ def run_lm_eval(
             metadata=evaluation.task_metadata,
         )
     return results
+
+
+@cache
+def _describe_environment_once() -> None:
+    """Have lm-eval ask pip what is installed once a process, not a second for each variant."""
+    from lm_eval.loggers import utils
+
+    utils.get_pretty_env_info = cache(utils.get_pretty_env_info)
 
 
 def leaves(evaluation: Evaluation, name: str) -> dict[str, dict[str, bool]]:
