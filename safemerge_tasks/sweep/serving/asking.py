@@ -64,9 +64,9 @@ def run_lm_eval(
 @cache
 def _describe_environment_once() -> None:
     """Have lm-eval ask pip what is installed once a process, not a second for each variant."""
-    from lm_eval.loggers import utils
+    from torch.utils import collect_env
 
-    utils.get_pretty_env_info = cache(utils.get_pretty_env_info)
+    collect_env.get_pretty_env_info = cache(collect_env.get_pretty_env_info)
 
 
 def leaves(evaluation: Evaluation, name: str) -> dict[str, dict[str, bool]]:
