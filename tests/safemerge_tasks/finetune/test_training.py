@@ -124,9 +124,7 @@ def test_the_validation_loss_is_that_of_the_result(configured: Configured, tmp_p
 
 def test_seeds_differ_and_repeat(configured: Configured, tmp_path: Path) -> None:
     config = configured(checkpoint_step=2)
-    made = [
-        finetune(config, seed, tmp_path / name) for seed, name in ((42, "a"), (42, "b"), (1, "c"))
-    ]
+    made = [finetune(config, seed, tmp_path / f"{n}") for n, seed in enumerate((42, 42, 1))]
     first, again, other = ((one / "adapter_model.safetensors").read_bytes() for one in made)
     assert first == again
     assert first != other
