@@ -58,9 +58,12 @@ def generation_ids(tokenizer: Any, question: str, *, vllm: bool) -> list[int]:
         prefix_token_id=tokenizer.bos_token_id,
     )
     conversation = Conversation("task", SYSTEM, belongs_to_task=True)
-    prompt = conversation.render(
-        lambda turns: Model.apply_chat_template(model, turns), question, None
-    )
+
+    def template(turns: list[dict[str, str]]) -> str:
+        text: str = Model.apply_chat_template(model, turns)
+        return text
+
+    prompt = conversation.render(template, question, None)
     ids = Model.tok_encode(model, [prompt] if vllm else prompt)
     return ids[0] if vllm else ids
 
