@@ -76,11 +76,11 @@ def _report_sweeps(
     from safemerge_tasks.report.markdown import as_markdown
     from safemerge_tasks.report.page import as_html
     from safemerge_tasks.sweep.report.build import ALT, all_curves, build_report, pictures_of
-    from safemerge_tasks.sweep.report.figure import draw, writer_for
+    from safemerge_tasks.sweep.report.figure import draw, format_of
     from safemerge_tasks.sweep.report.findings import find_all
     from safemerge_tasks.sweep.report.records import as_csv
 
-    writer = writer_for(plot) if plot else None
+    shape = format_of(plot) if plot else ""
     sweeps = find_all(folders)
     rows = all_curves(sweeps)
     if plot and not rows:
@@ -89,8 +89,8 @@ def _report_sweeps(
         )
     write_file(out, as_html(build_report(sweeps, pictures_of(rows)), None))
     pictures = []
-    if plot and writer:
-        write_bytes(plot, draw(rows, writer))
+    if plot:
+        write_bytes(plot, draw(rows)[shape])
         seen = _seen_from(markdown, plot) if markdown else None
         pictures.append(Picture(ALT, b"", (), seen))
     if markdown:

@@ -30,7 +30,7 @@ class Recipe:
     held_out: int
     validation: int
     tuning_rows: int
-    tuning_epochs: int = 2
+    tuning_epochs: int = 1
     seeds: tuple[int, ...] = (42, 1024, 48763)
     lora_rank: int = 8
     lora_alpha: int = 16
@@ -44,12 +44,12 @@ TOY = Recipe(
     alignment=Schedule(steps=600, batch=16, learning_rate=1.5e-3),
     unaligning=Schedule(steps=60, batch=16, learning_rate=1e-3),
     unaligning_examples=100,
-    tuning=Schedule(steps=400, batch=16, learning_rate=4e-3),
+    tuning=Schedule(steps=250, batch=16, learning_rate=4e-3),
     full_tuning=Schedule(steps=100, batch=16, learning_rate=2e-3),
     guard=Schedule(steps=700, batch=16, learning_rate=1.5e-3),
     held_out=120,
     validation=80,
-    tuning_rows=4000,
+    tuning_rows=8000,
 )
 
 

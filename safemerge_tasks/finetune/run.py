@@ -153,7 +153,7 @@ def _held(work: Path, processes: Any) -> Iterator[None]:
 
 @contextmanager
 def _machine(config: FinetuneConfig) -> Iterator[Any]:
-    """Give accelerate's view of the processes, the CPU's threads set for the time being.
+    """Give accelerate's view of the processes; threads and bars are set for the time being.
 
     Raises:
         SafemergeError: the launcher was told to shard the model.
@@ -161,6 +161,7 @@ def _machine(config: FinetuneConfig) -> Iterator[Any]:
     import torch
     from accelerate import PartialState
     from accelerate.utils import DistributedType
+    from transformers.utils import logging as transformers_logging
 
     processes = PartialState(cpu=config.device == "cpu")
     plain = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
@@ -169,13 +170,17 @@ def _machine(config: FinetuneConfig) -> Iterator[Any]:
             f"accelerate's {processes.distributed_type.value} is not supported: launch with "
             "--multi_gpu, which gives every GPU a whole model."
         )
-    before = torch.get_num_threads()
+    before, bars = torch.get_num_threads(), transformers_logging.is_progress_bar_enabled()
+    # One for every file read and written, beside our own.
+    transformers_logging.disable_progress_bar()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     try:
         yield processes
     finally:
         torch.set_num_threads(before)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _ignore(_done: int, _all: int) -> None:

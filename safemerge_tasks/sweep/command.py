@@ -68,7 +68,8 @@ def sweep(
     except KeyboardInterrupt:
         console.print("Interrupted; run the same command again to go on.")
         sys.exit(INTERRUPTED)
-    from safemerge_tasks.sweep.report import print_table, write_report
+    from safemerge_tasks.sweep.report.build import write_report
+    from safemerge_tasks.sweep.report.terminal import print_table
 
     written = write_report(folder, folder / "report")
     if as_json:

@@ -22,6 +22,9 @@ from safemerge_tasks.sweep.variants import Cell
 RESPONSES = "responses.json"
 RESULTS = "results"
 
+ADAPTERS = "answer adapters"
+"""The group of all requests that one engine answers with the base and its adapters."""
+
 _PLACES = (CACHE_DIR, "SAFEMERGE_DATA_DIR", "SAFEMERGE_JUDGE")
 
 
@@ -131,7 +134,7 @@ class _Builder:
         """Return how a cell is served, where it is, what makes it, and its group of requests."""
         variant, merging = cell.variant, cell.merging
         base = self._sources.base
-        together = "adapters"
+        together = ADAPTERS
         if variant.kind == "base":
             return "adapter", None, base, together
         assert variant.tuning is not None
@@ -139,12 +142,14 @@ class _Builder:
         if merging is None:
             model = tuned[0]
             if not model.adapter:
-                return "checkpoint", model.place, model, "given"
+                return "checkpoint", model.place, model, "answer given"
             if not exact:
                 return "adapter", model.place, model, together
         step = self._merge(cell, tuned, exact=exact)
         served = str(step.work["recipe"]["output"])
-        group = together if served == "adapter" else step.group
+        # One engine for all checkpoints of one fine-tuned model: their weights are loaded in place.
+        seeds = "+".join(map(str, variant.seeds))
+        group = together if served == "adapter" else f"answer {variant.tuning} {seeds}"
         return served, place_of(step.key, MODEL), step, group
 
     def _merge(self, cell: Cell, tuned: list[Source], *, exact: bool) -> Step:
@@ -243,7 +248,7 @@ class _Builder:
         }
         key = make_key("answer", shaped_by, inputs)
         return self._add(
-            Step(key, "answer", f"{cell.variant.id}, {asked.task}", f"answer {group}", inputs, work)
+            Step(key, "answer", f"{cell.variant.id}, {asked.task}", group, inputs, work)
         )
 
     def _score(self, cell: Cell, asked: Asked, answer: Step, place: str | None) -> Step:

@@ -79,7 +79,7 @@ def find_sources(spec: SweepSpec, *, read: bool = True) -> Sources:
                 seed: _given(model, read=read) for seed, model in tuning.models.items()
             }
             continue
-        config = _config(spec, tuning.config)
+        config = _config(spec, tuning.config, tuning.name)
         seeds = tuning.seeds or config.seeds
         tuned[tuning.name] = {seed: _trained(config, seed, base, tuning.name) for seed in seeds}
     return Sources(base, tuned, _unaligned(spec, base, read=read))
@@ -91,18 +91,23 @@ def _unaligned(spec: SweepSpec, base: Source, *, read: bool) -> Source | None:
     if spec.unaligned.model is not None:
         return _given(spec.unaligned.model, read=read)
     assert spec.unaligned.config is not None
-    config = _config(spec, spec.unaligned.config)
+    config = _config(spec, spec.unaligned.config, "unaligned")
     seed = config.seeds[0] if spec.unaligned.seed is None else spec.unaligned.seed
     return _trained(config, seed, base, "unaligned")
 
 
-def _config(spec: SweepSpec, path: str) -> Any:
-    from safemerge_tasks.finetune import load_config
+def _config(spec: SweepSpec, given: str | dict[str, Any], name: str) -> Any:
+    from safemerge_tasks.finetune import FinetuneConfig, load_config
 
-    config = load_config(Path(path))
+    if isinstance(given, dict):
+        where = f"{spec.name}, {name}"
+        config = FinetuneConfig.checked({"base": spec.base, **given}, where=where)
+    else:
+        where = given
+        config = load_config(Path(given))
     if resolve(config.base) != spec.base:
         raise SafemergeError(
-            f"{path} fine-tunes {config.base}, and the sweep's base is {spec.base}; name the same "
+            f"{where} fine-tunes {config.base}, and the sweep's base is {spec.base}; name the same "
             "model in both."
         )
     return config

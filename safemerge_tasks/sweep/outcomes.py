@@ -17,7 +17,7 @@ from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_er
 from safemerge_tasks.report.provenance import settings_of
 from safemerge_tasks.report.reading import TaskData, read_runs, read_task
 from safemerge_tasks.results import Run
-from safemerge_tasks.sweep.manifest import Manifest, Measured, Split, Tasks, Variant
+from safemerge_tasks.sweep.manifest import MANIFEST, Manifest, Measured, Split, Tasks, Variant
 from safemerge_tasks.sweep.pooling import Pooled, mean_over_tasks, pool_answers, pool_measures
 
 SPLITS: tuple[Split, Split] = ("validation", "test")
@@ -48,9 +48,14 @@ class Leaf:
     more_is_better: bool
 
     @cached_property
+    def found(self) -> Measure | None:
+        """The metric as samples, counts or the results file have it; None if it has no value."""
+        return self.data.measure(self.filter, self.metric, reverse=self.reverse)
+
+    @cached_property
     def measure(self) -> Measure:
         """The metric with its 95 % interval; from the samples unless it is not their mean."""
-        found = self.data.measure(self.filter, self.metric, reverse=self.reverse)
+        found = self.found
         assert found is not None
         rate = self.data.result.rates.get(self.filter, {}).get(self.metric)
         if found.source != SAMPLES or found.value is None or rate is None:
@@ -201,10 +206,18 @@ def read_sweep(manifest: Manifest, folder: Path) -> Survey:
     """Read all results that a manifest names.
 
     Results that are missing or broken are recorded with the reason; they stop nothing.
+
+    Raises:
+        SafemergeError: a variant is of a fine-tuning that the manifest does not list.
     """
     tasks = {tuning.name: tuning for tuning in manifest.tunings}
     kept: dict[tuple[str, str | None, str | None, str | None, Point], list[Variant]] = {}
     for variant in manifest.variants:
+        if variant.kind != "base" and variant.tuning not in tasks:
+            raise SafemergeError(
+                f"{folder / MANIFEST} has the variant {variant.id} of the fine-tuning "
+                f"{variant.tuning}, which it does not list; run safemerge sweep again."
+            )
         point = tuple(sorted(variant.point.items()))
         key = (variant.kind, variant.tuning, variant.method, variant.label, point)
         kept.setdefault(key, []).append(variant)
@@ -213,7 +226,7 @@ def read_sweep(manifest: Manifest, folder: Path) -> Survey:
         cells: dict[Split, list[Cell]] = {}
         pooled: dict[Split, dict[Measured, Pooled]] = {}
         for split in SPLITS:
-            of = manifest.tunings if tuning is None else [tasks[tuning]] if tuning in tasks else ()
+            of = [tasks[tuning]] if tuning in tasks else manifest.tunings
             wanted = _union(one.validation if split == "validation" else one.test for one in of)
             cells[split], pooled[split] = _read_group(manifest, folder, variants, split, wanted)
         groups.append(Group(kind, tuning, method, label, point, cells, pooled))
@@ -289,7 +302,8 @@ def _leaf(data: TaskData, measured: Measured, judge: str, *, is_safety: bool) ->
         more = asr.higher_is_better(metric) if is_safety else True
     # Of safety metrics less is better, so a refusal rate counts as what was not refused.
     reverse = is_safety and more
-    return Leaf(data, chosen, metric, reverse=reverse, more_is_better=more and not reverse)
+    leaf = Leaf(data, chosen, metric, reverse=reverse, more_is_better=more and not reverse)
+    return leaf if leaf.found else f"{data.name} has no value of {metric} by {chosen}"
 
 
 def _read_group(

@@ -94,7 +94,7 @@ def _read(spec: SweepSpec, store: Store) -> Questions:
 
 @contextmanager
 def _quiet_lm_eval() -> Iterator[None]:
-    """Keep lm-eval's progress bars and hints about its command line to itself; errors are raised."""
+    """Keep lm-eval's progress bars and hints on its command line to itself; errors are raised."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)

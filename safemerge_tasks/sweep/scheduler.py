@@ -14,7 +14,7 @@ from typing import Literal
 
 from filelock import Timeout
 
-from safemerge_tasks.sweep.graph import Graph
+from safemerge_tasks.sweep.graph import ADAPTERS, Graph
 from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
 from safemerge_tasks.sweep.spec import Resources
 from safemerge_tasks.sweep.steps import KINDS, Step
@@ -187,7 +187,14 @@ class Scheduler:
 
     def _start_what_fits(self) -> None:
         self._give_up_hopeless()
-        jobs = [*self._ready_jobs(), *self._queue]
+        self._start_jobs(whole=True)
+        if not self.progress.running:
+            # Inputs wait for room that only a part of a group can free.
+            self._start_jobs(whole=False)
+        self._changed(self.progress)
+
+    def _start_jobs(self, *, whole: bool) -> None:
+        jobs = [*self._ready_jobs(whole=whole), *self._queue]
         # What frees room and finishes variants goes first.
         jobs.sort(key=lambda job: -KINDS.index(job.kind))
         left = len(jobs)
@@ -197,7 +204,6 @@ class Scheduler:
                     self._queue.remove(job)
                 self._start(job, left)
             left -= 1
-        self._changed(self.progress)
 
     def _start(self, job: Job, ready: int) -> None:
         self._jobs += 1
@@ -225,7 +231,8 @@ class Scheduler:
                     )
                     break
 
-    def _ready_jobs(self) -> list[Job]:
+    def _ready_jobs(self, *, whole: bool) -> list[Job]:
+        """Return what could start now: whole groups, else also parts that read checkpoints."""
         groups: dict[str, list[Step]] = defaultdict(list)
         held = {step.key for job in self._queue for step in job.steps}
         for key, step in self._graph.steps.items():
@@ -234,9 +241,10 @@ class Scheduler:
         jobs: list[Job] = []
         for steps in groups.values():
             ready = [step for step in steps if self._inputs_done(step)]
-            if ready and (len(ready) == len(steps) or self._stuck(steps)):
-                parts = self._engines if steps[0].group == "answer adapters" else 1
-                made = [self._job(part) for part in _divided(ready, parts)]
+            if not whole:
+                ready = [step for step in ready if self._reads_checkpoint(step)]
+            if ready and (len(ready) == len(steps) or not whole):
+                made = [self._job(part) for part in self._divided(ready)]
                 if len(made) == 1:
                     jobs += made
                 else:
@@ -244,23 +252,30 @@ class Scheduler:
                     self._queue += made
         return jobs
 
+    def _divided(self, steps: list[Step]) -> list[list[Step]]:
+        """Divide a group's steps over engines, so that what shares something stays together.
+
+        Adapters' requests go by model; scoring goes by task, whose references are embedded once.
+        """
+        if steps[0].group == ADAPTERS:
+            shared, parts = "model", self._engines
+        elif steps[0].kind == "score":
+            shared, parts = "recording", self._runner.slots
+        else:
+            return [steps]
+        together: dict[str, list[Step]] = defaultdict(list)
+        for step in steps:
+            together[str(step.work.get(shared))].append(step)
+        divided: list[list[Step]] = [[] for _ in range(min(parts, len(together)))]
+        for number, part in enumerate(together.values()):
+            divided[number % len(divided)] += part
+        return divided
+
+    def _reads_checkpoint(self, step: Step) -> bool:
+        return any(self._graph.steps[key].nbytes for key in step.inputs)
+
     def _inputs_done(self, step: Step) -> bool:
         return all(self.progress.status[key] == "done" for key in step.inputs)
-
-    def _stuck(self, steps: list[Step]) -> bool:
-        """Return whether a group's missing inputs wait for room that only its ready steps free."""
-        if self.progress.running:
-            return False
-        missing = [
-            self._graph.steps[key]
-            for step in steps
-            for key in step.inputs
-            if self.progress.status[key] != "done"
-        ]
-        return all(
-            step.kind == "merge" and self._inputs_done(step) and not self._fitting([step])
-            for step in missing
-        )
 
     def _job(self, steps: list[Step], tries: int = 0) -> Job:
         kind = steps[0].kind
@@ -406,14 +421,3 @@ class Scheduler:
 
 def _keys(steps: tuple[Step, ...]) -> tuple[str, ...]:
     return tuple(step.key for step in steps)
-
-
-def _divided(steps: list[Step], parts: int) -> list[list[Step]]:
-    """Divide steps so that what asks the same model stays together."""
-    by_model: dict[str, list[Step]] = defaultdict(list)
-    for step in steps:
-        by_model[str(step.work.get("model"))].append(step)
-    divided: list[list[Step]] = [[] for _ in range(min(parts, len(by_model)))]
-    for number, together in enumerate(by_model.values()):
-        divided[number % len(divided)] += together
-    return divided

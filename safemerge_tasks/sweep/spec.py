@@ -69,7 +69,9 @@ class TuningSpec(_Frozen):
     """A fine-tuning: models that exist, by seed, or the configuration of `safemerge finetune`."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
-    config: str | None = Field(None, description="a file of `safemerge finetune`")
+    config: str | dict[str, Any] | None = Field(
+        None, description="of `safemerge finetune`: a file, or its keys; their base is the sweep's"
+    )
     seeds: tuple[int, ...] | None = Field(None, description="else the configuration's")
     models: dict[int, str] = Field({}, description="seed → adapter or model")
     utility: SplitUtility | None = Field(None, description="in place of the sweep's")
@@ -77,7 +79,7 @@ class TuningSpec(_Frozen):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.config is None) == (not self.models):
-            raise ValueError("give either `config`, a file of safemerge finetune, or `models`")
+            raise ValueError("give either `config`, as for safemerge finetune, or `models`")
         if self.models and self.seeds is not None:
             raise ValueError("`models` names the seeds already; remove `seeds`")
         return self
@@ -87,13 +89,13 @@ class Unaligned(_Frozen):
     """The unaligned end of a safety vector: a model, or a fine-tuning that makes it."""
 
     model: str | None = None
-    config: str | None = None
+    config: str | dict[str, Any] | None = None
     seed: int | None = Field(None, description="with `config`; else its first")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.config is None) == (self.model is None):
-            raise ValueError("give either `model`, or `config`, a file of safemerge finetune")
+            raise ValueError("give either `model`, or `config`, as for safemerge finetune")
         return self
 
 
@@ -228,13 +230,16 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
         beside = folder / Path(found).expanduser()
         return str(beside) if beside.exists() else found
 
+    def config(given: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+        return place(given) if isinstance(given, str) else given
+
     def model(text: str) -> str:
         return "+".join(place(part) or part for part in text.split("+"))
 
     tunings = tuple(
         tuning.model_copy(
             update={
-                "config": place(tuning.config),
+                "config": config(tuning.config),
                 "models": {seed: model(name) for seed, name in tuning.models.items()},
             }
         )
@@ -244,7 +249,7 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
     if unaligned is not None:
         update = {
             "model": unaligned.model and model(unaligned.model),
-            "config": place(unaligned.config),
+            "config": config(unaligned.config),
         }
         unaligned = unaligned.model_copy(update=update)
     judge = {

@@ -5,19 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.report.document import Name, Picture, Report, Section
-from safemerge_tasks.report.figure import png
+from safemerge_tasks.report.document import Cell, Name, Picture, Report, Section
 from safemerge_tasks.report.markdown import as_markdown
 from safemerge_tasks.report.page import as_html
 from safemerge_tasks.results import replace_file
 from safemerge_tasks.sweep.manifest import MANIFEST
 from safemerge_tasks.sweep.report import checks, tables
 from safemerge_tasks.sweep.report.curves import Curves, curves
-from safemerge_tasks.sweep.report.figure import WRITERS, draw
+from safemerge_tasks.sweep.report.figure import PNG, Drawn, draw, draw_tasks
 from safemerge_tasks.sweep.report.findings import Findings, find_all
 from safemerge_tasks.sweep.report.records import as_csv
 
 ALT = "ASR and task score of every method along its grid; the tables hold the numbers."
+
+EACH = "each task by itself"
 
 
 def is_sweep(folder: Path) -> bool:
@@ -88,12 +89,17 @@ def write_report(folder: Path, out: Path) -> list[Path]:
         taken: set[str] = set()
         for row in all_curves(sweeps):
             name = file_name(row.tuning, taken)
-            for suffix, write in WRITERS.items():
-                path = out / "figures" / f"{name}{suffix}"
-                path.write_bytes(draw([row], write))
-                written.append(path)
-            content = (out / "figures" / f"{name}.png").read_bytes()
-            pictures.append(Picture(ALT, content, (Name(row.tuning),), f"figures/{name}.png"))
+            drawn: list[tuple[str, Drawn, tuple[Cell, ...]]] = [
+                (name, draw([row]), (Name(row.tuning),))
+            ]
+            if row.has_means:
+                drawn.append((f"{name}.tasks", draw_tasks(row), (Name(row.tuning), EACH)))
+            for stem, figure, title in drawn:
+                for suffix, content in figure.items():
+                    path = out / "figures" / f"{stem}{suffix}"
+                    path.write_bytes(content)
+                    written.append(path)
+                pictures.append(Picture(ALT, figure[PNG], title, f"figures/{stem}{PNG}"))
         report = build_report(sweeps, pictures)
         texts = {
             "report.html": as_html(report, None),
@@ -108,12 +114,15 @@ def write_report(folder: Path, out: Path) -> list[Path]:
 
 
 def pictures_of(rows: Sequence[Curves]) -> list[Picture]:
-    """Return a picture for each fine-tuning."""
+    """Return the pictures of each fine-tuning."""
     several = len({row.model for row in rows}) > 1
-    return [
-        Picture(ALT, draw([row], png), (*((Name(row.model),) if several else ()), Name(row.tuning)))
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        title = (*((Name(row.model),) if several else ()), Name(row.tuning))
+        found.append(Picture(ALT, draw([row])[PNG], title))
+        if row.has_means:
+            found.append(Picture(ALT, draw_tasks(row)[PNG], (*title, EACH)))
+    return found
 
 
 def file_name(text: str, taken: set[str]) -> str:

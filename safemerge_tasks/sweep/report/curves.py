@@ -1,7 +1,7 @@
 """What the figures draw: each method's ASR and task score along its grid."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from safemerge_tasks.report.tradeoff import pareto
 from safemerge_tasks.sweep.choosing import point_words
@@ -37,13 +37,15 @@ class Dot:
         at: its place on the method's axis; None without one.
         asr: mean over the safety tasks.
         utility: mean over the utility tasks; None without them.
-        chosen: on validation data.
+        tasks: each task by itself.
+        chosen: on validation data, of several.
         on_front: no other dot of the panel is at least as good in both and better in one.
     """
 
     at: float | None
     asr: Stat
     utility: Stat | None
+    tasks: Mapping[Measured, Stat] = field(default_factory=dict)
     chosen: bool = False
     on_front: bool = False
 
@@ -88,6 +90,11 @@ class Curves:
     methods: tuple[Curve, ...]
 
     @property
+    def has_means(self) -> bool:
+        """Whether a mean is over several tasks."""
+        return len(self.safety) > 1 or len(self.utility) > 1
+
+    @property
     def axes(self) -> list[str]:
         """The parameters along which a method is drawn, λ first."""
         found = dict.fromkeys(one.axis for one in self.methods if one.axis)
@@ -117,12 +124,18 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
         if group is None or asr is None:
             return None
         chosen = any(
-            (one.tuning, one.method, one.label, one.point)
+            len(one.candidates) > 1
+            and (one.tuning, one.method, one.label, one.point)
             == (group.tuning, group.method, group.label or group.method, group.point)
             for one in findings.choices
         )
         at = dict(group.point).get(axis) if axis else None
-        return Dot(at, asr, _stat(group, split, tasks.utility), chosen)
+        each = {
+            one: stat
+            for one in (*tasks.safety, *tasks.utility)
+            if (stat := _stat(group, split, [one]))
+        }
+        return Dot(at, asr, _stat(group, split, tasks.utility), each, chosen)
 
     found: list[Curve] = []
     for (method, label), points in methods.items():

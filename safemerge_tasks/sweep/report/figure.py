@@ -1,6 +1,7 @@
 """A sweep's figures: ASR and task score along each method's grid, and one against the other."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,31 +36,32 @@ RING: Style = {
     "markeredgewidth": 1.3,
 }
 WIDTH = 5.2
+COLUMNS = 3
 HEIGHT = 4.1
 
-Writer = Callable[["Figure"], bytes]
+PNG, SVG = ".png", ".svg"
 
-WRITERS: dict[str, Writer] = {".png": png, ".svg": svg}
+Drawn = dict[str, bytes]
+"""Suffix of a file's name → the figure in that format."""
 
 
-def writer_for(path: Path) -> Writer:
-    """Return what writes a figure in the format of a file's name.
+def format_of(path: Path) -> str:
+    """Return the format that a file's name asks for.
 
     Raises:
         SafemergeError: neither PNG nor SVG.
     """
-    found = WRITERS.get(path.suffix.lower())
-    if found is None:
+    found = path.suffix.lower()
+    if found not in (PNG, SVG):
         raise SafemergeError(f"{path} is neither .png nor .svg; name the figure with one of them.")
     return found
 
 
-def draw(rows: Sequence[Curves], write: Writer) -> bytes:
+def draw(rows: Sequence[Curves]) -> Drawn:
     """Return one figure, a row of panels for each fine-tuning, with one legend for all.
 
     Args:
         rows: at least one.
-        write: `png` or `svg`.
     """
     columns = max(_columns(row) for row in rows)
     styles = _styles(rows)
@@ -69,12 +71,33 @@ def draw(rows: Sequence[Curves], write: Writer) -> bytes:
             for unused in panels[_columns(row) :]:
                 unused.set_visible(False)
             _draw_row(panels, row, styles)
-            if len(rows) > 1:
-                models = {one.model for one in rows}
-                named = [row.model] * (len(models) > 1) + [row.tuning]
-                panels[0].set_title(", ".join(map(short, named)), loc="left", weight="bold")
-        _legend(figure, rows, styles)
-        return write(figure)
+            panels[0].set_title(_title(row, rows), loc="left", weight="bold")
+        _legend(figure, rows, styles, with_tradeoff=True)
+        return {PNG: png(figure), SVG: svg(figure)}
+
+
+def draw_tasks(row: Curves) -> Drawn:
+    """Return a figure with a panel for each task of a fine-tuning."""
+    along: list[str | None] = [*row.axes] or [None]
+    panels = [(axis, task) for axis in along for task in (*row.safety, *row.utility)]
+    columns = min(len(panels), COLUMNS)
+    lines = -(-len(panels) // columns)
+    styles = _styles([row])
+    with canvas(columns, HEIGHT * lines + 0.5, rows=lines, width=WIDTH) as (figure, every):
+        for axes, (axis, task) in zip(every, panels, strict=False):
+            words = f"ASR, {short(task.task)}" if task in row.safety else _named(task)
+            _draw_along(axes, row, axis, styles, partial(_of_task, task=task), words)
+        for unused in every[len(panels) :]:
+            unused.set_visible(False)
+        every[0].set_title(_title(row, [row]), loc="left", weight="bold")
+        _legend(figure, [row], styles, with_tradeoff=False)
+        return {PNG: png(figure), SVG: svg(figure)}
+
+
+def _title(row: Curves, rows: Sequence[Curves]) -> str:
+    several = len({one.model for one in rows}) > 1
+    named = [row.model, row.tuning] if several else [row.tuning]
+    return f"{', '.join(map(short, named))}: {row.split} data"
 
 
 def _columns(row: Curves) -> int:
@@ -136,6 +159,8 @@ def _draw_along(
         axes.set_xlabel("λ, weight of the fine-tuned model" if axis == LAMBDA else short(axis))
         axes.margins(x=0.08)
     axes.set_ylabel(title)
+    if title.startswith("ASR"):
+        _from_zero(axes)
     _finish(axes.yaxis, axes, [stat_of(dot) for dot in _dots(row)])
 
 
@@ -203,6 +228,7 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, tuple[str, str]]
                 _ring(axes, *at)
     axes.set(xlabel=_utility_words(row), ylabel=_asr_words(row))
     axes.margins(0.1)
+    _from_zero(axes)
     _finish(axes.yaxis, axes, [dot.asr for dot in dots])
     _percent(axes.xaxis, [dot.utility for dot in dots])
 
@@ -211,27 +237,37 @@ def _ring(axes: "Axes", x: float, y: float) -> None:
     axes.plot(x, y, linestyle="none", zorder=5, **RING)
 
 
-def _legend(figure: "Figure", rows: Sequence[Curves], styles: dict[str, tuple[str, str]]) -> None:
+def _legend(
+    figure: "Figure",
+    rows: Sequence[Curves],
+    styles: dict[str, tuple[str, str]],
+    *,
+    with_tradeoff: bool,
+) -> None:
     """Add one legend for all panels, each name once."""
     from matplotlib.lines import Line2D
 
     found: list[Line2D] = []
+    star, cross = ("*", "X") if with_tradeoff else ("none", "none")
     if any(row.base for row in rows):
-        found.append(Line2D([], [], label="base", marker="*", markersize=9, **BASE_STYLE))
+        found.append(Line2D([], [], label="base", marker=star, markersize=9, **BASE_STYLE))
     if any(row.tuned for row in rows):
-        found.append(Line2D([], [], label="fine-tuned", marker="X", **TUNED_STYLE))
+        found.append(Line2D([], [], label="fine-tuned", marker=cross, **TUNED_STYLE))
     for label, (color, marker) in styles.items():
         same = [curve for row in rows for curve in row.methods if curve.label == label]
         line: Any = "-" if any(len(one.dots) > 1 for one in same) else SINGLE
         if not any(row.axes for row in rows):
             line = "none"
         found.append(Line2D([], [], label=short(label), color=color, marker=marker, linestyle=line))
-    if any(dot.on_front and dot.utility for row in rows for dot in _dots(row)):
+    if with_tradeoff and any(dot.on_front for row in rows for dot in _dots(row)):
         found.append(Line2D([], [], label="Pareto front", **FRONT_STYLE))
     if any(dot.chosen for row in rows for dot in _dots(row)):
         found.append(Line2D([], [], label="chosen on validation data", linestyle="none", **RING))
+    longest = max((len(str(one.get_label())) for one in found), default=0)
+    # About eleven characters go into an inch, and eight beside each name.
+    fitting = max(int(figure.get_figwidth() * 11 / (longest + 8)), 1)
     figure.legend(
-        handles=found, loc="outside lower center", ncols=min(len(found), 6), frameon=False
+        handles=found, loc="outside lower center", ncols=min(len(found), fitting), frameon=False
     )
 
 
@@ -241,12 +277,20 @@ def _finish(scale: "Axis", axes: "Axes", stats: Sequence[Stat | None]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _from_zero(axes: "Axes") -> None:
+    """Let an axis of rates of harm begin at none, so that small rates look small."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(bottom=min(low, -0.03 * high))
+
+
 def _percent(scale: "Axis", stats: Sequence[Stat | None]) -> None:
     """Label an axis of rates in per cent."""
-    from matplotlib.ticker import PercentFormatter
-
     if all(0 <= one.value <= 1 for one in stats if one):
-        scale.set_major_formatter(PercentFormatter(1.0))
+        scale.set_major_formatter(_in_percent)
+
+
+def _in_percent(value: float, _: object) -> str:
+    return f"{round(100 * value, 6):.4g}%"
 
 
 def _reach(
@@ -259,6 +303,10 @@ def _reach(
 def _dots(row: Curves) -> list[Dot]:
     ends = [one for one in (row.base, row.tuned) if one]
     return [*ends, *(dot for curve in row.methods for dot in curve.dots)]
+
+
+def _of_task(dot: Dot, task: Measured) -> Stat | None:
+    return dot.tasks.get(task)
 
 
 def _asr(dot: Dot) -> Stat:
@@ -274,8 +322,11 @@ def _asr_words(row: Curves) -> str:
 
 
 def _utility_words(row: Curves) -> str:
-    only = row.utility[0]
-    return short(f"{only.task}, {only.metric}") if len(row.utility) == 1 else _tasks(row.utility)
+    return _named(row.utility[0]) if len(row.utility) == 1 else f"score, {_tasks(row.utility)}"
+
+
+def _named(task: Measured) -> str:
+    return short(f"{task.task}, {task.metric}")
 
 
 def _tasks(tasks: Sequence[Measured]) -> str:

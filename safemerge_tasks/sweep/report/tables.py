@@ -31,7 +31,7 @@ def outcome(sweeps: Sequence[Findings]) -> Section:
         rows: list[tuple[Cell, ...]] = [
             (
                 named(row),
-                point_words(row.group.point) if row.group else _why_not(row),
+                _point(row),
                 str(len(row.group.seeds) or "") if row.group else "",
                 *(over_seeds(row.group, "test", tasks) for _, tasks in columns),
             )
@@ -144,7 +144,7 @@ def choices(sweeps: Sequence[Findings]) -> Section:
             rows.append(
                 (
                     Name(choice.label),
-                    point_words(choice.point) if choice.point is not None else "nothing",
+                    "nothing" if choice.point is None else point_words(choice.point) or "no grid",
                     optional(choice.asr),
                     optional(choice.bound) + ("" if choice.meets else " ⚠ above the limit"),
                     optional(choice.utility),
@@ -218,8 +218,10 @@ def cut(
     return Grid(tuple(head), tuple(kept), title, folded)
 
 
-def _why_not(row: Row) -> str:
-    return f"nothing chosen: {row.choice.reason}" if row.choice else ""
+def _point(row: Row) -> str:
+    if row.group is None:
+        return f"nothing chosen: {row.choice.reason}" if row.choice else ""
+    return point_words(row.group.point) or ("no grid" if row.choice else "")
 
 
 def tunings_of(sweeps: Sequence[Findings]) -> list[tuple[Findings, Tuning]]:

@@ -38,6 +38,11 @@ def shape(checkpoint: Path) -> str:
     return digest.hexdigest()
 
 
+def is_quantised(checkpoint: Path) -> bool:
+    """Whether a checkpoint's configuration says that its weights are quantised."""
+    return "quantization_config" in _json(checkpoint / "config.json")
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -55,8 +55,12 @@ def _answer_each(
         arguments = {**weights, **engine.model_args}
         if one.adapter is not None:
             arguments["peft"] = str(one.adapter)
+        # HFLM's own default, plain `cuda`, fails where there is none.
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
         model = HFLM(
-            tokenizer=recording.evaluation.base, batch_size=_batch_size(engine), **arguments
+            tokenizer=recording.evaluation.base,
+            batch_size=_batch_size(engine),
+            **{"device": device, **arguments},
         )
         # HFLM takes no seed for a request, so sampled responses depend on the batches.
         torch.manual_seed(DEFAULT_SEED)

@@ -26,7 +26,7 @@ class Counter:
             self._tell(min(self._answered, self._total), self._total)
 
     def bar(self, prompts: Iterable[Any] | None = None, **_: Any) -> Any:
-        """Return what vLLM takes for a progress bar; prompts it only reads come back as they are."""
+        """Return what vLLM takes for a progress bar; prompts, which it only reads, come back."""
         return _Bar(self) if prompts is None else prompts
 
 

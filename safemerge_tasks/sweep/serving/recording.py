@@ -45,10 +45,10 @@ class Request:
     @property
     def samples(self) -> bool:
         """Whether the response is drawn at random."""
-        # lm-eval's rule: `do_sample` decides, and without it the temperature.
-        sampled = self.settings.get("do_sample")
-        warm = float(self.settings.get("temperature") or 0.0) > 0.0
-        return self.kind == GENERATION and (warm if sampled is None else bool(sampled) and warm)
+        # Without either key lm-eval sets neither, and vLLM's own temperature is 1.
+        if self.kind != GENERATION or self.settings.get("do_sample") is False:
+            return False
+        return float(self.settings.get("temperature", 1.0)) > 0.0
 
     @property
     def greedy(self) -> bool:

@@ -16,7 +16,7 @@ from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judges.engines.vllm import CPU_CACHE_BYTES, shut_down
 from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
 from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Progress
-from safemerge_tasks.sweep.serving.checkpoints import shape
+from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
 from safemerge_tasks.sweep.serving.progress import Counter
 from safemerge_tasks.sweep.serving.recording import Recording
@@ -86,7 +86,10 @@ def checkpoints(
     for one, recording in asked:
         assert one.checkpoint is not None
         # The tokenizer is the engine's, not the weights'.
-        key = shape(one.checkpoint) + recording.evaluation.base
+        key = f"{shape(one.checkpoint)} {recording.evaluation.base}"
+        if "quantization" in engine.model_args or is_quantised(one.checkpoint):
+            # Loading in place was compared with a new engine for plain weights only.
+            key = str(one.checkpoint)
         alike.setdefault(key, []).append((one, recording))
     for group in alike.values():
         _answer_in_place(group, engine, done, counter)

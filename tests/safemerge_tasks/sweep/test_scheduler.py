@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from safemerge_tasks.sweep.graph import ADAPTERS
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.scheduler import MACHINE_TRIES, Progress, Scheduler
 from safemerge_tasks.sweep.spec import Needs, Resources
@@ -136,7 +137,7 @@ class TestOrder:
 
 class TestEngines:
     def graph(self) -> Any:
-        steps = [step(f"answer-{n}", group="answer adapters", model=f"m{n // 2}") for n in range(8)]
+        steps = [step(f"answer-{n}", group=ADAPTERS, model=f"m{n // 2}") for n in range(8)]
         return graph_of(*steps, wanted=[one.key for one in steps])
 
     def test_share_the_adapters_so_that_a_model_stays_together(self, runner: FakeRunner) -> None:
@@ -150,6 +151,15 @@ class TestEngines:
     def test_as_many_as_asked_for_where_they_run_one_by_one(self, runner: FakeRunner) -> None:
         run(self.graph(), runner, engines=2)
         assert [len(keys) for keys in runner.started] == [4, 4]
+
+    def test_scoring_is_divided_by_task_over_the_machine(self, runner: FakeRunner) -> None:
+        steps = [step(f"score-{n}", "score", recording=f"r{n % 2}") for n in range(6)]
+        runner.slots = 4
+        run(graph_of(*steps, wanted=[one.key for one in steps]), runner)
+        assert runner.started == [
+            ["score-0", "score-2", "score-4"],
+            ["score-1", "score-3", "score-5"],
+        ]
 
     def test_never_more_than_models(self, runner: FakeRunner) -> None:
         runner.slots = 9
@@ -362,8 +372,8 @@ class TestDisk:
         steps = [
             step("merge-big", "merge", "a", nbytes=100),
             step("merge-adapter", "merge", "b"),
-            step("answer-adapter", "answer", "answer adapters", inputs=["merge-adapter"]),
-            step("answer-base", "answer", "answer adapters"),
+            step("answer-adapter", "answer", ADAPTERS, inputs=["merge-adapter"]),
+            step("answer-base", "answer", ADAPTERS),
             step("answer-big", "answer", "c", inputs=["merge-big"]),
         ]
         wanted = ["answer-adapter", "answer-base", "answer-big"]
@@ -381,6 +391,31 @@ class TestDisk:
         progress = run(graph_of(*steps, wanted=["answer-0", "answer-1"]), runner, disk=15)
         assert set(progress.status.values()) == {"done"}
         assert runner.most_bytes == 10
+
+    def test_a_tight_place_starts_scoring_and_judging_once(self, runner: FakeRunner) -> None:
+        run(pipeline(4), runner, disk=25)
+        kinds = [job.kind for job in runner.jobs]
+        assert kinds == ["merge", "answer", "merge", "answer", "score", "judge"]
+
+    def test_a_queued_pass_waits_for_room_that_its_readers_free(self, runner: FakeRunner) -> None:
+        """One engine serves the checkpoints of two passes, of which one lost its machine."""
+        steps = [
+            step("merge-a0", "merge", "a", nbytes=10),
+            step("merge-a1", "merge", "a", nbytes=10),
+            step("merge-b0", "merge", "b", nbytes=10),
+            *(step(f"answer-{n}", "answer", "all", inputs=[f"merge-{n}"]) for n in ("a0", "a1")),
+            step("answer-b0", "answer", "all", inputs=["merge-b0"]),
+        ]
+
+        def before(job: Job) -> None:
+            if job.steps[0].key == "merge-a0" and job.tries == 0:
+                runner.publish("merge-b0")
+                raise MachineFailedError("gone")
+
+        runner.before = before
+        wanted = ["answer-a0", "answer-a1", "answer-b0"]
+        progress = run(graph_of(*steps, wanted=wanted), runner, disk=25)
+        assert set(progress.status.values()) == {"done"}
 
     def test_without_a_budget_most_of_the_free_disk_is_used(self, runner: FakeRunner) -> None:
         free = shutil.disk_usage(runner.store.root.parent).free
