@@ -130,7 +130,7 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
         (
             "tunings.0.config",
             "a.yaml",
-            "tunings.0: give either `config`, a file of safemerge finetune, or `models`",
+            "tunings.0: give either `config`, as for safemerge finetune, or `models`",
         ),
         ("tunings.0.models", None, "tunings.0: give either `config`"),
         ("tunings.0.seeds", [42], "tunings.0: `models` names the seeds already; remove `seeds`"),
@@ -147,7 +147,7 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
         (
             "unaligned",
             {"model": "a", "config": "b"},
-            "unaligned: give either `model`, or `config`, a file of safemerge finetune",
+            "unaligned: give either `model`, or `config`, as for safemerge finetune",
         ),
         ("methods.0.label", "a/b", "methods.0.label: String should match pattern"),
     ],
