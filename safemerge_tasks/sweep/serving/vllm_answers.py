@@ -5,6 +5,8 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
@@ -18,7 +20,7 @@ from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Pro
 from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
 from safemerge_tasks.sweep.serving.progress import Counter
-from safemerge_tasks.sweep.serving.recording import Recording
+from safemerge_tasks.sweep.serving.recording import GENERATION, Recording
 from safemerge_tasks.sweep.serving.rendezvous import Ask, Member, Rendezvous
 
 _log = logging.getLogger(__name__)
@@ -38,40 +40,34 @@ def adapters(
     """Answer with one engine; the requests of all variants go to it together."""
     if not asked:
         return
-    ranks = [check_servable(one.adapter) for one, _ in asked if one.adapter is not None]
     tokenizer = _one_tokenizer(asked)
-    arguments: dict[str, Any] = {"pretrained": base, **engine.model_args}
-    lora: dict[str, Any] = {}
-    if ranks:
-        lora = {
-            "enable_lora": True,
-            "max_lora_rank": max_lora_rank(ranks),
-            "max_loras": _slots(len(ranks), engine),
-            # Every adapter is read once and kept in main memory.
-            "max_cpu_loras": max(len(ranks), _slots(len(ranks), engine)),
-        }
+    arguments = {
+        **_defaults(asked),
+        "pretrained": base,
+        **engine.model_args,
+        **_lora_arguments(asked, engine),
+    }
+    # One adapter may be asked several recordings; it is still one adapter.
+    folders = dict.fromkeys(one.adapter for one, _ in asked if one.adapter is not None)
+    numbers = {folder: number for number, folder in enumerate(folders, 1)}
     counter = Counter(progress, sum(len(recording.requests) for _, recording in asked))
-    with _engine({**arguments, **lora}, tokenizer, engine) as model:
-        about = _about(model, {**arguments, **lora})
+    with _engine(arguments, tokenizer, engine) as model:
+        about = _about(model, arguments)
         joint = Rendezvous[_Question, Any](lambda questions: _generate(model, questions, counter))
 
-        def member(number: int, one: Asked, recording: Recording) -> Member:
+        def member(one: Asked, recording: Recording) -> Member:
             def run(ask: Ask[Any, Any]) -> None:
                 view = _view(model, ask)
                 if one.adapter is not None:
-                    view.lora_request = LoRARequest(one.name, number, str(one.adapter))
+                    number = numbers[one.adapter]
+                    view.lora_request = LoRARequest(f"adapter-{number}", number, str(one.adapter))
                 facts = {**about, "adapter": str(one.adapter) if one.adapter else None}
                 answer(view, recording, facts, _seed(engine)).save(one.out)
                 done(one.name)
 
             return run
 
-        errors = joint.run(
-            {
-                one.name: member(number, one, recording)
-                for number, (one, recording) in enumerate(asked, 1)
-            }
-        )
+        errors = joint.run({one.name: member(one, recording) for one, recording in asked})
     _raise_first(errors)
 
 
@@ -96,6 +92,39 @@ def checkpoints(
         _answer_in_place(group, engine, done, counter)
 
 
+def _lora_arguments(
+    asked: Sequence[tuple[Asked, Recording]], engine: EngineSettings
+) -> dict[str, Any]:
+    """Return the engine's arguments for all adapters; none for the base alone.
+
+    Raises:
+        SafemergeError: vLLM cannot serve one of them.
+    """
+    served = [(one.adapter, recording) for one, recording in asked if one.adapter is not None]
+    if not served:
+        return {}
+    needs = {adapter: check_servable(adapter) for adapter, _ in served}
+    for adapter, recording in served:
+        likelihoods = recording.by_kind().keys() - {GENERATION}
+        if needs[adapter].updates_head and likelihoods:
+            raise SafemergeError(
+                f"{adapter} updates lm_head, and vLLM computes likelihoods of whole prompts "
+                "without that update; merge it into a checkpoint."
+            )
+    together = reduce(or_, needs.values())
+    slots = _slots(len(needs), engine)
+    return {
+        "enable_lora": True,
+        "max_lora_rank": max_lora_rank(together.rank),
+        "max_loras": slots,
+        # Every adapter is read once and kept in main memory.
+        "max_cpu_loras": max(len(needs), slots),
+        # Without this vLLM prepares the head for adapters as well. On a CPU likelihoods then fail,
+        # and every token gathers an update of the whole vocabulary that is zero.
+        "lora_target_modules": sorted(together.modules),
+    }
+
+
 def _slots(adapters: int, engine: EngineSettings) -> int:
     """Return how many adapters vLLM shall hold ready for one batch."""
     if current_platform.is_cpu():
@@ -109,15 +138,17 @@ def _slots(adapters: int, engine: EngineSettings) -> int:
 def _answer_in_place(
     group: Sequence[tuple[Asked, Recording]], engine: EngineSettings, done: Done, counter: Counter
 ) -> None:
-    first = group[0][0].checkpoint
-    arguments = {"pretrained": str(first), **engine.model_args}
+    loaded = group[0][0].checkpoint
+    in_place = False
+    arguments = {**_defaults(group), "pretrained": str(loaded), **engine.model_args}
     with _engine(arguments, _one_tokenizer(group), engine) as model:
         for one, recording in group:
-            if one.checkpoint != first:
+            if one.checkpoint != loaded:
                 _load_in_place(model.model, str(one.checkpoint))
+                loaded, in_place = one.checkpoint, True
             arguments["pretrained"] = str(one.checkpoint)
             view = _view(model, lambda questions: _generate(model, questions, counter))
-            facts = {**_about(model, arguments), "loaded_in_place": one.checkpoint != first}
+            facts = {**_about(model, arguments), "loaded_in_place": in_place}
             answer(view, recording, facts, _seed(engine)).save(one.out)
             done(one.name)
 
@@ -186,26 +217,28 @@ def _engine(arguments: dict[str, Any], tokenizer: str, engine: EngineSettings) -
             "data_parallel_size > 1 starts new engines for every batch; leave it out, a sweep's "
             "steps run beside one another instead."
         )
-    if current_platform.is_cpu():
-        arguments = {**_cpu_defaults(), **arguments}
-    model = VLLM(
-        **{"disable_log_stats": True, **arguments},
-        tokenizer=tokenizer,
-        batch_size=engine.batch_size,
-    )
+    model = VLLM(**arguments, tokenizer=tokenizer, batch_size=engine.batch_size)
     try:
         yield model
     finally:
         shut_down(model.model)
 
 
-def _cpu_defaults() -> dict[str, Any]:
+def _defaults(asked: Sequence[tuple[Asked, Recording]]) -> dict[str, Any]:
+    """Return the engine's arguments where the settings say nothing."""
+    defaults: dict[str, Any] = {"disable_log_stats": True}
+    if not current_platform.is_cpu():
+        return defaults
     # The engine in this process takes half the time to start, and by default vLLM would claim most
     # of the machine's memory.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    defaults: dict[str, Any] = {"enforce_eager": True, "distributed_executor_backend": "uni"}
+    defaults |= {"enforce_eager": True, "distributed_executor_backend": "uni"}
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         defaults["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
+    if any(request.samples for _, recording in asked for request in recording.requests):
+        # vLLM 0.32 winds a request's random numbers back after a part of its prompt, which the
+        # generators of a CPU cannot do ("CPU Generator does not use offset").
+        defaults["enable_chunked_prefill"] = False
     return defaults
 
 
