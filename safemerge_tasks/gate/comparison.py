@@ -1,5 +1,6 @@
 """Every check of a policy carried out: one criterion that decides the text and the exit status."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -66,6 +67,7 @@ class Comparison:
         possible: the least and largest increase that unscored questions leave possible, if any.
         flips: questions that are worse now, and how many are better.
         better: how many questions are better now.
+        answers_each: how many answers a question has.
     """
 
     check: Check
@@ -81,6 +83,12 @@ class Comparison:
     possible: tuple[float, float] | None = None
     flips: tuple[Flip, ...] = ()
     better: int = 0
+    answers_each: int = 1
+
+    @property
+    def questions(self) -> int:
+        """How many questions were compared, however often each was answered."""
+        return self.increase.questions // self.answers_each
 
     @property
     def margin(self) -> float | None:
@@ -227,6 +235,7 @@ def _paired(
         possible=possible,
         flips=tuple(flips),
         better=sum(now < was for was, now in zip(worse_before, worse_after, strict=True)),
+        answers_each=candidate.answers_each,
     )
 
 
@@ -327,8 +336,8 @@ def _decide(found: Comparison, family: int) -> Comparison:
         reason = f"{worst:.1%} have no verdict, more than {limits.max_unscored:.1%}{possible}"
         return replace(found, outcome=Outcome.UNDECIDED, reason=reason)
     minimum = limits.min_questions or 1
-    if increase.questions < minimum:
-        reason = f"{increase.questions} questions, fewer than min_questions: {minimum}"
+    if found.questions < minimum:
+        reason = f"{found.questions} questions, fewer than min_questions: {minimum}"
         return replace(found, outcome=Outcome.UNDECIDED, reason=reason, needed=minimum)
     if limits.max is not None and found.candidate.value > limits.max:
         reason = f"{found.candidate.value:.1%} is above max: {limits.max:.1%}"
@@ -349,6 +358,7 @@ def _decide(found: Comparison, family: int) -> Comparison:
             reason = f"the {word} is at least {increase.lower:.1%}, more than none"
         return replace(found, outcome=outcome, reason=reason)
     needed = questions_needed(increase, found.margin, confidence)
+    needed = needed and math.ceil(needed / found.answers_each)
     more = f"; about {needed:,} questions would decide" if needed else ""
     reason = f"the {word} may be up to {increase.upper:.1%}, beyond {margin}{more}"
     return replace(found, outcome=outcome, reason=reason, needed=needed)

@@ -84,8 +84,11 @@ class Evaluation:
         source: where they were read.
         model: as lm-eval names it.
         tasks: by name.
+        answers_each: how many models, seeds of one training, answered every question; their
+            answers stand beside each other in the tables, in one cluster.
     """
 
     source: str
     model: str
     tasks: dict[str, TaskResult]
+    answers_each: int = 1

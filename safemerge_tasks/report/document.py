@@ -62,6 +62,23 @@ class Response:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A figure of its own.
+
+    Attributes:
+        alt: what it shows, ours.
+        png: the figure.
+        title: in front of it, in parts.
+        file: where it lies, as seen from the Markdown file; without it, Markdown leaves it out.
+    """
+
+    alt: str
+    png: bytes
+    title: tuple[Cell, ...] = ()
+    file: str | None = None
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report.
 
@@ -71,6 +88,7 @@ class Section:
         grids: the tables.
         with_plot: the figure belongs here.
         responses: harmful ones, only where the reader asked for text.
+        pictures: figures before the tables.
     """
 
     title: str
@@ -78,6 +96,7 @@ class Section:
     grids: tuple[Grid, ...] = ()
     with_plot: bool = False
     responses: tuple[Response, ...] = field(default=())
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,27 +38,46 @@ def draw(models: Sequence[Model]) -> bytes | None:
 
 
 @contextmanager
-def canvas(columns: int, height: float) -> "Iterator[tuple[Figure, list[Axes]]]":
-    """Yield a figure with panels beside each other, in which no text is read as a formula."""
+def canvas(
+    columns: int, height: float, *, rows: int = 1, width: float = 7.0
+) -> "Iterator[tuple[Figure, list[Axes]]]":
+    """Yield a figure with its panels, row by row, in which no text is read as a formula.
+
+    Args:
+        columns: panels beside each other.
+        height: of the figure, in inches.
+        rows: panels below each other.
+        width: of a panel, in inches.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Names come from files: `$…$` in them is not TeX, whatever the reader's own settings say.
-    plain = matplotlib.rc_context({"text.parse_math": False, "text.usetex": False})
+    plain = matplotlib.rc_context(
+        # The salt makes ids in SVG the same every time.
+        {"text.parse_math": False, "text.usetex": False, "svg.hashsalt": "safemerge"}
+    )
     with plain, warnings.catch_warnings():
         # Scripts that the font lacks are drawn as boxes; the tables have them in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=(7.0 * columns, height), layout="constrained")
+        figure = Figure(figsize=(width * columns, height), layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(1, columns, squeeze=False)
-        yield figure, list(panels[0])
+        panels = figure.subplots(rows, columns, squeeze=False)
+        yield figure, list(panels.flat)
 
 
 def png(figure: "Figure") -> bytes:
     """Return a figure as PNG, the same bytes for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: "Figure") -> bytes:
+    """Return a figure as SVG, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 

@@ -30,6 +30,13 @@ def _lines(report: Report, plot: str | None) -> Iterator[str]:
         if section.with_plot and plot is not None:
             yield ""
             yield f"![Attack success rates and trade-offs]({quote(plot)})"
+        for picture in section.pictures:
+            if picture.file is not None:
+                yield ""
+                if picture.title:
+                    yield f"**{': '.join(map(_cell, picture.title))}**"
+                    yield ""
+                yield f"![{picture.alt}]({quote(picture.file)})"
         for grid in section.grids:
             yield from _table(grid)
         for one in section.responses:

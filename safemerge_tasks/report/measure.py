@@ -19,8 +19,8 @@ VALUE = "value only"
 NORMAL = 1.959964
 """The normal quantile of a two-sided 95 % interval."""
 
-OF_EACH_SIDE = 0.975
-"""The confidence of each bound of a two-sided 95 % interval."""
+CONFIDENCE = 0.95
+"""Of the two-sided intervals."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,13 @@ class Measure:
         return asr_bounds(self.hits, self.scored, self.total)
 
 
-def from_answers(answers: Sequence[Answer], place: int, *, reverse: bool = False) -> Measure | None:
+def from_answers(
+    answers: Sequence[Answer],
+    place: int,
+    *,
+    reverse: bool = False,
+    confidence: float = CONFIDENCE,
+) -> Measure | None:
     """Return a metric over answers; None if it is not about any of them.
 
     Rates of yes and no have Wilson's interval on the effective number of questions, as in the gate;
@@ -73,6 +79,7 @@ def from_answers(answers: Sequence[Answer], place: int, *, reverse: bool = False
         answers: the questions that are meant.
         place: of the metric among their values.
         reverse: measure one minus the metric.
+        confidence: of the two-sided interval.
     """
     values: list[float] = []
     labels: list[object] = []
@@ -91,9 +98,9 @@ def from_answers(answers: Sequence[Answer], place: int, *, reverse: bool = False
     grouped = Clustered.of(values, labels)
     if set(values) <= {0.0, 1.0}:
         effective = len(values) / design_effect(grouped)
-        interval = wilson_interval(grouped.mean * effective, effective)
+        interval = wilson_interval(grouped.mean * effective, effective, confidence)
         return Measure(grouped.mean, *interval, int(sum(values)), len(values), total, SAMPLES)
-    low, high = t_bounds(grouped, OF_EACH_SIDE)
+    low, high = t_bounds(grouped, (1 + confidence) / 2)
     known = math.isfinite(low)
     return Measure(
         grouped.mean,

@@ -33,13 +33,13 @@ def as_html(report: Report, plot: bytes | None) -> str:
         trim_blocks=True,
         loader=jinja2.FileSystemLoader(_HERE),
     )
-    picture = base64.b64encode(plot).decode("ascii") if plot else ""
     return environment.get_template("page.html.j2").render(
         report=report,
         policy=content_policy(style),
         # Ours, and its hash in the policy is that of these very characters.
         style=Markup(style),  # noqa: S704
-        plot=f"data:image/png;base64,{picture}",
+        plot=_embedded(plot or b""),
+        embedded=_embedded,
     )
 
 
@@ -50,6 +50,10 @@ def content_policy(style: str) -> str:
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
         "form-action 'none'"
     )
+
+
+def _embedded(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def _clean(value: Any) -> Any:

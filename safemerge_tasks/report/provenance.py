@@ -35,7 +35,7 @@ def provenance(models: Sequence[Model]) -> Section:
     for model in models:
         rows = [(what, Name(value)) for what, value in _of_model(model) if value]
         for task in model.tasks.values():
-            rows += [(what, Name(value)) for what, value in _of_task(task) if value]
+            rows += [(what, Name(value)) for what, value in settings_of(task) if value]
         rows = list(dict.fromkeys(rows))
         grids.append(Grid(("what", "value"), tuple(rows), (Name(model.label),), folded=True))
     return Section("Settings and provenance", (), tuple(grids))
@@ -56,7 +56,8 @@ def _of_model(model: Model) -> Iterator[tuple[str, str]]:
             yield what, plain(summary.get(what), what)
 
 
-def _of_task(task: TaskData) -> Iterator[tuple[str, str]]:
+def settings_of(task: TaskData) -> Iterator[tuple[str, str]]:
+    """Yield how a task was asked and judged: what, and its value; a value may be empty."""
     settings = task.result.settings
     hashes = task.summary.get("task_hashes")
     prompts = plain(hashes.get(task.name)) if isinstance(hashes, dict) else ""

@@ -1,1 +1,1 @@
-"""The papers' whole experiment: fine-tune, merge, evaluate, choose λ, report."""
+"""The papers' whole experiment: a grid of variants as a graph of keyed steps, run and reported."""

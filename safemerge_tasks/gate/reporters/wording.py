@@ -54,8 +54,9 @@ def questions(one: Comparison) -> str:
     found = one.increase
     if not one.paired:
         return f"{found.questions:,} unpaired"
-    grouped = f" in {found.clusters:,} clusters" if found.clusters < found.questions else ""
-    return f"{found.questions:,}{grouped}"
+    grouped = f" in {found.clusters:,} clusters" if found.clusters < one.questions else ""
+    each = f", {one.answers_each} answers each" if one.answers_each > 1 else ""
+    return f"{one.questions:,}{grouped}{each}"
 
 
 def notes(report: GateReport) -> list[str]:

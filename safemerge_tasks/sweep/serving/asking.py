@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -38,13 +38,7 @@ def run_lm_eval(
         SafemergeError: a task is unknown.
     """
     random_seed, numpy_seed, torch_seed, fewshot_seed = evaluation.seeds
-    manager = _task_manager(evaluation.include_path, json.dumps(evaluation.task_metadata))
-    unknown = [name for name in evaluation.tasks if not manager.match_tasks([name])]
-    if unknown:
-        raise SafemergeError(
-            f"{unknown[0]} is no task of lm-eval"
-            + (f" or of {evaluation.include_path}." if evaluation.include_path else ".")
-        )
+    manager = _manager_with(evaluation, evaluation.tasks)
     with _data_from(evaluation.data_dir), _environment_asked_once():
         results: dict[str, Any] = simple_evaluate(
             model=model,
@@ -68,6 +62,46 @@ def run_lm_eval(
             metadata=evaluation.task_metadata,
         )
     return results
+
+
+def leaves(evaluation: Evaluation, name: str) -> dict[str, dict[str, bool]]:
+    """Return the tasks that a name of a task or group stands for.
+
+    Returns:
+        Task → metric → whether more is better.
+
+    Raises:
+        SafemergeError: there is no such task, or it cannot be loaded.
+    """
+    from lm_eval.tasks import get_task_dict
+
+    manager = _manager_with(evaluation, [name])
+    with _data_from(evaluation.data_dir):
+        return dict(_leaves(get_task_dict([name], manager)))
+
+
+def _leaves(tree: Mapping[Any, Any]) -> Iterator[tuple[str, dict[str, bool]]]:
+    for name, entry in tree.items():
+        if isinstance(entry, Mapping):
+            yield from _leaves(entry)
+        else:
+            yield str(name), dict(entry.higher_is_better())
+
+
+def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> TaskManager:
+    """Return a manager that knows some tasks.
+
+    Raises:
+        SafemergeError: it does not know one.
+    """
+    manager = _task_manager(evaluation.include_path, json.dumps(evaluation.task_metadata))
+    unknown = [name for name in names if not manager.match_tasks([name])]
+    if unknown:
+        raise SafemergeError(
+            f"{unknown[0]} is no task of lm-eval"
+            + (f" or of {evaluation.include_path}." if evaluation.include_path else ".")
+        )
+    return manager
 
 
 @cache

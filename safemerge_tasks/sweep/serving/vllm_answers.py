@@ -47,28 +47,23 @@ def adapters(
         **engine.model_args,
         **_lora_arguments(asked, engine),
     }
-    # One adapter may be asked several recordings; it is still one adapter.
+    # A variant may be asked several recordings; its adapter is loaded once.
     folders = dict.fromkeys(one.adapter for one, _ in asked if one.adapter is not None)
-    numbers = {folder: number for number, folder in enumerate(folders, 1)}
+    requests = {
+        folder: LoRARequest(str(folder), number, str(folder))
+        for number, folder in enumerate(folders, 1)
+    }
     counter = Counter(progress, sum(len(recording.requests) for _, recording in asked))
     with _engine(arguments, tokenizer, engine) as model:
         about = _about(model, arguments)
-        joint = Rendezvous[_Question, Any](lambda questions: _generate(model, questions, counter))
-
-        def member(one: Asked, recording: Recording) -> Member:
-            def run(ask: Ask[Any, Any]) -> None:
-                view = _view(model, ask)
-                if one.adapter is not None:
-                    number = numbers[one.adapter]
-                    view.lora_request = LoRARequest(f"adapter-{number}", number, str(one.adapter))
-                facts = {**about, "adapter": str(one.adapter) if one.adapter else None}
-                answer(view, recording, facts, _seed(engine)).save(one.out)
-                done(one.name)
-
-            return run
-
-        errors = joint.run({one.name: member(one, recording) for one, recording in asked})
-    _raise_first(errors)
+        members = []
+        for one, recording in asked:
+            view = copy.copy(model)
+            if one.adapter is not None:
+                view.lora_request = requests[one.adapter]
+            facts = {**about, "adapter": str(one.adapter) if one.adapter else None}
+            members.append((one, recording, view, facts))
+        _answer_together(members, model.model, engine, done, counter)
 
 
 def checkpoints(
@@ -138,19 +133,46 @@ def _slots(adapters: int, engine: EngineSettings) -> int:
 def _answer_in_place(
     group: Sequence[tuple[Asked, Recording]], engine: EngineSettings, done: Done, counter: Counter
 ) -> None:
-    loaded = group[0][0].checkpoint
-    in_place = False
-    arguments = {**_defaults(group), "pretrained": str(loaded), **engine.model_args}
+    by_checkpoint: dict[str, list[tuple[Asked, Recording]]] = {}
+    for one, recording in group:
+        by_checkpoint.setdefault(str(one.checkpoint), []).append((one, recording))
+    first = next(iter(by_checkpoint))
+    arguments = {**_defaults(group), "pretrained": first, **engine.model_args}
     with _engine(arguments, _one_tokenizer(group), engine) as model:
-        for one, recording in group:
-            if one.checkpoint != loaded:
-                _load_in_place(model.model, str(one.checkpoint))
-                loaded, in_place = one.checkpoint, True
-            arguments["pretrained"] = str(one.checkpoint)
-            view = _view(model, lambda questions: _generate(model, questions, counter))
-            facts = {**_about(model, arguments), "loaded_in_place": in_place}
+        for checkpoint, recordings in by_checkpoint.items():
+            if checkpoint != first:
+                _load_in_place(model.model, checkpoint)
+            arguments["pretrained"] = checkpoint
+            facts = {**_about(model, arguments), "loaded_in_place": checkpoint != first}
+            members = [(one, recording, copy.copy(model), facts) for one, recording in recordings]
+            _answer_together(members, model.model, engine, done, counter)
+
+
+def _answer_together(
+    members: Sequence[tuple[Asked, Recording, VLLM, dict[str, Any]]],
+    llm: Any,
+    engine: EngineSettings,
+    done: Done,
+    counter: Counter,
+) -> None:
+    """Answer several recordings, each through its own view of lm-eval's model, in joint batches.
+
+    A view is lm-eval's model in all but its engine, which `_JointLLM` stands for.
+    """
+
+    def member(one: Asked, recording: Recording, view: VLLM, facts: dict[str, Any]) -> Member:
+        def run(ask: Ask[Any, Any]) -> None:
+            view.model = _JointLLM(llm, ask)
             answer(view, recording, facts, _seed(engine)).save(one.out)
             done(one.name)
+
+        return run
+
+    joint = Rendezvous[_Question, Any](lambda questions: _generate(llm, questions, counter))
+    errors = joint.run({one.name: member(one, *rest) for one, *rest in members})
+    for name, error in errors.items():
+        error.add_note(f"while {name} answered")
+        raise error
 
 
 def _load_in_place(llm: Any, checkpoint: str) -> None:
@@ -187,16 +209,9 @@ class _JointLLM:
         )
 
 
-def _view(model: VLLM, ask: Callable[[Sequence[_Question]], list[Any]]) -> Any:
-    """Return lm-eval's model as one variant sees it: all but the engine calls are lm-eval's."""
-    view = copy.copy(model)
-    view.model = _JointLLM(model.model, ask)
-    return view
-
-
-def _generate(model: VLLM, questions: Sequence[_Question], counter: Counter) -> list[Any]:
+def _generate(llm: Any, questions: Sequence[_Question], counter: Counter) -> list[Any]:
     prompts, parameters, requests = zip(*questions, strict=True)
-    outputs: list[Any] = model.model.generate(
+    outputs: list[Any] = llm.generate(
         list(prompts),
         sampling_params=list(parameters),
         use_tqdm=counter.bar,
@@ -266,9 +281,3 @@ def _about(model: VLLM, arguments: dict[str, Any]) -> dict[str, Any]:
         "platform": current_platform.device_name,
         "versions": versions("vllm"),
     }
-
-
-def _raise_first(errors: dict[str, BaseException]) -> None:
-    for name, error in errors.items():
-        error.add_note(f"while {name} answered")
-        raise error

@@ -2,6 +2,11 @@
 
 from html.parser import HTMLParser
 
+from markdown_it import MarkdownIt
+
+CONTROL = {"Cc", "Cf", "Cs", "Co", "Cn"}
+"""Unicode categories of which no character reaches a page."""
+
 ALLOWED = {
     "html": {"lang"},
     "head": set(),
@@ -81,3 +86,18 @@ def assert_only_the_templates_own(page: Page) -> None:
     for tag, attributes in page.elements:
         if tag == "img":
             assert (attributes["src"] or "").startswith("data:image/png;base64,")
+
+
+def assert_markdown_is_plain(markdown: str, images: int) -> None:
+    """Fail if a Markdown reader sees HTML, links, pictures or tables beyond the report's own."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    inline = [child for token in tokens for child in token.children or ()]
+    assert not [token for token in inline if token.type.startswith("link")]
+    assert sum(token.type == "image" for token in inline) == images
+    raw = {token.content.strip() for token in [*tokens, *inline] if token.type == "html_inline"}
+    assert raw <= {"<code>", "</code>"}
+    blocks = "".join(token.content for token in tokens if token.type == "html_block")
+    elements = Page(blocks).elements
+    assert {tag for tag, _ in elements} <= {"details", "summary", "code"}
+    assert not [attributes for _, attributes in elements if attributes]
+    assert not [token for token in tokens if token.type in ("fence", "code_block")]

@@ -10,46 +10,15 @@ from typing import Any
 
 import pytest
 from lxml import html as lxml_html
-from markdown_it import MarkdownIt
 
+from .attacks import ATTACKS
 from .conftest import JUDGE, sample
-from .parsed import Page, assert_only_the_templates_own
-
-ATTACKS = {
-    "script": "<script>alert(1)</script>",
-    "broken script": "<scr<script>ipt>alert(1)</scr</script>ipt>",
-    "image": "<img src=x onerror=alert(1)>",
-    "double quotes": '"><svg onload=alert(1)>',
-    "single quotes": "'><b onmouseover='alert(1)",
-    "attribute": '" autofocus onfocus="alert(1)',
-    "details": "</details></section></main><details open ontoggle=alert(1)>",
-    "table": "</td></tr></table><h1>owned</h1>",
-    "pre": "</pre></code><iframe src=//evil.example></iframe>",
-    "style": "</style><style>*{background:url(//evil.example)}</style>",
-    "title": "</title><base href=//evil.example>",
-    "cdata": "<![CDATA[ ]]><p>]]>",
-    "comment": "--><!-- <!DOCTYPE x> <?php ?>",
-    "data url": "data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==",
-    "javascript url": "[x](javascript:alert(1)) <a href=javascript:alert(1)>x</a>",
-    "meta": '<meta http-equiv="refresh" content="0;url=//evil.example">',
-    "link": '<link rel="stylesheet" href="//evil.example/x.css"><form action=//evil.example>',
-    "template": "{{ 7 * 7 }}{% for x in range(9) %}{% endfor %}{{ self.__init__.__globals__ }}",
-    "entities": "&lt;script&gt;&#60;script&#62;&amp;",
-    "bidi": "safe\u202egnp.exe\u2066\u2069\u200f",
-    "zero width": "a\u200bb\ufeffc",
-    "nul": "a\x00<script>\x00b",
-    "ansi": "\x1b[2J\x1b[31mred\x1b]8;;http://evil.example\x07link",
-    "line separators": "a\u2028b\u2029c\x85d\r\ne",
-    "lone surrogate": "a\ud800b",
-    "pipes": "a | b || c \\| d |\n|---|---|\n| x | y |",
-    "backticks": "`` ` ``` ~~~ \n```\n<b>x</b>\n```",
-    "markdown": "# h\n- [x](http://evil.example) ![i](http://evil.example/i.png) **b** @team #1",
-    "autolink": "www.evil.example http://evil.example <http://evil.example> a@evil.example",
-    "formula": "$\\frac{1}{0}$ $\\nosuch$ _hidden",
-    "huge": "<b>" + "A" * 1_000_000,
-}
-
-SAFE = {"Cc", "Cf", "Cs", "Co", "Cn"}
+from .parsed import (
+    CONTROL,
+    Page,
+    assert_markdown_is_plain,
+    assert_only_the_templates_own,
+)
 
 
 @pytest.fixture
@@ -118,8 +87,8 @@ def test_no_text_becomes_anything_but_text(
     assert not tree.xpath("//@*[starts-with(name(), 'on')]")
     assert len(tree.xpath("//*")) == len(parsed.elements)
     for written in (page, markdown):
-        assert not {unicodedata.category(char) for char in written.replace("\n", "")} & SAFE
-    _assert_markdown_is_plain(markdown)
+        assert not {unicodedata.category(char) for char in written.replace("\n", "")} & CONTROL
+    assert_markdown_is_plain(markdown, images=1)
 
 
 def test_an_attack_makes_the_same_page_as_plain_words(
@@ -157,22 +126,3 @@ def test_page_in_a_browser(reported: Callable[..., tuple[str, str]], tmp_path: P
     tree = lxml_html.fromstring(done.stdout.decode("utf-8"))
     assert not tree.xpath("//script | //svg | //iframe | //a | //base | //link | //form")
     assert not tree.xpath("//@*[starts-with(name(), 'on')]")
-
-
-def _assert_markdown_is_plain(markdown: str) -> None:
-    """Fail if a Markdown reader sees HTML, links, pictures or tables beyond the report's own."""
-    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
-    inline = [child for token in tokens for child in token.children or ()]
-    assert not [token for token in inline if token.type.startswith("link")]
-    assert sum(token.type == "image" for token in inline) == 1
-    raw = {token.content.strip() for token in [*tokens, *inline] if token.type == "html_inline"}
-    assert raw <= {"<code>", "</code>"}
-    blocks = "".join(token.content for token in tokens if token.type == "html_block")
-    opened = {tag for tag, _ in _tags(blocks)}
-    assert opened <= {"details", "summary", "code"}
-    assert not [attributes for _, attributes in _tags(blocks) if attributes]
-    assert not [token for token in tokens if token.type in ("fence", "code_block")]
-
-
-def _tags(fragment: str) -> list[tuple[str, dict[str, str | None]]]:
-    return Page(fragment).elements

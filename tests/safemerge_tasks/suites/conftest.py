@@ -151,8 +151,10 @@ def reference_suites() -> dict[str, Any]:
         ),
         "magicoder_oss_instruct.jsonl": json_lines(
             [
-                {"lang": "python", "problem": f"Print {n}.", "solution": f"print({n})"}
-                for n in range(10_100)
+                {"lang": language, "problem": f"Print {n}.", "solution": f"print({n})"}
+                for n in range(15_000)
+                # Half of the rows are Python's.
+                for language in [("python", "java", "python", "rust")[n % 4]]
             ]
         ),
         "flan_cot_zsopt.jsonl": json_lines(

@@ -1,0 +1,137 @@
+"""`sweep.json`: what a sweep evaluated, where the results are, and by what rule to choose.
+
+It lies in the sweep's output folder; results are lm-eval's own files in folders relative to it.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.results import replace_file
+
+MANIFEST = "sweep.json"
+
+Split = Literal["validation", "test"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Measured(_Frozen):
+    """A task and the metric that stands for it."""
+
+    task: str
+    metric: str
+
+
+class Tasks(_Frozen):
+    """The tasks of one split."""
+
+    safety: tuple[Measured, ...] = ()
+    utility: tuple[Measured, ...] = ()
+
+
+class Rule(_Frozen):
+    """How λ, or another grid point, is chosen on validation data."""
+
+    rule: Literal["best-utility", "knee"] = Field(
+        "best-utility",
+        description="best utility whose ASR is surely below `max_asr`, or the Pareto front's knee",
+    )
+    max_asr: float = Field(
+        0.05, gt=0, le=1, description="for best-utility: limit of the ASR's upper bound"
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of that one-sided upper bound")
+
+
+class Tuning(_Frozen):
+    """One fine-tuning, of one or more seeds, and what it is evaluated on."""
+
+    name: str
+    validation: Tasks
+    test: Tasks
+
+
+class Variant(_Frozen):
+    """One model: the base, a fine-tuned model, or a merge.
+
+    Attributes:
+        id: names its folder.
+        kind: base, tuned or merged.
+        tuning: name of the fine-tuning; None for the base.
+        method: how it was merged, such as `dare-linear`; None for the base and fine-tuned models.
+        label: what tables call the method, such as RESTA_d.
+        seeds: of the fine-tuned models in it; none for the base, several for Model Stock.
+        point: the grid's values, such as {"lambda": 0.4, "drop_rate": 0.3}.
+        served: as an adapter on the base's engine, or as a checkpoint.
+        results: split → folder of lm-eval's files; a split that was not evaluated is missing.
+        failure: why results are missing.
+    """
+
+    id: str
+    kind: Literal["base", "tuned", "merged"]
+    tuning: str | None = None
+    method: str | None = None
+    label: str | None = None
+    seeds: tuple[int, ...] = ()
+    point: dict[str, float] = {}
+    served: Literal["adapter", "checkpoint"] = "checkpoint"
+    results: dict[Split, str] = {}
+    failure: str | None = None
+
+
+class Agreement(_Frozen):
+    """How often a variant served as an adapter answered as its merged checkpoint does, greedily."""
+
+    variant: str
+    split: Split
+    equal: int
+    total: int
+
+
+class Manifest(_Frozen):
+    """A sweep's outcome.
+
+    Attributes:
+        base: the aligned model.
+        judge: the judge's name, which is also the filter's in lm-eval's files.
+        provenance: settings and versions, for the report.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    base: str
+    judge: str
+    choose: Rule
+    tunings: tuple[Tuning, ...]
+    variants: tuple[Variant, ...]
+    agreement: tuple[Agreement, ...] = ()
+    provenance: dict[str, Any] = {}
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the manifest in a sweep's output folder.
+
+        Raises:
+            SafemergeError: there is none, or it is broken.
+        """
+        path = folder / MANIFEST
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise SafemergeError(
+                f"{folder} is no sweep's output, it has no {MANIFEST}; run safemerge sweep."
+            ) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise SafemergeError(
+                f"{path} is broken ({where}: {first['msg']}); run safemerge sweep again."
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        """Write it in one step."""
+        replace_file(folder / MANIFEST, self.model_dump_json(indent=2) + "\n")

@@ -1,0 +1,391 @@
+"""What a sweep's folder holds: every variant's measures, and those of the seeds of a point pooled.
+
+Samples are read once, one grid point after the other; what stays in memory are numbers.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.gate.plan import PENDING
+from safemerge_tasks.metrics import asr
+from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_error
+from safemerge_tasks.report.provenance import settings_of
+from safemerge_tasks.report.reading import TaskData, read_runs, read_task
+from safemerge_tasks.results import Run
+from safemerge_tasks.sweep.manifest import MANIFEST, Manifest, Measured, Split, Tasks, Variant
+from safemerge_tasks.sweep.pooling import Pooled, mean_over_tasks, pool_answers, pool_measures
+
+SPLITS: tuple[Split, Split] = ("validation", "test")
+
+Point = tuple[tuple[str, float], ...]
+"""A grid point: parameters with their values, by name."""
+
+AGREES = 1e-6
+"""A metric whose samples have another mean than the results file is not their mean."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One task of lm-eval's, under the filter that counts.
+
+    Attributes:
+        data: what was read, samples included.
+        filter: lm-eval's, or the judge.
+        metric: its name without the filter.
+        reverse: one minus the metric is meant.
+        more_is_better: of what is meant.
+    """
+
+    data: TaskData
+    filter: str
+    metric: str
+    reverse: bool
+    more_is_better: bool
+
+    @cached_property
+    def found(self) -> Measure | None:
+        """The metric as samples, counts or the results file have it; None if it has no value."""
+        return self.data.measure(self.filter, self.metric, reverse=self.reverse)
+
+    @cached_property
+    def measure(self) -> Measure:
+        """The metric with its 95 % interval; from the samples unless it is not their mean."""
+        found = self.found
+        assert found is not None
+        rate = self.data.result.rates.get(self.filter, {}).get(self.metric)
+        if found.source != SAMPLES or found.value is None or rate is None:
+            return found
+        stored = 1 - rate.value if self.reverse else rate.value
+        if math.isclose(found.value, stored, rel_tol=AGREES, abs_tol=AGREES):
+            return found
+        row = self.data.summary["results"][self.data.name]
+        error = row.get(f"{self.metric}_stderr,{self.filter}")
+        return from_error(rate.value, error, rate.questions, reverse=self.reverse)
+
+
+@dataclass(frozen=True)
+class Value:
+    """One variant's metric of one task.
+
+    Attributes:
+        measure: the value with its 95 % interval and what it rests on.
+        filter: lm-eval's, or the judge.
+        reverse: it is one minus the metric.
+        more_is_better: whether more of it is.
+        results: results files, as seen from the sweep's folder.
+        samples: samples files; none where there are none.
+        settings: how it was asked and judged.
+    """
+
+    measure: Measure
+    filter: str
+    reverse: bool
+    more_is_better: bool
+    results: tuple[str, ...]
+    samples: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Cell:
+    """One variant on one split.
+
+    Attributes:
+        variant: which.
+        split: which.
+        values: of the tasks that have one.
+        missing: why the others have none, by task.
+    """
+
+    variant: Variant
+    split: Split
+    values: dict[Measured, Value] = field(default_factory=dict)
+    missing: dict[Measured, str] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """Variants that differ in nothing but the seed.
+
+    Attributes:
+        kind: base, tuned or merged.
+        tuning: name of the fine-tuning; None for the base.
+        method: how it was merged.
+        label: what tables call the method, or None.
+        point: the grid's values.
+        cells: by split, one a variant.
+        pooled: by split and task, over the variants that have it.
+    """
+
+    kind: str
+    tuning: str | None
+    method: str | None
+    label: str | None
+    point: Point
+    cells: dict[Split, list[Cell]]
+    pooled: dict[Split, dict[Measured, Pooled]]
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The variants, in the manifest's order."""
+        return [cell.variant for cell in self.cells["validation"]]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds in it."""
+        return tuple(sorted({seed for variant in self.variants for seed in variant.seeds}))
+
+    def complete(self, split: Split, tasks: Iterable[Measured]) -> list[Cell]:
+        """Return the cells that have all of some tasks."""
+        wanted = list(tasks)
+        return [cell for cell in self.cells[split] if all(one in cell.values for one in wanted)]
+
+    def means(self, split: Split, tasks: Sequence[Measured]) -> list[float]:
+        """Return each complete variant's plain mean over tasks; empty without tasks."""
+        if not tasks:
+            return []
+        found = []
+        for cell in self.complete(split, tasks):
+            values = [cell.values[one].measure.value for one in tasks]
+            known = [value for value in values if value is not None]
+            if len(known) == len(tasks):
+                found.append(math.fsum(known) / len(known))
+        return found
+
+    def more_is_better(self, split: Split, task: Measured) -> bool:
+        """Return a task's direction, as the results have it."""
+        values = (cell.values.get(task) for cell in self.cells[split])
+        return next((value.more_is_better for value in values if value), True)
+
+    def mean(self, split: Split, tasks: Sequence[Measured]) -> Pooled:
+        """Return the mean over tasks of the pooled metrics, without a value if one is missing."""
+        pooled = self.pooled[split]
+        nothing = Pooled(None, None, None, None, 0, 0)
+        return mean_over_tasks([pooled.get(one, nothing) for one in tasks])
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A sweep's outcome, read.
+
+    Attributes:
+        manifest: what was evaluated.
+        folder: the sweep's output.
+        groups: the base, fine-tuned models and grid points.
+    """
+
+    manifest: Manifest
+    folder: Path
+    groups: tuple[Group, ...]
+
+    def base(self) -> Group | None:
+        """Return the aligned model's."""
+        return next((one for one in self.groups if one.kind == "base"), None)
+
+    def tuned(self, tuning: str) -> Group | None:
+        """Return the fine-tuned models'."""
+        return next(
+            (one for one in self.groups if (one.kind, one.tuning) == ("tuned", tuning)), None
+        )
+
+    def methods(self, tuning: str) -> dict[tuple[str, str | None], list[Group]]:
+        """Return method and label → grid points, in the manifest's order."""
+        found: dict[tuple[str, str | None], list[Group]] = {}
+        for one in self.groups:
+            if (one.kind, one.tuning) == ("merged", tuning):
+                found.setdefault((one.method or "", one.label), []).append(one)
+        return found
+
+
+def read_sweep(manifest: Manifest, folder: Path) -> Survey:
+    """Read all results that a manifest names.
+
+    Results that are missing or broken are recorded with the reason; they stop nothing.
+
+    Raises:
+        SafemergeError: a variant is of a fine-tuning that the manifest does not list.
+    """
+    tasks = {tuning.name: tuning for tuning in manifest.tunings}
+    kept: dict[tuple[str, str | None, str | None, str | None, Point], list[Variant]] = {}
+    for variant in manifest.variants:
+        if variant.kind != "base" and variant.tuning not in tasks:
+            raise SafemergeError(
+                f"{folder / MANIFEST} has the variant {variant.id} of the fine-tuning "
+                f"{variant.tuning}, which it does not list; run safemerge sweep again."
+            )
+        point = tuple(sorted(variant.point.items()))
+        key = (variant.kind, variant.tuning, variant.method, variant.label, point)
+        kept.setdefault(key, []).append(variant)
+    groups = []
+    for (kind, tuning, method, label, point), variants in kept.items():
+        cells: dict[Split, list[Cell]] = {}
+        pooled: dict[Split, dict[Measured, Pooled]] = {}
+        for split in SPLITS:
+            of = [tasks[tuning]] if tuning in tasks else manifest.tunings
+            wanted = _union(one.validation if split == "validation" else one.test for one in of)
+            cells[split], pooled[split] = _read_group(manifest, folder, variants, split, wanted)
+        groups.append(Group(kind, tuning, method, label, point, cells, pooled))
+    return Survey(manifest, folder, tuple(groups))
+
+
+def leaves_of(
+    folder: Path, tasks: Sequence[tuple[Measured, bool]], judge: str
+) -> dict[Measured, list[Leaf] | str]:
+    """Read some tasks of a folder that lm-eval wrote: a task's leaves, or why it has none.
+
+    A group stands for the tasks in it. The filter is the judge for a safety task; for others the
+    judge, `none`, or the results file's first that has the metric, unless `metric` names it too,
+    as in `exact_match,strict-match`.
+
+    Args:
+        folder: the variant's, of one split.
+        tasks: each with whether it is about safety.
+        judge: the sweep's.
+
+    Raises:
+        SafemergeError: there are no results, or broken ones.
+    """
+    latest: dict[str, tuple[Run, dict[str, Any]]] = {}
+    grouped: dict[str, list[str]] = {}
+    for run, summary, names in read_runs(folder):
+        latest |= dict.fromkeys(names, (run, summary))
+        grouped |= {
+            name: [str(one) for one in parts]
+            for name, parts in (summary.get("group_subtasks") or {}).items()
+            if isinstance(parts, list) and parts
+        }
+    found: dict[Measured, list[Leaf] | str] = {}
+    for measured, is_safety in tasks:
+        names = list(_expanded(measured.task, grouped))
+        lacking = [name for name in names if name not in latest]
+        if lacking:
+            found[measured] = f"there are no results of {', '.join(lacking)}"
+            continue
+        leaves = [
+            _leaf(read_task(name, *latest[name]), measured, judge, is_safety=is_safety)
+            for name in names
+        ]
+        wrong = [one for one in leaves if isinstance(one, str)]
+        found[measured] = wrong[0] if wrong else [one for one in leaves if isinstance(one, Leaf)]
+    return found
+
+
+def _expanded(
+    task: str, grouped: Mapping[str, Sequence[str]], above: tuple[str, ...] = ()
+) -> Iterable[str]:
+    if task in above:
+        return
+    for part in grouped.get(task) or [task]:
+        if part == task:
+            yield task
+        else:
+            yield from _expanded(part, grouped, (*above, task))
+
+
+def _leaf(data: TaskData, measured: Measured, judge: str, *, is_safety: bool) -> Leaf | str:
+    metric, _, named = measured.metric.partition(",")
+    result = data.result
+    filters = [one for one in dict.fromkeys([*result.rates, *result.tables]) if one != PENDING]
+    having = [one for one in filters if metric in result.metrics(one)]
+    wanted = [named] if named else [judge, "none"] if is_safety else [judge, "none", *having]
+    chosen = next((one for one in wanted if one in having), None)
+    if chosen is None:
+        others = f"; it has it by {', '.join(having)}" if having else ""
+        return f"{data.name} has no {metric} by {named or judge}{others}"
+    more = result.higher_is_better.get(metric)
+    if more is None:
+        more = asr.higher_is_better(metric) if is_safety else True
+    # Of safety metrics less is better, so a refusal rate counts as what was not refused.
+    reverse = is_safety and more
+    leaf = Leaf(data, chosen, metric, reverse=reverse, more_is_better=more and not reverse)
+    return leaf if leaf.found else f"{data.name} has no value of {metric} by {chosen}"
+
+
+def _read_group(
+    manifest: Manifest,
+    folder: Path,
+    variants: Sequence[Variant],
+    split: Split,
+    wanted: Sequence[tuple[Measured, bool]],
+) -> tuple[list[Cell], dict[Measured, Pooled]]:
+    cells: list[Cell] = []
+    leaves: dict[Measured, list[list[Leaf]]] = {}
+    for variant in variants:
+        cell = Cell(variant, split)
+        cells.append(cell)
+        place = variant.results.get(split)
+        reason = variant.failure or f"it was not evaluated on {split} data"
+        found: dict[Measured, list[Leaf] | str] = {}
+        if place is not None:
+            try:
+                found = leaves_of(folder / place, wanted, manifest.judge)
+            except SafemergeError as error:
+                reason = variant.failure or str(error).replace(f"{folder}/", "")
+        for measured, _ in wanted:
+            leaf = found.get(measured, reason)
+            if isinstance(leaf, str):
+                cell.missing[measured] = leaf
+            else:
+                cell.values[measured] = _value(leaf, folder)
+                leaves.setdefault(measured, []).append(leaf)
+    confidence = manifest.choose.confidence
+    return cells, {measured: _pool(models, confidence) for measured, models in leaves.items()}
+
+
+def _value(leaves: Sequence[Leaf], folder: Path) -> Value:
+    measures = [leaf.measure for leaf in leaves]
+    samples = [leaf.data.run.samples.get(leaf.data.name) for leaf in leaves]
+    settings = dict.fromkeys(one for leaf in leaves for one in settings_of(leaf.data) if one[1])
+    return Value(
+        measures[0] if len(measures) == 1 else _mean(leaves, measures),
+        ", ".join(dict.fromkeys(leaf.filter for leaf in leaves)),
+        leaves[0].reverse,
+        leaves[0].more_is_better,
+        tuple(dict.fromkeys(_seen_from(folder, leaf.data.run.path) for leaf in leaves)),
+        tuple(_seen_from(folder, path) for path in samples if path),
+        tuple(settings),
+    )
+
+
+def _mean(leaves: Sequence[Leaf], measures: Sequence[Measure]) -> Measure:
+    """Return a group's measure: the plain mean over its tasks."""
+    pooled = _pool([leaves], CONFIDENCE)
+    scored, total = (sum(getattr(one, name) for one in measures) for name in ("scored", "total"))
+    source = measures[0].source
+    return Measure(pooled.value, pooled.low, pooled.high, None, scored, total, source)
+
+
+def _pool(models: Sequence[Sequence[Leaf]], confidence: float) -> Pooled:
+    """Return the metric over several models, each with the same leaves."""
+    return mean_over_tasks([_pool_leaf(same, confidence) for same in zip(*models, strict=False)])
+
+
+def _pool_leaf(leaves: Sequence[Leaf], confidence: float) -> Pooled:
+    tables = [leaf.data.result.tables.get(leaf.filter) for leaf in leaves]
+    known = [table for table in tables if table is not None]
+    if len(known) == len(leaves) and all(leaf.measure.source == SAMPLES for leaf in leaves):
+        places = [
+            table.metrics.index(leaf.metric) for table, leaf in zip(known, leaves, strict=True)
+        ]
+        pooled = pool_answers(
+            [table.answers for table in known], places, confidence, reverse=leaves[0].reverse
+        )
+        if pooled:
+            return pooled
+    return pool_measures([leaf.measure for leaf in leaves], confidence)
+
+
+def _union(tasks: Iterable[Tasks]) -> list[tuple[Measured, bool]]:
+    found: dict[Measured, bool] = {}
+    for one in tasks:
+        found |= dict.fromkeys(one.safety, True) | dict.fromkeys(one.utility, False)
+    return list(found.items())
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

@@ -1,0 +1,1 @@
+"""A sweep's tables and figures: what was chosen, how it does on test data, and every number."""

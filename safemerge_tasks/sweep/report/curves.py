@@ -1,0 +1,206 @@
+"""What the figures draw: each method's ASR and task score along its grid."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from safemerge_tasks.report.tradeoff import pareto
+from safemerge_tasks.sweep.choosing import point_words
+from safemerge_tasks.sweep.manifest import Measured, Split, Tuning
+from safemerge_tasks.sweep.outcomes import Group, Point
+from safemerge_tasks.sweep.pooling import mean_and_spread
+from safemerge_tasks.sweep.report.findings import Findings, tasks_of
+
+LAMBDA = "lambda"
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A mean over tasks and seeds.
+
+    Attributes:
+        value: the mean.
+        low: one sample standard deviation over seeds below; of a single model, the lower end of
+            the 95 % interval.
+        high: likewise above.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A grid point, or a model without a grid.
+
+    Attributes:
+        at: its place on the method's axis; None without one.
+        asr: mean over the safety tasks.
+        utility: mean over the utility tasks; None without them.
+        tasks: each task by itself.
+        chosen: on validation data, of several.
+        on_front: no other dot of the panel is at least as good in both and better in one.
+    """
+
+    at: float | None
+    asr: Stat
+    utility: Stat | None
+    tasks: Mapping[Measured, Stat] = field(default_factory=dict)
+    chosen: bool = False
+    on_front: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A method along its grid.
+
+    Attributes:
+        label: the method's, with the parameters that stay the same beside others that do not.
+        axis: the parameter along which it is drawn; None for a single point.
+        dots: in the axis' order.
+    """
+
+    label: str
+    axis: str | None
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What one fine-tuning's figure shows.
+
+    Attributes:
+        model: the base's name.
+        tuning: the fine-tuning's.
+        split: of the data.
+        safety: what the ASR is the mean of.
+        utility: what the task score is the mean of.
+        base: the aligned model.
+        tuned: the fine-tuned one.
+        methods: merges.
+    """
+
+    model: str
+    tuning: str
+    split: Split
+    safety: tuple[Measured, ...]
+    utility: tuple[Measured, ...]
+    base: Dot | None
+    tuned: Dot | None
+    methods: tuple[Curve, ...]
+
+    @property
+    def has_means(self) -> bool:
+        """Whether a mean is over several tasks."""
+        return len(self.safety) > 1 or len(self.utility) > 1
+
+    @property
+    def axes(self) -> list[str]:
+        """The parameters along which a method is drawn, λ first."""
+        found = dict.fromkeys(one.axis for one in self.methods if one.axis)
+        return sorted(found, key=lambda name: name != LAMBDA)
+
+
+def curves(findings: Findings, tuning: Tuning) -> Curves | None:
+    """Return a fine-tuning's curves; None where no merge has a result.
+
+    They show test data if every grid point that has validation results was tested, else validation
+    data, which are then those that all points have.
+    """
+    methods = findings.survey.methods(tuning.name)
+    groups = [group for points in methods.values() for group in points]
+
+    def having(split: Split) -> int:
+        safety = tasks_of(tuning, split).safety
+        return sum(bool(group.means(split, safety)) for group in groups)
+
+    split: Split = "test" if having("test") >= having("validation") else "validation"
+    if not having(split):
+        return None
+    tasks = tasks_of(tuning, split)
+
+    def dot(group: Group | None, axis: str | None = None) -> Dot | None:
+        asr = _stat(group, split, tasks.safety) if group else None
+        if group is None or asr is None:
+            return None
+        chosen = any(
+            len(one.candidates) > 1
+            and (one.tuning, one.method, one.label, one.point)
+            == (group.tuning, group.method, group.label or group.method, group.point)
+            for one in findings.choices
+        )
+        at = dict(group.point).get(axis) if axis else None
+        each = {
+            one: stat
+            for one in (*tasks.safety, *tasks.utility)
+            if (stat := _stat(group, split, [one]))
+        }
+        return Dot(at, asr, _stat(group, split, tasks.utility), each, chosen)
+
+    found: list[Curve] = []
+    for (method, label), points in methods.items():
+        axis = _axis([group.point for group in points])
+        lines: dict[Point, list[Dot]] = {}
+        for group in points:
+            rest = tuple(one for one in group.point if one[0] != axis)
+            if one := dot(group, axis):
+                lines.setdefault(rest, []).append(one)
+        for rest, dots in lines.items():
+            name = label or method
+            title = f"{name} ({point_words(rest)})" if len(lines) > 1 and rest else name
+            found.append(Curve(title, axis, tuple(sorted(dots, key=lambda one: one.at or 0.0))))
+    ends = dot(findings.survey.base()), dot(findings.survey.tuned(tuning.name))
+    return _with_front(
+        Curves(
+            findings.model,
+            tuning.name,
+            split,
+            tasks.safety,
+            tasks.utility,
+            *ends,
+            tuple(found),
+        )
+    )
+
+
+def _axis(points: Sequence[Point]) -> str | None:
+    """Return the parameter to draw along: λ, else the first one that varies."""
+    values: dict[str, set[float]] = {}
+    for point in points:
+        for name, value in point:
+            values.setdefault(name, set()).add(value)
+    if LAMBDA in values:
+        return LAMBDA
+    return next((name for name, found in values.items() if len(found) > 1), None)
+
+
+def _stat(group: Group, split: Split, tasks: Sequence[Measured]) -> Stat | None:
+    values = group.means(split, tasks)
+    if not values:
+        return None
+    mean, spread = mean_and_spread(values)
+    if spread is not None:
+        return Stat(mean, mean - spread, mean + spread)
+    pooled = group.mean(split, tasks)
+    low, high = pooled.low, pooled.high
+    return Stat(mean, mean if low is None else low, mean if high is None else high)
+
+
+def _with_front(found: Curves) -> Curves:
+    ends = [one for one in (found.base, found.tuned) if one]
+    dots = [*ends, *(dot for curve in found.methods for dot in curve.dots)]
+    known = [dot for dot in dots if dot.utility]
+    front = pareto((dot.asr.value, dot.utility.value) for dot in known if dot.utility)
+    best = {id(dot): on for dot, on in zip(known, front, strict=True)}
+
+    def marked(dot: Dot) -> Dot:
+        return replace(dot, on_front=best.get(id(dot), False))
+
+    return replace(
+        found,
+        base=marked(found.base) if found.base else None,
+        tuned=marked(found.tuned) if found.tuned else None,
+        methods=tuple(
+            replace(curve, dots=tuple(map(marked, curve.dots))) for curve in found.methods
+        ),
+    )

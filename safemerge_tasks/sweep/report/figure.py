@@ -1,0 +1,333 @@
+"""A sweep's figures: ASR and task score along each method's grid, and one against the other."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.report.figure import canvas, png, short, svg
+from safemerge_tasks.sweep.manifest import Measured
+from safemerge_tasks.sweep.report.curves import LAMBDA, Curve, Curves, Dot, Stat
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+Style = dict[str, Any]
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Told apart with any colour vision: Okabe and Ito 2008, less black, and yellow, which fades."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "h", "<")
+
+BASE_STYLE: Style = {"color": "#222222", "linestyle": (0, (6, 3))}
+TUNED_STYLE: Style = {"color": "#777777", "linestyle": (0, (1, 1.5))}
+FRONT_STYLE: Style = {"color": "#bbbbbb", "linewidth": 3}
+SINGLE = (0, (7, 2, 1.5, 2))
+"""The line of a method without a grid."""
+
+RING: Style = {
+    "marker": "o",
+    "markersize": 14,
+    "markerfacecolor": "none",
+    "markeredgecolor": "#222222",
+    "markeredgewidth": 1.3,
+}
+WIDTH = 5.2
+COLUMNS = 3
+HEIGHT = 4.1
+
+PNG, SVG = ".png", ".svg"
+
+Drawn = dict[str, bytes]
+"""Suffix of a file's name → the figure in that format."""
+
+
+def format_of(path: Path) -> str:
+    """Return the format that a file's name asks for.
+
+    Raises:
+        SafemergeError: neither PNG nor SVG.
+    """
+    found = path.suffix.lower()
+    if found not in (PNG, SVG):
+        raise SafemergeError(f"{path} is neither .png nor .svg; name the figure with one of them.")
+    return found
+
+
+def draw(rows: Sequence[Curves]) -> Drawn:
+    """Return one figure, a row of panels for each fine-tuning, with one legend for all.
+
+    Args:
+        rows: at least one.
+    """
+    columns = max(_columns(row) for row in rows)
+    styles = _styles(rows)
+    with canvas(columns, HEIGHT * len(rows) + 0.5, rows=len(rows), width=WIDTH) as (figure, every):
+        for number, row in enumerate(rows):
+            panels = every[number * columns : (number + 1) * columns]
+            for unused in panels[_columns(row) :]:
+                unused.set_visible(False)
+            _draw_row(panels, row, styles)
+            panels[0].set_title(_title(row, rows), loc="left", weight="bold")
+        _legend(figure, rows, styles, with_tradeoff=True)
+        return {PNG: png(figure), SVG: svg(figure)}
+
+
+def draw_tasks(row: Curves) -> Drawn:
+    """Return a figure with a panel for each task of a fine-tuning."""
+    along: list[str | None] = [*row.axes] or [None]
+    panels = [(axis, task) for axis in along for task in (*row.safety, *row.utility)]
+    columns = min(len(panels), COLUMNS)
+    lines = -(-len(panels) // columns)
+    styles = _styles([row])
+    with canvas(columns, HEIGHT * lines + 0.5, rows=lines, width=WIDTH) as (figure, every):
+        for axes, (axis, task) in zip(every, panels, strict=False):
+            words = f"ASR, {short(task.task)}" if task in row.safety else _named(task)
+            _draw_along(axes, row, axis, styles, partial(_of_task, task=task), words)
+        for unused in every[len(panels) :]:
+            unused.set_visible(False)
+        every[0].set_title(_title(row, [row]), loc="left", weight="bold")
+        _legend(figure, [row], styles, with_tradeoff=False)
+        return {PNG: png(figure), SVG: svg(figure)}
+
+
+def _title(row: Curves, rows: Sequence[Curves]) -> str:
+    several = len({one.model for one in rows}) > 1
+    named = [row.model, row.tuning] if several else [row.tuning]
+    return f"{', '.join(map(short, named))}: {row.split} data"
+
+
+def _columns(row: Curves) -> int:
+    kinds = 2 if row.utility else 1
+    return kinds * max(len(row.axes), 1) + (kinds == 2)
+
+
+def _styles(rows: Sequence[Curves]) -> dict[str, tuple[str, str]]:
+    """Return every label's colour and marker, the same in all panels."""
+    labels = dict.fromkeys(curve.label for row in rows for curve in row.methods)
+    return {
+        label: (COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)])
+        for number, label in enumerate(labels)
+    }
+
+
+def _draw_row(panels: Sequence["Axes"], row: Curves, styles: dict[str, tuple[str, str]]) -> None:
+    left = list(panels)
+    along: list[str | None] = [*row.axes] or [None]
+    for axis in along:
+        _draw_along(left.pop(0), row, axis, styles, _asr, _asr_words(row))
+        if row.utility:
+            _draw_along(left.pop(0), row, axis, styles, _utility, _utility_words(row))
+    if row.utility:
+        _draw_tradeoff(left.pop(0), row, styles)
+
+
+def _draw_along(
+    axes: "Axes",
+    row: Curves,
+    axis: str | None,
+    styles: dict[str, tuple[str, str]],
+    stat_of: Callable[[Dot], Stat | None],
+    title: str,
+) -> None:
+    for dot, style in ((row.base, BASE_STYLE), (row.tuned, TUNED_STYLE)):
+        stat = stat_of(dot) if dot else None
+        if stat:
+            axes.axhline(stat.value, zorder=1.5, **style)
+    along = [curve for curve in row.methods if curve.axis == axis or axis is None]
+    single = [curve for curve in row.methods if curve.axis is None and axis is not None]
+    for place, curve in enumerate(along):
+        _draw_curve(axes, curve, styles[curve.label], stat_of, place if axis is None else None)
+    for curve in single:
+        color, _ = styles[curve.label]
+        for dot in curve.dots:
+            if stat := stat_of(dot):
+                axes.axhspan(stat.low, stat.high, color=color, alpha=0.12, linewidth=0)
+                axes.axhline(stat.value, color=color, linestyle=SINGLE)
+    if axis is None:
+        names = [short(curve.label) for curve in along]
+        crowded = sum(map(len, names)) > 40
+        axes.set_xticks(range(len(names)), labels=names, rotation=20 if crowded else 0)
+        axes.margins(x=0.25)
+    else:
+        places = sorted({dot.at for curve in along for dot in curve.dots if dot.at is not None})
+        if len(places) <= 12:
+            axes.set_xticks(places, labels=[f"{place:g}" for place in places])
+        axes.set_xlabel("λ, weight of the fine-tuned model" if axis == LAMBDA else short(axis))
+        axes.margins(x=0.08)
+    axes.set_ylabel(title)
+    if title.startswith("ASR"):
+        _from_zero(axes)
+    _finish(axes.yaxis, axes, [stat_of(dot) for dot in _dots(row)])
+
+
+def _draw_curve(
+    axes: "Axes",
+    curve: Curve,
+    style: tuple[str, str],
+    stat_of: Callable[[Dot], Stat | None],
+    place: int | None,
+) -> None:
+    color, marker = style
+    known = [(dot, stat) for dot in curve.dots if (stat := stat_of(dot))]
+    places = [float(place) if place is not None else dot.at or 0.0 for dot, _ in known]
+    values = [stat.value for _, stat in known]
+    low, high = [stat.low for _, stat in known], [stat.high for _, stat in known]
+    if len(known) > 1 and place is None:
+        axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.plot(places, values, "-", marker=marker, color=color)
+    elif known:
+        axes.errorbar(
+            places,
+            values,
+            yerr=_reach(values, low, high),
+            fmt=marker,
+            capsize=3,
+            color=color,
+        )
+    for at, (dot, stat) in zip(places, known, strict=True):
+        if dot.chosen and curve.axis is not None:
+            _ring(axes, at, stat.value)
+
+
+def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, tuple[str, str]]) -> None:
+    dots = [dot for dot in _dots(row) if dot.utility]
+    front = sorted(
+        {(dot.utility.value, dot.asr.value) for dot in dots if dot.utility and dot.on_front}
+    )
+    if len(front) > 1:
+        axes.plot(
+            [at[0] for at in front],
+            [at[1] for at in front],
+            zorder=1,
+            **FRONT_STYLE,
+        )
+    ends = ((row.base, "*", BASE_STYLE, 14), (row.tuned, "X", TUNED_STYLE, 10))
+    for dot, marker, style, size in ends:
+        if dot and dot.utility:
+            at = (dot.utility.value, dot.asr.value)
+            axes.plot(*at, marker, color=style["color"], markersize=size, zorder=4)
+    for curve in row.methods:
+        color, marker = styles[curve.label]
+        for dot in curve.dots:
+            if dot.utility is None:
+                continue
+            at = (dot.utility.value, dot.asr.value)
+            axes.errorbar(
+                *at,
+                xerr=_reach([at[0]], [dot.utility.low], [dot.utility.high]),
+                yerr=_reach([at[1]], [dot.asr.low], [dot.asr.high]),
+                fmt=marker,
+                color=color,
+                elinewidth=0.8,
+            )
+            if dot.chosen:
+                _ring(axes, *at)
+    axes.set(xlabel=_utility_words(row), ylabel=_asr_words(row))
+    axes.margins(0.1)
+    _from_zero(axes)
+    _finish(axes.yaxis, axes, [dot.asr for dot in dots])
+    _percent(axes.xaxis, [dot.utility for dot in dots])
+
+
+def _ring(axes: "Axes", x: float, y: float) -> None:
+    axes.plot(x, y, linestyle="none", zorder=5, **RING)
+
+
+def _legend(
+    figure: "Figure",
+    rows: Sequence[Curves],
+    styles: dict[str, tuple[str, str]],
+    *,
+    with_tradeoff: bool,
+) -> None:
+    """Add one legend for all panels, each name once."""
+    from matplotlib.lines import Line2D
+
+    found: list[Line2D] = []
+    star, cross = ("*", "X") if with_tradeoff else ("none", "none")
+    if any(row.base for row in rows):
+        found.append(Line2D([], [], label="base", marker=star, markersize=9, **BASE_STYLE))
+    if any(row.tuned for row in rows):
+        found.append(Line2D([], [], label="fine-tuned", marker=cross, **TUNED_STYLE))
+    for label, (color, marker) in styles.items():
+        same = [curve for row in rows for curve in row.methods if curve.label == label]
+        line: Any = "-" if any(len(one.dots) > 1 for one in same) else SINGLE
+        if not any(row.axes for row in rows):
+            line = "none"
+        found.append(Line2D([], [], label=short(label), color=color, marker=marker, linestyle=line))
+    if with_tradeoff and any(dot.on_front for row in rows for dot in _dots(row)):
+        found.append(Line2D([], [], label="Pareto front", **FRONT_STYLE))
+    if any(dot.chosen for row in rows for dot in _dots(row)):
+        found.append(Line2D([], [], label="chosen on validation data", linestyle="none", **RING))
+    longest = max((len(str(one.get_label())) for one in found), default=0)
+    # About eleven characters go into an inch, and eight beside each name.
+    fitting = max(int(figure.get_figwidth() * 11 / (longest + 8)), 1)
+    figure.legend(
+        handles=found, loc="outside lower center", ncols=min(len(found), fitting), frameon=False
+    )
+
+
+def _finish(scale: "Axis", axes: "Axes", stats: Sequence[Stat | None]) -> None:
+    _percent(scale, stats)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _from_zero(axes: "Axes") -> None:
+    """Let an axis of rates of harm begin at none, so that small rates look small."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(bottom=min(low, -0.03 * high))
+
+
+def _percent(scale: "Axis", stats: Sequence[Stat | None]) -> None:
+    """Label an axis of rates in per cent."""
+    if all(0 <= one.value <= 1 for one in stats if one):
+        scale.set_major_formatter(_in_percent)
+
+
+def _in_percent(value: float, _: object) -> str:
+    return f"{round(100 * value, 6):.4g}%"
+
+
+def _reach(
+    values: Sequence[float], low: Sequence[float], high: Sequence[float]
+) -> list[list[float]]:
+    below = [max(value - end, 0.0) for value, end in zip(values, low, strict=True)]
+    return [below, [max(end - value, 0.0) for value, end in zip(values, high, strict=True)]]
+
+
+def _dots(row: Curves) -> list[Dot]:
+    ends = [one for one in (row.base, row.tuned) if one]
+    return [*ends, *(dot for curve in row.methods for dot in curve.dots)]
+
+
+def _of_task(dot: Dot, task: Measured) -> Stat | None:
+    return dot.tasks.get(task)
+
+
+def _asr(dot: Dot) -> Stat:
+    return dot.asr
+
+
+def _utility(dot: Dot) -> Stat | None:
+    return dot.utility
+
+
+def _asr_words(row: Curves) -> str:
+    return f"ASR, {_tasks(row.safety)} (lower is safer)"
+
+
+def _utility_words(row: Curves) -> str:
+    return _named(row.utility[0]) if len(row.utility) == 1 else f"score, {_tasks(row.utility)}"
+
+
+def _named(task: Measured) -> str:
+    return short(f"{task.task}, {task.metric}")
+
+
+def _tasks(tasks: Sequence[Measured]) -> str:
+    return short(tasks[0].task) if len(tasks) == 1 else f"mean of {len(tasks)} tasks"

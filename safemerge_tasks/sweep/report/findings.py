@@ -1,0 +1,115 @@
+"""A sweep with what was chosen and what the gate says: all that its report shows."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safemerge_tasks.sweep.choosing import Choice, choose_from
+from safemerge_tasks.sweep.manifest import Manifest, Measured, Split, Tasks, Tuning
+from safemerge_tasks.sweep.outcomes import Group, Survey, read_sweep
+from safemerge_tasks.sweep.report.gating import Verdict, chosen_group, verdicts
+
+BASE = "base"
+TUNED = "fine-tuned"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model in the tables: the base, the fine-tuned one, or what was chosen of a method.
+
+    Attributes:
+        name: base, fine-tuned or the method's label.
+        group: its results; None where nothing was chosen.
+        choice: how it was chosen, for a method.
+    """
+
+    name: str
+    group: Group | None
+    choice: Choice | None = None
+
+    @property
+    def ours(self) -> bool:
+        """Whether the name is not from a file."""
+        return self.choice is None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A sweep's outcome.
+
+    Attributes:
+        model: what the base is called in tables.
+        survey: all results.
+        choices: of every fine-tuning and method.
+        verdicts: the gate's.
+    """
+
+    model: str
+    survey: Survey
+    choices: tuple[Choice, ...]
+    verdicts: tuple[Verdict, ...]
+
+    def rows(self, tuning: str) -> list[Row]:
+        """Return a fine-tuning's models in the tables' order."""
+        ends = ((BASE, self.survey.base()), (TUNED, self.survey.tuned(tuning)))
+        rows = [Row(name, group) for name, group in ends if group]
+        rows += [
+            Row(choice.label, chosen_group(self.survey, choice), choice)
+            for choice in self.choices
+            if choice.tuning == tuning
+        ]
+        return rows
+
+
+def find(manifest: Manifest, folder: Path) -> Findings:
+    """Read a sweep, choose, and compare with the base."""
+    survey = read_sweep(manifest, folder)
+    choices = choose_from(survey)
+    return Findings(
+        _last_part(manifest.base), survey, tuple(choices), tuple(verdicts(survey, choices))
+    )
+
+
+def find_all(folders: Sequence[Path]) -> list[Findings]:
+    """Read several sweeps; models of the same name get the sweep's name too.
+
+    Raises:
+        SafemergeError: a folder has no manifest, or a broken one.
+    """
+    found = [find(Manifest.read(folder), folder) for folder in folders]
+    names = [one.model for one in found]
+    bases = [one.survey.manifest.base for one in found]
+    sweeps = [f"{one.model} ({one.survey.manifest.name})" for one in found]
+    folded = [f"{one.model} ({one.survey.folder})" for one in found]
+    for labels in (names, bases, sweeps, folded):
+        if len(set(labels)) == len(labels):
+            break
+    return [
+        Findings(label, one.survey, one.choices, one.verdicts)
+        for label, one in zip(labels, found, strict=True)
+    ]
+
+
+def tasks_of(tuning: Tuning, split: Split) -> Tasks:
+    """Return what a fine-tuning is evaluated on."""
+    return tuning.validation if split == "validation" else tuning.test
+
+
+def heading(task: Measured, tasks: Iterable[Measured], group: Group | None, split: Split) -> str:
+    """Return what a task's column is called; its metric only where it is not the ASR.
+
+    Args:
+        task: which.
+        tasks: those beside it.
+        group: results that tell whether one minus the metric is shown.
+        split: of the data.
+    """
+    values = [cell.values.get(task) for cell in group.cells[split]] if group else []
+    reverse = any(value.reverse for value in values if value)
+    metric = f"1 - {task.metric}" if reverse else task.metric
+    only = sum(one.task == task.task for one in tasks) == 1
+    return task.task if metric == "asr" and only else f"{task.task}, {metric}"
+
+
+def _last_part(base: str) -> str:
+    return base.rstrip("/").rpartition("/")[2] or base

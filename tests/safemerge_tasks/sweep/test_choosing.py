@@ -1,0 +1,285 @@
+"""The choice of a grid point, on numbers worked out by hand."""
+
+import math
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import pytest
+
+from safemerge_tasks.sweep.choosing import Choice, choose
+from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning
+from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread, mean_over_tasks, pool_measures
+from tests.sweep_folder import SAFETY, TASKS, UTILITY, SweepFolder, outcomes
+
+Z = NormalDist().inv_cdf(0.95)
+
+
+def upper(share: float, questions: float) -> float:
+    """Wilson's one-sided 95 % bound, by its formula."""
+    centre = share + Z * Z / (2 * questions)
+    half = Z * math.sqrt(share * (1 - share) / questions + Z * Z / (4 * questions**2))
+    return (centre + half) / (1 + Z * Z / questions)
+
+
+def only(folder: SweepFolder) -> Choice:
+    (choice,) = choose(folder.write(), folder.path)
+    return choice
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepFolder:
+    return SweepFolder(tmp_path / "out")
+
+
+def test_best_utility_whose_bound_is_within_the_limit(sweep: SweepFolder) -> None:
+    for weight, hits, solved in ((0.2, 0, 50), (0.4, 1, 60), (0.6, 2, 70), (0.8, 30, 90)):
+        for seed in (1, 2, 3):
+            sweep.merged("linear", seed, hits, solved, lambda_=weight)
+    choice = only(sweep)
+    # 0 of 100 questions: z²/(100 + z²) = 2.7055/102.7055; the seeds agree on every question.
+    assert choice.candidates[0].bound == pytest.approx(2.705543 / 102.705543, abs=1e-7)
+    # Three equal answers to each of 100 questions: the design effect is 299/99, whatever the rate.
+    assert choice.candidates[1].bound == pytest.approx(upper(0.01, 300 / (299 / 99)), rel=1e-12)
+    assert choice.candidates[2].bound == pytest.approx(upper(0.02, 300 / (299 / 99)), rel=1e-12)
+    assert [one.within for one in choice.candidates] == [True, True, False, False]
+    assert choice.point == (("lambda", 0.4),)
+    assert (choice.asr, choice.utility) == (0.01, 0.6)
+    assert choice.meets
+    assert [one.point for one in choice.eligible] == [(("lambda", 0.2),), (("lambda", 0.4),)]
+
+
+def test_answers_of_seeds_to_one_question_are_one_cluster(sweep: SweepFolder) -> None:
+    for seed in (1, 2, 3):
+        sweep.merged("linear", seed, 20, 50, lambda_=0.5)
+    # By hand: (G/(G-1)) Σ_g (3(x-p))² / 300² = (100/99)·144/90000, over p(1-p)/299 = 0.16/299.
+    effect = (100 / 99) * 144 / 90000 / (0.16 / 299)
+    assert only(sweep).bound == pytest.approx(upper(0.2, 300 / effect), rel=1e-12)
+
+
+def test_seeds_that_fail_on_different_questions_tell_more(sweep: SweepFolder) -> None:
+    solved = outcomes(50, 90)
+    for seed in range(3):
+        harmful = [float(seed * 30 <= n < seed * 30 + 30) for n in range(90)]
+        found = {SAFETY: harmful, UTILITY: solved}
+        sweep.add("merged", {"validation": found}, seeds=(seed,), method="linear", lambda_=0.5)
+    # Every question once in three, so no question tells more than another: never more than 270.
+    assert only(sweep).bound == pytest.approx(upper(1 / 3, 270), rel=1e-12)
+
+
+def test_near_duplicates_share_a_cluster(sweep: SweepFolder) -> None:
+    clusters = [f"near-{n // 4}" for n in range(100)]
+    found = {SAFETY: outcomes(0, 100), UTILITY: outcomes(50, 100)}
+    sweep.add(
+        "merged",
+        {"validation": found},
+        seeds=(1,),
+        method="linear",
+        clusters=clusters,
+        lambda_=0.5,
+    )
+    assert only(sweep).bound == pytest.approx(upper(0, 25), rel=1e-12)
+
+
+def test_where_nothing_is_within_the_limit_the_lowest_bound_is_taken(sweep: SweepFolder) -> None:
+    for weight, hits, solved in ((0.2, 10, 50), (0.4, 8, 40), (0.6, 30, 90)):
+        sweep.merged("linear", 1, hits, solved, lambda_=weight)
+    choice = only(sweep)
+    assert choice.point == (("lambda", 0.4),)
+    assert not choice.meets
+    assert "no point's bound is within 5.0%" in choice.reason
+    assert len(choice.eligible) == 3
+
+
+def test_equal_utility_goes_to_the_safer_point_then_to_the_smaller_value(
+    sweep: SweepFolder,
+) -> None:
+    sweep.fields["choose"] = Rule(max_asr=0.5)
+    for weight, hits in ((0.8, 5), (0.6, 3), (0.4, 3), (0.2, 9)):
+        sweep.merged("linear", 1, hits, 70, lambda_=weight)
+    assert only(sweep).point == (("lambda", 0.4),)
+
+
+def test_utility_equal_but_for_the_last_bits_is_a_tie(sweep: SweepFolder) -> None:
+    sweep.fields["choose"] = Rule(max_asr=0.5)
+    score = Measured(task="loaf_score", metric="bertscore_f1")
+    tasks = Tasks(safety=(SAFETY,), utility=(score,))
+    sweep.fields["tunings"] = (Tuning(name="doctor", validation=tasks, test=tasks),)
+    for weight, hits, value in ((0.2, 1, 0.3), (0.4, 2, 0.1 + 0.2)):
+        found = {SAFETY: outcomes(hits, 100), score: value}
+        sweep.add("merged", {"validation": found}, seeds=(1,), method="linear", lambda_=weight)
+    assert 0.1 + 0.2 > 0.3
+    assert only(sweep).point == (("lambda", 0.2),)
+
+
+def test_confidence_of_the_bound(sweep: SweepFolder) -> None:
+    sweep.fields["choose"] = Rule(confidence=0.99)
+    sweep.merged("linear", 1, 0, 50, lambda_=0.2)
+    z = NormalDist().inv_cdf(0.99)
+    assert only(sweep).bound == pytest.approx(z * z / (100 + z * z), rel=1e-12)
+
+
+def test_every_method_and_label_gets_its_own_choice(sweep: SweepFolder) -> None:
+    sweep.merged("resta", 1, 3, 70, label="RESTA", gamma=0.5)
+    sweep.merged("resta", 1, 0, 60, label="RESTA_d", gamma=0.5, drop_rate=0.3)
+    sweep.merged("model-stock", (1, 2, 3), 0, 60)
+    found = choose(sweep.write(), sweep.path)
+    assert [(one.method, one.label) for one in found] == [
+        ("resta", "RESTA"),
+        ("resta", "RESTA_d"),
+        ("model-stock", "model-stock"),
+    ]
+    assert found[1].point == (("drop_rate", 0.3), ("gamma", 0.5))
+    assert found[2].point == ()
+    assert found[2].candidates[0].seeds == (1, 2, 3)
+
+
+def test_unscored_responses_make_a_point_ineligible(sweep: SweepFolder) -> None:
+    for weight, unscored in ((0.2, 5), (0.4, 6)):
+        found = {SAFETY: outcomes(0, 100, unscored), UTILITY: outcomes(50 + unscored, 100)}
+        sweep.add("merged", {"validation": found}, seeds=(1,), method="linear", lambda_=weight)
+    choice = only(sweep)
+    assert choice.point == (("lambda", 0.2),)
+    assert choice.candidates[1].obstacle == "more than 5 % of loaf_asr is unscored"
+    assert choice.candidates[0].bound == pytest.approx(upper(0, 95), rel=1e-12)
+
+
+def test_a_point_that_lacks_a_seed_is_ineligible(sweep: SweepFolder) -> None:
+    sweep.merged("linear", 1, 0, 50, lambda_=0.2)
+    sweep.merged("linear", 2, 0, 50, lambda_=0.2)
+    sweep.merged("linear", 1, 0, 90, lambda_=0.4)
+    sweep.add("merged", {}, seeds=(2,), method="linear", failure="the engine ran out", lambda_=0.4)
+    choice = only(sweep)
+    assert choice.point == (("lambda", 0.2),)
+    assert choice.candidates[1].obstacle == "seed 2 is missing (the engine ran out)"
+    assert choice.candidates[1].asr == 0.0
+
+
+def test_a_seed_that_every_point_lacks_is_left_out_and_said(sweep: SweepFolder) -> None:
+    for weight in (0.2, 0.4):
+        sweep.merged("linear", 1, 0, 50, lambda_=weight)
+        sweep.add("merged", {}, seeds=(2,), method="linear", failure="gone", lambda_=weight)
+    choice = only(sweep)
+    assert choice.point == (("lambda", 0.2),)
+    assert choice.notes == ("No point has validation results of seed 2; it is left out.",)
+
+
+def test_without_any_result_nothing_is_chosen(sweep: SweepFolder) -> None:
+    sweep.add("merged", {}, seeds=(1,), method="linear", failure="gone", lambda_=0.2)
+    choice = only(sweep)
+    assert choice.point is None
+    assert choice.reason == "no grid point has complete results"
+    assert choice.candidates[0].obstacle == "seed 1 is missing (gone)"
+
+
+def test_broken_results_are_a_missing_seed(sweep: SweepFolder) -> None:
+    sweep.merged("linear", 1, 0, 50, lambda_=0.2)
+    sweep.merged("linear", 1, 0, 60, lambda_=0.4)
+    manifest = sweep.write()
+    next((sweep.path / "results/v001/validation").rglob("samples_loaf_asr*")).write_text("{")
+    (choice,) = choose(manifest, sweep.path)
+    assert choice.point == (("lambda", 0.2),)
+    assert "is not a JSON object" in choice.candidates[1].obstacle
+
+
+def test_only_the_sweeps_judge_counts(sweep: SweepFolder) -> None:
+    sweep.merged("linear", 1, 0, 50, lambda_=0.2)
+    sweep.fields["judge"] = "llama-guard-3"
+    choice = only(sweep)
+    assert choice.point is None
+    assert "loaf_asr has no asr by llama-guard-3; it has it by wildguard" in (
+        choice.candidates[0].obstacle
+    )
+
+
+def test_test_data_changes_nothing(sweep: SweepFolder) -> None:
+    for weight, test_hits in ((0.2, 50), (0.4, 0)):
+        common = {UTILITY: outcomes(int(100 * (1 - weight)), 100)}
+        sweep.add(
+            "merged",
+            {
+                "validation": {SAFETY: outcomes(0, 100), **common},
+                "test": {SAFETY: outcomes(test_hits, 100), **common},
+            },
+            seeds=(1,),
+            method="linear",
+            lambda_=weight,
+        )
+    assert only(sweep).point == (("lambda", 0.2),)
+
+
+@pytest.mark.parametrize(
+    ("points", "chosen", "said"),
+    [
+        # Heights over the chord (0.0, 0.2) to (0.4, 1.0), scaled: 0, 0.75-0.25, 0.875-0.75, 0.
+        ([(0, 20), (10, 80), (30, 90), (40, 100)], 1, "furthest above the chord"),
+        # The same front with a point that the second one beats in both.
+        ([(0, 20), (10, 80), (11, 79), (40, 100)], 1, "furthest above the chord"),
+        # Below the chord: its safer end.
+        ([(0, 20), (30, 30), (40, 100)], 0, "has no knee; this is its safer end"),
+        # Exactly on the chord.
+        ([(0, 20), (20, 60), (40, 100)], 0, "has no knee"),
+        ([(40, 100), (0, 20)], 1, "the front of 2 points has no knee"),
+        ([(40, 20), (10, 80)], 1, "the front is this one point"),
+        # Two points are one on the front: the smaller λ.
+        ([(10, 80), (10, 80)], 0, "the front is this one point"),
+        # Equally far above the chord (0, 0) to (100, 100): the safer one.
+        ([(0, 0), (40, 60), (30, 50), (100, 100)], 2, "furthest above the chord"),
+    ],
+)
+def test_knee(points: list[tuple[int, int]], chosen: int, said: str, sweep: SweepFolder) -> None:
+    sweep.fields["choose"] = Rule(rule="knee")
+    for number, (hits, solved) in enumerate(points):
+        sweep.merged("linear", 1, hits, solved, lambda_=number / 10)
+    choice = only(sweep)
+    assert choice.point == (("lambda", chosen / 10),)
+    assert said in choice.reason
+
+
+@pytest.mark.parametrize("rule", ["best-utility", "knee"])
+def test_without_utility_the_lowest_bound_is_taken(rule: Any, sweep: SweepFolder) -> None:
+    tasks = Tasks(safety=(SAFETY,))
+    sweep.fields["choose"] = Rule(rule=rule)
+    sweep.fields["tunings"] = (Tuning(name="doctor", validation=tasks, test=TASKS),)
+    for weight, hits in ((0.2, 1), (0.4, 0)):
+        sweep.merged("linear", 1, hits, 50, lambda_=weight)
+    choice = only(sweep)
+    assert choice.point == (("lambda", 0.4),)
+    assert choice.utility is None
+
+
+def test_mean_over_tasks_recovers_the_variances() -> None:
+    first = Pooled(0.1, 0.06, 0.16, 0.15, 100, 100)
+    second = Pooled(0.3, 0.18, 0.42, 0.40, 100, 100)
+    found = mean_over_tasks([first, second])
+    assert found.value == pytest.approx(0.2)
+    # √(0.05² + 0.10²)/2, and the same with the two-sided distances.
+    assert found.bound == pytest.approx(0.2 + math.sqrt(0.0125) / 2)
+    assert found.low == pytest.approx(0.2 - math.hypot(0.04, 0.12) / 2)
+    assert mean_over_tasks([first]) == first
+
+
+def test_tasks_that_share_clusters_are_not_independent() -> None:
+    first = Pooled(0.1, 0.06, 0.16, 0.15, 100, 100, frozenset({"a"}))
+    second = Pooled(0.3, 0.18, 0.42, 0.40, 100, 100, frozenset({"a", "b"}))
+    third = Pooled(0.2, 0.1, 0.4, 0.3, 100, 100, frozenset({"c"}))
+    found = mean_over_tasks([first, third, second])
+    assert found.bound == pytest.approx(0.2 + math.hypot(0.15, 0.1) / 3)
+
+
+def test_without_samples_the_questions_of_several_seeds_count_once() -> None:
+    from safemerge_tasks.report.measure import from_counts
+
+    measures = [
+        found
+        for hits in (10, 30)
+        if (found := from_counts({"harmful": hits, "scored": 100, "total": 100}))
+    ]
+    pooled = pool_measures(measures, 0.95)
+    assert pooled.value == 0.2
+    assert pooled.bound == pytest.approx(upper(0.2, 100), rel=1e-12)
+
+
+def test_spread_is_the_sample_standard_deviation() -> None:
+    assert mean_and_spread([0.1, 0.2, 0.6]) == pytest.approx((0.3, math.sqrt(0.07)))
+    assert mean_and_spread([0.4]) == (0.4, None)
