@@ -19,8 +19,8 @@ class Outcome(StrEnum):
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values that hold for the whole family (Holm 1979, Scand. J. Statistics 6(2))."""
-    if not p_values:
-        return []
+    if len(p_values) < 2:
+        return list(p_values)
     return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
