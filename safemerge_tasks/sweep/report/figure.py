@@ -40,6 +40,8 @@ COLUMNS = 3
 HEIGHT = 4.1
 
 PNG, SVG = ".png", ".svg"
+BOTH = (PNG, SVG)
+_WRITERS = {PNG: png, SVG: svg}
 
 Drawn = dict[str, bytes]
 """Suffix of a file's name → the figure in that format."""
@@ -57,11 +59,12 @@ def format_of(path: Path) -> str:
     return found
 
 
-def draw(rows: Sequence[Curves]) -> Drawn:
+def draw(rows: Sequence[Curves], formats: Sequence[str] = BOTH) -> Drawn:
     """Return one figure, a row of panels for each fine-tuning, with one legend for all.
 
     Args:
         rows: at least one.
+        formats: which to write.
     """
     columns = max(_columns(row) for row in rows)
     styles = _styles(rows)
@@ -73,11 +76,16 @@ def draw(rows: Sequence[Curves]) -> Drawn:
             _draw_row(panels, row, styles)
             panels[0].set_title(_title(row, rows), loc="left", weight="bold")
         _legend(figure, rows, styles, with_tradeoff=True)
-        return {PNG: png(figure), SVG: svg(figure)}
+        return {one: _WRITERS[one](figure) for one in formats}
 
 
-def draw_tasks(row: Curves) -> Drawn:
-    """Return a figure with a panel for each task of a fine-tuning."""
+def draw_tasks(row: Curves, formats: Sequence[str] = BOTH) -> Drawn:
+    """Return a figure with a panel for each task of a fine-tuning.
+
+    Args:
+        row: what to show.
+        formats: which to write.
+    """
     along: list[str | None] = [*row.axes] or [None]
     panels = [(axis, task) for axis in along for task in (*row.safety, *row.utility)]
     columns = min(len(panels), COLUMNS)
@@ -91,7 +99,7 @@ def draw_tasks(row: Curves) -> Drawn:
             unused.set_visible(False)
         every[0].set_title(_title(row, [row]), loc="left", weight="bold")
         _legend(figure, [row], styles, with_tradeoff=False)
-        return {PNG: png(figure), SVG: svg(figure)}
+        return {one: _WRITERS[one](figure) for one in formats}
 
 
 def _title(row: Curves, rows: Sequence[Curves]) -> str:
