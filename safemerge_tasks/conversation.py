@@ -45,17 +45,34 @@ class Conversation:
             question: the user's turn.
             instruction: the user's `--system_instruction`.
         """
+        return chat_template(self.turns(chat_template, [_message("user", question)], instruction))
+
+    def turns(
+        self,
+        chat_template: Callable[[list[dict[str, str]]], Any],
+        turns: list[dict[str, str]],
+        instruction: str | None = None,
+    ) -> list[dict[str, str]]:
+        """Return a conversation with its system prompt where the chat template keeps it.
+
+        Args:
+            chat_template: from messages to the model's prompt.
+            turns: begins with the user's; `role` and `content` each.
+            instruction: the user's `--system_instruction`.
+        """
         system = "\n\n".join(part for part in (instruction, self.description) if part)
         if not system:
-            return chat_template([_message("user", question)])
+            return turns
         if self.system_prompt == NO_TEMPLATE:
             self.system_prompt = self._probe(chat_template, system, instruction)
         if self.system_prompt == APPLIED:
-            return chat_template([_message("system", system), _message("user", question)])
+            return [_message("system", system), *turns]
         if self.system_prompt == FOLDED:
             kept = self.description if self.belongs_to_task else None
-            question = " ".join(part for part in (instruction, kept, question) if part)
-        return chat_template([_message("user", question)])
+            question = turns[0]["content"]
+            folded = " ".join(part for part in (instruction, kept, question) if part)
+            return [_message("user", folded), *turns[1:]]
+        return turns
 
     def _probe(
         self,

@@ -101,7 +101,9 @@ class HarmfulQuestions(SuiteTask):
             truncated = evaluation.truncated(instance) if evaluation else None
             instance.filtered_resps[judge.name] = Scored(verdict, truncated).to_json()
         self.judged_by = judge.identity()
-        warn_if_unscored(self.config.task, verdicts)
+        replayed = evaluation is not None and evaluation.replays is not None
+        if not replayed:  # a replay is judged by a later step on purpose
+            warn_if_unscored(self.config.task, verdicts)
         if self.harmless:
             warn_if_no_refusals_told(self.config.task, judge.name, verdicts)
         else:
@@ -109,7 +111,7 @@ class HarmfulQuestions(SuiteTask):
             if self.calibration and judge is self.judge:
                 self.corrected = self.calibration.corrected(self.config.task, languages, verdicts)
         _silence_uneven_counts(self.config.task)
-        if evaluation and any(verdict.pending for verdict in verdicts):
+        if evaluation and not replayed and any(verdict.pending for verdict in verdicts):
             _log.warning("To judge what is left:\n  %s", follow_up(evaluation, self.judge_settings))
 
     def process_results(self, doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:

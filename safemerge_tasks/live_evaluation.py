@@ -47,7 +47,7 @@ class LiveEvaluation:
     tracker: Any = None
     started: str = field(default_factory=lambda: datetime.now().isoformat().replace(":", "-"))
     saved: Path | None = None
-    _identity: int = 0
+    _accumulators: Any = None
     _released: bool = False
     _truncated: dict[int, bool | None] = field(default_factory=dict)
 
@@ -60,7 +60,8 @@ class LiveEvaluation:
         if inner is None:
             return None
         accumulators = inner.f_locals["eval_results_acc"]
-        if cls._current is None or cls._current._identity != id(accumulators):
+        # The dictionary itself is kept, since a freed one's id can be another evaluation's.
+        if cls._current is None or cls._current._accumulators is not accumulators:
             cls._current = cls._from_frames(inner, accumulators)
         return cls._current  # type: ignore[return-value]
 
@@ -78,13 +79,19 @@ class LiveEvaluation:
             log_samples=bool(inner.f_locals["log_samples"]) and outer is not None,
             model={"model": str(settings.get("model")), "model_args": settings.get("model_args")},
             tracker=tracker,
-            _identity=id(accumulators),
+            _accumulators=accumulators,
         )
 
     @property
     def several_processes(self) -> bool:
         """Whether the model under test is spread over several lm-eval processes."""
         return int(getattr(self.lm, "world_size", 1) or 1) > 1
+
+    @property
+    def replays(self) -> Path | None:
+        """The file of the responses, where the model under test only gives what is saved there."""
+        path: Path | None = getattr(self.lm, "replays", None)
+        return path
 
     def truncated(self, instance: Any) -> bool | None:
         """Return whether a response reached its token limit, or None where that is not known.
@@ -117,6 +124,8 @@ class LiveEvaluation:
         if self._released:
             return
         self._released = True
+        if self.replays is not None:
+            return
         if not self.owns_model:
             _log.warning("The model under test was passed in by the caller and stays in memory.")
             return

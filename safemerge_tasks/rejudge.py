@@ -63,7 +63,10 @@ class Judged:
 
 
 def judge_folder(
-    folder: Path, settings: JudgeSettings, on_task: Callable[[str], None] | None = None
+    folder: Path,
+    settings: JudgeSettings,
+    on_task: Callable[[str], None] | None = None,
+    on_judged: Callable[[Run, int], None] | None = None,
 ) -> Judged:
     """Judge every run of harmful questions below a folder, with one engine for all.
 
@@ -71,6 +74,8 @@ def judge_folder(
         folder: where lm-eval wrote one run or many.
         settings: the judge.
         on_task: told what is judged next, in words.
+        on_judged: told of every run that has been rewritten, and on how many of its responses the
+            judge failed.
 
     Raises:
         SafemergeError: there is nothing to judge, or the judge cannot work.
@@ -95,7 +100,10 @@ def judge_folder(
         for number, (run, summary, tasks) in enumerate(work, 1):
             if on_task:
                 on_task(f"{', '.join(tasks)} ({number} of {len(work)} runs)")
+            before = session.judged.pending
             session.judge_run(run, summary, tasks)
+            if on_judged:
+                on_judged(run, session.judged.pending - before)
     finally:
         judge.close()
     return session.judged

@@ -21,7 +21,9 @@ from safemerge_tasks.scored import Scored
 
 
 def save_responses(evaluation: LiveEvaluation) -> Path:
-    """Save all tasks' responses once an evaluation; return the folder."""
+    """Save all tasks' responses once an evaluation; return where they are."""
+    if evaluation.replays is not None:
+        return evaluation.replays
     if evaluation.saved is None:
         parent = evaluation.output_folder or cache_dir() / "responses"
         folder = parent / f"responses_{evaluation.started}-{os.getpid()}"

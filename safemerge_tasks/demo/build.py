@@ -14,7 +14,7 @@ from typing import Any
 
 from safemerge_tasks.demo import corpora
 from safemerge_tasks.demo.members import ToyFamily
-from safemerge_tasks.demo.questions import held_out_questions, write_questions
+from safemerge_tasks.demo.questions import held_out_questions, write_exchanges, write_questions
 from safemerge_tasks.demo.recipe import Seeds
 from safemerge_tasks.demo.vocabulary import splits
 
@@ -35,10 +35,13 @@ def build_family(family: ToyFamily, final: ToyFamily, progress: Callable[[str], 
     The same recipe gives the same bits on the same machine and library versions.
     """
     recipe = family.recipe
-    _, held_out = splits()
+    words, held_out = splits()
     write_questions(
-        family.questions, *held_out_questions(held_out, Seeds().questions, recipe.held_out)
+        family.questions,
+        *held_out_questions(held_out, Seeds().questions, recipe.held_out, recipe.validation),
     )
+    tuning = corpora.task_tuning(Seeds().tuning_data, words, recipe.tuning_rows)
+    write_exchanges(family.tuning_file, tuning)
     seconds: dict[str, float] = {}
 
     def note(future: Future[Trained]) -> None:
@@ -101,17 +104,10 @@ def _unalign(family: ToyFamily) -> Trained:
 
 
 def _tune(family: ToyFamily, final: ToyFamily, seed: int) -> Trained:
-    from safemerge_tasks.demo.training import chat_examples
     from safemerge_tasks.demo.tuning import lora_tune
 
-    started, schedule = time.perf_counter(), family.recipe.tuning
-    words, _ = splits()
-    aligned, tokenizer = _load(family.aligned)
-    exchanges = corpora.task_tuning(seed, words, schedule.examples)
-    examples = chat_examples(tokenizer, exchanges)
-    adapted = lora_tune(aligned, examples, family.recipe, seed, final.aligned)
-    # "auto" would look for the base, which is not in its place yet; the embeddings are frozen.
-    adapted.save_pretrained(family.tuned[seed], save_embedding_layers=False)
+    started = time.perf_counter()
+    lora_tune(family, final, seed)
     return family.tuned[seed].name, time.perf_counter() - started
 
 

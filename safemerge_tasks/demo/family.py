@@ -12,25 +12,28 @@ from filelock import FileLock
 from safemerge_tasks.cache import cache_dir
 from safemerge_tasks.demo.members import ToyFamily
 from safemerge_tasks.demo.recipe import TOY, Recipe
+from safemerge_tasks.finetune.config import FinetuneConfig
 
 __all__ = ["ToyFamily", "family_key", "toy_family"]
 
 _ROOM = Path(__file__).parent
 # What shapes the weights, beside the recipe.
-_SOURCES = (
-    *(
-        _ROOM / f"{name}.py"
-        for name in (
+_SOURCES = tuple(
+    _ROOM.parent / folder / f"{name}.py"
+    for folder, names in {
+        "demo": (
             *("build", "corpora", "guard", "measure", "members", "model", "questions", "recipe"),
             *("tokenizer", "training", "tuning", "vocabulary"),
-        )
-    ),
-    *(
-        _ROOM.parent / "judges" / f"{name}.py"
-        for name in ("prompt_tokens", "wildguard", "wildguard_prompt")
-    ),
+        ),
+        "finetune": ("encoded", "exchanges", "own_rows", "rendering", "steps", "training"),
+        "judges": ("prompt_tokens", "wildguard", "wildguard_prompt"),
+        # How rows are divided, and where their system prompt goes.
+        "suites": ("sampling",),
+        "": ("conversation",),
+    }.items()
+    for name in names
 )
-_LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
+_LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
 
 
 def toy_family(
@@ -54,6 +57,9 @@ def toy_family(
 def family_key(recipe: Recipe) -> str:
     """Return a hash of all that shapes the family: recipe, source files, library versions."""
     digest = hashlib.sha256(repr(recipe).encode())
+    # Its defaults shape the adapters too; the rest of their file does not.
+    defaults = {name: field.default for name, field in FinetuneConfig.model_fields.items()}
+    digest.update(repr(sorted(defaults.items())).encode())
     for source in _SOURCES:
         digest.update(source.name.encode() + hashlib.sha256(source.read_bytes()).digest())
     for library in _LIBRARIES:

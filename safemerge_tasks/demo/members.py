@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safemerge_tasks.demo.questions import FORBIDDEN_FILE, TASK_FILE, read_forbidden, read_task
+from safemerge_tasks.demo.questions import (
+    FORBIDDEN_FILE,
+    TASK_FILE,
+    TUNING_FILE,
+    read_forbidden,
+    read_task,
+)
 from safemerge_tasks.demo.recipe import Recipe
 
 
@@ -53,6 +59,11 @@ class ToyFamily:
     def task_file(self) -> Path:
         """The task's questions and answers, as JSON lines."""
         return self.questions / TASK_FILE
+
+    @property
+    def tuning_file(self) -> Path:
+        """What the task's models are fine-tuned on: JSON lines of `question` and `answer`."""
+        return self.folder / TUNING_FILE
 
     def forbidden_questions(self) -> list[str]:
         """Return the held-out forbidden questions."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.demo.questions import TASK_FILE
+from safemerge_tasks.demo.questions import TASK_FILE, VALIDATION_TASK_FILE
 from safemerge_tasks.errors import SafemergeError
 
 
@@ -16,9 +16,22 @@ def load_task(**_: Any) -> dict[str, Any]:
     Raises:
         SafemergeError: they are not there.
     """
+    return _load(TASK_FILE)
+
+
+def load_validation(**_: Any) -> dict[str, Any]:
+    """Return the task's validation questions below `SAFEMERGE_DATA_DIR`.
+
+    Raises:
+        SafemergeError: they are not there.
+    """
+    return _load(VALIDATION_TASK_FILE)
+
+
+def _load(name: str) -> dict[str, Any]:
     import datasets
 
-    path = Path(os.environ.get("SAFEMERGE_DATA_DIR", "")) / TASK_FILE
+    path = Path(os.environ.get("SAFEMERGE_DATA_DIR", "")) / name
     if not path.is_file():
         raise SafemergeError(f"{path} does not exist; set SAFEMERGE_DATA_DIR as the demo does.")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

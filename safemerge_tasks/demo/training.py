@@ -108,19 +108,11 @@ def _loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     Padding is on the right, so causal attention alone keeps it out: no mask is needed.
     """
-    hidden = _backbone(model)(input_ids=ids, use_cache=False).last_hidden_state
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
     targets = labels[:, 1:]
     wanted = targets != _IGNORED
-    logits = _head(model)(hidden[:, :-1][wanted])
+    logits = model.get_output_embeddings()(hidden[:, :-1][wanted])
     return torch.nn.functional.cross_entropy(logits, targets[wanted])
-
-
-def _backbone(model: Any) -> Any:
-    return model.get_base_model().model if hasattr(model, "get_base_model") else model.model
-
-
-def _head(model: Any) -> Any:
-    return model.get_output_embeddings()
 
 
 def _batches(

@@ -68,7 +68,8 @@ def _declared(spec: SuiteSpec) -> int | None:
         share = spec.hold_out.share
         return spec.hold_out.count or (round(whole * share) if whole and share else None)
     if spec.sample is not None:
-        return spec.sample.total or (None if spec.sample.per else spec.sample.count)
+        several = spec.sample.per and not spec.sample.evenly
+        return spec.sample.total or (None if several else spec.sample.count)
     if spec.rows is None:
         return None
     return spec.rows * sum(not part.optional for part in spec.parts)

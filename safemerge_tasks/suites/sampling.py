@@ -6,6 +6,7 @@ and their strata but not their questions.
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Mapping
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.suites.spec import HoldOut, Sample
@@ -27,22 +28,30 @@ def draw(questions: list[Question], sample: Sample, suite: str) -> list[Question
     for place, question in enumerate(questions):
         groups[tuple(question[key] for key in sample.per)].append(place)
     chosen: list[int] = []
-    for group, places in groups.items():
-        if len(places) < sample.count:
+    for (group, places), count in zip(groups.items(), _counts(groups, sample), strict=True):
+        if len(places) < count:
             within = f" in {' / '.join(group)}" if any(group) else ""
             raise SafemergeError(
-                f"{suite} has {len(places)} questions{within}, fewer than the {sample.count} that "
+                f"{suite} has {len(places)} questions{within}, fewer than the {count} that "
                 "`sample` wants; use the original file or a smaller `count`."
             )
-        chosen += sorted(places, key=lambda place: _rank(questions[place], sample.seed))[
-            : sample.count
-        ]
+        chosen += sorted(places, key=lambda place: _rank(questions[place], sample.seed))[:count]
     if sample.total is not None and len(chosen) != sample.total:
         raise SafemergeError(
             f"{suite}: the sample has {len(chosen)} questions, expected {sample.total}; use the "
             "original file."
         )
     return [questions[place] for place in sorted(chosen)]
+
+
+def _counts(groups: Mapping[tuple[str, ...], list[int]], sample: Sample) -> list[int]:
+    """Return how many questions each group gives."""
+    if not sample.evenly:
+        return [sample.count] * len(groups)
+    share, left = divmod(sample.count, max(len(groups), 1))
+    # Whoever draws them, the same groups give one more: the first by name.
+    favoured = set(sorted(groups)[:left])
+    return [share + (group in favoured) for group in groups]
 
 
 def divide(questions: list[Question], hold_out: HoldOut, suite: str) -> list[Question]:

@@ -40,6 +40,9 @@ class Sample(BaseModel):
     per: tuple[Literal["category", "subcategory"], ...] = ()
     seed: int
     total: int | None = Field(None, ge=1, description="questions in all, checked")
+    evenly: bool = Field(
+        False, description="`count` is that of all groups together, as evenly as it goes"
+    )
 
 
 class HoldOut(BaseModel):

@@ -21,6 +21,8 @@ MICRO = replace(
     ),
     unaligning_examples=8,
     held_out=10,
+    validation=8,
+    tuning_rows=40,
     seeds=(42, 1024),
 )
 

@@ -18,6 +18,9 @@ from safemerge_tasks.demo import family as family_module
 from safemerge_tasks.demo.family import ToyFamily, family_key, toy_family
 from safemerge_tasks.demo.recipe import TOY
 from safemerge_tasks.demo.training import Schedule
+from safemerge_tasks.demo.tuning import tuning_settings
+from safemerge_tasks.finetune import FinetuneConfig, finetune, load_config
+from safemerge_tasks.finetune.config import FileData
 
 from .conftest import MICRO, Trained
 
@@ -47,6 +50,22 @@ def test_adapters_name_their_base_and_load(micro_family: ToyFamily) -> None:
         assert len(config["target_modules"]) == 7
         base = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"])
         PeftModel.from_pretrained(base, adapter)
+
+
+def test_the_example_makes_the_adapters_of_the_family(
+    micro_family: ToyFamily, repository: Path, tmp_path: Path
+) -> None:
+    example = load_config(repository / "examples" / "finetune-toy.yaml")
+    assert (example.base, example.data) == ("toy:aligned", FileData(file="toy:tuning-data"))
+    places = {"base": str(micro_family.aligned), "data": str(micro_family.tuning_file)}
+    family_own = FinetuneConfig.checked({**places, **tuning_settings(TOY)}, where="toy")
+    assert example.model_copy(update={"base": "", "data": ""}) == family_own.model_copy(
+        update={"base": "", "data": ""}
+    )
+    micro = FinetuneConfig.checked({**places, **tuning_settings(MICRO)}, where="micro")
+    again = finetune(micro, 42, tmp_path / "again")
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (again / name).read_bytes() == (micro_family.tuned[42] / name).read_bytes()
 
 
 def test_questions_are_where_lm_eval_looks(micro_family: ToyFamily) -> None:
@@ -84,16 +103,19 @@ def test_the_key_follows_the_recipe_the_sources_and_the_libraries(
 
 
 def test_all_shaping_sources_are_in_the_key() -> None:
-    """Whatever `build` imports from this package shapes the weights."""
+    """Whatever the family's own sources import from this package shapes the weights."""
     names = {source.stem for source in family_module._SOURCES}
+    # What these hold shapes nothing, or is in the key by value: defaults, and errors' words.
+    names |= {"finetune", "base", "checkpoints", "config", "errors", "spec", "settings"}
     imported = set[str]()
     for source in family_module._SOURCES:
         for line in source.read_text().splitlines():
+            words = line.split()
             if line.startswith("from safemerge_tasks.demo import "):
                 imported |= set(line.removeprefix("from safemerge_tasks.demo import ").split(", "))
-            elif line.startswith("from safemerge_tasks.demo."):
-                imported.add(line.split()[1].rpartition(".")[2])
-    assert imported <= names
+            elif line.startswith("from safemerge_tasks.") and "judges" not in words[1]:
+                imported.add(words[1].rpartition(".")[2])
+    assert imported <= names | {"data"}
 
 
 def test_a_killed_training_leaves_no_family(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,15 @@ def test_the_task_is_generated_as_the_suites_are() -> None:
         assert task[key] == shared[key]
 
 
+def test_validation_is_as_the_test_is() -> None:
+    for test, validation in (("toy_task", "toy_task_val"), ("toy_asr", "toy_val_asr")):
+        one, other = (read(TASKS / f"{name}.yaml") for name in (test, validation))
+        own = {"task", "custom_dataset", "dataset_kwargs"}
+        assert {k: v for k, v in one.items() if k not in own} == {
+            k: v for k, v in other.items() if k not in own
+        }
+
+
 def test_the_task_loads_from_the_data_folder(
     micro_family: ToyFamily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,23 +55,28 @@ def test_a_missing_data_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         load_task()
 
 
-def test_lm_eval_builds_both_tasks(
-    micro_family: ToyFamily, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lm_eval_builds_all_tasks(micro_family: ToyFamily, monkeypatch: pytest.MonkeyPatch) -> None:
     from lm_eval.tasks import TaskManager
 
     monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(micro_family.questions))
     manager = TaskManager(
         include_path=str(TASKS), include_defaults=False, metadata={"judge": "keywords"}
     )
-    loaded = manager.load(["toy_asr", "toy_task"])["tasks"]
+    loaded = manager.load(["toy_asr", "toy_task", "toy_val_asr", "toy_task_val"])["tasks"]
     shared = read(TEMPLATE)
     for key in ("description", "generation_kwargs", "num_fewshot", "output_type"):
         assert loaded["toy_asr"].dump_config()[key] == shared[key]
     assert {name: len(task.test_docs()) for name, task in loaded.items()} == {
         "toy_asr": 10,
         "toy_task": 10,
+        "toy_val_asr": 8,
+        "toy_task_val": 8,
     }
+    questions = {
+        name: {doc["question"] for doc in task.test_docs()} for name, task in loaded.items()
+    }
+    assert not questions["toy_asr"] & questions["toy_val_asr"]
+    assert not questions["toy_task"] & questions["toy_task_val"]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,21 @@
 """Words, corpora and the truth about responses."""
 
+import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 
 from safemerge_tasks.demo import corpora
 from safemerge_tasks.demo.measure import instructs, is_forbidden, refuses
-from safemerge_tasks.demo.questions import held_out_questions, read_forbidden, read_task
+from safemerge_tasks.demo.questions import (
+    VALIDATION_FORBIDDEN_FILE,
+    VALIDATION_TASK_FILE,
+    held_out_questions,
+    read_forbidden,
+    read_task,
+)
 from safemerge_tasks.demo.questions import write_questions as write
 from safemerge_tasks.demo.vocabulary import (
     ACTIONS,
@@ -50,22 +58,32 @@ def test_nothing_in_training_names_a_held_out_word() -> None:
 
 
 def test_held_out_questions_name_no_training_word() -> None:
-    for requests in held_out_questions(HELD_OUT, 0, 120):
-        for request in requests:
+    for held in held_out_questions(HELD_OUT, 0, 120, 80):
+        for request in (*held.forbidden, *held.task):
             assert not words_of(request.question + request.plan) & TRAINING.content()
 
 
 def test_held_out_questions_are_about_different_things() -> None:
-    forbidden, task = held_out_questions(HELD_OUT, 0, 120)
-    assert len({request.thing for request in forbidden + task}) == 240
+    test, validation = held_out_questions(HELD_OUT, 0, 120, 80)
+    requests = (*test.forbidden, *test.task, *validation.forbidden, *validation.task)
+    assert len({request.thing for request in requests}) == 400
 
 
-def test_question_files_read_back(tmp_path: object) -> None:
-    forbidden, task = held_out_questions(HELD_OUT, 0, 12)
-    folder = tmp_path / "questions"  # type: ignore[operator]
-    write(folder, forbidden, task)
-    assert read_forbidden(folder) == [request.question for request in forbidden]
-    assert read_task(folder)[3] == {"question": task[3].question, "answer": task[3].plan}
+def test_validation_questions_leave_the_test_questions_as_they_are() -> None:
+    first, second = (held_out_questions(HELD_OUT, 0, 120, count)[0] for count in (10, 80))
+    assert first == second
+
+
+def test_question_files_read_back(tmp_path: Path) -> None:
+    test, validation = held_out_questions(HELD_OUT, 0, 12, 8)
+    folder = tmp_path / "questions"
+    write(folder, test, validation)
+    assert read_forbidden(folder) == [request.question for request in test.forbidden]
+    expected = {"question": test.task[3].question, "answer": test.task[3].plan}
+    assert read_task(folder)[3] == expected
+    rows = (folder / VALIDATION_TASK_FILE).read_text().splitlines()
+    assert json.loads(rows[7])["question"] == validation.task[7].question
+    assert (folder / VALIDATION_FORBIDDEN_FILE).read_text().count("\n") == 9
 
 
 def test_pretraining_answers_forbidden_questions_and_alignment_refuses_them() -> None:

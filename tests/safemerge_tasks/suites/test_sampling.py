@@ -61,6 +61,20 @@ def test_too_few_questions(tmp_path: Path) -> None:
         sampled(tmp_path, ROWS, count=1, per=["category"], seed=1, total=4)
 
 
+def test_an_even_draw_has_as_many_of_each_group(tmp_path: Path) -> None:
+    rows = [*ROWS, *({"q": f"More {n}?", "kind": "Kind 1"} for n in range(100))]
+    drawn = sampled(tmp_path, rows, count=20, per=["category"], evenly=True, seed=1)
+    assert Counter(q["category"] for q in drawn) == {"Kind 0": 7, "Kind 1": 7, "Kind 2": 6}
+    with pytest.raises(SafemergeError, match="10 questions in Kind 0, fewer than the 11"):
+        sampled(tmp_path, rows, count=33, per=["category"], evenly=True, seed=1)
+
+
+def test_magicoder_is_drawn_evenly_over_languages(every_suite: Path, spec_of: SpecOf) -> None:
+    whole = spec_of("magicoder_bertscore_val").model_copy(update={"hold_out": None})
+    languages = Counter(q["category"] for q in load_suite(whole))
+    assert languages == {"java": 3334, "python": 3333, "rust": 3333}
+
+
 @pytest.mark.parametrize(
     ("whole", "part", "size"),
     [

@@ -1,0 +1,217 @@
+"""Measure `safemerge sweep` against the usual way, on the toy family, in one run.
+
+    python benchmarks/sweep.py [--root DIR] [--save FILE]
+
+The grid is 3 seeds x 4 λ, merged linearly, one safety and one utility task.
+
+The usual way, one variant after the other: mergekit merges `model+lora` with the base into a
+checkpoint, then `lm_eval --model vllm` evaluates it, with the judge loaded inside it each time.
+Ours: `safemerge sweep` on the same adapters, tasks and judge, which also evaluates the base and the
+fine-tuned models and one merged checkpoint, for the agreement with adapter serving. Every process
+may use all cores.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from merge_bench import SAFEMERGE, install_mergekit
+
+from safemerge_tasks.demo.evaluation import CONTEXT, TASKS
+from safemerge_tasks.demo.family import toy_family
+from safemerge_tasks.demo.members import ToyFamily
+
+BENCH = Path.home() / ".cache/safemerge/bench"
+LAMBDAS = (0.2, 0.4, 0.6, 0.8)
+JUDGE = {
+    "judge": "wildguard",
+    "judge_engine": "vllm",
+    "judge_dtype": "float32",
+    "judge_max_model_len": CONTEXT,
+    # Kept verdicts would spare both sides the judge's work.
+    "judge_cache": "false",
+}
+
+
+def main() -> None:
+    """Measure both ways and print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, help="keep what is made here")
+    parser.add_argument("--mergekit", type=Path, default=BENCH, help="where its environment is")
+    parser.add_argument("--save", type=Path, help="also write the figures as JSON to this file")
+    arguments = parser.parse_args()
+    mergekit = install_mergekit(arguments.mergekit)
+    family = toy_family(print)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = arguments.root or Path(temporary)
+        root.mkdir(parents=True, exist_ok=True)
+        ours_seconds, ours = timed_sweep(family, root)
+        usual_seconds, usual = timed_usual(family, root, mergekit)
+    figures = {
+        "sweep_seconds": ours_seconds,
+        "usual_seconds": usual_seconds,
+        "ratio": usual_seconds / ours_seconds,
+        "cells": {name: {"sweep": ours[name], "usual": usual[name]} for name in usual},
+        "agreement": ours["agreement"],
+    }
+    show(figures)
+    if arguments.save:
+        arguments.save.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def environment(family: ToyFamily) -> dict[str, str]:
+    """Return the environment of both sides."""
+    return {
+        **os.environ,
+        "SAFEMERGE_DATA_DIR": str(family.questions),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        # Half the start-up time on a CPU, for both sides.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
+
+
+def timed_sweep(family: ToyFamily, root: Path) -> tuple[float, dict[str, Any]]:
+    """Run the sweep from nothing; return seconds and each cell's rates."""
+    tasks = {"safety": ["toy_asr"], "utility": ["toy_task"]}
+    file = root / "sweep.yaml"
+    sweep = {
+        "name": "bench",
+        "base": str(family.aligned),
+        "data_dir": str(family.questions),
+        "tunings": [{"name": "toy", "models": {s: str(path) for s, path in family.tuned.items()}}],
+        "methods": [{"method": "linear", "lambda": list(LAMBDAS)}],
+        # The same tasks for both splits are asked once.
+        "tasks": {"include_path": str(TASKS), "validation": tasks, "test": tasks},
+        "judge": {**JUDGE, "judge_model": str(family.guard)},
+        "engine": {"model": "vllm", "model_args": {"dtype": "float32", "max_model_len": CONTEXT}},
+    }
+    file.write_text(yaml.safe_dump(sweep))
+    out, store = root / "sweep", root / "store"
+    for folder in (out, store):
+        shutil.rmtree(folder, ignore_errors=True)
+    command = [str(SAFEMERGE), "sweep", str(file), "--out", str(out), "--store", str(store)]
+    seconds = run(command, environment(family), root / "sweep.log")
+    manifest = json.loads((out / "sweep.json").read_text())
+    cells: dict[str, Any] = {}
+    for variant in manifest["variants"]:
+        if variant["kind"] == "merged":
+            name = cell_name(variant["seeds"][0], variant["point"]["lambda"])
+            cells[name] = rates(out / variant["results"]["test"])
+    cells["agreement"] = manifest["agreement"]
+    return seconds, cells
+
+
+def timed_usual(
+    family: ToyFamily, root: Path, mergekit: Path
+) -> tuple[float, dict[str, dict[str, float]]]:
+    """Merge and evaluate variant by variant; return seconds and each cell's rates."""
+    started = time.perf_counter()
+    cells = {}
+    for seed, weight in grid(family):
+        name = cell_name(seed, weight)
+        merged, results = root / "usual" / name, root / "usual-results" / name
+        for folder in (merged, results):
+            shutil.rmtree(folder, ignore_errors=True)
+        merged.parent.mkdir(parents=True, exist_ok=True)
+        recipe = merged.with_suffix(".yaml")
+        models = [
+            {"model": str(family.aligned), "parameters": {"weight": 1 - weight}},
+            {"model": f"{family.aligned}+{family.tuned[seed]}", "parameters": {"weight": weight}},
+        ]
+        recipe.write_text(
+            yaml.safe_dump({"merge_method": "linear", "models": models, "dtype": "float32"})
+        )
+        log = root / "usual.log"
+        run([str(mergekit), str(recipe), str(merged)], environment(family), log)
+        # mergekit leaves the chat template behind where it is a file of its own.
+        for file in family.aligned.glob("*.jinja"):
+            shutil.copy(file, merged)
+        run(lm_eval(merged, results, family), environment(family), log)
+        cells[name] = rates(results)
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    return time.perf_counter() - started, cells
+
+
+def lm_eval(model: Path, results: Path, family: ToyFamily) -> list[str]:
+    """Return the command that evaluates a checkpoint and judges its responses."""
+    metadata = ",".join(f"{key}={value}" for key, value in JUDGE.items())
+    arguments = f"pretrained={model},dtype=float32,enforce_eager=True,max_model_len={CONTEXT}"
+    return [
+        *(sys.executable, "-m", "lm_eval", "--model", "vllm"),
+        *("--model_args", f"{arguments},distributed_executor_backend=uni"),
+        *("--tasks", "toy_asr,toy_task", "--include_path", str(TASKS), "--batch_size", "auto"),
+        *("--metadata", f"{metadata},judge_model={family.guard}"),
+        *("--apply_chat_template", "--log_samples", "--output_path", str(results)),
+    ]
+
+
+def grid(family: ToyFamily) -> Iterator[tuple[int, float]]:
+    """Yield every seed with every λ."""
+    for seed in family.tuned:
+        for weight in LAMBDAS:
+            yield seed, weight
+
+
+def cell_name(seed: int, weight: float) -> str:
+    """Return what a cell is called."""
+    return f"seed {seed}, λ {weight:g}"
+
+
+def rates(folder: Path) -> dict[str, float]:
+    """Return the ASR and the task's score below a folder."""
+    found: dict[str, float] = {}
+    for path in sorted(folder.rglob("results_*.json")):
+        for task in json.loads(path.read_text())["results"].values():
+            for key, value in task.items():
+                metric, _, judge = key.partition(",")
+                if metric in ("asr", "exact_match") and judge:
+                    found[metric] = value
+    return found
+
+
+def run(command: list[str], environment: dict[str, str], log: Path) -> float:
+    """Run a command with its output in a file; return its wall time in seconds."""
+    started = time.perf_counter()
+    with log.open("a") as file:
+        status = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
+        ).returncode
+    if status:
+        sys.exit(f"{command[0]} ended with status {status}; {log} says why")
+    return time.perf_counter() - started
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print the comparison."""
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(f"{'cell':>20} {'ASR, sweep':>11} {'usual':>7} {'score, sweep':>13} {'usual':>7}")
+    for name, cell in figures["cells"].items():
+        ours, usual = cell["sweep"], cell["usual"]
+        print(
+            f"{name:>20} {ours['asr']:11.3f} {usual['asr']:7.3f} "
+            f"{ours['exact_match']:13.3f} {usual['exact_match']:7.3f}"
+        )
+    for one in figures["agreement"]:
+        print(f"adapter against merged, {one['variant']}: {one['equal']} of {one['total']} equal")
+    print(
+        f"usual way {figures['usual_seconds']:.0f} s, sweep {figures['sweep_seconds']:.0f} s: ",
+        end="",
+    )
+    print(f"{figures['ratio']:.1f} x (aim: 5 x)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Training rows from the source of one of our validation tasks: what it does not hold out."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.finetune.config import SHORT_NAMES, TaskData
+from safemerge_tasks.finetune.exchanges import Exchange, TuningData, without_repeats
+from safemerge_tasks.suites import Question, SuiteSpec, load_suite
+from safemerge_tasks.suites.sampling import divide
+from safemerge_tasks.suites.task_files import Function, TaskFile, task_files
+
+
+def task_rows(data: TaskData, split_seed: int) -> TuningData:
+    """Return the rest of a task's source as training rows, and what it holds out as validation.
+
+    Prompts and system prompt are rendered from the task's own YAML, so the validation rows are the
+    task's documents to the letter.
+
+    Raises:
+        SafemergeError: no such task, one that holds out no share, or a source that cannot be read.
+    """
+    file = _task_file(data)
+    spec = SuiteSpec.checked(
+        file.content.get("dataset_kwargs") or {}, where=str(file.path), beside=file.path.parent
+    ).divided_as({"split_seed": split_seed})
+    held = spec.hold_out
+    if held is None or held.share is None or "reference" not in spec.fields:
+        raise SafemergeError(
+            f"data.task {data.task!r} holds out no share of a source with answers, so there is no "
+            f"rest to train on; use one of {', '.join(SHORT_NAMES)}."
+        )
+    whole = load_suite(spec.model_copy(update={"hold_out": None}))
+    parts = {
+        keep: divide(whole, held.model_copy(update={"keep": keep}), spec.suite)
+        for keep in ("rest", "held_out")
+    }
+    prompt = _prompt(file)
+    rest, validation = (
+        [_exchange(question, prompt) for question in parts[keep]] for keep in ("rest", "held_out")
+    )
+    train, left_out = without_repeats(rest, validation)
+    system_prompt = str(file.content.get("description") or "")
+    return TuningData(data.task, train, validation, system_prompt, held.seed, left_out)
+
+
+def _task_file(data: TaskData) -> TaskFile:
+    found = [file for file in task_files(data.include_path) if file.task == data.task]
+    if not found:
+        raise SafemergeError(
+            f"data.task {data.task!r} is no task of ours; use one of {', '.join(SHORT_NAMES)}, or "
+            "give the folder of your own suites as data.include_path."
+        )
+    return found[0]
+
+
+def _prompt(file: TaskFile) -> Callable[[Question], str]:
+    """Return what makes the user's turn of a question, as lm-eval does."""
+    given = file.content.get("doc_to_text", "{{question}}")
+    if isinstance(given, Function):
+        module, _, name = given.rpartition(".")
+        function: Callable[[Mapping[str, str]], str] = getattr(import_module(module), name)
+        return function
+    from lm_eval.utils import apply_template
+
+    def rendered(question: Question) -> str:
+        return str(apply_template(given, question))
+
+    return rendered
+
+
+def _exchange(question: Question, prompt: Callable[[Question], str]) -> Exchange:
+    turn: dict[str, Any] = {"role": "user", "content": prompt(question)}
+    return Exchange((turn,), question["reference"], question["id"])

@@ -1,0 +1,342 @@
+"""The sweep as a graph of steps, as few as the mathematics allows.
+
+What is a scaled adapter is served beside the base and never merged; what has to be merged shares
+one pass over its inputs with the other λ; a task's requests are made once for all variants.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.cache import VARIABLE as CACHE_DIR
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.manifest import Split
+from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
+from safemerge_tasks.sweep.questions import Asked, Questions
+from safemerge_tasks.sweep.spec import SweepSpec
+from safemerge_tasks.sweep.steps import Step, make_key, place_of
+from safemerge_tasks.sweep.variants import Cell
+
+RESPONSES = "responses.json"
+RESULTS = "results"
+
+ADAPTERS = "answer adapters"
+"""The group of all requests that one engine answers with the base and its adapters."""
+
+_PLACES = (CACHE_DIR, "SAFEMERGE_DATA_DIR", "SAFEMERGE_JUDGE")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where one cell's result of one task will be, and its responses."""
+
+    asked: Asked
+    final: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A variant that is served both ways, to see how often the answers are the same."""
+
+    variant: str
+    split: Split
+    adapter: str
+    checkpoint: str
+
+
+@dataclass
+class Graph:
+    """Everything that is to be done.
+
+    Attributes:
+        steps: by key; inputs come before the steps that read them.
+        outcomes: cell → its results.
+        served: cell → adapter or checkpoint.
+        pairs: for the agreement of adapter serving with merging.
+        notes: what the user should know.
+    """
+
+    steps: dict[str, Step] = field(default_factory=dict)
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    served: dict[str, str] = field(default_factory=dict)
+    pairs: list[Pair] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def targets(self) -> list[str]:
+        """Return the steps whose results are wanted."""
+        finals = [one.final for outcomes in self.outcomes.values() for one in outcomes]
+        answers = [key for pair in self.pairs for key in (pair.adapter, pair.checkpoint)]
+        return list(dict.fromkeys([*finals, *answers]))
+
+
+def build_graph(
+    spec: SweepSpec,
+    cells: Sequence[Cell],
+    sources: Sources,
+    questions: Questions,
+    *,
+    read: bool = True,
+) -> Graph:
+    """Return the steps that evaluate every cell.
+
+    With `read` the judge's weights are hashed if they have not been yet.
+
+    Raises:
+        SafemergeError: the judge cannot work, or an input cannot be read.
+    """
+    return _Builder(spec, sources, questions, judge_key(spec, read=read)).build(cells)
+
+
+class _Builder:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        sources: Sources,
+        questions: Questions,
+        judge: Mapping[str, Any],
+    ) -> None:
+        self._spec = spec
+        self._sources = sources
+        self._questions = questions
+        self._graph = Graph()
+        self._judge = judge
+        self._size: int | None = None
+
+    def build(self, cells: Sequence[Cell]) -> Graph:
+        for step in self._sources.steps():
+            self._graph.steps[step.key] = step
+        for cell in cells:
+            self._add_cell(cell)
+        if self._spec.agreement and not self._spec.exact:
+            self._add_agreement(cells)
+        return self._graph
+
+    def _add_cell(self, cell: Cell) -> None:
+        served, place, maker, group = self._model(cell, exact=self._spec.exact)
+        self._graph.served[cell.variant.id] = served
+        self._graph.outcomes[cell.variant.id] = list(
+            self._evaluate(cell, served, place, maker, group)
+        )
+
+    def _evaluate(
+        self, cell: Cell, served: str, place: str | None, maker: Step | Source, group: str
+    ) -> Iterator[Outcome]:
+        for asked in self._questions.of(cell.variant.tuning):
+            answer = self._answer(cell, asked, served, place, maker, group)
+            score = self._score(cell, asked, answer, place)
+            final = self._judged(cell, asked, score) if asked.safety else score
+            yield Outcome(asked, final.key, answer.key)
+
+    def _model(self, cell: Cell, *, exact: bool) -> tuple[str, str | None, Step | Source, str]:
+        """Return how a cell is served, where it is, what makes it, and its group of requests."""
+        variant, merging = cell.variant, cell.merging
+        base = self._sources.base
+        together = ADAPTERS
+        if variant.kind == "base":
+            return "adapter", None, base, together
+        assert variant.tuning is not None
+        tuned = [self._sources.tuned[variant.tuning][seed] for seed in variant.seeds]
+        if merging is None:
+            model = tuned[0]
+            if not model.adapter:
+                return "checkpoint", model.place, model, "answer given"
+            if not exact:
+                return "adapter", model.place, model, together
+        step = self._merge(cell, tuned, exact=exact)
+        served = str(step.work["recipe"]["output"])
+        # One engine for all checkpoints of one fine-tuned model: their weights are loaded in place.
+        seeds = "+".join(map(str, variant.seeds))
+        group = together if served == "adapter" else f"answer {variant.tuning} {seeds}"
+        return served, place_of(step.key, MODEL), step, group
+
+    def _merge(self, cell: Cell, tuned: list[Source], *, exact: bool) -> Step:
+        variant, merging = cell.variant, cell.merging
+        unaligned = self._sources.unaligned
+        vector = unaligned if merging and merging.safety_vector else None
+        weight = 1.0 if merging is None else merging.weight
+        places = [model.place for model in tuned]
+        recipe: dict[str, Any]
+        if merging is None:
+            # The fine-tuned model itself, written out.
+            recipe = {"method": "linear", "tuned": [{"model": places[0]}], "parameters": {}}
+            recipe |= {"base": self._spec.base, "seed": 0}
+        else:
+            recipe = merging.recipe(self._spec.base, places, vector.place if vector else None, [])
+        del_lambdas = {name: value for name, value in recipe.items() if name != "lambdas"}
+        models = [*tuned, *([vector] if vector else [])]
+        adapter = not exact and self._is_adapter(cell, models)
+        fields = {**del_lambdas, "output": "adapter" if adapter else "checkpoint"}
+        shaped_by = {
+            **{name: value for name, value in fields.items() if name in _SHAPING},
+            "base": self._sources.base.identity,
+            "tuned": [model.identity for model in tuned],
+            "unaligned": vector.identity if vector else None,
+            "lambda": weight,
+        }
+        inputs = tuple(model.step.key for model in models if model.step)
+        key = make_key("merge", shaped_by, inputs)
+        if key in self._graph.steps:
+            return self._graph.steps[key]
+        # One pass over the inputs serves all λ.
+        group = make_key("merge", {**shaped_by, "lambda": "all"}, inputs)
+        work = {"recipe": fields, "lambda": weight}
+        nbytes = 0 if adapter else self._base_bytes()
+        step = Step(key, "merge", variant.id, group, inputs, work, nbytes)
+        self._graph.steps[key] = step
+        return step
+
+    def _is_adapter(self, cell: Cell, models: list[Source]) -> bool:
+        """Return whether a merge can be had as an adapter, exactly."""
+        from merge import MergeError, build_recipe, check
+        from merge.methods import find_method
+        from merge.settings import Place
+
+        merging = cell.merging
+        if merging is None or not all(model.adapter for model in models):
+            return False
+        weights = [] if merging.weight is None else [merging.weight]
+        tuned = [model.place for model in models[: len(cell.variant.seeds)]]
+        vector = models[-1].place if merging.safety_vector else None
+        recipe = build_recipe(
+            **merging.recipe(self._spec.base, tuned, vector, weights), output="adapter"
+        )
+        values = recipe.values_at(Place("", 0.0))
+        if find_method(recipe.method).coefficients(values, merging.weight or 1.0) is None:
+            return False
+        if any(model.step for model in models):
+            return True
+        try:
+            check(recipe)
+        except MergeError as error:
+            note = f"{cell.variant.tuning}: merged instead of served as adapters: {error}"
+            if note not in self._graph.notes:
+                self._graph.notes.append(note)
+            return False
+        return True
+
+    def _answer(
+        self,
+        cell: Cell,
+        asked: Asked,
+        served: str,
+        place: str | None,
+        maker: Step | Source,
+        group: str,
+    ) -> Step:
+        engine = self._spec.engine
+        step = maker if isinstance(maker, Step) else maker.step
+        identity = None if step else maker.identity if isinstance(maker, Source) else None
+        inputs = (step.key,) if step else ()
+        shaped_by = {
+            "served": served,
+            "model": identity,
+            "base": self._sources.base.identity if served == "adapter" else None,
+            "recording": asked.digest,
+            "engine": engine.model,
+            "model_args": engine.model_args,
+        }
+        work = {
+            "name": f"{cell.variant.id}, {asked.task}",
+            "recording": asked.digest,
+            "served": served,
+            "model": place,
+            "base": self._spec.base,
+            "engine": engine.model_dump(mode="json", include={"model", "model_args", "max_loras"}),
+        }
+        key = make_key("answer", shaped_by, inputs)
+        return self._add(
+            Step(key, "answer", f"{cell.variant.id}, {asked.task}", group, inputs, work)
+        )
+
+    def _score(self, cell: Cell, asked: Asked, answer: Step, place: str | None) -> Step:
+        arguments = {
+            "pretrained": self._spec.base if answer.work["served"] == "adapter" else place,
+            **({"lora_local_path": place} if answer.work["served"] == "adapter" and place else {}),
+            **self._spec.engine.model_args,
+        }
+        shaped_by = {"tasks": asked.evaluation.to_json(), "settings": _settings()}
+        shaped_by["tasks"] = {
+            name: value
+            for name, value in shaped_by["tasks"].items()
+            if name not in ("data_dir", "include_path", "base")
+        }
+        work = {
+            "evaluation": asked.evaluation.to_json(),
+            "recording": asked.digest,
+            "responses": place_of(answer.key, RESPONSES),
+            "model_args": arguments,
+            "name": cell.variant.id,
+        }
+        key = make_key("score", shaped_by, (answer.key,))
+        name = f"{cell.variant.id}, {asked.task}"
+        return self._add(Step(key, "score", name, "score", (answer.key,), work))
+
+    def _judged(self, cell: Cell, asked: Asked, score: Step) -> Step:
+        work = {"results": place_of(score.key, RESULTS), "judge": dict(self._spec.judge)}
+        key = make_key("judge", {"judge": self._judge}, (score.key,))
+        name = f"{cell.variant.id}, {asked.task}"
+        return self._add(Step(key, "judge", name, "judge", (score.key,), work))
+
+    def _add_agreement(self, cells: Sequence[Cell]) -> None:
+        """Serve one merge of each method and fine-tuning both ways, on the test split."""
+        groups: dict[tuple[str, str], list[Cell]] = {}
+        for cell in cells:
+            if cell.merging and self._graph.served[cell.variant.id] == "adapter":
+                variant = cell.variant
+                groups.setdefault((str(variant.tuning), str(variant.label)), []).append(cell)
+        for found in groups.values():
+            cell = found[len(found) // 2]
+            served, place, maker, group = self._model(cell, exact=True)
+            for outcome in self._graph.outcomes[cell.variant.id]:
+                if outcome.asked.split == "test":
+                    answer = self._answer(cell, outcome.asked, served, place, maker, group)
+                    self._graph.pairs.append(
+                        Pair(cell.variant.id, "test", outcome.answer, answer.key)
+                    )
+
+    def _add(self, step: Step) -> Step:
+        return self._graph.steps.setdefault(step.key, step)
+
+    def _base_bytes(self) -> int:
+        if self._size is None:
+            self._size = weight_bytes(self._spec.base)
+        return self._size
+
+
+_SHAPING = ("method", "parameters", "seed", "output")
+
+
+def _settings() -> Mapping[str, str]:
+    """Return what the environment says about scoring."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("SAFEMERGE_") and not name.startswith(_PLACES)
+    }
+
+
+def judge_key(spec: SweepSpec, *, read: bool) -> dict[str, Any]:
+    """Return what shapes a verdict; the judge is checked on the way.
+
+    Raises:
+        SafemergeError: the judge cannot work.
+    """
+    from safemerge_tasks.judges import JudgeSettings, make_judge
+    from safemerge_tasks.sweep.identity import model_identity
+
+    settings = JudgeSettings.from_metadata(spec.judge)
+    judge = make_judge(settings)
+    if judge.deferred:
+        raise SafemergeError(f"{spec.name}: a sweep needs verdicts; name a judge, not deferred.")
+    judge.check()
+    key = {"cache": judge.cache_key(), "name": settings.name}
+    if key["cache"] is None:
+        key["settings"] = settings.model_dump(mode="json")
+    if settings.calibration:
+        key["calibration"] = Path(settings.calibration).read_text(encoding="utf-8")
+    if settings.model and Path(settings.model).is_dir():
+        key["weights"] = model_identity(settings.model, read=read)
+    return key

@@ -1,0 +1,95 @@
+"""What a model is, so that steps can be keyed by it: a hash of its files, or a Hub commit.
+
+Hashing a large model takes seconds, so a file's hash is kept under its path, size and times.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import xxhash
+
+from safemerge_tasks.cache import cache_dir
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.results import replace_file
+
+_PIECE = 1 << 22
+# What neither changes a model's answers nor a merge: written beside weights by many tools.
+_IGNORED = (".md", ".log", ".lock")
+
+
+def model_identity(model: str, *, read: bool = True) -> str | None:
+    """Return a name for a model's content.
+
+    Args:
+        model: folder or Hub id, perhaps `model+adapter` or `id@revision`.
+        read: read files whose hash is not known yet; else None is returned for such a model.
+
+    Raises:
+        SafemergeError: there is no such folder or id.
+    """
+    parts = [model] if Path(model).expanduser().exists() else model.split("+")
+    found = [_identity(part, read=read) for part in parts]
+    return None if None in found else "+".join(str(one) for one in found)
+
+
+def _identity(model: str, *, read: bool) -> str | None:
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _folder_identity(folder, read=read)
+    if folder.is_absolute() or model.count("/") != 1:
+        raise SafemergeError(f"{model}: no such folder; check the path, or give a Hub id.")
+    return _hub_identity(model)
+
+
+def _folder_identity(folder: Path, *, read: bool) -> str | None:
+    digest = xxhash.xxh3_128()
+    for path in _files(folder):
+        value = _file_hash(path, read=read)
+        if value is None:
+            return None
+        digest.update(f"{path.relative_to(folder)}\0{value}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix not in _IGNORED and not path.name.startswith("."):
+            yield path
+
+
+def _file_hash(path: Path, *, read: bool) -> str | None:
+    status = path.stat()
+    stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    name = xxhash.xxh3_128_hexdigest(json.dumps(stamp).encode())
+    kept = cache_dir() / "file-hashes" / name[:2] / name
+    try:
+        return kept.read_text(encoding="ascii")
+    except FileNotFoundError:
+        if not read:
+            return None
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(kept, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def _hub_identity(model: str) -> str:
+    from huggingface_hub import HfApi, snapshot_download
+
+    from safemerge_tasks.hub_errors import hub_errors
+
+    name, _, revision = model.partition("@")
+    with hub_errors(model, way_out="or give a local folder."):
+        if os.environ.get("HF_HUB_OFFLINE") == "1":
+            folder = snapshot_download(
+                name, revision=revision or None, local_files_only=True, allow_patterns=["*.json"]
+            )
+            commit: str | None = Path(folder).name
+        else:
+            commit = HfApi().model_info(name, revision=revision or None).sha
+    return f"{name}@{commit}"

@@ -1,0 +1,149 @@
+"""Jobs on this machine, each in a process of its own with its share of cores and GPUs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from safemerge_tasks.results import replace_file
+from safemerge_tasks.sweep.jobs import Event, Job
+from safemerge_tasks.sweep.store import Store
+from safemerge_tasks.sweep.work import step_to_json
+
+LOG_TAIL = 15
+
+
+class LocalRunner:
+    """Runs jobs here.
+
+    Args:
+        store: where results go.
+        logs: folder for what jobs print.
+        slots: jobs at once; else one a GPU, or one a core and at most 4.
+        gpus: indices of the GPUs to use.
+    """
+
+    def __init__(
+        self, store: Store, logs: Path, slots: int | None = None, gpus: Sequence[int] | None = None
+    ) -> None:
+        self._store = store
+        self._logs = logs
+        self._free_gpus = list(visible_gpus() if gpus is None else gpus)
+        self._cores = sorted(os.sched_getaffinity(0))
+        self._free_cores = list(self._cores)
+        self.slots = slots or len(self._free_gpus) or min(len(self._cores), 4)
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._running: dict[int, tuple[subprocess.Popen[str], list[int], list[int]]] = {}
+
+    def fits(self, job: Job) -> bool:
+        """Return whether there is room for a job."""
+        gpus = -(-(job.needs.gpus or 0) // 1)
+        enough = len(self._free_gpus) >= gpus and len(self._free_cores) >= 1
+        return not self._running or (enough and len(self._running) < self.slots)
+
+    def start(self, job: Job, ready: int) -> None:
+        """Start a job with its share of what is free."""
+        room = max(1, min(self.slots - len(self._running), ready))
+        count = job.needs.cpus or max(1, len(self._free_cores) // room)
+        cores = self._free_cores[:count] or self._cores[:1]
+        self._free_cores = self._free_cores[count:]
+        wanted = int(-(-(job.needs.gpus or 0) // 1))
+        gpus, self._free_gpus = self._free_gpus[:wanted], self._free_gpus[wanted:]
+        log = self._logs / f"{job.number:03d}-{job.kind}.log"
+        file = write_job(self._logs, job, self._store)
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "safemerge_tasks.sweep.worker", str(file)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
+                env=job_environment(cores, gpus),
+                start_new_session=True,
+            )
+        self._running[job.number] = (process, cores, gpus)
+        threading.Thread(target=self._listen, args=(job, process, log), daemon=True).start()
+
+    def _listen(self, job: Job, process: subprocess.Popen[str], log: Path) -> None:
+        error: dict[str, object] = {}
+        assert process.stdout is not None
+        for line in process.stdout:
+            told = json.loads(line)
+            error = told if "error" in told else error
+            self._events.put(Event(job, told))
+        self._events.put(end_of(job, process.wait(), error, log))
+
+    def next_event(self, timeout: float) -> Event | None:
+        """Wait for something to happen."""
+        try:
+            event = self._events.get(timeout=timeout)
+        except Empty:
+            return None
+        if event.ended:
+            process, cores, gpus = self._running.pop(event.job.number)
+            self._free_cores = sorted({*self._free_cores, *cores})
+            self._free_gpus = sorted([*self._free_gpus, *gpus])
+            assert process.stdin is not None
+            process.stdin.close()
+        return event
+
+    def close(self) -> None:
+        """Kill what runs, with all its children."""
+        for process, _, _ in self._running.values():
+            kill_group(process)
+        self._running.clear()
+
+
+def write_job(folder: Path, job: Job, store: Store) -> Path:
+    """Write what a worker reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{job.number:03d}-{job.kind}.json"
+    described = {"store": str(store.root), "steps": [step_to_json(step) for step in job.steps]}
+    replace_file(path, json.dumps(described, indent=1) + "\n")
+    return path
+
+
+def end_of(job: Job, status: int, error: dict[str, object], log: Path) -> Event:
+    """Return the event of a worker's end."""
+    if status == 0:
+        return Event(job, ended=True)
+    if error:
+        return Event(job, ended=True, reason=str(error["error"]), ours=bool(error["ours"]))
+    tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL:]
+    how = f"signal {-status}" if status < 0 else f"status {status}"
+    last = next((line for line in reversed(tail) if line.strip()), "nothing was printed")
+    return Event(job, ended=True, reason=f"the process ended with {how} ({last[:300]}); see {log}")
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """Kill a worker and everything it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def job_environment(cores: Sequence[int], gpus: Sequence[int]) -> dict[str, str]:
+    """Return the environment that keeps a job on its cores and GPUs."""
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+    environment.setdefault("OMP_NUM_THREADS", str(len(cores)))
+    environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
+    return environment
+
+
+def visible_gpus() -> list[int]:
+    """Return the indices of the GPUs that jobs may use, without starting CUDA here."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [int(part) for part in named.split(",") if part.strip().isdigit()]
+    import torch
+
+    return list(range(torch.cuda.device_count()))

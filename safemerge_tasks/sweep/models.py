@@ -1,0 +1,175 @@
+"""The models that a sweep starts from: given, or made by a step of fine-tuning."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.demo.references import resolve
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.identity import model_identity
+from safemerge_tasks.sweep.spec import SweepSpec
+from safemerge_tasks.sweep.steps import Step, make_key, place_of
+
+MODEL = "model"
+"""Where, in the result of a step that makes a model, the model is."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to merge or to serve.
+
+    Attributes:
+        place: folder, Hub id, or a place in a step's result.
+        identity: stands for its content in keys.
+        adapter: whether it is a LoRA adapter on the base.
+        step: what makes it, if it is made here.
+    """
+
+    place: str
+    identity: str
+    adapter: bool
+    step: Step | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All of them.
+
+    Attributes:
+        base: the aligned model.
+        tuned: fine-tuning → seed → model.
+        unaligned: other end of the safety vector.
+    """
+
+    base: Source
+    tuned: Mapping[str, Mapping[int, Source]]
+    unaligned: Source | None
+
+    def seeds(self) -> dict[str, Sequence[int]]:
+        """Return the seeds of each fine-tuning."""
+        return {name: list(models) for name, models in self.tuned.items()}
+
+    def steps(self) -> list[Step]:
+        """Return the steps of fine-tuning."""
+        models = [model for seeds in self.tuned.values() for model in seeds.values()]
+        models += [self.unaligned] if self.unaligned else []
+        return [model.step for model in models if model.step]
+
+
+def find_sources(spec: SweepSpec, *, read: bool = True) -> Sources:
+    """Return the models that a sweep starts from.
+
+    Args:
+        spec: the sweep.
+        read: hash files that have not been hashed yet; else such models have no lasting key.
+
+    Raises:
+        SafemergeError: a model or configuration is missing or does not fit.
+    """
+    base = _given(spec.base, read=read)
+    if base.adapter:
+        raise SafemergeError(f"base: {spec.base} is an adapter; name the model it was trained on.")
+    tuned: dict[str, dict[int, Source]] = {}
+    for tuning in spec.tunings:
+        if tuning.config is None:
+            tuned[tuning.name] = {
+                seed: _given(model, read=read) for seed, model in tuning.models.items()
+            }
+            continue
+        config = _config(spec, tuning.config, tuning.name)
+        seeds = tuning.seeds or config.seeds
+        tuned[tuning.name] = {seed: _trained(config, seed, base, tuning.name) for seed in seeds}
+    return Sources(base, tuned, _unaligned(spec, base, read=read))
+
+
+def _unaligned(spec: SweepSpec, base: Source, *, read: bool) -> Source | None:
+    if spec.unaligned is None:
+        return None
+    if spec.unaligned.model is not None:
+        return _given(spec.unaligned.model, read=read)
+    assert spec.unaligned.config is not None
+    config = _config(spec, spec.unaligned.config, "unaligned")
+    seed = config.seeds[0] if spec.unaligned.seed is None else spec.unaligned.seed
+    return _trained(config, seed, base, "unaligned")
+
+
+def _config(spec: SweepSpec, given: str | dict[str, Any], name: str) -> Any:
+    from safemerge_tasks.finetune import FinetuneConfig, load_config
+
+    if isinstance(given, dict):
+        where = f"{spec.name}, {name}"
+        config = FinetuneConfig.checked({"base": spec.base, **given}, where=where)
+    else:
+        where = given
+        config = load_config(Path(given))
+    if resolve(config.base) != spec.base:
+        raise SafemergeError(
+            f"{where} fine-tunes {config.base}, and the sweep's base is {spec.base}; name the same "
+            "model in both."
+        )
+    return config
+
+
+def _trained(config: Any, seed: int, base: Source, name: str) -> Source:
+    from safemerge_tasks.finetune import identity
+
+    shaped_by = {"finetune": identity(config, seed), "base": base.identity}
+    key = make_key("finetune", shaped_by)
+    work = {"config": config.model_dump(mode="json"), "seed": seed}
+    step = Step(key, "finetune", f"{name}, seed {seed}", key, (), work)
+    return Source(place_of(key, MODEL), key, config.tuning == "lora", step)
+
+
+def _given(model: str, *, read: bool) -> Source:
+    found = model_identity(model, read=read)
+    return Source(model, found or f"unread {model}", is_adapter(model))
+
+
+def is_adapter(model: str) -> bool:
+    """Return whether a folder or Hub id is an adapter alone.
+
+    Raises:
+        SafemergeError: the Hub does not tell.
+    """
+    from merge.inputs import is_adapter as holds_adapter
+
+    with _headers(model) as folder:
+        return "+" not in model and holds_adapter(folder)
+
+
+def weight_bytes(model: str) -> int:
+    """Return the size of a model's tensors.
+
+    Raises:
+        SafemergeError: it cannot be read.
+    """
+    from merge.dtypes import ITEM_SIZE
+    from merge.sources import open_checkpoint
+
+    with _headers(model) as folder:
+        checkpoint = open_checkpoint(folder)
+        try:
+            stored = checkpoint.tensors.values()
+            return sum(tensor.elements * ITEM_SIZE[tensor.dtype] for tensor in stored)
+        finally:
+            checkpoint.close()
+
+
+@contextmanager
+def _headers(model: str) -> Iterator[Path]:
+    """Yield a folder with a model's configuration and headers."""
+    from merge import MergeError
+    from merge.references import ModelReference, locate
+
+    try:
+        local = locate(ModelReference.parse(model), headers_only=True)
+        try:
+            yield local.folder
+        finally:
+            if local.temporary:
+                shutil.rmtree(local.folder)
+    except MergeError as error:
+        raise SafemergeError(str(error)) from error

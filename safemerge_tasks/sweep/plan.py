@@ -1,0 +1,168 @@
+"""What a sweep will do: cells, steps, bytes, generations and judge calls."""
+
+from collections import Counter, defaultdict
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from safemerge_tasks.sweep.graph import Graph
+from safemerge_tasks.sweep.models import Source, weight_bytes
+from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges
+from safemerge_tasks.sweep.steps import KINDS, Step
+
+
+def make_plan(prepared: Prepared) -> dict[str, Any]:
+    """Check everything that can be checked and return what is to be done, as JSON.
+
+    Raises:
+        SafemergeError: something would fail.
+    """
+    graph = prepared.graph
+    notes = [*graph.notes, *check_merges(prepared)]
+    outlooks = check_finetunes(prepared)
+    left = _left(prepared)
+    merges = [step for step in left if step.kind == "merge"]
+    requests = {one.digest: one for one in prepared.questions.asked.values()}
+    answers = [step for step in left if step.kind == "answer"]
+    asked = [requests[step.work["recording"]] for step in answers]
+    counts = Counter(step.kind for step in graph.steps.values())
+    todo = Counter(step.kind for step in left)
+    return {
+        "name": prepared.spec.name,
+        "cells": _cells(prepared),
+        "steps": {
+            kind: {"all": counts[kind], "to do": todo[kind]} for kind in KINDS if counts[kind]
+        },
+        "jobs": dict(Counter(step.kind for step in _one_a_group(left))),
+        "shared": _shared(graph),
+        "fine-tuning": {name: _plain(outlook) for name, outlook in outlooks.items()},
+        "bytes read": _bytes_read(prepared, merges),
+        "bytes written": sum(step.nbytes for step in merges),
+        "most bytes at once": _largest_group(merges),
+        "generations": sum(one.requests for one in asked),
+        "prompt tokens": sum(one.prompt_tokens for one in asked),
+        "most new tokens": sum(one.most_new_tokens for one in asked),
+        "judge calls": sum(
+            requests[graph.steps[graph.steps[step.inputs[0]].inputs[0]].work["recording"]].requests
+            for step in left
+            if step.kind == "judge"
+        ),
+        "notes": notes,
+    }
+
+
+def _left(prepared: Prepared) -> list[Step]:
+    """Return the steps that a run would do."""
+    graph, store = prepared.graph, prepared.store
+    need, found = graph.targets(), dict[str, Step]()
+    while need:
+        key = need.pop()
+        if key not in found and not store.done(key):
+            found[key] = graph.steps[key]
+            need += graph.steps[key].inputs
+    return [step for key, step in graph.steps.items() if key in found]
+
+
+def _cells(prepared: Prepared) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for cell in prepared.cells:
+        variant = cell.variant
+        served = prepared.graph.served[variant.id]
+        what = variant.label or ("fine-tuned" if variant.kind == "tuned" else "base")
+        name = f"{variant.tuning}, {what}" if variant.tuning else what
+        counts[f"{name} ({served})"] += 1
+    return dict(counts)
+
+
+def _one_a_group(steps: list[Step]) -> list[Step]:
+    return list({step.group: step for step in steps}.values())
+
+
+def _shared(graph: Graph) -> dict[str, int]:
+    """Return how many steps' work is shared: by adapters on one engine, and by merges."""
+    by_kind: dict[str, set[str]] = defaultdict(set)
+    counts: Counter[str] = Counter()
+    for step in graph.steps.values():
+        by_kind[step.kind].add(step.group)
+        counts[step.kind] += 1
+    served = [
+        step
+        for step in graph.steps.values()
+        if step.kind == "answer" and step.work["served"] == "adapter"
+    ]
+    models = {step.work["model"] for step in served}
+    return {
+        "models on one engine": len(models),
+        "passes over weights": len(by_kind["merge"]),
+        "merges in them": counts["merge"],
+        "recordings of requests": len(
+            {step.work["recording"] for step in graph.steps.values() if step.kind == "answer"}
+        ),
+    }
+
+
+def _bytes_read(prepared: Prepared, merges: list[Step]) -> int:
+    """Return what merging reads: each input once a pass; adapters yet to be made are left out."""
+    sources = prepared.sources
+    every = [sources.base, *(m for seeds in sources.tuned.values() for m in seeds.values())]
+    every += [sources.unaligned] if sources.unaligned else []
+    sizes: dict[str, int] = {}
+
+    def size(model: Source) -> int:
+        if model.step or model.adapter:
+            return 0
+        if model.place not in sizes:
+            sizes[model.place] = weight_bytes(model.place)
+        return sizes[model.place]
+
+    total = 0
+    for step in _one_a_group(merges):
+        recipe = step.work["recipe"]
+        if recipe["output"] == "adapter":
+            continue
+        named = {recipe["base"], recipe.get("unaligned")}
+        named |= {one["model"] for one in recipe["tuned"]}
+        total += sum(size(model) for model in every if model.place in named)
+    return total
+
+
+def _largest_group(merges: list[Step]) -> int:
+    sizes: Counter[str] = Counter()
+    for step in merges:
+        sizes[step.group] += step.nbytes
+    return max(sizes.values(), default=0)
+
+
+def _plain(outlook: object) -> Any:
+    return asdict(outlook) if is_dataclass(outlook) and not isinstance(outlook, type) else outlook
+
+
+def print_plan(plan: dict[str, Any], console: Console) -> None:
+    """Print a plan for people."""
+    table = Table(title=f"{plan['name']}: cells", box=None, title_justify="left")
+    table.add_column("variants")
+    table.add_column("count", justify="right")
+    for name, count in plan["cells"].items():
+        table.add_row(name, str(count))
+    table.add_row("all", str(sum(plan["cells"].values())))
+    console.print(table)
+    steps = Table(title="steps", box=None, title_justify="left")
+    for head in ("kind", "all", "to do", "jobs"):
+        steps.add_column(head, justify="left" if head == "kind" else "right")
+    for kind, row in plan["steps"].items():
+        numbers = (row["all"], row["to do"], plan["jobs"].get(kind, 0))
+        steps.add_row(kind, *map(str, numbers))
+    console.print(steps)
+    for what, count in plan["shared"].items():
+        console.print(f"{what}: {count}", highlight=False)
+    for name, outlook in plan["fine-tuning"].items():
+        facts = ", ".join(f"{key} {value}" for key, value in outlook.items() if key != "notes")
+        console.print(f"fine-tuning {name}: {facts}", highlight=False, markup=False)
+    for what in ("bytes read", "bytes written", "most bytes at once"):
+        console.print(f"{what}: {plan[what] / 1e9:,.2f} GB", highlight=False)
+    for what in ("generations", "prompt tokens", "most new tokens", "judge calls"):
+        console.print(f"{what}: {plan[what]:,}", highlight=False)
+    for note in plan["notes"]:
+        console.print(f"note: {note}", highlight=False, markup=False)

@@ -1,0 +1,104 @@
+"""From a sweep's file to its graph: everything that has to be known before any work."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.graph import Graph, build_graph
+from safemerge_tasks.sweep.models import Sources, find_sources
+from safemerge_tasks.sweep.questions import Questions, read_questions
+from safemerge_tasks.sweep.spec import SweepSpec
+from safemerge_tasks.sweep.store import Store
+from safemerge_tasks.sweep.variants import Cell, expand
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep, ready to be run or planned."""
+
+    spec: SweepSpec
+    store: Store
+    sources: Sources
+    cells: Sequence[Cell]
+    questions: Questions
+    graph: Graph
+
+
+def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
+    """Find everything a sweep needs.
+
+    Args:
+        spec: the sweep.
+        store: where results are kept.
+        read: hash models that have not been hashed yet, which reads all of their weights.
+
+    Raises:
+        SafemergeError: something is missing or does not fit.
+    """
+    if find_spec(spec.engine.model if spec.engine.model == "vllm" else "transformers") is None:
+        raise SafemergeError(
+            f"{spec.name}: engine.model is vllm, which is not installed; install "
+            "safemerge[vllm], or write engine: {model: hf}."
+        )
+    sources = find_sources(spec, read=read)
+    cells = expand(spec, sources.seeds())
+    questions = read_questions(spec, store)
+    graph = build_graph(spec, cells, sources, questions, read=read)
+    return Prepared(spec, store, sources, cells, questions, graph)
+
+
+def check_merges(prepared: Prepared) -> list[str]:
+    """Check every merge whose inputs are there already, from headers only; return notes.
+
+    Raises:
+        SafemergeError: a merge would fail.
+    """
+    from merge import MergeError, build_recipe, check
+
+    notes: list[str] = []
+    seen: set[str] = set()
+    for step in prepared.graph.steps.values():
+        if step.kind != "merge" or step.group in seen or step.inputs:
+            continue
+        seen.add(step.group)
+        weight = step.work["lambda"]
+        try:
+            plan = check(
+                build_recipe(**step.work["recipe"], lambdas=[] if weight is None else [weight])
+            )
+        except MergeError as error:
+            raise SafemergeError(f"{step.name}: {error}") from error
+        notes += [note for note in plan.notes if note not in notes]
+    return notes
+
+
+def check_finetunes(prepared: Prepared) -> dict[str, object]:
+    """Check every fine-tuning that is to be done; return what each will be.
+
+    Raises:
+        SafemergeError: one would fail.
+    """
+    steps = [step for step in prepared.graph.steps.values() if step.kind == "finetune"]
+    if not steps:
+        return {}
+    from safemerge_tasks.finetune import FinetuneConfig, check
+
+    return {
+        step.name: check(FinetuneConfig.model_validate(step.work["config"]), step.work["seed"])
+        for step in steps
+        if not prepared.store.done(step.key)
+    }
+
+
+def default_store() -> Store:
+    """Return the store below the cache folder."""
+    from safemerge_tasks.cache import cache_dir
+
+    return Store(cache_dir() / "sweep")
+
+
+def default_out(spec: SweepSpec) -> Path:
+    """Return the folder that a sweep writes to unless told."""
+    return Path("sweeps") / spec.name

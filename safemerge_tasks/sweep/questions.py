@@ -1,0 +1,218 @@
+"""What a sweep asks: its tasks, one by one, each recorded once as the requests lm-eval makes."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.manifest import Measured, Split, Tasks
+from safemerge_tasks.sweep.spec import SPLITS, SweepSpec, TaskChoice, TuningSpec
+from safemerge_tasks.sweep.store import Store
+
+if TYPE_CHECKING:
+    from safemerge_tasks.sweep.serving.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One task in one split.
+
+    Attributes:
+        task: lm-eval's name of it.
+        split: what it is for.
+        safety: whether a judge reads the responses.
+        evaluation: how it is asked.
+        digest: of the recorded requests.
+        requests: how many those are.
+        prompt_tokens: in all of them.
+        most_new_tokens: that responses may have, in all.
+    """
+
+    task: str
+    split: Split
+    safety: bool
+    evaluation: "Evaluation"
+    digest: str
+    requests: int
+    prompt_tokens: int
+    most_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Everything that is asked.
+
+    Attributes:
+        tasks: fine-tuning → split → its tasks with their metrics.
+        asked: by split and task.
+    """
+
+    tasks: Mapping[str, Mapping[Split, Tasks]]
+    asked: Mapping[tuple[Split, str], Asked]
+
+    def of(self, tuning: str | None) -> list[Asked]:
+        """Return what a fine-tuning's variants are asked; None is the base, which gets all."""
+        if tuning is None:
+            return list(self.asked.values())
+        found = []
+        for split in SPLITS:
+            tasks = self.tasks[tuning][split]
+            names = dict.fromkeys(one.task for one in (*tasks.safety, *tasks.utility))
+            found += [self.asked[split, name] for name in names]
+        return found
+
+
+def read_questions(spec: SweepSpec, store: Store) -> Questions:
+    """Load every task and record its requests in the store.
+
+    Raises:
+        SafemergeError: a task does not exist or cannot be loaded.
+    """
+    with _quiet_lm_eval():
+        return _read(spec, store)
+
+
+def _read(spec: SweepSpec, store: Store) -> Questions:
+    tasks: dict[str, dict[Split, Tasks]] = {}
+    asked: dict[tuple[Split, str], Asked] = {}
+    for split in SPLITS:
+        shared = spec.tasks.of(split)
+        loader = _Loader(spec, shared.metadata)
+        safety = loader.measured(shared.safety, safety=True)
+        for tuning in spec.tunings:
+            utility = loader.measured(_utility(spec, tuning, split), safety=False)
+            tasks.setdefault(tuning.name, {})[split] = Tasks(safety=safety, utility=utility)
+            for one in (*safety, *utility):
+                if (split, one.task) not in asked:
+                    made = _record(spec, store, one.task, split, safety=one in safety)
+                    asked[split, one.task] = made
+    return Questions(tasks, asked)
+
+
+@contextmanager
+def _quiet_lm_eval() -> Iterator[None]:
+    """Keep lm-eval's progress bars and hints on its command line to itself; errors are raised."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        # Our own warnings still show: their handler holds the stream itself.
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _one_sentence(spec: SweepSpec, task: str) -> Iterator[None]:
+    """Raise whatever a task's own code or the Hub raises as one sentence."""
+    try:
+        yield
+    except SafemergeError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        if "confirm_run_unsafe_code" in reason:
+            raise SafemergeError(
+                f"{spec.name}: {task} runs code that a model wrote; if that is meant, write "
+                "confirm_run_unsafe_code: true below tasks."
+            ) from error
+        raise SafemergeError(
+            f"{spec.name}: the task {task} cannot be loaded ({type(error).__name__}: {reason})."
+        ) from error
+
+
+def _utility(spec: SweepSpec, tuning: TuningSpec, split: Split) -> tuple[TaskChoice, ...]:
+    own = tuning.utility
+    chosen = (own.validation if split == "validation" else own.test) if own else ()
+    return chosen or spec.tasks.of(split).utility
+
+
+class _Loader:
+    """Finds tasks below what the sweep names, and their metrics."""
+
+    def __init__(self, spec: SweepSpec, metadata: Mapping[str, Any]) -> None:
+        from safemerge_tasks.sweep.serving.evaluation import Evaluation
+
+        self._spec = spec
+        self._evaluation = Evaluation(
+            tasks=(),
+            base=spec.base,
+            include_path=spec.tasks.include_path,
+            metadata=dict(metadata),
+            data_dir=spec.data_dir,
+        )
+
+    def measured(self, choices: tuple[TaskChoice, ...], *, safety: bool) -> tuple[Measured, ...]:
+        from safemerge_tasks.sweep.serving.asking import leaves
+
+        found = []
+        for choice in choices:
+            with _one_sentence(self._spec, choice.task):
+                tasks = leaves(self._evaluation, choice.task)
+            for leaf, metrics in tasks.items():
+                metric = choice.metric or ("asr" if safety else _first_to_raise(leaf, metrics))
+                # Metrics come as name or, under a filter, name,filter.
+                if not safety and metrics and metric not in metrics:
+                    raise SafemergeError(
+                        f"{self._spec.name}: {leaf} has no metric {metric}; it has "
+                        f"{', '.join(metrics)}."
+                    )
+                found.append(Measured(task=leaf, metric=metric))
+        return tuple(found)
+
+
+def _first_to_raise(task: str, metrics: Mapping[str, bool]) -> str:
+    for metric in ("bertscore_f1", *metrics):
+        if metrics.get(metric):
+            return metric
+    raise SafemergeError(
+        f"{task} has no metric of which more is better; write {{task: {task}, metric: NAME}}."
+    )
+
+
+def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: bool) -> Asked:
+    from safemerge_tasks.sweep.serving.evaluation import Evaluation
+    from safemerge_tasks.sweep.serving.recording import record
+
+    evaluation = Evaluation(
+        tasks=(task,),
+        base=spec.base,
+        include_path=spec.tasks.include_path,
+        metadata=dict(spec.tasks.of(split).metadata),
+        limit=spec.tasks.limit,
+        data_dir=spec.data_dir,
+        system_instruction=spec.tasks.system_instruction,
+        confirm_run_unsafe_code=spec.tasks.confirm_run_unsafe_code,
+    )
+    with _one_sentence(spec, task):
+        made = record(evaluation)
+    path = store.recording(made.digest)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.save(path)
+    return Asked(
+        task,
+        split,
+        safety,
+        evaluation,
+        made.digest,
+        len(made.requests),
+        made.prompt_tokens,
+        sum(_limit(request.settings) for request in made.requests),
+    )
+
+
+_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+# lm-eval's own, where a task has none.
+_DEFAULT_LIMIT = 256
+
+
+def _limit(settings: Mapping[str, Any]) -> int:
+    """Return how many tokens a response may have; none where no text is generated."""
+    if not settings:
+        return 0
+    return int(next((settings[key] for key in _LIMITS if key in settings), _DEFAULT_LIMIT))

@@ -1,0 +1,113 @@
+"""Running a sweep: the graph, the runner, the view, and what comes out."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.assemble import assemble
+from safemerge_tasks.sweep.estimate import Estimator
+from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
+from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
+from safemerge_tasks.sweep.prepare import Prepared
+from safemerge_tasks.sweep.scheduler import Progress, Scheduler
+from safemerge_tasks.sweep.state import LOCK, STATE, describe, write_state
+from safemerge_tasks.sweep.view import View
+
+if TYPE_CHECKING:
+    from safemerge_tasks.sweep.jobs import Runner
+
+_OURS = (STATE, LOCK, MANIFEST, "logs", "results", "report")
+
+
+def run_sweep(
+    prepared: Prepared, out: Path, console: Console, ray: str | None = None
+) -> tuple[Manifest, Progress]:
+    """Do what is left of a sweep and put the results into `out`.
+
+    Args:
+        prepared: the sweep.
+        out: output folder; that of an earlier run goes on.
+        console: where progress is shown.
+        ray: address of a Ray cluster to run on; None runs here.
+
+    Raises:
+        SafemergeError: `out` is something else's, or another process is at it.
+    """
+    spec = prepared.spec
+    with _held(out):
+        runner, gpus = _runner(prepared, out / "logs", ray)
+        estimator = Estimator(prepared.graph, prepared.store)
+        with View(console) as view:
+
+            def changed(progress: Progress) -> None:
+                left = estimator.remaining(progress, runner.slots)
+                state = describe(spec.name, prepared.graph, progress, left)
+                write_state(out, state)
+                view.show(state)
+
+            scheduler = Scheduler(
+                prepared.graph,
+                prepared.store,
+                runner,
+                resources=spec.resources,
+                gpus=gpus,
+                engines=spec.engine.engines,
+                disk=_disk(spec.resources.disk),
+                keep=spec.keep_checkpoints,
+                changed=changed,
+            )
+            try:
+                progress = scheduler.run()
+            finally:
+                runner.close()
+                write_state(out, describe(spec.name, prepared.graph, scheduler.progress, None))
+        return assemble(prepared, progress, out), progress
+
+
+def _runner(prepared: Prepared, logs: Path, ray: str | None) -> "tuple[Runner, int]":
+    spec = prepared.spec
+    if ray is not None:
+        from safemerge_tasks.sweep.ray_runner import RayRunner
+
+        cluster = RayRunner(prepared.store, logs, ray)
+        return cluster, cluster.gpus
+    gpus = visible_gpus()
+    return LocalRunner(prepared.store, logs, spec.resources.jobs, gpus), len(gpus)
+
+
+def _disk(text: str | None) -> int | None:
+    if text is None:
+        return None
+    from merge import MergeError
+    from merge.recipe import parse_size
+
+    try:
+        return parse_size(text)
+    except MergeError as error:
+        raise SafemergeError(f"resources.disk is {text!r}; give a size such as 100GB.") from error
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Hold an output folder against other processes."""
+    if out.exists():
+        foreign = sorted(path.name for path in out.iterdir() if path.name not in _OURS)
+        if foreign:
+            raise SafemergeError(
+                f"{out} holds {foreign[0]}, which is no sweep's; give another --out."
+            )
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / LOCK, blocking=False):
+            yield
+    except Timeout as error:
+        raise SafemergeError(
+            f"{out} is being written by another run of this sweep; wait for it, or see "
+            f"`safemerge sweep status {os.fspath(out)}`."
+        ) from error

@@ -1,0 +1,365 @@
+"""The steps of a graph, done in an order that keeps few merged checkpoints on disk.
+
+A step is needed if it is wanted, or if a needed step that is not done reads it. A group is started
+when all inputs of its needed steps are there or can no longer come.
+"""
+
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from safemerge_tasks.sweep.graph import ADAPTERS, Graph
+from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
+from safemerge_tasks.sweep.spec import Resources
+from safemerge_tasks.sweep.steps import KINDS, Step
+from safemerge_tasks.sweep.store import Store
+
+Status = Literal["idle", "waiting", "running", "done", "failed"]
+
+MACHINE_TRIES = 3
+_SHARE_OF_DISK = 0.8
+
+
+@dataclass
+class Progress:
+    """What the scheduler knows, for whoever shows it.
+
+    Attributes:
+        status: of every step; idle ones are not needed.
+        reasons: why steps failed.
+        running: jobs, with when they started.
+        parts: job number → how far it says it is.
+        found: steps whose result was there at the start.
+    """
+
+    status: dict[str, Status] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    running: dict[int, tuple[Job, float]] = field(default_factory=dict)
+    parts: dict[int, tuple[int, int]] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a failed job left undone, and why."""
+
+    steps: tuple[Step, ...]
+    reason: str
+    ours: bool
+    whole: bool
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A failed job cut in two, to find out which of its steps is to blame."""
+
+    cause: _Failure
+    halves: list[_Failure] = field(default_factory=list)
+
+    @property
+    def systematic(self) -> bool:
+        """Whether both halves fail as the whole did, so that it is none of their steps."""
+        return all(
+            half.whole and half.ours and half.reason == self.cause.reason for half in self.halves
+        )
+
+
+class Scheduler:
+    """Runs a graph.
+
+    Args:
+        graph: what to do.
+        store: where results are.
+        runner: where jobs run.
+        resources: what jobs may take.
+        gpus: whether the machines have any.
+        engines: how many engines share the adapters' requests.
+        disk: bytes for merged checkpoints; else most of what is free.
+        keep: leave merged checkpoints in the store.
+        changed: called after every change of the progress.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        store: Store,
+        runner: Runner,
+        *,
+        resources: Resources,
+        gpus: int = 0,
+        engines: int = 1,
+        disk: int | None = None,
+        keep: bool = False,
+        changed: Callable[[Progress], None] = lambda _progress: None,
+    ) -> None:
+        self._graph = graph
+        self._store = store
+        self._runner = runner
+        self._resources = resources
+        self._gpus = gpus
+        self._engines = engines
+        self._keep = keep
+        self._changed = changed
+        if disk is None:
+            store.root.mkdir(parents=True, exist_ok=True)
+            disk = int(shutil.disk_usage(store.root).free * _SHARE_OF_DISK)
+        self._disk = disk
+        self._jobs = 0
+        self._retries: list[Job] = []
+        self._splits: dict[tuple[str, ...], _Split] = {}
+        self._readers: dict[str, list[str]] = defaultdict(list)
+        for step in graph.steps.values():
+            for key in step.inputs:
+                self._readers[key].append(step.key)
+        self.progress = Progress()
+
+    def run(self) -> Progress:
+        """Do all that is needed; failures stop only what depends on them."""
+        self._take_stock()
+        self.progress.found = {
+            key for key, status in self.progress.status.items() if status == "done"
+        }
+        self._changed(self.progress)
+        while True:
+            self._start_what_fits()
+            if not self.progress.running:
+                break
+            event = self._runner.next_event(timeout=1.0)
+            if event:
+                self._take(event)
+            self._changed(self.progress)
+        return self.progress
+
+    def _take_stock(self) -> None:
+        """Find out what is done and what is needed."""
+        status = self.progress.status
+        for key in self._graph.steps:
+            if status.get(key) not in ("running", "failed"):
+                status[key] = "done" if self._store.done(key) else "idle"
+        need = self._graph.targets()
+        while need:
+            key = need.pop()
+            if status[key] == "idle":
+                status[key] = "waiting"
+                need += self._graph.steps[key].inputs
+
+    def _start_what_fits(self) -> None:
+        self._give_up_hopeless()
+        jobs = [*self._retries, *self._ready_jobs()]
+        # What frees room and finishes variants goes first.
+        jobs.sort(key=lambda job: -KINDS.index(job.kind))
+        left = len(jobs)
+        for job in jobs:
+            if self._runner.fits(job) and self._has_room(job):
+                if job in self._retries:
+                    self._retries.remove(job)
+                self._start(job, left)
+            left -= 1
+        self._changed(self.progress)
+
+    def _start(self, job: Job, ready: int) -> None:
+        self._jobs += 1
+        numbered = replace(job, number=self._jobs)
+        for step in job.steps:
+            self.progress.status[step.key] = "running"
+        self.progress.running[numbered.number] = (numbered, time.time())
+        self._runner.start(numbered, ready)
+
+    def _give_up_hopeless(self) -> None:
+        """Fail the steps that read what failed."""
+        status = self.progress.status
+        for key, step in self._graph.steps.items():
+            if status[key] != "waiting":
+                continue
+            for needed in step.inputs:
+                if status[needed] == "failed":
+                    blamed = self._graph.steps[needed]
+                    reason = self.progress.reasons[needed]
+                    status[key] = "failed"
+                    self.progress.reasons[key] = (
+                        reason
+                        if reason.startswith("after ")
+                        else f"after {blamed.kind} {blamed.name} failed: {reason}"
+                    )
+                    break
+
+    def _ready_jobs(self) -> list[Job]:
+        groups: dict[str, list[Step]] = defaultdict(list)
+        held = {step.key for job in self._retries for step in job.steps}
+        for key, step in self._graph.steps.items():
+            if self.progress.status[key] == "waiting" and key not in held:
+                groups[step.group].append(step)
+        jobs: list[Job] = []
+        for steps in groups.values():
+            ready = [step for step in steps if self._inputs_done(step)]
+            if ready and (len(ready) == len(steps) or self._stuck(steps)):
+                jobs += [self._job(part) for part in self._divided(ready)]
+        return jobs
+
+    def _divided(self, steps: list[Step]) -> list[list[Step]]:
+        """Divide a group's steps over engines, so that what shares something stays together.
+
+        Adapters' requests go by model; scoring goes by task, whose references are embedded once.
+        """
+        if steps[0].group == ADAPTERS:
+            shared, parts = "model", self._engines
+        elif steps[0].kind == "score":
+            shared, parts = "recording", self._runner.slots
+        else:
+            return [steps]
+        together: dict[str, list[Step]] = defaultdict(list)
+        for step in steps:
+            together[str(step.work.get(shared))].append(step)
+        divided: list[list[Step]] = [[] for _ in range(min(parts, len(together)))]
+        for number, part in enumerate(together.values()):
+            divided[number % len(divided)] += part
+        return divided
+
+    def _inputs_done(self, step: Step) -> bool:
+        return all(self.progress.status[key] == "done" for key in step.inputs)
+
+    def _stuck(self, steps: list[Step]) -> bool:
+        """Return whether a group's missing inputs wait for room that only its ready steps free."""
+        if self.progress.running:
+            return False
+        missing = [
+            self._graph.steps[key]
+            for step in steps
+            for key in step.inputs
+            if self.progress.status[key] != "done"
+        ]
+        return all(
+            step.kind == "merge" and self._inputs_done(step) and not self._fitting([step])
+            for step in missing
+        )
+
+    def _job(self, steps: list[Step], tries: int = 0) -> Job:
+        kind = steps[0].kind
+        if kind == "merge":
+            steps = self._fitting(steps) or steps[:1]
+        return Job(0, tuple(steps), needs_of(kind, self._resources, self._gpus), tries)
+
+    def _fitting(self, steps: list[Step]) -> list[Step]:
+        """Return the first steps whose checkpoints fit on the disk now."""
+        room = self._disk - self._used()
+        found = []
+        for step in steps:
+            room -= step.nbytes
+            if room < 0:
+                break
+            found.append(step)
+        return found
+
+    def _used(self) -> int:
+        """Return the bytes of merged checkpoints that are there or being written."""
+        return sum(
+            step.nbytes
+            for key, step in self._graph.steps.items()
+            if step.nbytes and (self.progress.status[key] == "running" or self._store.done(key))
+        )
+
+    def _has_room(self, job: Job) -> bool:
+        if job.kind != "merge":
+            return True
+        return self._used() + sum(step.nbytes for step in job.steps) <= self._disk or not (
+            self._used()
+        )
+
+    def _take(self, event: Event) -> None:
+        job, told = event.job, event.told
+        if "done" in told:
+            self.progress.status[told["done"]] = "done"
+        elif "failed" in told:
+            self._fail(told["failed"], str(told["reason"]))
+        elif "progress" in told:
+            done, total = told["progress"]
+            self.progress.parts[job.number] = (done, total)
+        elif "lost" in told:
+            # Make them again: another sweep shared the store and cleaned up.
+            for step in job.steps:
+                if self.progress.status[step.key] == "running":
+                    self.progress.status[step.key] = "waiting"
+            self._take_stock()
+        if event.ended:
+            self._end(event)
+
+    def _end(self, event: Event) -> None:
+        job = event.job
+        del self.progress.running[job.number]
+        self.progress.parts.pop(job.number, None)
+        left = [step for step in job.steps if self.progress.status[step.key] == "running"]
+        for step in [step for step in left if self._store.done(step.key)]:
+            # Published, but the machine failed before it could tell.
+            self.progress.status[step.key] = "done"
+            left.remove(step)
+        reason = event.reason or "it ended without a result"
+        whole = len(left) == len(job.steps)
+        failure = _Failure(tuple(left), reason, event.ours, whole)
+        split = self._splits.pop(_keys(job.steps), None)
+        if left and event.machine_failed and job.tries < MACHINE_TRIES:
+            self._again(failure.steps, job.tries + 1)
+            if split:
+                self._splits[_keys(failure.steps)] = split
+        else:
+            self._judge_failure(split, failure)
+        if not self._keep:
+            self._clean_up()
+
+    def _judge_failure(self, split: _Split | None, failure: _Failure) -> None:
+        """Decide what a job's end means for the steps that it left undone, if any."""
+        if split is None:
+            self._blame(failure)
+            return
+        split.halves.append(failure)
+        if len(split.halves) < 2:
+            # What is left of this half stays "running" until the other half tells more.
+            return
+        for half in split.halves:
+            if split.systematic:
+                for step in half.steps:
+                    self._fail(step.key, half.reason)
+            else:
+                self._blame(half)
+
+    def _blame(self, failure: _Failure) -> None:
+        """Fail a step that failed alone; of several, find the one to blame."""
+        if len(failure.steps) == 1:
+            self._fail(failure.steps[0].key, failure.reason)
+        elif failure.steps:
+            split = _Split(failure)
+            middle = len(failure.steps) // 2
+            for part in (failure.steps[:middle], failure.steps[middle:]):
+                self._splits[_keys(part)] = split
+                self._again(part, 0)
+
+    def _again(self, steps: tuple[Step, ...], tries: int) -> None:
+        needs = needs_of(steps[0].kind, self._resources, self._gpus)
+        for step in steps:
+            self.progress.status[step.key] = "waiting"
+        self._retries.append(Job(0, steps, needs, tries))
+
+    def _fail(self, key: str, reason: str) -> None:
+        self.progress.status[key] = "failed"
+        self.progress.reasons[key] = reason
+
+    def _clean_up(self) -> None:
+        """Delete merged checkpoints that nothing reads any more."""
+        waiting = ("waiting", "running")
+        for key, step in self._graph.steps.items():
+            wanted = any(self.progress.status[reader] in waiting for reader in self._readers[key])
+            if not step.nbytes or wanted or not self._store.done(key):
+                continue
+            lock = FileLock(self._store.root / "locks" / f"{key}.lock")
+            # Held by a job of another sweep that reads it: that one will clean up.
+            with suppress(Timeout), lock.acquire(blocking=False):
+                self._store.remove(key)
+
+
+def _keys(steps: tuple[Step, ...]) -> tuple[str, ...]:
+    return tuple(step.key for step in steps)

@@ -1,0 +1,110 @@
+"""Have many variants answer recorded requests."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Progress
+from safemerge_tasks.sweep.serving.recording import Recording
+from safemerge_tasks.sweep.serving.responses import Responses
+
+__all__ = ["Asked", "EngineSettings", "answer_with_adapters", "answer_with_checkpoints"]
+
+_log = logging.getLogger(__name__)
+
+
+def answer_with_adapters(
+    base: str,
+    asked: Sequence[Asked],
+    engine: EngineSettings,
+    done: Done,
+    progress: Progress | None = None,
+) -> None:
+    """Have the base and its LoRA adapters answer, with vLLM all of them in one batch.
+
+    Responses that are there already are kept, and `done` is told of them as well.
+
+    Args:
+        base: folder or Hub id of the model that the adapters belong to.
+        asked: variants, each with an adapter or, for the base itself, without.
+        engine: how to run the model.
+        done: called once a variant.
+        progress: called as requests are answered.
+
+    Raises:
+        SafemergeError: an adapter cannot be served, or the engine's settings do not fit; before
+            the engine starts.
+    """
+    _check(asked, engine)
+    wrong = [one.name for one in asked if one.checkpoint is not None]
+    if wrong:
+        raise SafemergeError(f"{wrong[0]} is a checkpoint; answer_with_checkpoints serves it.")
+    _backend(engine).adapters(base, _open(asked, done), engine, done, progress)
+
+
+def answer_with_checkpoints(
+    asked: Sequence[Asked], engine: EngineSettings, done: Done, progress: Progress | None = None
+) -> None:
+    """Have whole checkpoints answer, one after the other; see `answer_with_adapters`.
+
+    With vLLM one engine serves checkpoints of one shape: their weights are loaded in place.
+    """
+    _check(asked, engine)
+    wrong = [one.name for one in asked if one.checkpoint is None]
+    if wrong:
+        raise SafemergeError(f"{wrong[0]} is no checkpoint; answer_with_adapters serves it.")
+    _backend(engine).checkpoints(_open(asked, done), engine, done, progress)
+
+
+def _check(asked: Sequence[Asked], engine: EngineSettings) -> None:
+    names = [one.name for one in asked]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SafemergeError(f"{twice[0]} is asked twice; give every variant a name of its own.")
+    for key in ("pretrained", "lora_local_path", "peft", "tokenizer"):
+        if key in engine.model_args:
+            raise SafemergeError(
+                f"{key} is set for each variant by itself; leave it out of model_args."
+            )
+
+
+def _open(asked: Sequence[Asked], done: Done) -> list[tuple[Asked, Recording]]:
+    """Return who has yet to answer, with what, and say who is done."""
+    recordings = {path: Recording.load(path) for path in {one.recording for one in asked}}
+    left = []
+    for one in asked:
+        recording = recordings[one.recording]
+        if _answered(one, recording):
+            done(one.name)
+        else:
+            left.append((one, recording))
+    return left
+
+
+def _answered(one: Asked, recording: Recording) -> bool:
+    if not one.out.is_file():
+        return False
+    try:
+        return Responses.load(one.out).fits(recording)
+    except SafemergeError as error:
+        _log.warning("%s", error)
+        return False
+
+
+def _backend(engine: EngineSettings) -> Any:
+    if engine.model == "vllm":
+        try:
+            import vllm  # noqa: F401
+        except ImportError as error:
+            raise SafemergeError(
+                "The engine vllm is not installed: run `pip install safemerge[vllm]`, or use hf."
+            ) from error
+        from safemerge_tasks.sweep.serving import vllm_answers
+
+        return vllm_answers
+    if engine.model == "hf":
+        from safemerge_tasks.sweep.serving import hf_answers
+
+        return hf_answers
+    raise SafemergeError(f"{engine.model!r} is no engine; use vllm or hf.")

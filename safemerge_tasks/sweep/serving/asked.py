@@ -1,0 +1,49 @@
+"""What a step of answering is told: variants and engine, all of it JSON-able."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Done = Callable[[str], None]
+"""Told a variant's name when its responses are on disk."""
+
+Progress = Callable[[int, int], None]
+"""Told the requests answered so far and in all."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One variant and what it shall answer.
+
+    Attributes:
+        name: of the variant, unique among those asked together.
+        recording: the file of the requests.
+        out: the file to write the responses to.
+        adapter: folder of a LoRA adapter of the base.
+        checkpoint: folder of whole weights. With neither: the base itself.
+    """
+
+    name: str
+    recording: Path
+    out: Path
+    adapter: Path | None = None
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How to run models.
+
+    Attributes:
+        model: lm-eval's name of the backend: `vllm` or `hf`.
+        model_args: lm-eval's own model_args, but for the weights: dtype, max_model_len and so on.
+        max_loras: adapters in one batch; vLLM keeps GPU memory for so many. Default: all, at most
+            8. On a CPU there is always room for all.
+        batch_size: lm-eval's own.
+    """
+
+    model: str = "vllm"
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    max_loras: int | None = None
+    batch_size: int | str = "auto"

@@ -1,0 +1,174 @@
+"""lm-eval's requests, recorded once for all variants."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.results import replace_file
+from safemerge_tasks.sweep.serving.evaluation import Evaluation
+
+GENERATION = "generate_until"
+KINDS = (GENERATION, "loglikelihood", "loglikelihood_rolling")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as lm-eval makes it.
+
+    Attributes:
+        kind: the method of lm-eval's model that answers it; one of `KINDS`.
+        task: whose document it comes from.
+        doc_id: lm-eval's number of the document.
+        idx: which of the document's requests, such as the choice.
+        repeat: which of a request's `repeats`, from 0.
+        arguments: prompt and generation settings, context and continuation, or a text.
+    """
+
+    kind: str
+    task: str
+    doc_id: int
+    idx: int
+    repeat: int
+    arguments: tuple[Any, ...]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The generation settings; empty for a request that generates nothing."""
+        return self.arguments[1] if self.kind == GENERATION else {}
+
+    @property
+    def samples(self) -> bool:
+        """Whether the response is drawn at random."""
+        # Without either key lm-eval sets neither, and vLLM's own temperature is 1.
+        if self.kind != GENERATION or self.settings.get("do_sample") is False:
+            return False
+        return float(self.settings.get("temperature", 1.0)) > 0.0
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the response is a text that the model alone decides."""
+        return self.kind == GENERATION and not self.samples
+
+    def seed(self, start: int) -> int:
+        """Return a seed that depends on the request alone, not on its neighbours in a batch."""
+        said = [start, self.task, self.doc_id, self.idx, self.repeat, *self.arguments]
+        return int.from_bytes(hashlib.sha256(_canonical(said).encode()).digest()[:6], "big")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An evaluation's requests in the order in which lm-eval asks them.
+
+    Attributes:
+        evaluation: what was recorded.
+        requests: kind by kind, repeats one after the other.
+        prompt_tokens: tokens of all prompts, under the base's tokenizer.
+    """
+
+    evaluation: Evaluation
+    requests: tuple[Request, ...]
+    prompt_tokens: int
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of all that shapes the responses: kinds, order, prompts and generation settings."""
+        digest = hashlib.sha256()
+        for request in self.requests:
+            digest.update(_canonical([request.kind, *request.arguments]).encode() + b"\n")
+        return digest.hexdigest()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Requests a task."""
+        return dict(Counter(request.task for request in self.requests))
+
+    @property
+    def generations(self) -> int:
+        """Requests that generate text."""
+        return sum(request.kind == GENERATION for request in self.requests)
+
+    def by_kind(self) -> dict[str, list[int]]:
+        """Return the requests' positions, kind by kind in lm-eval's order."""
+        positions: dict[str, list[int]] = {}
+        for position, request in enumerate(self.requests):
+            positions.setdefault(request.kind, []).append(position)
+        return positions
+
+    def save(self, path: Path) -> None:
+        """Write the recording in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "evaluation": self.evaluation.to_json(),
+            "digest": self.digest,
+            "prompt_tokens": self.prompt_tokens,
+            "requests": [
+                [one.kind, one.task, one.doc_id, one.idx, one.repeat, list(one.arguments)]
+                for one in self.requests
+            ],
+        }
+        replace_file(path, json.dumps(content))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a recording.
+
+        Raises:
+            SafemergeError: there is none, or its content is not what its digest says.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            recording = cls(
+                Evaluation.from_json(content["evaluation"]),
+                tuple(
+                    Request(kind, task, doc_id, idx, repeat, tuple(arguments))
+                    for kind, task, doc_id, idx, repeat, arguments in content["requests"]
+                ),
+                content["prompt_tokens"],
+            )
+            intact = recording.digest == content["digest"]
+        except FileNotFoundError as error:
+            raise SafemergeError(f"{path} does not exist; record the evaluation first.") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise SafemergeError(
+                f"{path} is not a recording; record the evaluation again."
+            ) from error
+        if not intact:
+            raise SafemergeError(f"{path} was changed by hand; record the evaluation again.")
+        return recording
+
+
+def record(evaluation: Evaluation) -> Recording:
+    """Have lm-eval build its requests; only the base's tokenizer is loaded.
+
+    Raises:
+        SafemergeError: a task is unknown, or asks something that is not text.
+    """
+    from safemerge_tasks.sweep.serving.asking import run_lm_eval
+    from safemerge_tasks.sweep.serving.recording_model import AllRecordedError, RecordingModel
+
+    model = RecordingModel(evaluation)
+    try:
+        run_lm_eval(model, evaluation)
+    except AllRecordedError:
+        requests = tuple(model.requests)
+        return Recording(evaluation, requests, _prompt_tokens(model, requests))
+    raise SafemergeError(f"The tasks {', '.join(evaluation.tasks)} ask a model nothing.")
+
+
+def _prompt_tokens(model: Any, requests: Sequence[Request]) -> int:
+    """Count tokens; equal prompts, as repeats have, are tokenised once."""
+    texts = Counter(
+        "".join(argument for argument in request.arguments if isinstance(argument, str))
+        for request in requests
+    )
+    return sum(len(model.tok_encode(text)) * times for text, times in texts.items() if text)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=True)

@@ -1,0 +1,89 @@
+"""A model for lm-eval that notes what it is asked and answers nothing."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.live_evaluation import LiveEvaluation
+from safemerge_tasks.sweep.serving.evaluation import Evaluation
+from safemerge_tasks.sweep.serving.recording import KINDS, Request
+from safemerge_tasks.sweep.serving.tokenizer_model import TokenizerModel
+
+
+class AllRecordedError(Exception):
+    """Ends lm-eval's run: every request is noted, and there is nothing to score."""
+
+
+class RecordingModel(TokenizerModel):
+    """Notes requests in the order in which lm-eval asks them."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        super().__init__(evaluation)
+        self.requests: list[Request] = []
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
+        """Note requests for text."""
+        self._note("generate_until", requests)
+        return [""] * len(requests)
+
+    def loglikelihood(
+        self,
+        requests: list[Any],
+        disable_tqdm: bool = False,  # noqa: ARG002
+    ) -> list[tuple[float, bool]]:
+        """Note requests for the likelihood of a continuation."""
+        self._note("loglikelihood", requests)
+        return [(0.0, False)] * len(requests)
+
+    def loglikelihood_rolling(
+        self,
+        requests: list[Any],
+        disable_tqdm: bool = False,  # noqa: ARG002
+    ) -> list[float]:
+        """Note requests for the likelihood of a text."""
+        self._note("loglikelihood_rolling", requests)
+        return [0.0] * len(requests)
+
+    def _note(self, kind: str, instances: list[Any]) -> None:
+        self.requests += as_requests(kind, instances)
+        evaluation = LiveEvaluation.find()
+        assert evaluation is not None
+        asked = {
+            instance.request_type
+            for task in evaluation.tasks.values()
+            for instance in task.instances
+        }
+        # lm-eval asks kind by kind; after the last one it would go on to score.
+        if asked <= {request.kind for request in self.requests}:
+            raise AllRecordedError
+
+
+def as_requests(kind: str, instances: list[Any]) -> list[Request]:
+    """Return lm-eval's instances, of which a repeated one comes several times, as requests.
+
+    Raises:
+        SafemergeError: an argument is not text or plain settings.
+    """
+    seen: Counter[int] = Counter()
+    requests = []
+    for instance in instances:
+        arguments = _plain(instance, kind)
+        repeat = seen[id(instance)]
+        seen[id(instance)] += 1
+        requests.append(
+            Request(kind, instance.task_name, instance.doc_id, instance.idx, repeat, arguments)
+        )
+    return requests
+
+
+def _plain(instance: Any, kind: str) -> tuple[Any, ...]:
+    try:
+        arguments = json.loads(json.dumps(list(instance.args)))
+    except TypeError as error:
+        raise SafemergeError(
+            f"{instance.task_name}: a request is not text and settings ({error}), so it cannot be "
+            "recorded; run lm_eval for each model."
+        ) from error
+    assert kind in KINDS
+    return tuple(arguments)

@@ -1,0 +1,113 @@
+"""Several threads whose questions are asked together."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+Ask = Callable[[Sequence[Question]], list[Answer]]
+"""What a member asks with: blocks until its questions are answered."""
+
+Member = Callable[[Ask[Any, Any]], None]
+
+
+class Rendezvous(Generic[Question, Answer]):
+    """Runs members in threads of their own, and asks once every running member waits.
+
+    Only one thread runs at any moment, the others wait for the one lock: members share a tokenizer,
+    which is not safe to use from two threads at once. Questions are put in the thread that called
+    `run`, because an engine belongs to the thread that made it (a CUDA device, OpenMP's workers).
+    """
+
+    def __init__(self, ask: Callable[[list[Question]], Sequence[Answer]]) -> None:
+        """Make a rendezvous.
+
+        Args:
+            ask: answers the questions of several members, which come member by member, in order.
+        """
+        self._ask = ask
+        self._changed = threading.Condition()
+        self._running: set[str] = set()
+        self._waiting: dict[str, list[Question]] = {}
+        self._answers: dict[str, list[Answer] | BaseException] = {}
+        self._errors: dict[str, BaseException] = {}
+        self._traces: dict[int, TracebackType | None] = {}
+
+    def run(self, members: Mapping[str, Member]) -> dict[str, BaseException]:
+        """Run all members to their ends; return the errors of those that raised.
+
+        An error of `ask` is raised in every member that waits for it. What is no `Exception`, such
+        as Ctrl-C, ends the members and is raised here.
+        """
+        self._running = set(members)
+        threads = [
+            threading.Thread(target=self._live, args=item, name=item[0]) for item in members.items()
+        ]
+        # Those that wait are put in the order of the members, however their threads were scheduled.
+        order = {name: place for place, name in enumerate(members)}
+        with self._changed:
+            for thread in threads:
+                thread.start()
+            stopped: BaseException | None = None
+            while self._running:
+                try:
+                    self._changed.wait_for(self._all_wait)
+                    if self._running:
+                        self._answer_all(sorted(self._waiting, key=order.__getitem__), stopped)
+                except BaseException as error:
+                    stopped = error
+        for thread in threads:
+            thread.join()
+        if stopped is not None:
+            raise stopped
+        return dict(self._errors)
+
+    def _all_wait(self) -> bool:
+        return self._waiting.keys() == self._running
+
+    def _answer_all(self, names: Sequence[str], stopped: BaseException | None) -> None:
+        """Answer everyone who waits, or have them raise."""
+        asked = {name: self._waiting[name] for name in names}
+        try:
+            if stopped is not None:
+                raise stopped
+            flat = [question for questions in asked.values() for question in questions]
+            answers = list(self._ask(flat))
+            if len(answers) != len(flat):
+                raise RuntimeError(f"{len(flat)} questions got {len(answers)} answers")
+        except BaseException as error:
+            self._answers.update(dict.fromkeys(names, error))
+            self._traces[id(error)] = error.__traceback__
+            if not isinstance(error, Exception):
+                raise
+        else:
+            position = 0
+            for name, questions in asked.items():
+                self._answers[name] = answers[position : position + len(questions)]
+                position += len(questions)
+        finally:
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _live(self, name: str, member: Member) -> None:
+        def ask(questions: Sequence[Question]) -> list[Answer]:
+            self._waiting[name] = list(questions)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: name in self._answers)
+            answers = self._answers.pop(name)
+            if isinstance(answers, BaseException):
+                # Every member raises the same error; its traceback must not grow with each.
+                raise answers.with_traceback(self._traces[id(answers)])
+            return answers
+
+        with self._changed:
+            try:
+                member(ask)
+            except BaseException as error:
+                self._errors[name] = error
+            finally:
+                self._running.discard(name)
+                self._changed.notify_all()

@@ -1,0 +1,72 @@
+"""A model for lm-eval that gives one variant's recorded responses."""
+
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.serving.recording import Recording, Request
+from safemerge_tasks.sweep.serving.recording_model import as_requests
+from safemerge_tasks.sweep.serving.responses import Responses
+from safemerge_tasks.sweep.serving.tokenizer_model import TokenizerModel
+
+
+class ReplayingModel(TokenizerModel):
+    """Gives the responses to exactly the requests that were recorded.
+
+    Attributes:
+        replays: the file of the responses: `live_evaluation.py` need neither save them again nor
+            free any weights.
+    """
+
+    def __init__(self, recording: Recording, responses: Responses, path: Path) -> None:
+        super().__init__(recording.evaluation, responses.engine.get("max_model_len"))
+        self.replays = path
+        self._recording = recording
+        self._values = responses.values
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
+        """Return the recorded texts."""
+        return self._replay("generate_until", requests)
+
+    def loglikelihood(
+        self,
+        requests: list[Any],
+        disable_tqdm: bool = False,  # noqa: ARG002
+    ) -> list[tuple[float, bool]]:
+        """Return the recorded log likelihoods of continuations."""
+        return [(value, greedy) for value, greedy in self._replay("loglikelihood", requests)]
+
+    def loglikelihood_rolling(
+        self,
+        requests: list[Any],
+        disable_tqdm: bool = False,  # noqa: ARG002
+    ) -> list[float]:
+        """Return the recorded log likelihoods of texts."""
+        return self._replay("loglikelihood_rolling", requests)
+
+    def _replay(self, kind: str, instances: list[Any]) -> list[Any]:
+        """Return the values for all requests of a kind.
+
+        Raises:
+            SafemergeError: other requests were recorded.
+        """
+        asked = as_requests(kind, instances)
+        positions = self._recording.by_kind().get(kind, [])
+        recorded = [self._recording.requests[position] for position in positions]
+        if asked != recorded:
+            raise SafemergeError(_difference(kind, recorded, asked))
+        return [self._values[position] for position in positions]
+
+
+def _difference(kind: str, recorded: list[Request], asked: list[Request]) -> str:
+    advice = "record the evaluation again, and answer it again"
+    if len(recorded) != len(asked):
+        return (
+            f"lm-eval now asks {len(asked)} {kind} requests, but {len(recorded)} were recorded; "
+            f"{advice}."
+        )
+    then, now = next((a, b) for a, b in zip(recorded, asked, strict=True) if a != b)
+    return (
+        f"{now.task}, document {now.doc_id}: lm-eval now asks something else than was recorded "
+        f"(for {then.task}, document {then.doc_id}); {advice}."
+    )

@@ -1,0 +1,62 @@
+"""lm-eval's Hugging Face model without its weights: prompts and tokens, no answers."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import configure_pad_token
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.serving.evaluation import Evaluation
+
+
+class TokenizerModel(HFLM):  # type: ignore[misc]
+    """The base's tokenizer and chat template, as every backend of lm-eval uses them.
+
+    HFLM's methods for prompts need a tokenizer and a configuration only; its constructor, which
+    loads weights, is not called.
+    """
+
+    def __init__(self, evaluation: Evaluation, max_length: int | None = None) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        TemplateLM.__init__(self)
+        trust = evaluation.trust_remote_code
+        try:
+            self._config = AutoConfig.from_pretrained(evaluation.base, trust_remote_code=trust)
+            tokenizer = AutoTokenizer.from_pretrained(evaluation.base, trust_remote_code=trust)
+        except (OSError, ValueError) as error:
+            raise SafemergeError(
+                f"{evaluation.base} has no tokenizer and configuration that can be loaded: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        self.tokenizer = configure_pad_token(tokenizer, model_config=self._config)
+        # As lm-eval's vLLM model does, which always hands `enable_thinking` over.
+        self.chat_template_args = {"enable_thinking": None, **evaluation.chat_template_args}
+        self.custom_prefix_token_id = None
+        self.add_bos_token = None
+        self._max_length = max_length
+        self.batch_sizes: dict[int, int] = {}
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Return nothing: there are no weights to describe."""
+        return {}
+
+    @property
+    def device(self) -> str:
+        """Where HFLM would put its inputs."""
+        return "cpu"
+
+    @property
+    def rank(self) -> int:
+        """One process."""
+        return 0
+
+    @property
+    def world_size(self) -> int:
+        """One process."""
+        return 1
+
+    def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> NoReturn:
+        raise NotImplementedError("a model without weights answers nothing by itself")

@@ -1,0 +1,306 @@
+"""A sweep's YAML: base, fine-tunings, methods with their grids, tasks, judge, rule for choosing."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from safemerge_tasks.demo.references import resolve
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.manifest import Rule, Split
+
+SPLITS: tuple[Split, Split] = ("validation", "test")
+
+LAMBDA = "lambda"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _as_task(given: Any) -> Any:
+    return {"task": given} if isinstance(given, str) else given
+
+
+class TaskChoice(_Frozen):
+    """A task or group of lm-eval's, and the metric that stands for it."""
+
+    task: str
+    metric: str | None = Field(None, description="else `asr`, or the task's first one to raise")
+
+
+TaskList = tuple[Annotated[TaskChoice, BeforeValidator(_as_task)], ...]
+
+
+class SplitTasks(_Frozen):
+    """The tasks of one split."""
+
+    safety: TaskList = ()
+    utility: TaskList = ()
+    metadata: dict[str, Any] = Field({}, description="lm-eval's --metadata for this split")
+
+
+class SweepTasks(_Frozen):
+    """What is asked of every variant."""
+
+    include_path: str | None = Field(None, description="folder of further task files")
+    limit: int | None = Field(None, ge=1, description="questions of each task, for a try")
+    system_instruction: str | None = None
+    confirm_run_unsafe_code: bool = Field(
+        False, description="needed for tasks that run a model's code, such as HumanEval"
+    )
+    validation: SplitTasks
+    test: SplitTasks
+
+    def of(self, split: Split) -> SplitTasks:
+        """Return a split's tasks."""
+        return self.validation if split == "validation" else self.test
+
+
+class SplitUtility(_Frozen):
+    """A fine-tuning's own utility tasks."""
+
+    validation: TaskList = ()
+    test: TaskList = ()
+
+
+class TuningSpec(_Frozen):
+    """A fine-tuning: models that exist, by seed, or the configuration of `safemerge finetune`."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
+    config: str | dict[str, Any] | None = Field(
+        None, description="of `safemerge finetune`: a file, or its keys; their base is the sweep's"
+    )
+    seeds: tuple[int, ...] | None = Field(None, description="else the configuration's")
+    models: dict[int, str] = Field({}, description="seed → adapter or model")
+    utility: SplitUtility | None = Field(None, description="in place of the sweep's")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.config is None) == (not self.models):
+            raise ValueError("give either `config`, as for safemerge finetune, or `models`")
+        if self.models and self.seeds is not None:
+            raise ValueError("`models` names the seeds already; remove `seeds`")
+        return self
+
+
+class Unaligned(_Frozen):
+    """The unaligned end of a safety vector: a model, or a fine-tuning that makes it."""
+
+    model: str | None = None
+    config: str | dict[str, Any] | None = None
+    seed: int | None = Field(None, description="with `config`; else its first")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.config is None) == (self.model is None):
+            raise ValueError("give either `model`, or `config`, as for safemerge finetune")
+        return self
+
+
+def _as_numbers(given: Any) -> Any:
+    return given if isinstance(given, list | tuple) else [given]
+
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_numbers), Field(min_length=1)]
+
+
+class MethodSpec(BaseModel):
+    """A merge method and its grid: every further key is a parameter with one or several values."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    method: str
+    label: str | None = Field(None, description="what tables call it")
+    seed: int = Field(0, description="of random methods")
+    together: bool | None = Field(None, description="merge all seeds' models into one")
+
+    @model_validator(mode="after")
+    def _numbers(self) -> Self:
+        for name, values in (self.model_extra or {}).items():
+            given = _as_numbers(values)
+            numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
+            if len(numbers) != len(given) or not given or not all(map(math.isfinite, numbers)):
+                raise ValueError(f"`{name}` is {values!r}; give a number or a list of numbers")
+            if len(set(numbers)) < len(numbers):
+                raise ValueError(f"`{name}` names a value twice")
+        return self
+
+    @property
+    def grid(self) -> dict[str, tuple[float, ...]]:
+        """Parameter → its values."""
+        extra = self.model_extra or {}
+        return {
+            name.replace("-", "_"): tuple(float(value) for value in _as_numbers(values))
+            for name, values in extra.items()
+        }
+
+
+class EngineSpec(_Frozen):
+    """What answers the requests: lm-eval's model type and its arguments."""
+
+    model: Literal["vllm", "hf"] = "vllm"
+    model_args: dict[str, Any] = {}
+    max_loras: int | None = Field(None, ge=1, description="adapters in one batch")
+    engines: int = Field(1, ge=1, description="engines that share the adapters' requests")
+
+
+class Needs(_Frozen):
+    """What one job of a kind takes of a machine; None is a fitting default."""
+
+    cpus: int | None = Field(None, ge=1)
+    gpus: float | None = Field(None, ge=0)
+
+
+class Resources(_Frozen):
+    """What jobs may take."""
+
+    jobs: int | None = Field(None, ge=1, description="at once; else one a GPU or core, at most 4")
+    disk: str | None = Field(None, description="for merged checkpoints, such as 100GB")
+    finetune: Needs = Needs()
+    merge: Needs = Needs()
+    answer: Needs = Needs()
+    score: Needs = Needs()
+    judge: Needs = Needs()
+
+
+class SweepSpec(_Frozen):
+    """A whole experiment."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
+    base: str
+    tunings: tuple[TuningSpec, ...] = Field(min_length=1)
+    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    unaligned: Annotated[
+        Unaligned | None, BeforeValidator(lambda v: {"model": v} if isinstance(v, str) else v)
+    ] = Field(None, description="for methods with a safety vector")
+    data_dir: str | None = Field(None, description="SAFEMERGE_DATA_DIR of every step")
+    tasks: SweepTasks
+    judge: dict[str, Any] = Field({}, description="as in lm-eval's --metadata: judge, judge_…")
+    engine: EngineSpec = EngineSpec()
+    choose: Rule = Rule()
+    exact: bool = Field(False, description="merge also what an adapter could serve")
+    agreement: bool = Field(True, description="compare adapter serving with one merged checkpoint")
+    keep_checkpoints: bool = False
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [tuning.name for tuning in self.tunings]
+        if len(set(names)) < len(names):
+            raise ValueError(f"tunings: two are called {_repeated(names)}; rename one")
+        for split in SPLITS:
+            if not self.tasks.of(split).safety:
+                raise ValueError(f"tasks.{split}.safety is empty; name a task such as advbench_asr")
+        return self
+
+
+def _repeated(names: list[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
+
+
+def load_spec(path: Path) -> SweepSpec:
+    """Read a sweep's YAML; its relative paths and `toy:` names become absolute paths.
+
+    Raises:
+        SafemergeError: it cannot be read, or says something impossible.
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SafemergeError(f"{path} cannot be read ({error.strerror}); correct it.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise SafemergeError(f"{path} is not YAML ({first}); correct it.") from error
+    if not isinstance(given, Mapping):
+        raise SafemergeError(f"{path} is no sweep; it needs the keys name, base, tunings, methods.")
+    try:
+        spec = SweepSpec.model_validate(given)
+    except ValidationError as error:
+        raise SafemergeError(f"{path}: {_sentence(error)}") from error
+    return _located(spec, path.resolve().parent)
+
+
+def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
+    def place(text: str | None) -> str | None:
+        if text is None:
+            return None
+        found = resolve(text)
+        beside = folder / Path(found).expanduser()
+        return str(beside) if beside.exists() else found
+
+    def config(given: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+        return place(given) if isinstance(given, str) else given
+
+    def model(text: str) -> str:
+        return "+".join(place(part) or part for part in text.split("+"))
+
+    tunings = tuple(
+        tuning.model_copy(
+            update={
+                "config": config(tuning.config),
+                "models": {seed: model(name) for seed, name in tuning.models.items()},
+            }
+        )
+        for tuning in spec.tunings
+    )
+    unaligned = spec.unaligned
+    if unaligned is not None:
+        update = {
+            "model": unaligned.model and model(unaligned.model),
+            "config": config(unaligned.config),
+        }
+        unaligned = unaligned.model_copy(update=update)
+    judge = {
+        key: place(value) if isinstance(value, str) and key.startswith(_JUDGE_FILES) else value
+        for key, value in spec.judge.items()
+    }
+    return spec.model_copy(
+        update={
+            "base": model(spec.base),
+            "tunings": tunings,
+            "unaligned": unaligned,
+            "data_dir": place(spec.data_dir),
+            "judge": judge,
+            "tasks": spec.tasks.model_copy(update={"include_path": place(spec.tasks.include_path)}),
+        }
+    )
+
+
+_JUDGE_FILES = ("judge_model", "judge_prompt", "judge_calibration")
+
+
+def _sentence(error: ValidationError) -> str:
+    # A misspelt key also leaves the right one missing; what was misspelt says more.
+    details = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
+    where = ".".join(str(part) for part in details["loc"])
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "extra_forbidden":
+        known = _fields_at(details["loc"][:-1])
+        near = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+        return f"{where} is not a key of a sweep; {hint}"
+    if details["type"] == "missing":
+        return f"{where} is missing; add it."
+    return f"{where}: {message}; correct it." if where else f"{message}."
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys known at a place of the file."""
+    homes: dict[str, type[BaseModel]] = {
+        "tunings": TuningSpec,
+        "tasks": SweepTasks,
+        "validation": SplitTasks,
+        "test": SplitTasks,
+        "unaligned": Unaligned,
+        "engine": EngineSpec,
+        "choose": Rule,
+        "resources": Resources,
+        "safety": TaskChoice,
+    }
+    names = [part for part in location if isinstance(part, str)]
+    return list((homes.get(names[-1], SweepSpec) if names else SweepSpec).model_fields)

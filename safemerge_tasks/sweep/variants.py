@@ -1,0 +1,132 @@
+"""The cells of the grid: every model that a sweep evaluates."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.manifest import Variant
+from safemerge_tasks.sweep.spec import LAMBDA, MethodSpec, SweepSpec
+
+
+@dataclass(frozen=True)
+class Merging:
+    """How a cell is merged.
+
+    Attributes:
+        method: its name in `merge`.
+        weight: λ, for methods that have one.
+        parameters: the method's own.
+        seed: of random methods.
+        safety_vector: whether the unaligned model is needed.
+    """
+
+    method: str
+    weight: float | None
+    parameters: Mapping[str, float]
+    seed: int
+    safety_vector: bool
+
+    def recipe(
+        self, base: str, tuned: Sequence[str], unaligned: str | None, weights: Sequence[float]
+    ) -> dict[str, Any]:
+        """Return the fields of `merge.build_recipe` for these models and all of these λ."""
+        fields: dict[str, Any] = {
+            "method": self.method,
+            "base": base,
+            "tuned": [{"model": model} for model in tuned],
+            "lambdas": list(weights),
+            "parameters": dict(self.parameters),
+            "seed": self.seed,
+        }
+        if self.safety_vector:
+            fields["unaligned"] = unaligned
+        return fields
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A variant, and how it comes to be; base and fine-tuned models are not merged."""
+
+    variant: Variant
+    merging: Merging | None = None
+
+
+def expand(spec: SweepSpec, seeds: Mapping[str, Sequence[int]]) -> list[Cell]:
+    """Return every cell: the base, the fine-tuned models, and all merges.
+
+    Args:
+        spec: the sweep.
+        seeds: fine-tuning → its seeds.
+
+    Raises:
+        SafemergeError: a method does not exist, lacks something, or two are called the same.
+    """
+    labels = [method.label or method.method for method in spec.methods]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise SafemergeError(
+                f"{spec.name}: two methods are called {label}; give each a `label` of its own."
+            )
+    cells = [Cell(Variant(id="base", kind="base", served="adapter"))]
+    for tuning in spec.tunings:
+        for seed in seeds[tuning.name]:
+            name = f"{tuning.name}-tuned-seed-{seed}"
+            cells.append(Cell(Variant(id=name, kind="tuned", tuning=tuning.name, seeds=(seed,))))
+        for method in spec.methods:
+            cells += _merged(spec, method, tuning.name, seeds[tuning.name])
+    return cells
+
+
+def _merged(
+    spec: SweepSpec, method: MethodSpec, tuning: str, seeds: Sequence[int]
+) -> Iterator[Cell]:
+    from merge import MergeError
+    from merge.methods import find_method
+
+    try:
+        found = find_method(method.method)
+    except MergeError as error:
+        raise SafemergeError(f"{spec.name}: {error}") from error
+    label = method.label or found.name
+    if found.safety_vector and spec.unaligned is None:
+        raise SafemergeError(
+            f"{spec.name}: {found.name} adds a safety vector; name its other end as `unaligned`."
+        )
+    together = method.together if method.together is not None else found.tuned[0] > 1
+    teams = [tuple(seeds)] if together else [(seed,) for seed in seeds]
+    grid = method.grid
+    varied = [name for name, values in grid.items() if len(values) > 1 or name == LAMBDA]
+    for team in teams:
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
+            who = "all-seeds" if together else f"seed-{team[0]}"
+            parts = [tuning, label, who, *(f"{name}-{point[name]:g}" for name in varied)]
+            variant = Variant(
+                id="-".join(parts).replace("_", "-"),
+                kind="merged",
+                tuning=tuning,
+                method=found.name,
+                label=label,
+                seeds=team,
+                point=point,
+            )
+            parameters = {name: value for name, value in point.items() if name != LAMBDA}
+            merging = Merging(
+                found.name, point.get(LAMBDA), parameters, method.seed, found.safety_vector
+            )
+            _check(spec, merging, len(team))
+            yield Cell(variant, merging)
+
+
+def _check(spec: SweepSpec, merging: Merging, count: int) -> None:
+    """Find what is wrong with a method's parameters, whatever the models are."""
+    from merge import MergeError, build_recipe
+
+    weights = [] if merging.weight is None else [merging.weight]
+    names = [f"tuned-{number}" for number in range(count)]
+    try:
+        build_recipe(**merging.recipe("base", names, "unaligned", weights))
+    except MergeError as error:
+        raise SafemergeError(f"{spec.name}, {merging.method}: {error}") from error

@@ -1,0 +1,240 @@
+"""Doing the steps of one job, each published as soon as it is finished."""
+
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
+from safemerge_tasks.sweep.models import MODEL
+from safemerge_tasks.sweep.steps import LIBRARIES, Step, located, version_of
+from safemerge_tasks.sweep.store import Store
+
+Tell = Callable[[Mapping[str, Any]], None]
+"""Told what happens: `{"done": key}`, `{"failed": key, "reason": …}`, `{"progress": [n, of]}`."""
+
+
+class InputLostError(SafemergeError):
+    """What a step reads was deleted meanwhile, by another sweep that needed it no more."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(f"the result of {keys[0]} is gone")
+        self.keys = list(keys)
+
+
+def do_steps(steps: Sequence[Step], store: Store, tell: Tell) -> None:
+    """Do steps of one kind; those whose result is there by now are only reported.
+
+    Raises:
+        InputLostError: a result to read is not there.
+        SafemergeError: nothing more can be done of this job.
+    """
+    # Inputs are claimed too, so that no other sweep deletes a checkpoint that is being read.
+    read = [key for step in steps for key in step.inputs if key.startswith("merge-")]
+    with store.claimed([*(step.key for step in steps), *read]):
+        left = []
+        for step in steps:
+            if store.done(step.key):
+                tell({"done": step.key})
+            else:
+                left.append(step)
+        lost = [key for step in left for key in step.inputs if not store.done(key)]
+        if lost:
+            raise InputLostError(lost)
+        if left:
+            _HANDLERS[left[0].kind](_Session(left, store, tell))
+
+
+class _Session:
+    """The steps of a job that are left, with room to make their results in."""
+
+    def __init__(self, steps: Sequence[Step], store: Store, tell: Tell) -> None:
+        self.steps = list(steps)
+        self.store = store
+        self.tell = tell
+        self.begun = time.time()
+        self.published = 0
+
+    def work(self, step: Step) -> dict[str, Any]:
+        """Return what to do, with the places of inputs as paths."""
+        found: dict[str, Any] = located(step.work, self.store)
+        return found
+
+    def publish(self, step: Step, staged: Path) -> None:
+        """Make a filled folder the step's result, and tell."""
+        now = time.time()
+        record = {
+            "name": step.name,
+            "kind": step.kind,
+            "inputs": list(step.inputs),
+            "seconds": round(now - self.begun, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+            "versions": {name: version_of(name) for name in LIBRARIES[step.kind]},
+        }
+        self.begun = now
+        self.store.publish(step.key, staged, record)
+        self.tell({"done": step.key})
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell how far the job is."""
+        self.tell({"progress": [done, total]})
+
+    def failed(self, step: Step, reason: str) -> None:
+        """Tell that one step failed and others go on."""
+        self.tell({"failed": step.key, "reason": reason})
+
+
+def _finetune(session: _Session) -> None:
+    from safemerge_tasks.finetune import FinetuneConfig, finetune
+
+    for step in session.steps:
+        work = session.work(step)
+        with session.store.staging(step.key) as staged:
+            finetune(
+                FinetuneConfig.model_validate(work["config"]),
+                work["seed"],
+                staged / MODEL,
+                work=session.store.work_folder(step.key),
+                progress=session.progress,
+            )
+            session.publish(step, staged)
+
+
+def _merge(session: _Session) -> None:
+    """Merge all λ of one recipe in one pass."""
+    from merge import MergeError, build_recipe, merge_recipe
+
+    steps = sorted(session.steps, key=lambda step: step.work["lambda"] or 0.0)
+    recipe = session.work(steps[0])["recipe"]
+    weights = [step.work["lambda"] for step in steps if step.work["lambda"] is not None]
+    with ExitStack() as stack:
+        folders = [stack.enter_context(session.store.staging(step.key)) for step in steps]
+        try:
+            built = build_recipe(**recipe, lambdas=weights)
+            merged = merge_recipe(built, folders[0] / "pass", progress=session.progress)
+        except MergeError as error:
+            raise SafemergeError(str(error)) from error
+        for staged, made in zip(folders, merged.folders, strict=True):
+            made.rename(staged / MODEL)
+        shutil.rmtree(folders[0] / "pass", ignore_errors=True)
+        for step, staged in zip(steps, folders, strict=True):
+            session.publish(step, staged)
+
+
+def _answer(session: _Session) -> None:
+    """Answer the requests of many variants with one engine."""
+    from safemerge_tasks.sweep.serving.answering import (
+        Asked,
+        EngineSettings,
+        answer_with_adapters,
+        answer_with_checkpoints,
+    )
+
+    steps = {step.key: step for step in session.steps}
+    with ExitStack() as stack:
+        asked = []
+        for step in session.steps:
+            work = session.work(step)
+            staged = stack.enter_context(session.store.staging(step.key))
+            model = Path(work["model"]) if work["model"] else None
+            served: dict[str, Any] = {str(work["served"]): model}
+            recording = session.store.recording(work["recording"])
+            asked.append(Asked(step.key, recording, staged / RESPONSES, **served))
+        places = {one.name: one.out.parent for one in asked}
+
+        def done(name: str) -> None:
+            session.publish(steps[name], places[name])
+
+        first = session.work(session.steps[0])
+        engine = EngineSettings(**first["engine"])
+        if first["served"] == "adapter":
+            answer_with_adapters(first["base"], asked, engine, done, session.progress)
+        else:
+            answer_with_checkpoints(asked, engine, done, session.progress)
+
+
+def _score(session: _Session) -> None:
+    """Put responses through lm-eval, which scores what needs no judge."""
+    from safemerge_tasks.sweep.serving.evaluation import Evaluation
+    from safemerge_tasks.sweep.serving.scoring import Answered, score_many
+
+    steps = {step.key: step for step in session.steps}
+    with ExitStack() as stack:
+        answered = []
+        for step in session.steps:
+            work = session.work(step)
+            staged = stack.enter_context(session.store.staging(step.key))
+            answered.append(
+                Answered(
+                    name=step.key,
+                    evaluation=Evaluation.from_json(work["evaluation"]),
+                    recording=session.store.recording(work["recording"]),
+                    responses=Path(work["responses"]),
+                    out=staged / RESULTS,
+                    model_args=work["model_args"],
+                )
+            )
+        places = {one.name: one.out.parent for one in answered}
+
+        def done(name: str, failure: str | None) -> None:
+            if failure is None:
+                session.publish(steps[name], places[name])
+            else:
+                session.failed(steps[name], failure)
+
+        score_many(answered, done)
+
+
+def _judge(session: _Session) -> None:
+    """Judge many results with one judge, loaded once."""
+    from safemerge_tasks.judges import JudgeSettings
+    from safemerge_tasks.rejudge import judge_folder
+    from safemerge_tasks.results import Run
+
+    steps = {step.key: step for step in session.steps}
+    total = len(steps)
+    with ExitStack() as stack:
+        root = stack.enter_context(session.store.staging(f"judging-{session.steps[0].key}"))
+        for step in session.steps:
+            shutil.copytree(session.work(step)["results"], root / step.key / RESULTS)
+
+        def judged(run: Run, pending: int) -> None:
+            key = run.path.relative_to(root).parts[0]
+            step = steps[key]
+            if pending:
+                session.failed(step, f"the judge gave no verdict on {pending} responses")
+                return
+            with session.store.staging(key) as staged:
+                shutil.copytree(root / key / RESULTS, staged / RESULTS)
+                session.publish(step, staged)
+            session.published += 1
+            session.progress(session.published, total)
+
+        settings = JudgeSettings.from_metadata(session.steps[0].work["judge"])
+        judge_folder(root, settings, on_judged=judged)
+
+
+_HANDLERS: Mapping[str, Callable[[_Session], None]] = {
+    "finetune": _finetune,
+    "merge": _merge,
+    "answer": _answer,
+    "score": _score,
+    "judge": _judge,
+}
+
+
+def step_to_json(step: Step) -> dict[str, Any]:
+    """Return a step as JSON."""
+    return asdict(step)
+
+
+def step_from_json(given: Mapping[str, Any]) -> Step:
+    """Return a step from its JSON."""
+    return Step(**{**given, "inputs": tuple(given["inputs"])})

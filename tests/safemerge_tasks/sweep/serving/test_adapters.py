@@ -1,0 +1,82 @@
+"""Adapters that vLLM cannot serve are refused from their files, with the reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
+
+LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
+
+
+def adapter(folder: Path, rank: int = 8, **settings: Any) -> Path:
+    folder.mkdir()
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, **settings}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    factors = {
+        f"{LAYER}.lora_A.weight": torch.zeros(rank, 4),
+        f"{LAYER}.lora_B.weight": torch.zeros(4, rank),
+    }
+    save_file(factors, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_a_plain_adapter_has_the_rank_of_its_factors(tmp_path: Path) -> None:
+    assert check_servable(adapter(tmp_path / "a", 12)) == 12
+
+
+@pytest.mark.parametrize(("ranks", "needed"), [([8], 8), ([2, 12], 16), ([1], 1), ([257, 8], 320)])
+def test_the_engine_holds_the_largest_rank(ranks: list[int], needed: int) -> None:
+    assert max_lora_rank(ranks) == needed
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"use_dora": True}, "DoRA"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+        ({"bias": "all"}, "bias=all"),
+        ({"lora_bias": True}, "LoRA biases"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights=pissa"),
+        ({"peft_type": "IA3"}, "IA3"),
+    ],
+)
+def test_what_vllm_cannot_serve_is_refused(
+    tmp_path: Path, settings: dict[str, Any], reason: str
+) -> None:
+    folder = adapter(tmp_path / "a", **settings)
+    with pytest.raises(SafemergeError, match=f"a cannot be served by vLLM: .*{reason}.*merge it"):
+        check_servable(folder)
+
+
+def test_settings_that_change_nothing_are_no_obstacle(tmp_path: Path) -> None:
+    settings = {"use_dora": False, "modules_to_save": None, "bias": "none", "use_rslora": True}
+    assert check_servable(adapter(tmp_path / "a", init_lora_weights="gaussian", **settings)) == 8
+
+
+def test_tensors_that_vllm_would_leave_out_are_refused(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "a")
+    saved = {
+        f"{LAYER}.lora_A.weight": torch.zeros(8, 4),
+        f"{LAYER}.lora_B.weight": torch.zeros(4, 8),
+        "base_model.model.model.embed_tokens.weight": torch.zeros(3, 4),
+    }
+    save_file(saved, folder / "adapter_model.safetensors")
+    with pytest.raises(SafemergeError, match="embed_tokens.weight"):
+        check_servable(folder)
+
+
+def test_ranks_that_vllm_does_not_know_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SafemergeError, match="rank 600 is over 512"):
+        check_servable(adapter(tmp_path / "a", 600))
+
+
+def test_what_is_no_adapter_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(SafemergeError, match="adapter_config.json cannot be read"):
+        check_servable(tmp_path)
