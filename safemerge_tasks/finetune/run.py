@@ -20,7 +20,7 @@ from safemerge_tasks.finetune.checkpoints import (
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.encoded import encode_data
-from safemerge_tasks.finetune.identity import identity
+from safemerge_tasks.finetune.fingerprint import identity
 from safemerge_tasks.finetune.output import Made, is_finished, write_output
 from safemerge_tasks.finetune.steps import steps_of
 
