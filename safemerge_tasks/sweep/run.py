@@ -41,6 +41,7 @@ def run_sweep(
     """
     spec = prepared.spec
     with _held(out):
+        prepared.store.tidy()
         runner, gpus = _runner(prepared, out / "logs", ray)
         estimator = Estimator(prepared.graph, prepared.store)
         with View(console) as view:
