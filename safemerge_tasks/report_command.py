@@ -90,7 +90,7 @@ def _report_sweeps(
     write_file(out, as_html(build_report(sweeps, pictures_of(rows)), None))
     pictures = []
     if plot:
-        write_bytes(plot, draw(rows)[shape])
+        write_bytes(plot, draw(rows, (shape,))[shape])
         seen = _seen_from(markdown, plot) if markdown else None
         pictures.append(Picture(ALT, b"", (), seen))
     if markdown:

@@ -25,6 +25,9 @@ from safemerge_tasks.sweep.outcomes import Group, Point, Survey, read_sweep
 
 DECIMALS = 12
 
+NAME_LIMIT = 40
+"""A parameter's name is shown up to that length."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -120,7 +123,9 @@ def in_words(rule: Rule) -> str:
 def point_words(point: Point | None) -> str:
     """Return a grid point as in `λ = 0.4, drop_rate = 0.3`."""
     names = {"lambda": "λ"}
-    return ", ".join(f"{names.get(name, name)} = {value:g}" for name, value in point or ())
+    return ", ".join(
+        f"{names.get(name, name[:NAME_LIMIT])} = {value:g}" for name, value in point or ()
+    )
 
 
 def _choose(

@@ -263,8 +263,8 @@ def leaves_of(
     for measured, is_safety in tasks:
         names = list(_expanded(measured.task, grouped))
         lacking = [name for name in names if name not in latest]
-        if lacking:
-            found[measured] = f"there are no results of {', '.join(lacking)}"
+        if lacking or not names:
+            found[measured] = f"there are no results of {', '.join(lacking) or measured.task}"
             continue
         leaves = [
             _leaf(read_task(name, *latest[name]), measured, judge, is_safety=is_safety)

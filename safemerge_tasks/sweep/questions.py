@@ -106,6 +106,25 @@ def _quiet_lm_eval() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextmanager
+def _one_sentence(spec: SweepSpec, task: str) -> Iterator[None]:
+    """Raise whatever a task's own code or the Hub raises as one sentence."""
+    try:
+        yield
+    except SafemergeError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        if "confirm_run_unsafe_code" in reason:
+            raise SafemergeError(
+                f"{spec.name}: {task} runs code that a model wrote; if that is meant, write "
+                "confirm_run_unsafe_code: true below tasks."
+            ) from error
+        raise SafemergeError(
+            f"{spec.name}: the task {task} cannot be loaded ({type(error).__name__}: {reason})."
+        ) from error
+
+
 def _utility(spec: SweepSpec, tuning: TuningSpec, split: Split) -> tuple[TaskChoice, ...]:
     own = tuning.utility
     chosen = (own.validation if split == "validation" else own.test) if own else ()
@@ -132,7 +151,9 @@ class _Loader:
 
         found = []
         for choice in choices:
-            for leaf, metrics in leaves(self._evaluation, choice.task).items():
+            with _one_sentence(self._spec, choice.task):
+                tasks = leaves(self._evaluation, choice.task)
+            for leaf, metrics in tasks.items():
                 metric = choice.metric or ("asr" if safety else _first_to_raise(leaf, metrics))
                 # Metrics come as name or, under a filter, name,filter.
                 if not safety and metrics and metric not in metrics:
@@ -165,8 +186,10 @@ def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: b
         limit=spec.tasks.limit,
         data_dir=spec.data_dir,
         system_instruction=spec.tasks.system_instruction,
+        confirm_run_unsafe_code=spec.tasks.confirm_run_unsafe_code,
     )
-    made = record(evaluation)
+    with _one_sentence(spec, task):
+        made = record(evaluation)
     path = store.recording(made.digest)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -50,6 +50,9 @@ class SweepTasks(_Frozen):
     include_path: str | None = Field(None, description="folder of further task files")
     limit: int | None = Field(None, ge=1, description="questions of each task, for a try")
     system_instruction: str | None = None
+    confirm_run_unsafe_code: bool = Field(
+        False, description="needed for tasks that run a model's code, such as HumanEval"
+    )
     validation: SplitTasks
     test: SplitTasks
 

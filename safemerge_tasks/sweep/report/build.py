@@ -119,9 +119,9 @@ def pictures_of(rows: Sequence[Curves]) -> list[Picture]:
     found = []
     for row in rows:
         title = (*((Name(row.model),) if several else ()), Name(row.tuning))
-        found.append(Picture(ALT, draw([row])[PNG], title))
+        found.append(Picture(ALT, draw([row], (PNG,))[PNG], title))
         if row.has_means:
-            found.append(Picture(ALT, draw_tasks(row)[PNG], (*title, EACH)))
+            found.append(Picture(ALT, draw_tasks(row, (PNG,))[PNG], (*title, EACH)))
     return found
 
 

@@ -20,7 +20,7 @@ Style = dict[str, Any]
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Told apart with any colour vision: Okabe and Ito 2008, less black, and yellow, which fades."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "h", "<")
+MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">", "p")
 
 BASE_STYLE: Style = {"color": "#222222", "linestyle": (0, (6, 3))}
 TUNED_STYLE: Style = {"color": "#777777", "linestyle": (0, (1, 1.5))}
@@ -37,9 +37,12 @@ RING: Style = {
 }
 WIDTH = 5.2
 COLUMNS = 3
+"""More panels beside each other cannot be read on a page."""
 HEIGHT = 4.1
 
 PNG, SVG = ".png", ".svg"
+BOTH = (PNG, SVG)
+_WRITERS = {PNG: png, SVG: svg}
 
 Drawn = dict[str, bytes]
 """Suffix of a file's name → the figure in that format."""
@@ -57,27 +60,36 @@ def format_of(path: Path) -> str:
     return found
 
 
-def draw(rows: Sequence[Curves]) -> Drawn:
-    """Return one figure, a row of panels for each fine-tuning, with one legend for all.
+def draw(rows: Sequence[Curves], formats: Sequence[str] = BOTH) -> Drawn:
+    """Return one figure, panels for each fine-tuning, with one legend for all.
 
     Args:
         rows: at least one.
+        formats: which to write.
     """
-    columns = max(_columns(row) for row in rows)
+    columns = min(max(map(_panels, rows)), COLUMNS)
+    lines = [-(-_panels(row) // columns) for row in rows]
     styles = _styles(rows)
-    with canvas(columns, HEIGHT * len(rows) + 0.5, rows=len(rows), width=WIDTH) as (figure, every):
-        for number, row in enumerate(rows):
-            panels = every[number * columns : (number + 1) * columns]
-            for unused in panels[_columns(row) :]:
+    height = HEIGHT * sum(lines) + 0.5
+    with canvas(columns, height, rows=sum(lines), width=WIDTH) as (figure, every):
+        left = list(every)
+        for row, own in zip(rows, lines, strict=True):
+            panels, left = left[: own * columns], left[own * columns :]
+            for unused in panels[_panels(row) :]:
                 unused.set_visible(False)
             _draw_row(panels, row, styles)
             panels[0].set_title(_title(row, rows), loc="left", weight="bold")
         _legend(figure, rows, styles, with_tradeoff=True)
-        return {PNG: png(figure), SVG: svg(figure)}
+        return {one: _WRITERS[one](figure) for one in formats}
 
 
-def draw_tasks(row: Curves) -> Drawn:
-    """Return a figure with a panel for each task of a fine-tuning."""
+def draw_tasks(row: Curves, formats: Sequence[str] = BOTH) -> Drawn:
+    """Return a figure with a panel for each task of a fine-tuning.
+
+    Args:
+        row: what to show.
+        formats: which to write.
+    """
     along: list[str | None] = [*row.axes] or [None]
     panels = [(axis, task) for axis in along for task in (*row.safety, *row.utility)]
     columns = min(len(panels), COLUMNS)
@@ -91,7 +103,7 @@ def draw_tasks(row: Curves) -> Drawn:
             unused.set_visible(False)
         every[0].set_title(_title(row, [row]), loc="left", weight="bold")
         _legend(figure, [row], styles, with_tradeoff=False)
-        return {PNG: png(figure), SVG: svg(figure)}
+        return {one: _WRITERS[one](figure) for one in formats}
 
 
 def _title(row: Curves, rows: Sequence[Curves]) -> str:
@@ -100,7 +112,7 @@ def _title(row: Curves, rows: Sequence[Curves]) -> str:
     return f"{', '.join(map(short, named))}: {row.split} data"
 
 
-def _columns(row: Curves) -> int:
+def _panels(row: Curves) -> int:
     kinds = 2 if row.utility else 1
     return kinds * max(len(row.axes), 1) + (kinds == 2)
 

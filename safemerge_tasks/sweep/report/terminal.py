@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safemerge_tasks.gate.reporters.terminal import LOG_WIDTH
+from safemerge_tasks.gate.reporters.wording import printable
 from safemerge_tasks.report.document import Cell, Name
 from safemerge_tasks.sweep.manifest import Manifest
 from safemerge_tasks.sweep.report.findings import Findings, find
@@ -44,4 +45,4 @@ def print_findings(findings: Findings, console: Console) -> None:
 
 
 def _plain(cell: Cell) -> str:
-    return cell.shown if isinstance(cell, Name) else cell
+    return cell.shown if isinstance(cell, Name) else printable(cell)

@@ -73,19 +73,10 @@ def leaves(evaluation: Evaluation, name: str) -> dict[str, dict[str, bool]]:
     Raises:
         SafemergeError: there is no such task, or it cannot be loaded.
     """
-    from lm_eval.tasks import get_task_dict
-
     manager = _manager_with(evaluation, [name])
     with _data_from(evaluation.data_dir):
-        return dict(_leaves(get_task_dict([name], manager)))
-
-
-def _leaves(tree: Mapping[Any, Any]) -> Iterator[tuple[str, dict[str, bool]]]:
-    for name, entry in tree.items():
-        if isinstance(entry, Mapping):
-            yield from _leaves(entry)
-        else:
-            yield str(name), dict(entry.higher_is_better())
+        tasks = manager.load([name])["tasks"]
+    return {str(leaf): dict(task.higher_is_better()) for leaf, task in tasks.items()}
 
 
 def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> TaskManager:

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import runpy
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +16,14 @@ from safemerge_tasks.finetune import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.exchanges import TuningData
 from safemerge_tasks.finetune.rendering import Renderer
-
-SUITES = Path(__file__).parents[1] / "suites" / "conftest.py"
+from tests.question_sets import write_every_suite
 
 
 @pytest.fixture(scope="module")
 def every_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the data of every packaged suite, as the tests of suites make it."""
     folder = tmp_path_factory.mktemp("data")
-    runpy.run_path(str(SUITES))["write_every_suite"](folder)
+    write_every_suite(folder)
     return folder
 
 
