@@ -17,7 +17,7 @@ from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
 from safemerge_tasks.sweep.questions import Asked, Questions
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
-from safemerge_tasks.sweep.variants import Cell
+from safemerge_tasks.sweep.variants import Cell, Merging
 
 RESPONSES = "responses.json"
 RESULTS = "results"
@@ -143,7 +143,7 @@ class _Builder:
             model = tuned[0]
             if not model.adapter:
                 return "checkpoint", model.place, model, "answer given"
-            if not exact:
+            if not exact and self._is_servable(cell, model):
                 return "adapter", model.place, model, together
         step = self._merge(cell, tuned, exact=exact)
         served = str(step.work["recipe"]["output"])
@@ -216,6 +216,14 @@ class _Builder:
                 self._graph.notes.append(note)
             return False
         return True
+
+    def _is_servable(self, cell: Cell, model: Source) -> bool:
+        """Return whether the engine can serve a fine-tuned adapter as it is."""
+        if self._spec.engine.model == "hf":
+            # PEFT serves what it made.
+            return True
+        whole = Merging("linear", 1.0, {}, 0, safety_vector=False)
+        return self._is_adapter(Cell(cell.variant, whole), [model])
 
     def _answer(
         self,
