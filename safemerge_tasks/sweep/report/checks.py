@@ -150,7 +150,7 @@ def _settings(manifest: Manifest) -> list[tuple[Cell, ...]]:
             rows.append((Name(what), f"{len(counts):,} different ones, in {MANIFEST}", ""))
             continue
         for text, count in counts.items():
-            rows.append((Name(what), Name(text), f"{count:,} results" if count > 1 else ""))
+            rows.append((Name(what), Name(text), f"{count:,} times" if count > 1 else ""))
     return rows
 
 

@@ -173,9 +173,9 @@ def test_what_is_kept_by_variant_is_shown_once(small: SweepFolder) -> None:
     rows = text(checks.sources([findings(small)]), 1)
     for row in (
         ["versions.torch", "2.13.0", ""],
-        ["results.host", "vm", "10 results"],
+        ["results.host", "vm", "10 times"],
         ["results.finished", "10 different ones, in sweep.json", ""],
-        ["results.versions.vllm", "0.32", "7 results"],
+        ["results.versions.vllm", "0.32", "7 times"],
         ["sweep.methods.method", "linear", ""],
         ["sweep.methods.method", "slerp", ""],
         ["sweep.api_key", "(left out)", ""],
