@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,18 @@ from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.hub_errors import hub_errors
 
 _WAY_OUT = "or give `base` as a local folder."
+
+
+def need_trl() -> None:
+    """Check that what fine-tunes is installed.
+
+    Raises:
+        SafemergeError: it is not.
+    """
+    if find_spec("trl") is None:
+        raise SafemergeError(
+            "trl is not installed, which fine-tunes; `pip install 'safemerge[train]'`."
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,30 @@ class Base:
 
         with self._errors():
             return AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype, **self.options)
+
+    def check_weights(self) -> None:
+        """Check a local folder's weights, from their headers.
+
+        Raises:
+            SafemergeError: there are none, or a file is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        folder = Path(self.path)
+        if not folder.is_dir():
+            return
+        files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+        if not files:
+            raise SafemergeError(f"base {self.path} has no weights; give a complete checkpoint.")
+        for file in files:
+            if file.suffix == ".safetensors":
+                try:
+                    with safe_open(file, framework="pt"):
+                        pass
+                except (SafetensorError, OSError) as error:
+                    raise SafemergeError(
+                        f"{file} cannot be read ({error}); fetch it again."
+                    ) from error
 
     def empty_model(self, dtype: Any) -> Any:
         """Return the model without weights, on the meta device."""

@@ -37,9 +37,19 @@ def mark_complete(work: Path, step: int) -> None:
     (newest / _COMPLETE).touch()
     for path in _checkpoints(work):
         if path != newest:
-            # Unmarked first: killed while removing, it must not look complete.
-            (path / _COMPLETE).unlink(missing_ok=True)
-            shutil.rmtree(path)
+            _remove(path)
+
+
+def remove_all(work: Path) -> None:
+    """Remove every checkpoint, complete or not."""
+    for path in _checkpoints(work):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    # Unmarked first: killed while removing, it must not look complete.
+    (path / _COMPLETE).unlink(missing_ok=True)
+    shutil.rmtree(path)
 
 
 def history(checkpoint: Path) -> list[dict[str, Any]]:

@@ -37,7 +37,6 @@ def finetune(
     seeds = seed or list(settings.seeds)
     if any(not 0 <= one < 2**32 for one in seeds):
         raise SafemergeError(f"--seed {min(seeds)}: give whole numbers from 0 to 4294967295.")
-    _need_trl()
     folder = out or Path(config.stem)
     places = {
         one: folder if len(seeds) == 1 else folder / f"seed-{one}" for one in dict.fromkeys(seeds)
@@ -46,17 +45,6 @@ def finetune(
         _check(settings, places, as_json=as_json)
     else:
         _train(settings, places, as_json=as_json)
-
-
-def _need_trl() -> None:
-    from importlib.util import find_spec
-
-    from safemerge_tasks.errors import SafemergeError
-
-    if find_spec("trl") is None:
-        raise SafemergeError(
-            "trl is not installed, which fine-tunes; `pip install 'safemerge[train]'`."
-        )
 
 
 def _check(settings: "FinetuneConfig", places: dict[int, Path], *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from statistics import quantiles
 from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.finetune.base import Base
+from safemerge_tasks.finetune.base import Base, need_trl
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.encoded import encode_data
@@ -54,8 +54,10 @@ def check(config: FinetuneConfig, seed: int, out: Path | None = None) -> Outlook
     Raises:
         SafemergeError: anything of it is wrong.
     """
+    need_trl()
     batches_of(config, 1)
     base, data = Base.of(config), load_data(config, seed)
+    base.check_weights()
     rows = encode_data(config, seed, base)
     steps = steps_of(config, len(rows.train))
     lengths = [len(row.ids) for row in rows.train]

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.finetune.base import Base
-from safemerge_tasks.finetune.checkpoints import last_complete, remove_incomplete, step_of
+from safemerge_tasks.finetune.base import Base, need_trl
+from safemerge_tasks.finetune.checkpoints import (
+    last_complete,
+    remove_all,
+    remove_incomplete,
+    step_of,
+)
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.encoded import encode_data
-from safemerge_tasks.finetune.identity import identity
+from safemerge_tasks.finetune.fingerprint import identity
 from safemerge_tasks.finetune.output import Made, is_finished, write_output
 from safemerge_tasks.finetune.steps import steps_of
 
@@ -50,6 +55,7 @@ def finetune(
     Raises:
         SafemergeError: bad input, or `out` holds something else.
     """
+    need_trl()
     base = Base.of(config)
     made = Made(identity(config, seed), base.identity())
     with _machine(config) as processes:
@@ -58,11 +64,14 @@ def finetune(
             return out
         place = work or out.absolute().parent / f".{out.name}.training"
         with _held(place, processes):
-            if processes.is_main_process and not is_finished(out, made):
+            # Another run may have finished it meanwhile.
+            if is_finished(out, made):
+                shutil.rmtree(place, ignore_errors=True)
+                return out
+            if processes.is_main_process:
                 _make_room(place, made)
             processes.wait_for_everyone()
-            if not out.exists() or not any(out.iterdir()):
-                _train(config, seed, base, base_name, out, place, made, progress, processes)
+            _train(config, seed, base, base_name, out, place, made, progress, processes)
             processes.wait_for_everyone()
     return out
 
@@ -115,9 +124,7 @@ def _make_room(work: Path, made: Made) -> None:
     if record.is_file() and record.read_text(encoding="utf-8") == mine:
         remove_incomplete(work)
         return
-    for path in work.iterdir():
-        if path.is_dir() and path.name.startswith("checkpoint-"):
-            shutil.rmtree(path)
+    remove_all(work)
     record.write_text(mine, encoding="utf-8")
 
 

@@ -45,7 +45,10 @@ def _identity(model: str, *, read: bool) -> str | None:
 
 def _folder_identity(folder: Path, *, read: bool) -> str | None:
     digest = xxhash.xxh3_128()
-    for path in _files(folder):
+    files = list(_files(folder))
+    if not files:
+        raise SafemergeError(f"{folder} holds no files; name a model's folder.")
+    for path in files:
         value = _file_hash(path, read=read)
         if value is None:
             return None

@@ -1,6 +1,7 @@
 """Running a sweep: the graph, the runner, the view, and what comes out."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from safemerge_tasks.sweep.view import View
 if TYPE_CHECKING:
     from safemerge_tasks.sweep.jobs import Runner
 
+# Seconds; a state is a file that is written through to the disk.
+_SHOW_EVERY = 0.5
 _OURS = (STATE, LOCK, MANIFEST, "logs", "results", "report")
 
 
@@ -41,11 +44,18 @@ def run_sweep(
     """
     spec = prepared.spec
     with _held(out):
+        prepared.store.tidy()
         runner, gpus = _runner(prepared, out / "logs", ray)
         estimator = Estimator(prepared.graph, prepared.store)
         with View(console) as view:
 
+            shown = 0.0
+
             def changed(progress: Progress) -> None:
+                nonlocal shown
+                if time.monotonic() - shown < _SHOW_EVERY:
+                    return
+                shown = time.monotonic()
                 left = estimator.remaining(progress, runner.slots)
                 state = describe(spec.name, prepared.graph, progress, left)
                 write_state(out, state)
@@ -66,7 +76,9 @@ def run_sweep(
                 progress = scheduler.run()
             finally:
                 runner.close()
-                write_state(out, describe(spec.name, prepared.graph, scheduler.progress, None))
+                state = describe(spec.name, prepared.graph, scheduler.progress, None)
+                write_state(out, state)
+                view.show(state)
         return assemble(prepared, progress, out), progress
 
 

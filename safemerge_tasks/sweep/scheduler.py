@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from safemerge_tasks.sweep.graph import ADAPTERS, Graph
 from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
@@ -24,6 +24,8 @@ Status = Literal["idle", "waiting", "running", "done", "failed"]
 
 MACHINE_TRIES = 3
 _SHARE_OF_DISK = 0.8
+# A whole, its halves and its quarters: what fails as often without a success is no single step's.
+_HOPELESS = 7
 
 
 @dataclass
@@ -55,11 +57,30 @@ class _Failure:
     whole: bool
 
 
+@dataclass
+class _Search:
+    """The search for those steps of a failed job that are to blame."""
+
+    failures: int = 1
+    successes: int = 0
+
+    def learn(self, failure: _Failure) -> None:
+        """Count a part of the job that ended."""
+        self.failures += failure.whole
+        self.successes += not failure.whole
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether everything fails, so that looking further only costs time."""
+        return self.failures >= _HOPELESS and not self.successes
+
+
 @dataclass(frozen=True)
 class _Split:
     """A failed job cut in two, to find out which of its steps is to blame."""
 
     cause: _Failure
+    search: _Search
     halves: list[_Failure] = field(default_factory=list)
 
     @property
@@ -111,7 +132,8 @@ class Scheduler:
             disk = int(shutil.disk_usage(store.root).free * _SHARE_OF_DISK)
         self._disk = disk
         self._jobs = 0
-        self._retries: list[Job] = []
+        self._queue: list[Job] = []
+        self._lost: set[int] = set()
         self._splits: dict[tuple[str, ...], _Split] = {}
         self._readers: dict[str, list[str]] = defaultdict(list)
         for step in graph.steps.values():
@@ -125,16 +147,30 @@ class Scheduler:
         self.progress.found = {
             key for key, status in self.progress.status.items() if status == "done"
         }
-        self._changed(self.progress)
-        while True:
-            self._start_what_fits()
-            if not self.progress.running:
-                break
+        if not self._keep:
+            self._clean_up()
+        self._start_what_fits()
+        while self.progress.running:
             event = self._runner.next_event(timeout=1.0)
             if event:
                 self._take(event)
+            if event and event.ended:
+                self._start_what_fits()
             self._changed(self.progress)
+        self._fail_what_has_no_room()
+        self._changed(self.progress)
         return self.progress
+
+    def _fail_what_has_no_room(self) -> None:
+        """Fail what could not be started although nothing runs any more."""
+        for step in self._graph.steps.values():
+            if step.kind == "merge" and self.progress.status[step.key] == "waiting":
+                self._fail(
+                    step.key,
+                    f"resources.disk has no room for {step.nbytes / 1e9:.3g} GB beside the "
+                    "checkpoints that are kept; raise it, or set keep_checkpoints: false.",
+                )
+        self._give_up_hopeless()
 
     def _take_stock(self) -> None:
         """Find out what is done and what is needed."""
@@ -151,17 +187,23 @@ class Scheduler:
 
     def _start_what_fits(self) -> None:
         self._give_up_hopeless()
-        jobs = [*self._retries, *self._ready_jobs()]
+        self._start_jobs(whole=True)
+        if not self.progress.running:
+            # Inputs wait for room that only a part of a group can free.
+            self._start_jobs(whole=False)
+        self._changed(self.progress)
+
+    def _start_jobs(self, *, whole: bool) -> None:
+        jobs = [*self._ready_jobs(whole=whole), *self._queue]
         # What frees room and finishes variants goes first.
         jobs.sort(key=lambda job: -KINDS.index(job.kind))
         left = len(jobs)
         for job in jobs:
             if self._runner.fits(job) and self._has_room(job):
-                if job in self._retries:
-                    self._retries.remove(job)
+                if job in self._queue:
+                    self._queue.remove(job)
                 self._start(job, left)
             left -= 1
-        self._changed(self.progress)
 
     def _start(self, job: Job, ready: int) -> None:
         self._jobs += 1
@@ -189,17 +231,25 @@ class Scheduler:
                     )
                     break
 
-    def _ready_jobs(self) -> list[Job]:
+    def _ready_jobs(self, *, whole: bool) -> list[Job]:
+        """Return what could start now: whole groups, else also parts that read checkpoints."""
         groups: dict[str, list[Step]] = defaultdict(list)
-        held = {step.key for job in self._retries for step in job.steps}
+        held = {step.key for job in self._queue for step in job.steps}
         for key, step in self._graph.steps.items():
             if self.progress.status[key] == "waiting" and key not in held:
                 groups[step.group].append(step)
         jobs: list[Job] = []
         for steps in groups.values():
             ready = [step for step in steps if self._inputs_done(step)]
-            if ready and (len(ready) == len(steps) or self._stuck(steps)):
-                jobs += [self._job(part) for part in self._divided(ready)]
+            if not whole:
+                ready = [step for step in ready if self._reads_checkpoint(step)]
+            if ready and (len(ready) == len(steps) or not whole):
+                made = [self._job(part) for part in self._divided(ready)]
+                if len(made) == 1:
+                    jobs += made
+                else:
+                    # Queued, or what has to wait would be divided once more.
+                    self._queue += made
         return jobs
 
     def _divided(self, steps: list[Step]) -> list[list[Step]]:
@@ -221,23 +271,11 @@ class Scheduler:
             divided[number % len(divided)] += part
         return divided
 
+    def _reads_checkpoint(self, step: Step) -> bool:
+        return any(self._graph.steps[key].nbytes for key in step.inputs)
+
     def _inputs_done(self, step: Step) -> bool:
         return all(self.progress.status[key] == "done" for key in step.inputs)
-
-    def _stuck(self, steps: list[Step]) -> bool:
-        """Return whether a group's missing inputs wait for room that only its ready steps free."""
-        if self.progress.running:
-            return False
-        missing = [
-            self._graph.steps[key]
-            for step in steps
-            for key in step.inputs
-            if self.progress.status[key] != "done"
-        ]
-        return all(
-            step.kind == "merge" and self._inputs_done(step) and not self._fitting([step])
-            for step in missing
-        )
 
     def _job(self, steps: list[Step], tries: int = 0) -> Job:
         kind = steps[0].kind
@@ -251,7 +289,7 @@ class Scheduler:
         found = []
         for step in steps:
             room -= step.nbytes
-            if room < 0:
+            if step.nbytes and room < 0:
                 break
             found.append(step)
         return found
@@ -265,11 +303,11 @@ class Scheduler:
         )
 
     def _has_room(self, job: Job) -> bool:
-        if job.kind != "merge":
+        wanted = sum(step.nbytes for step in job.steps)
+        if not wanted:
             return True
-        return self._used() + sum(step.nbytes for step in job.steps) <= self._disk or not (
-            self._used()
-        )
+        used = self._used()
+        return not used or used + wanted <= self._disk
 
     def _take(self, event: Event) -> None:
         job, told = event.job, event.told
@@ -281,11 +319,7 @@ class Scheduler:
             done, total = told["progress"]
             self.progress.parts[job.number] = (done, total)
         elif "lost" in told:
-            # Make them again: another sweep shared the store and cleaned up.
-            for step in job.steps:
-                if self.progress.status[step.key] == "running":
-                    self.progress.status[step.key] = "waiting"
-            self._take_stock()
+            self._lost.add(job.number)
         if event.ended:
             self._end(event)
 
@@ -298,6 +332,12 @@ class Scheduler:
             # Published, but the machine failed before it could tell.
             self.progress.status[step.key] = "done"
             left.remove(step)
+        if job.number in self._lost:
+            # Another sweep shared the store and cleaned up: its inputs are made again.
+            for step in left:
+                self.progress.status[step.key] = "idle"
+            self._take_stock()
+            left = []
         reason = event.reason or "it ended without a result"
         whole = len(left) == len(job.steps)
         failure = _Failure(tuple(left), reason, event.ours, whole)
@@ -314,9 +354,13 @@ class Scheduler:
     def _judge_failure(self, split: _Split | None, failure: _Failure) -> None:
         """Decide what a job's end means for the steps that it left undone, if any."""
         if split is None:
-            self._blame(failure)
+            self._blame(failure, _Search())
             return
         split.halves.append(failure)
+        split.search.learn(failure)
+        if split.search.hopeless:
+            self._give_up(split, failure.reason)
+            return
         if len(split.halves) < 2:
             # What is left of this half stays "running" until the other half tells more.
             return
@@ -325,14 +369,29 @@ class Scheduler:
                 for step in half.steps:
                     self._fail(step.key, half.reason)
             else:
-                self._blame(half)
+                self._blame(half, split.search)
 
-    def _blame(self, failure: _Failure) -> None:
+    def _give_up(self, split: _Split, reason: str) -> None:
+        """Fail a part of a job of which every part fails, and the parts that are yet to start."""
+        given_up = [split]
+        for job in list(self._queue):
+            queued = self._splits.get(_keys(job.steps))
+            if queued is not None and queued.search is split.search:
+                self._queue.remove(job)
+                del self._splits[_keys(job.steps)]
+                given_up.append(queued)
+                for step in job.steps:
+                    self._fail(step.key, reason)
+        for half in (half for one in given_up for half in one.halves):
+            for step in half.steps:
+                self._fail(step.key, half.reason)
+
+    def _blame(self, failure: _Failure, search: _Search) -> None:
         """Fail a step that failed alone; of several, find the one to blame."""
         if len(failure.steps) == 1:
             self._fail(failure.steps[0].key, failure.reason)
         elif failure.steps:
-            split = _Split(failure)
+            split = _Split(failure, search)
             middle = len(failure.steps) // 2
             for part in (failure.steps[:middle], failure.steps[middle:]):
                 self._splits[_keys(part)] = split
@@ -342,7 +401,7 @@ class Scheduler:
         needs = needs_of(steps[0].kind, self._resources, self._gpus)
         for step in steps:
             self.progress.status[step.key] = "waiting"
-        self._retries.append(Job(0, steps, needs, tries))
+        self._queue.append(Job(0, steps, needs, tries))
 
     def _fail(self, key: str, reason: str) -> None:
         self.progress.status[key] = "failed"
@@ -355,9 +414,8 @@ class Scheduler:
             wanted = any(self.progress.status[reader] in waiting for reader in self._readers[key])
             if not step.nbytes or wanted or not self._store.done(key):
                 continue
-            lock = FileLock(self._store.root / "locks" / f"{key}.lock")
             # Held by a job of another sweep that reads it: that one will clean up.
-            with suppress(Timeout), lock.acquire(blocking=False):
+            with suppress(Timeout), self._store.lock(key).acquire(blocking=False):
                 self._store.remove(key)
 
 

@@ -75,7 +75,9 @@ class TuningSpec(_Frozen):
     config: str | dict[str, Any] | None = Field(
         None, description="of `safemerge finetune`: a file, or its keys; their base is the sweep's"
     )
-    seeds: tuple[int, ...] | None = Field(None, description="else the configuration's")
+    seeds: tuple[int, ...] | None = Field(
+        None, min_length=1, description="else the configuration's"
+    )
     models: dict[int, str] = Field({}, description="seed → adapter or model")
     utility: SplitUtility | None = Field(None, description="in place of the sweep's")
 
@@ -85,6 +87,8 @@ class TuningSpec(_Frozen):
             raise ValueError("give either `config`, as for safemerge finetune, or `models`")
         if self.models and self.seeds is not None:
             raise ValueError("`models` names the seeds already; remove `seeds`")
+        if len(set(self.seeds or ())) < len(self.seeds or ()):
+            raise ValueError("`seeds` has one of them twice")
         return self
 
 
@@ -106,16 +110,15 @@ def _as_numbers(given: Any) -> Any:
     return given if isinstance(given, list | tuple) else [given]
 
 
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_numbers), Field(min_length=1)]
-
-
 class MethodSpec(BaseModel):
     """A merge method and its grid: every further key is a parameter with one or several values."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     method: str
-    label: str | None = Field(None, description="what tables call it")
+    label: str | None = Field(
+        None, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.+ -]*$", description="what tables call it"
+    )
     seed: int = Field(0, description="of random methods")
     together: bool | None = Field(None, description="merge all seeds' models into one")
 
@@ -125,9 +128,16 @@ class MethodSpec(BaseModel):
             given = _as_numbers(values)
             numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
             if len(numbers) != len(given) or not given or not all(map(math.isfinite, numbers)):
-                raise ValueError(f"`{name}` is {values!r}; give a number or a list of numbers")
+                near = difflib.get_close_matches(name, type(self).model_fields, n=1)
+                hint = f", or did you mean {near[0]}?" if near else ""
+                raise ValueError(
+                    f"`{name}` is {values!r}; give a number or a list of numbers{hint}"
+                )
             if len(set(numbers)) < len(numbers):
                 raise ValueError(f"`{name}` names a value twice")
+        if len(self.grid) < len(self.model_extra or {}):
+            twice = next(name for name in self.model_extra or {} if "-" in name)
+            raise ValueError(f"`{twice.replace('-', '_')}` is given twice")
         return self
 
     @property
@@ -217,7 +227,9 @@ def load_spec(path: Path) -> SweepSpec:
         first = str(error).splitlines()[0]
         raise SafemergeError(f"{path} is not YAML ({first}); correct it.") from error
     if not isinstance(given, Mapping):
-        raise SafemergeError(f"{path} is no sweep; it needs the keys name, base, tunings, methods.")
+        raise SafemergeError(
+            f"{path} is no sweep; it needs the keys name, base, tunings, methods, tasks."
+        )
     try:
         spec = SweepSpec.model_validate(given)
     except ValidationError as error:
@@ -286,21 +298,32 @@ def _sentence(error: ValidationError) -> str:
         return f"{where} is not a key of a sweep; {hint}"
     if details["type"] == "missing":
         return f"{where} is missing; add it."
-    return f"{where}: {message}; correct it." if where else f"{message}."
+    if not where:
+        return f"{message}."
+    return f"{where}: {message}" if message[-1] in ".?" else f"{where}: {message}; correct it."
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """Return the keys known at a place of the file."""
-    homes: dict[str, type[BaseModel]] = {
-        "tunings": TuningSpec,
-        "tasks": SweepTasks,
-        "validation": SplitTasks,
-        "test": SplitTasks,
-        "unaligned": Unaligned,
-        "engine": EngineSpec,
-        "choose": Rule,
-        "resources": Resources,
-        "safety": TaskChoice,
-    }
-    names = [part for part in location if isinstance(part, str)]
-    return list((homes.get(names[-1], SweepSpec) if names else SweepSpec).model_fields)
+    names = ".".join(part for part in location if isinstance(part, str))
+    home = next((home for end, home in _HOMES.items() if names.endswith(end)), SweepSpec)
+    return list(home.model_fields)
+
+
+# What a place ends with → what is there; the first that fits.
+_HOMES: dict[str, type[BaseModel]] = {
+    "tunings.utility": SplitUtility,
+    "tunings": TuningSpec,
+    "safety": TaskChoice,
+    "utility": TaskChoice,
+    "tunings.utility.validation": TaskChoice,
+    "tunings.utility.test": TaskChoice,
+    "tasks": SweepTasks,
+    "validation": SplitTasks,
+    "test": SplitTasks,
+    "unaligned": Unaligned,
+    "engine": EngineSpec,
+    "choose": Rule,
+    "resources": Resources,
+    **{f"resources.{kind}": Needs for kind in ("finetune", "merge", "answer", "score", "judge")},
+}

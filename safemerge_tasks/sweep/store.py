@@ -5,18 +5,26 @@ store: a step is worked on under its lock, which the system releases if the proc
 """
 
 import json
+import resource
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from safemerge_tasks.results import replace_file
 
 RECORD = "step.json"
+
+# For everything else that a process has open.
+_OTHER_FILES = 512
+
+JUDGING = "judging-"
+"""Begins the name of a folder in which several steps' results are judged, under the first's lock.
+"""
 
 
 class Store:
@@ -56,13 +64,27 @@ class Store:
     @contextmanager
     def claimed(self, keys: Iterable[str]) -> Iterator[None]:
         """Hold the locks of some steps; waits for other sweeps that hold one."""
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
+        wanted = sorted(set(keys))
+        _allow_files(len(wanted) + _OTHER_FILES)
         with ExitStack() as stack:
             # In one order everywhere, so that two jobs never wait for each other.
-            for key in sorted(set(keys)):
-                stack.enter_context(FileLock(locks / f"{key}.lock"))
+            for key in wanted:
+                stack.enter_context(self.lock(key))
             yield
+
+    def lock(self, key: str) -> FileLock:
+        """Return a step's lock, not yet held."""
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(locks / f"{key}.lock")
+
+    def tidy(self) -> None:
+        """Remove what killed processes left unfinished, unless someone is at that step now."""
+        parent = self.root / "staging"
+        for abandoned in parent.iterdir() if parent.is_dir() else ():
+            key = abandoned.name.rpartition("-")[0].removeprefix(JUDGING)
+            with suppress(Timeout), self.lock(key).acquire(blocking=False):
+                shutil.rmtree(abandoned, ignore_errors=True)
 
     @contextmanager
     def staging(self, key: str) -> Iterator[Path]:
@@ -99,3 +121,11 @@ class Store:
         if final.is_dir():
             final.rename(grave / "result")
         shutil.rmtree(grave, ignore_errors=True)
+
+
+def _allow_files(count: int) -> None:
+    """Raise how many files this process may open, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

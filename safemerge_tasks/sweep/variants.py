@@ -1,6 +1,8 @@
 """The cells of the grid: every model that a sweep evaluates."""
 
 import itertools
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +78,13 @@ def expand(spec: SweepSpec, seeds: Mapping[str, Sequence[int]]) -> list[Cell]:
             cells.append(Cell(Variant(id=name, kind="tuned", tuning=tuning.name, seeds=(seed,))))
         for method in spec.methods:
             cells += _merged(spec, method, tuning.name, seeds[tuning.name])
+    ids = [cell.variant.id for cell in cells]
+    for name, count in Counter(ids).items():
+        if count > 1:
+            raise SafemergeError(
+                f"{spec.name}: two cells would both be called {name}; rename a tuning or a label, "
+                "or leave out a value of the grid."
+            )
     return cells
 
 
@@ -104,7 +113,7 @@ def _merged(
             who = "all-seeds" if together else f"seed-{team[0]}"
             parts = [tuning, label, who, *(f"{name}-{point[name]:g}" for name in varied)]
             variant = Variant(
-                id="-".join(parts).replace("_", "-"),
+                id=re.sub(r"[_ ]", "-", "-".join(parts)),
                 kind="merged",
                 tuning=tuning,
                 method=found.name,

@@ -14,7 +14,7 @@ from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
 from safemerge_tasks.sweep.models import MODEL
 from safemerge_tasks.sweep.steps import LIBRARIES, Step, located, version_of
-from safemerge_tasks.sweep.store import Store
+from safemerge_tasks.sweep.store import JUDGING, Store
 
 Tell = Callable[[Mapping[str, Any]], None]
 """Told what happens: `{"done": key}`, `{"failed": key, "reason": …}`, `{"progress": [n, of]}`."""
@@ -201,7 +201,7 @@ def _judge(session: _Session) -> None:
     steps = {step.key: step for step in session.steps}
     total = len(steps)
     with ExitStack() as stack:
-        root = stack.enter_context(session.store.staging(f"judging-{session.steps[0].key}"))
+        root = stack.enter_context(session.store.staging(f"{JUDGING}{session.steps[0].key}"))
         for step in session.steps:
             shutil.copytree(session.work(step)["results"], root / step.key / RESULTS)
 

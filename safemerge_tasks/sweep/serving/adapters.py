@@ -1,7 +1,8 @@
 """Which LoRA adapters vLLM serves as they are, read from their files alone."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,30 @@ _NOT_SERVED = {
 }
 
 
-def check_servable(adapter: Path) -> int:
-    """Return an adapter's largest rank; reads its configuration and its tensors' names.
+@dataclass(frozen=True)
+class Needs:
+    """What an engine must be ready for.
+
+    Attributes:
+        rank: the largest rank of any adapter.
+        modules: the last parts of the names of the modules that any of them updates.
+    """
+
+    rank: int
+    modules: frozenset[str]
+
+    def __or__(self, other: "Needs") -> "Needs":
+        """Return what serves both."""
+        return Needs(max(self.rank, other.rank), self.modules | other.modules)
+
+    @property
+    def updates_head(self) -> bool:
+        """Whether an adapter updates the projection to the vocabulary."""
+        return "lm_head" in self.modules
+
+
+def check_servable(adapter: Path) -> Needs:
+    """Return what an adapter needs; reads its configuration and its tensors' names.
 
     Raises:
         SafemergeError: vLLM would refuse the adapter, or serve another model than it means.
@@ -49,12 +72,12 @@ def check_servable(adapter: Path) -> int:
             f"{adapter} cannot be served by vLLM: its rank {rank} is over {RANKS[-1]}; merge it "
             "into a checkpoint."
         )
-    return rank
+    # Names end in MODULE.lora_A.weight or MODULE.lora_B.weight.
+    return Needs(rank, frozenset(name.split(".")[-3] for name in shapes))
 
 
-def max_lora_rank(ranks: Iterable[int]) -> int:
-    """Return the smallest of vLLM's ranks that holds all adapters."""
-    largest = max(ranks)
+def max_lora_rank(largest: int) -> int:
+    """Return the smallest of vLLM's ranks that holds adapters of up to a rank."""
     return next(rank for rank in RANKS if rank >= largest)
 
 

@@ -3,9 +3,10 @@
 import copy
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
@@ -19,7 +20,7 @@ from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Pro
 from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
 from safemerge_tasks.sweep.serving.progress import Counter
-from safemerge_tasks.sweep.serving.recording import Recording
+from safemerge_tasks.sweep.serving.recording import GENERATION, Recording
 from safemerge_tasks.sweep.serving.rendezvous import Ask, Member, Rendezvous
 
 _log = logging.getLogger(__name__)
@@ -39,39 +40,30 @@ def adapters(
     """Answer with one engine; the requests of all variants go to it together."""
     if not asked:
         return
-    # A variant may be asked several recordings; its adapter is loaded once.
-    numbers = _numbered(one.adapter for one, _ in asked)
-    ranks = [check_servable(adapter) for adapter in numbers]
     tokenizer = _one_tokenizer(asked)
-    arguments: dict[str, Any] = {"pretrained": base, **engine.model_args}
-    lora: dict[str, Any] = {}
-    if ranks:
-        lora = {
-            "enable_lora": True,
-            "max_lora_rank": max_lora_rank(ranks),
-            "max_loras": _slots(len(ranks), engine),
-            # Every adapter is read once and kept in main memory.
-            "max_cpu_loras": max(len(ranks), _slots(len(ranks), engine)),
-        }
+    arguments = {
+        **_defaults(asked),
+        "pretrained": base,
+        **engine.model_args,
+        **_lora_arguments(asked, engine),
+    }
+    # A variant may be asked several recordings; its adapter is loaded once.
+    folders = dict.fromkeys(one.adapter for one, _ in asked if one.adapter is not None)
+    requests = {
+        folder: LoRARequest(str(folder), number, str(folder))
+        for number, folder in enumerate(folders, 1)
+    }
     counter = Counter(progress, sum(len(recording.requests) for _, recording in asked))
-    with _engine({**arguments, **lora}, tokenizer, engine) as model:
-        about = _about(model, {**arguments, **lora})
-        joint = Rendezvous[_Question, Any](lambda questions: _generate(model, questions, counter))
-
-        def member(one: Asked, recording: Recording) -> Member:
-            def run(ask: Ask[Any, Any]) -> None:
-                view = _view(model, ask)
-                if one.adapter is not None:
-                    path = str(one.adapter)
-                    view.lora_request = LoRARequest(path, numbers[one.adapter], path)
-                facts = {**about, "adapter": str(one.adapter) if one.adapter else None}
-                answer(view, recording, facts, _seed(engine)).save(one.out)
-                done(one.name)
-
-            return run
-
-        errors = joint.run({one.name: member(one, recording) for one, recording in asked})
-    _raise_first(errors)
+    with _engine(arguments, tokenizer, engine) as model:
+        about = _about(model, arguments)
+        members = []
+        for one, recording in asked:
+            view = copy.copy(model)
+            if one.adapter is not None:
+                view.lora_request = requests[one.adapter]
+            facts = {**about, "adapter": str(one.adapter) if one.adapter else None}
+            members.append((one, recording, view, facts))
+        _answer_together(members, model.model, engine, done, counter)
 
 
 def checkpoints(
@@ -95,6 +87,39 @@ def checkpoints(
         _answer_in_place(group, engine, done, counter)
 
 
+def _lora_arguments(
+    asked: Sequence[tuple[Asked, Recording]], engine: EngineSettings
+) -> dict[str, Any]:
+    """Return the engine's arguments for all adapters; none for the base alone.
+
+    Raises:
+        SafemergeError: vLLM cannot serve one of them.
+    """
+    served = [(one.adapter, recording) for one, recording in asked if one.adapter is not None]
+    if not served:
+        return {}
+    needs = {adapter: check_servable(adapter) for adapter, _ in served}
+    for adapter, recording in served:
+        likelihoods = recording.by_kind().keys() - {GENERATION}
+        if needs[adapter].updates_head and likelihoods:
+            raise SafemergeError(
+                f"{adapter} updates lm_head, and vLLM computes likelihoods of whole prompts "
+                "without that update; merge it into a checkpoint."
+            )
+    together = reduce(or_, needs.values())
+    slots = _slots(len(needs), engine)
+    return {
+        "enable_lora": True,
+        "max_lora_rank": max_lora_rank(together.rank),
+        "max_loras": slots,
+        # Every adapter is read once and kept in main memory.
+        "max_cpu_loras": max(len(needs), slots),
+        # Without this vLLM prepares the head for adapters as well. On a CPU likelihoods then fail,
+        # and every token gathers an update of the whole vocabulary that is zero.
+        "lora_target_modules": sorted(together.modules),
+    }
+
+
 def _slots(adapters: int, engine: EngineSettings) -> int:
     """Return how many adapters vLLM shall hold ready for one batch."""
     if current_platform.is_cpu():
@@ -112,23 +137,42 @@ def _answer_in_place(
     for one, recording in group:
         by_checkpoint.setdefault(str(one.checkpoint), []).append((one, recording))
     first = next(iter(by_checkpoint))
-    arguments = {"pretrained": first, **engine.model_args}
+    arguments = {**_defaults(group), "pretrained": first, **engine.model_args}
     with _engine(arguments, _one_tokenizer(group), engine) as model:
         for checkpoint, recordings in by_checkpoint.items():
             if checkpoint != first:
                 _load_in_place(model.model, checkpoint)
             arguments["pretrained"] = checkpoint
             facts = {**_about(model, arguments), "loaded_in_place": checkpoint != first}
-            for one, recording in recordings:
-                view = _view(model, lambda questions: _generate(model, questions, counter))
-                answer(view, recording, facts, _seed(engine)).save(one.out)
-                done(one.name)
+            members = [(one, recording, copy.copy(model), facts) for one, recording in recordings]
+            _answer_together(members, model.model, engine, done, counter)
 
 
-def _numbered(adapters: Iterable[Path | None]) -> dict[Path, int]:
-    """Return every adapter once with vLLM's number for it, from 1."""
-    distinct = dict.fromkeys(adapter for adapter in adapters if adapter is not None)
-    return {adapter: number for number, adapter in enumerate(distinct, 1)}
+def _answer_together(
+    members: Sequence[tuple[Asked, Recording, VLLM, dict[str, Any]]],
+    llm: Any,
+    engine: EngineSettings,
+    done: Done,
+    counter: Counter,
+) -> None:
+    """Answer several recordings, each through its own view of lm-eval's model, in joint batches.
+
+    A view is lm-eval's model in all but its engine, which `_JointLLM` stands for.
+    """
+
+    def member(one: Asked, recording: Recording, view: VLLM, facts: dict[str, Any]) -> Member:
+        def run(ask: Ask[Any, Any]) -> None:
+            view.model = _JointLLM(llm, ask)
+            answer(view, recording, facts, _seed(engine)).save(one.out)
+            done(one.name)
+
+        return run
+
+    joint = Rendezvous[_Question, Any](lambda questions: _generate(llm, questions, counter))
+    errors = joint.run({one.name: member(one, *rest) for one, *rest in members})
+    for name, error in errors.items():
+        error.add_note(f"while {name} answered")
+        raise error
 
 
 def _load_in_place(llm: Any, checkpoint: str) -> None:
@@ -165,16 +209,9 @@ class _JointLLM:
         )
 
 
-def _view(model: VLLM, ask: Callable[[Sequence[_Question]], list[Any]]) -> Any:
-    """Return lm-eval's model as one variant sees it: all but the engine calls are lm-eval's."""
-    view = copy.copy(model)
-    view.model = _JointLLM(model.model, ask)
-    return view
-
-
-def _generate(model: VLLM, questions: Sequence[_Question], counter: Counter) -> list[Any]:
+def _generate(llm: Any, questions: Sequence[_Question], counter: Counter) -> list[Any]:
     prompts, parameters, requests = zip(*questions, strict=True)
-    outputs: list[Any] = model.model.generate(
+    outputs: list[Any] = llm.generate(
         list(prompts),
         sampling_params=list(parameters),
         use_tqdm=counter.bar,
@@ -195,26 +232,28 @@ def _engine(arguments: dict[str, Any], tokenizer: str, engine: EngineSettings) -
             "data_parallel_size > 1 starts new engines for every batch; leave it out, a sweep's "
             "steps run beside one another instead."
         )
-    if current_platform.is_cpu():
-        arguments = {**_cpu_defaults(), **arguments}
-    model = VLLM(
-        **{"disable_log_stats": True, **arguments},
-        tokenizer=tokenizer,
-        batch_size=engine.batch_size,
-    )
+    model = VLLM(**arguments, tokenizer=tokenizer, batch_size=engine.batch_size)
     try:
         yield model
     finally:
         shut_down(model.model)
 
 
-def _cpu_defaults() -> dict[str, Any]:
+def _defaults(asked: Sequence[tuple[Asked, Recording]]) -> dict[str, Any]:
+    """Return the engine's arguments where the settings say nothing."""
+    defaults: dict[str, Any] = {"disable_log_stats": True}
+    if not current_platform.is_cpu():
+        return defaults
     # The engine in this process takes half the time to start, and by default vLLM would claim most
     # of the machine's memory.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    defaults: dict[str, Any] = {"enforce_eager": True, "distributed_executor_backend": "uni"}
+    defaults |= {"enforce_eager": True, "distributed_executor_backend": "uni"}
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         defaults["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
+    if any(request.samples for _, recording in asked for request in recording.requests):
+        # vLLM 0.32 winds a request's random numbers back after a part of its prompt, which the
+        # generators of a CPU cannot do ("CPU Generator does not use offset").
+        defaults["enable_chunked_prefill"] = False
     return defaults
 
 
@@ -242,9 +281,3 @@ def _about(model: VLLM, arguments: dict[str, Any]) -> dict[str, Any]:
         "platform": current_platform.device_name,
         "versions": versions("vllm"),
     }
-
-
-def _raise_first(errors: dict[str, BaseException]) -> None:
-    for name, error in errors.items():
-        error.add_note(f"while {name} answered")
-        raise error

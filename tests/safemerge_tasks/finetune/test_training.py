@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,28 @@ def test_a_base_that_is_no_model(configured: Configured, tmp_path: Path) -> None
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(SafemergeError, match="it is an adapter; merge it into its base first"):
         check(configured(base=str(tmp_path)), 42)
+
+
+def test_a_base_without_sound_weights(
+    configured: Configured, chat_model: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(chat_model, base)
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(
+        SafemergeError, match=r"model.safetensors cannot be read .*; fetch it again"
+    ):
+        check(configured(base=str(base)), 42)
+    weights.unlink()
+    with pytest.raises(SafemergeError, match="has no weights; give a complete checkpoint"):
+        check(configured(base=str(base)), 42)
+
+
+def test_without_trl(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safemerge_tasks.finetune.base.find_spec", lambda _name: None)
+    with pytest.raises(SafemergeError, match=r"pip install 'safemerge\[train\]'"):
+        check(configured(), 42)
 
 
 def test_a_full_disk(

@@ -16,7 +16,7 @@ from tests.question_sets import write_every_suite
 
 pytestmark = pytest.mark.vllm
 
-ROWS = 4
+ROWS = 8
 COLUMNS: dict[str, Callable[[int], dict[str, Any]]] = {
     "xcopa": lambda n: {
         "premise": f"{n}",

@@ -29,7 +29,7 @@ output_type: generate_until
 repeats: 3
 doc_to_text: "{{question}}"
 doc_to_target: "{{answer}}"
-generation_kwargs: {until: [], do_sample: true, temperature: 1.0, max_gen_toks: 8}
+generation_kwargs: {until: [], do_sample: true, temperature: 2.0, max_gen_toks: 8}
 metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 """
 CHOICE = """

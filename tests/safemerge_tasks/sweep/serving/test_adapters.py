@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
+from safemerge_tasks.sweep.serving.adapters import Needs, check_servable, max_lora_rank
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
 
@@ -26,13 +26,19 @@ def adapter(folder: Path, rank: int = 8, **settings: Any) -> Path:
     return folder
 
 
-def test_a_plain_adapter_has_the_rank_of_its_factors(tmp_path: Path) -> None:
-    assert check_servable(adapter(tmp_path / "a", 12)) == 12
+def test_an_adapter_needs_its_rank_and_its_modules(tmp_path: Path) -> None:
+    assert check_servable(adapter(tmp_path / "a", 12)) == Needs(12, frozenset({"q_proj"}))
 
 
-@pytest.mark.parametrize(("ranks", "needed"), [([8], 8), ([2, 12], 16), ([1], 1), ([257, 8], 320)])
-def test_the_engine_holds_the_largest_rank(ranks: list[int], needed: int) -> None:
-    assert max_lora_rank(ranks) == needed
+def test_an_engine_serves_what_all_adapters_need() -> None:
+    both = Needs(8, frozenset({"q_proj"})) | Needs(4, frozenset({"lm_head"}))
+    assert both == Needs(8, frozenset({"q_proj", "lm_head"}))
+    assert both.updates_head
+
+
+@pytest.mark.parametrize(("largest", "needed"), [(8, 8), (12, 16), (1, 1), (257, 320)])
+def test_the_engine_holds_the_largest_rank(largest: int, needed: int) -> None:
+    assert max_lora_rank(largest) == needed
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,9 @@ def test_what_vllm_cannot_serve_is_refused(
 
 def test_settings_that_change_nothing_are_no_obstacle(tmp_path: Path) -> None:
     settings = {"use_dora": False, "modules_to_save": None, "bias": "none", "use_rslora": True}
-    assert check_servable(adapter(tmp_path / "a", init_lora_weights="gaussian", **settings)) == 8
+    assert (
+        check_servable(adapter(tmp_path / "a", init_lora_weights="gaussian", **settings)).rank == 8
+    )
 
 
 def test_tensors_that_vllm_would_leave_out_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,479 @@
+"""The scheduler, on steps that are done in memory and results in a real store."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from safemerge_tasks.sweep.graph import ADAPTERS
+from safemerge_tasks.sweep.jobs import Job
+from safemerge_tasks.sweep.scheduler import MACHINE_TRIES, Progress, Scheduler
+from safemerge_tasks.sweep.spec import Needs, Resources
+from safemerge_tasks.sweep.store import Store
+from tests.safemerge_tasks.sweep.fake_runner import (
+    FakeRunner,
+    JobFailedError,
+    MachineFailedError,
+    graph_of,
+    merged_grid,
+    run,
+    step,
+)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> FakeRunner:
+    return FakeRunner(Store(tmp_path / "store"))
+
+
+def group_of(count: int) -> Any:
+    steps = [step(f"answer-{n}") for n in range(count)]
+    return graph_of(*steps, wanted=[one.key for one in steps])
+
+
+def pipeline(count: int = 2) -> Any:
+    """Return cells that are merged, answered, scored and judged."""
+    steps = []
+    for n in range(count):
+        steps += [
+            step(f"merge-{n}", "merge", "pass", nbytes=10),
+            step(f"answer-{n}", "answer", inputs=[f"merge-{n}"]),
+            step(f"score-{n}", "score", inputs=[f"answer-{n}"]),
+            step(f"judge-{n}", "judge", inputs=[f"score-{n}"]),
+        ]
+    return graph_of(*steps, wanted=[f"judge-{n}" for n in range(count)])
+
+
+def failing(*keys: str, reason: str = "no such layer", ours: bool = True) -> Any:
+    def before(job: Job) -> None:
+        if {one.key for one in job.steps} & set(keys):
+            raise JobFailedError(reason, ours=ours)
+
+    return before
+
+
+def only_failed(progress: Progress) -> set[str]:
+    return {key for key, status in progress.status.items() if status == "failed"}
+
+
+class TestOrder:
+    def test_each_group_is_one_job_and_waits_for_all_of_its_inputs(
+        self, runner: FakeRunner
+    ) -> None:
+        progress = run(pipeline(3), runner)
+        assert runner.started == [
+            [f"{kind}-{n}" for n in range(3)] for kind in ("merge", "answer", "score", "judge")
+        ]
+        assert set(progress.status.values()) == {"done"}
+        assert progress.reasons == {}
+
+    def test_what_nothing_wants_is_not_done(self, runner: FakeRunner) -> None:
+        graph = graph_of(step("answer-1"), step("answer-2"), wanted=["answer-2"])
+        progress = run(graph, runner)
+        assert runner.started == [["answer-2"]]
+        assert progress.status["answer-1"] == "idle"
+
+    def test_later_kinds_go_first(self, runner: FakeRunner) -> None:
+        steps = [
+            step("merge-late", "merge", "a"),
+            step("answer-early", "answer", "b"),
+            step("judge-early", "judge", "c", inputs=["answer-early"]),
+            step("answer-late", "answer", "d", inputs=["merge-late"]),
+        ]
+        run(graph_of(*steps, wanted=["judge-early", "answer-late"]), runner)
+        assert runner.done == ["answer-early", "judge-early", "merge-late", "answer-late"]
+
+    def test_a_second_run_does_nothing_again(self, runner: FakeRunner) -> None:
+        run(pipeline(), runner)
+        again = FakeRunner(runner.store)
+        progress = run(pipeline(), again)
+        assert again.jobs == []
+        assert {key for key in progress.found if key.startswith("judge")} == {"judge-0", "judge-1"}
+        # The checkpoints are deleted, and nobody needs them.
+        assert progress.status["merge-0"] == "idle"
+
+    def test_a_run_goes_on_where_the_last_one_was_killed(self, runner: FakeRunner) -> None:
+        graph = pipeline(3)
+        for key in ("merge-0", "answer-0", "merge-1"):
+            runner.publish(key)
+        runner.done.clear()
+        run(graph, runner)
+        assert "answer-0" not in runner.done
+        assert "merge-0" not in runner.done
+        assert "merge-1" not in runner.done
+        assert Counter(runner.done).most_common(1)[0][1] == 1
+
+    def test_needs_come_from_the_sweep_and_a_gpu_for_models(self, runner: FakeRunner) -> None:
+        scheduler = Scheduler(
+            pipeline(1),
+            runner.store,
+            runner,
+            resources=Resources(answer=Needs(cpus=3), judge=Needs(gpus=2)),
+            gpus=1,
+            disk=100,
+        )
+        scheduler.run()
+        assert {job.kind: job.needs for job in runner.jobs} == {
+            "merge": Needs(cpus=None, gpus=0),
+            "answer": Needs(cpus=3, gpus=1),
+            "score": Needs(cpus=None, gpus=1),
+            "judge": Needs(cpus=None, gpus=2),
+        }
+
+    def test_progress_is_passed_on_and_every_job_ends(self, runner: FakeRunner) -> None:
+        seen: list[tuple[int, int]] = []
+
+        def changed(progress: Progress) -> None:
+            running = sum(status == "running" for status in progress.status.values())
+            seen.append((len(progress.running), running))
+
+        run(pipeline(), runner, changed=changed)
+        assert (1, 2) in seen
+        assert seen[-1] == (0, 0)
+
+
+class TestEngines:
+    def graph(self) -> Any:
+        steps = [step(f"answer-{n}", group=ADAPTERS, model=f"m{n // 2}") for n in range(8)]
+        return graph_of(*steps, wanted=[one.key for one in steps])
+
+    def test_share_the_adapters_so_that_a_model_stays_together(self, runner: FakeRunner) -> None:
+        runner.slots = 2
+        run(self.graph(), runner, engines=2)
+        assert runner.started == [
+            ["answer-0", "answer-1", "answer-4", "answer-5"],
+            ["answer-2", "answer-3", "answer-6", "answer-7"],
+        ]
+
+    def test_as_many_as_asked_for_where_they_run_one_by_one(self, runner: FakeRunner) -> None:
+        run(self.graph(), runner, engines=2)
+        assert [len(keys) for keys in runner.started] == [4, 4]
+
+    def test_scoring_is_divided_by_task_over_the_machine(self, runner: FakeRunner) -> None:
+        steps = [step(f"score-{n}", "score", recording=f"r{n % 2}") for n in range(6)]
+        runner.slots = 4
+        run(graph_of(*steps, wanted=[one.key for one in steps]), runner)
+        assert runner.started == [
+            ["score-0", "score-2", "score-4"],
+            ["score-1", "score-3", "score-5"],
+        ]
+
+    def test_never_more_than_models(self, runner: FakeRunner) -> None:
+        runner.slots = 9
+        run(self.graph(), runner, engines=9)
+        assert [len(keys) for keys in runner.started] == [2, 2, 2, 2]
+
+
+class TestFailures:
+    def test_a_step_that_says_so_fails_alone(self, runner: FakeRunner) -> None:
+        runner.refuse = {"score-1": "no such metric"}
+        progress = run(pipeline(3), runner)
+        assert only_failed(progress) == {"score-1", "judge-1"}
+        assert progress.reasons["score-1"] == "no such metric"
+        assert runner.store.done("judge-0")
+        assert runner.store.done("judge-2")
+
+    def test_what_depends_on_it_names_the_first_cause(self, runner: FakeRunner) -> None:
+        runner.before = failing("merge-0", reason="a layer is missing")
+        progress = run(pipeline(1), runner)
+        after = "after merge merge-0 failed: a layer is missing"
+        assert progress.reasons == {
+            "merge-0": "a layer is missing",
+            **dict.fromkeys(("answer-0", "score-0", "judge-0"), after),
+        }
+        assert runner.started == [["merge-0"]]
+
+    def test_one_bad_step_of_eight_is_found_by_halving(self, runner: FakeRunner) -> None:
+        runner.before = failing("answer-5")
+        progress = run(group_of(8), runner)
+        assert only_failed(progress) == {"answer-5"}
+        assert len(runner.done) == 7
+        # 8, two fours, two twos, two ones.
+        assert len(runner.jobs) == 7
+
+    @pytest.mark.parametrize("ours", [True, False])
+    def test_two_bad_steps_of_eight(self, runner: FakeRunner, ours: bool) -> None:
+        reasons = {"answer-1": "rank 3", "answer-6": "rank 5"}
+
+        def before(job: Job) -> None:
+            for one in job.steps:
+                if one.key in reasons:
+                    raise JobFailedError(reasons[one.key], ours=ours)
+
+        runner.before = before
+        progress = run(group_of(8), runner)
+        assert progress.reasons == reasons
+        assert len(runner.done) == 6
+
+    def test_a_sentence_that_both_halves_repeat_is_believed(self, runner: FakeRunner) -> None:
+        runner.before = failing(*(f"answer-{n}" for n in range(8)), reason="no engine")
+        progress = run(group_of(8), runner)
+        assert set(progress.reasons.values()) == {"no engine"}
+        assert len(progress.reasons) == 8
+        assert len(runner.jobs) == 3
+
+    def test_a_crash_of_everything_is_believed_soon(self, runner: FakeRunner) -> None:
+        def before(job: Job) -> None:
+            raise JobFailedError(f"signal 9; see {job.number}.log", ours=False)
+
+        runner.before = before
+        progress = run(group_of(64), runner)
+        assert len(progress.reasons) == 64
+        # The whole, halves and quarters, and what was still under way then; not 127.
+        assert len(runner.jobs) <= 7
+
+    def test_a_crash_of_one_step_is_found_even_among_many(self, runner: FakeRunner) -> None:
+        runner.before = failing("answer-40", ours=False)
+        progress = run(group_of(64), runner)
+        assert only_failed(progress) == {"answer-40"}
+
+    def test_what_was_published_before_a_crash_counts(self, runner: FakeRunner) -> None:
+        def before(job: Job) -> None:
+            if len(job.steps) == 4:
+                runner.publish("answer-0")
+                runner.publish("answer-1")
+                raise JobFailedError("signal 9", ours=False)
+
+        runner.before = before
+        progress = run(group_of(4), runner)
+        assert set(progress.status.values()) == {"done"}
+        assert Counter(runner.done) == {f"answer-{n}": 1 for n in range(4)}
+
+    def test_a_job_that_ends_well_without_a_result_fails(self, runner: FakeRunner) -> None:
+        runner.store.done = lambda _key: False  # type: ignore[method-assign]
+        graph = group_of(1)
+
+        def next_event(timeout: float) -> Any:
+            from safemerge_tasks.sweep.jobs import Event
+
+            return Event(runner.jobs[-1], ended=True)
+
+        runner.next_event = next_event  # type: ignore[method-assign]
+        progress = Scheduler(graph, runner.store, runner, resources=Resources(), disk=1).run()
+        assert progress.reasons == {"answer-0": "it ended without a result"}
+
+
+class TestMachines:
+    def test_a_lost_machine_is_tried_three_times_more(self, runner: FakeRunner) -> None:
+        def before(job: Job) -> None:
+            raise MachineFailedError("its machine failed (NodeDiedError)")
+
+        runner.before = before
+        progress = run(group_of(1), runner)
+        assert [job.tries for job in runner.jobs] == list(range(MACHINE_TRIES + 1))
+        assert progress.reasons == {"answer-0": "its machine failed (NodeDiedError)"}
+
+    def test_only_what_is_left_is_tried_again(self, runner: FakeRunner) -> None:
+        def before(job: Job) -> None:
+            if job.tries == 0:
+                runner.publish("answer-0")
+                raise MachineFailedError("gone")
+
+        runner.before = before
+        progress = run(group_of(3), runner)
+        assert runner.started == [["answer-0", "answer-1", "answer-2"], ["answer-1", "answer-2"]]
+        assert set(progress.status.values()) == {"done"}
+
+    def test_a_half_that_loses_its_machine_still_tells_of_the_whole(
+        self, runner: FakeRunner
+    ) -> None:
+        def before(job: Job) -> None:
+            if len(job.steps) == 2 and job.tries == 0:
+                raise MachineFailedError("gone")
+            failing("answer-3")(job)
+
+        runner.before = before
+        progress = run(group_of(4), runner)
+        assert only_failed(progress) == {"answer-3"}
+
+
+class TestDisk:
+    def test_a_group_is_done_in_portions_that_fit(self, runner: FakeRunner) -> None:
+        progress = run(merged_grid(5), runner, disk=25)
+        assert set(progress.status.values()) == {"done"}
+        assert runner.most_bytes == 20
+        assert runner.started == [
+            ["merge-0", "merge-1"],
+            ["answer-0", "answer-1"],
+            ["merge-2", "merge-3"],
+            ["answer-2", "answer-3"],
+            ["merge-4"],
+            ["answer-4"],
+        ]
+
+    def test_a_budget_below_one_checkpoint_does_them_one_by_one(self, runner: FakeRunner) -> None:
+        progress = run(merged_grid(3), runner, disk=4)
+        assert set(progress.status.values()) == {"done"}
+        assert runner.most_bytes == 10
+
+    def test_checkpoints_go_once_all_readers_are_done(self, runner: FakeRunner) -> None:
+        run(pipeline(2), runner)
+        assert not runner.store.done("merge-0")
+        assert runner.store.done("answer-0")
+
+    def test_checkpoints_of_failed_readers_go_as_well(self, runner: FakeRunner) -> None:
+        runner.before = failing("answer-0", "answer-1")
+        run(merged_grid(2), runner)
+        assert not runner.store.done("merge-0")
+
+    def test_checkpoints_stay_on_request(self, runner: FakeRunner) -> None:
+        run(pipeline(2), runner, keep=True)
+        assert runner.store.done("merge-0")
+
+    def test_what_has_no_room_beside_kept_ones_fails_with_a_reason(
+        self, runner: FakeRunner
+    ) -> None:
+        progress = run(merged_grid(4), runner, disk=20, keep=True)
+        assert only_failed(progress) == {"merge-2", "merge-3", "answer-2", "answer-3"}
+        assert "raise it, or set keep_checkpoints: false" in progress.reasons["merge-2"]
+        assert progress.reasons["answer-2"].startswith("after merge merge-2 failed: resources.disk")
+
+    def test_what_an_earlier_run_left_is_deleted(self, runner: FakeRunner) -> None:
+        for key in ("merge-0", "answer-0"):
+            runner.publish(key)
+        run(merged_grid(1), runner)
+        assert not runner.store.done("merge-0")
+
+    def test_what_another_sweep_reads_stays(self, runner: FakeRunner) -> None:
+        locks = runner.store.root / "locks"
+        locks.mkdir(parents=True)
+        with FileLock(locks / "merge-0.lock"):
+            run(pipeline(2), runner)
+            assert runner.store.done("merge-0")
+            assert not runner.store.done("merge-1")
+
+    @pytest.mark.parametrize("disk", [4, 15, 25, 45])
+    @pytest.mark.parametrize("bad", ["merge-2", "answer-2"])
+    def test_a_bad_step_in_a_tight_place(self, runner: FakeRunner, disk: int, bad: str) -> None:
+        runner.before = failing(bad, ours=False)
+        progress = run(merged_grid(4), runner, disk=disk)
+        assert only_failed(progress) == {bad, "answer-2"}
+        assert len([key for key in runner.done if key.startswith("answer")]) == 3
+        assert runner.most_bytes <= max(disk, 10)
+
+    @pytest.mark.parametrize("disk", [15, 25, 35])
+    def test_a_lost_machine_in_a_tight_place(self, runner: FakeRunner, disk: int) -> None:
+        def before(job: Job) -> None:
+            if job.kind == "merge" and job.tries == 0:
+                if len(job.steps) > 1:
+                    runner.publish(job.steps[0].key)
+                raise MachineFailedError("gone")
+
+        runner.before = before
+        runner.slots = 2
+        progress = run(merged_grid(4), runner, disk=disk)
+        assert set(progress.status.values()) == {"done"}
+        assert runner.most_bytes <= disk
+
+    def test_adapters_need_no_room(self, runner: FakeRunner) -> None:
+        steps = [
+            step("merge-big", "merge", "a", nbytes=100),
+            step("merge-adapter", "merge", "b"),
+            step("answer-adapter", "answer", ADAPTERS, inputs=["merge-adapter"]),
+            step("answer-base", "answer", ADAPTERS),
+            step("answer-big", "answer", "c", inputs=["merge-big"]),
+        ]
+        wanted = ["answer-adapter", "answer-base", "answer-big"]
+        progress = run(graph_of(*steps, wanted=wanted), runner, disk=10)
+        assert set(progress.status.values()) == {"done"}
+        assert ["answer-adapter", "answer-base"] in runner.started
+
+    def test_two_readers_with_other_inputs_do_not_wait_for_ever(self, runner: FakeRunner) -> None:
+        steps = [
+            step("merge-0", "merge", "a", nbytes=10),
+            step("merge-1", "merge", "b", nbytes=10),
+            step("answer-0", "answer", "both", inputs=["merge-0"]),
+            step("answer-1", "answer", "both", inputs=["merge-1"]),
+        ]
+        progress = run(graph_of(*steps, wanted=["answer-0", "answer-1"]), runner, disk=15)
+        assert set(progress.status.values()) == {"done"}
+        assert runner.most_bytes == 10
+
+    def test_a_tight_place_starts_scoring_and_judging_once(self, runner: FakeRunner) -> None:
+        run(pipeline(4), runner, disk=25)
+        kinds = [job.kind for job in runner.jobs]
+        assert kinds == ["merge", "answer", "merge", "answer", "score", "judge"]
+
+    def test_a_queued_pass_waits_for_room_that_its_readers_free(self, runner: FakeRunner) -> None:
+        """One engine serves the checkpoints of two passes, of which one lost its machine."""
+        steps = [
+            step("merge-a0", "merge", "a", nbytes=10),
+            step("merge-a1", "merge", "a", nbytes=10),
+            step("merge-b0", "merge", "b", nbytes=10),
+            *(step(f"answer-{n}", "answer", "all", inputs=[f"merge-{n}"]) for n in ("a0", "a1")),
+            step("answer-b0", "answer", "all", inputs=["merge-b0"]),
+        ]
+
+        def before(job: Job) -> None:
+            if job.steps[0].key == "merge-a0" and job.tries == 0:
+                runner.publish("merge-b0")
+                raise MachineFailedError("gone")
+
+        runner.before = before
+        wanted = ["answer-a0", "answer-a1", "answer-b0"]
+        progress = run(graph_of(*steps, wanted=wanted), runner, disk=25)
+        assert set(progress.status.values()) == {"done"}
+
+    def test_without_a_budget_most_of_the_free_disk_is_used(self, runner: FakeRunner) -> None:
+        free = shutil.disk_usage(runner.store.root.parent).free
+        run(merged_grid(3, nbytes=free // 3), runner, disk=None)
+        # 80 % of what is free holds two of them.
+        assert len(runner.jobs[0].steps) == 2
+
+
+class TestSharedStores:
+    def test_what_another_sweep_deleted_is_made_again(self, runner: FakeRunner) -> None:
+        stolen: list[str] = []
+
+        def before(job: Job) -> None:
+            if job.kind == "answer" and not stolen:
+                stolen.append("merge-1")
+                runner.store.remove("merge-1")
+
+        runner.before = before
+        progress = run(merged_grid(3), runner)
+        assert set(progress.status.values()) == {"done"}
+        assert Counter(runner.done)["merge-1"] == 2
+        assert runner.done.count("answer-1") == 1
+
+    def test_what_came_back_meanwhile_is_read_by_the_next_try(self, runner: FakeRunner) -> None:
+        """The other sweep makes the lost checkpoint again before this one looks."""
+        looks: list[bool] = []
+        runner.slots = 2
+
+        def before(job: Job) -> None:
+            if job.kind == "answer" and not looks:
+                runner.store.remove("merge-0")
+                looks.append(False)
+
+        taken = Store.done
+
+        def done(key: str) -> bool:
+            if key == "merge-0" and looks:
+                looks.append(taken(runner.store, key))
+                # The job has looked; the scheduler looks next.
+                if len(looks) == 3:
+                    runner.publish(key)
+            return taken(runner.store, key)
+
+        runner.before = before
+        runner.store.done = done  # type: ignore[method-assign]
+        progress = run(merged_grid(2), runner)
+        assert set(progress.status.values()) == {"done"}
+        # The end of the first try must not be taken for the second's.
+        answers = ["answer-0", "answer-1"]
+        assert runner.started == [["merge-0", "merge-1"], answers, answers]
+
+    def test_a_step_that_another_sweep_finished_is_not_done_again(self, runner: FakeRunner) -> None:
+        def before(job: Job) -> None:
+            if job.kind == "answer":
+                runner.publish("answer-1")
+                runner.done.remove("answer-1")
+
+        runner.before = before
+        progress = run(merged_grid(2), runner)
+        assert set(progress.status.values()) == {"done"}
+        assert "answer-1" not in runner.done

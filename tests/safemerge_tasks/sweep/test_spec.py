@@ -1,0 +1,276 @@
+"""A sweep's file: what it may say, and one sentence for everything else."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep import spec as module
+from safemerge_tasks.sweep.spec import MethodSpec, SweepSpec, TaskChoice, load_spec
+
+
+def smallest() -> dict[str, Any]:
+    """Return the least that a sweep has to say."""
+    return {
+        "name": "loaf",
+        "base": "base",
+        "tunings": [{"name": "bread", "models": {42: "tuned"}}],
+        "methods": [{"method": "linear", "lambda": [0.2, 0.4]}],
+        "tasks": {"validation": {"safety": ["val_asr"]}, "test": {"safety": ["test_asr"]}},
+    }
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[Any], SweepSpec]:
+    def written(content: Any) -> SweepSpec:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return load_spec(path)
+
+    return written
+
+
+def changed(place: str, value: Any) -> dict[str, Any]:
+    """Return the smallest sweep with one value put at a dotted place; None removes it."""
+    content = smallest()
+    *way, last = [int(part) if part.isdigit() else part for part in place.split(".")]
+    here: Any = content
+    for part in way:
+        here = here[part] if isinstance(here, list) else here.setdefault(part, {})
+    if value is None:
+        del here[last]
+    elif isinstance(here, list) and last == len(here):
+        here.append(value)
+    else:
+        here[last] = value
+    return content
+
+
+def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
+    spec = load(smallest())
+    assert spec.tunings[0].models == {42: "tuned"}
+    assert spec.methods[0].grid == {"lambda": (0.2, 0.4)}
+    assert spec.tasks.validation.safety == (TaskChoice(task="val_asr"),)
+    assert spec.engine.model == "vllm"
+    assert (spec.exact, spec.agreement, spec.keep_checkpoints) == (False, True, False)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        ("bse", "x", "bse is not a key of a sweep; did you mean base?"),
+        ("zzz", "x", "zzz is not a key of a sweep; known are name, base, tunings"),
+        ("tunings.0.modles", {}, "tunings.0.modles is not a key of a sweep; did you mean models?"),
+        (
+            "tunings.0.utility",
+            {"validaton": ["a"]},
+            "tunings.0.utility.validaton is not a key of a sweep; did you mean validation?",
+        ),
+        ("tasks.limt", 3, "tasks.limt is not a key of a sweep; did you mean limit?"),
+        (
+            "tasks.validation.safty",
+            ["a"],
+            "tasks.validation.safty is not a key of a sweep; did you mean safety?",
+        ),
+        (
+            "tasks.test.safety.0",
+            {"task": "a", "metrc": "b"},
+            "tasks.test.safety.0.metrc is not a key of a sweep; did you mean metric?",
+        ),
+        (
+            "tasks.test.utility",
+            [{"task": "a", "metrc": "b"}],
+            "tasks.test.utility.0.metrc is not a key of a sweep; did you mean metric?",
+        ),
+        ("engine.modl", "hf", "engine.modl is not a key of a sweep; did you mean model?"),
+        ("choose.max_as", 0.1, "choose.max_as is not a key of a sweep; did you mean max_asr?"),
+        ("resources.dsk", "1GB", "resources.dsk is not a key of a sweep; did you mean disk?"),
+        (
+            "resources.answer.gpu",
+            1,
+            "resources.answer.gpu is not a key of a sweep; did you mean gpus?",
+        ),
+        ("unaligned.modl", "x", "unaligned.modl is not a key of a sweep; did you mean model?"),
+        ("base", None, "base is missing; add it."),
+        ("methods.0.method", None, "methods.0.method is missing; add it."),
+        ("tasks.test", None, "tasks.test is missing; add it."),
+        ("tasks.test.safety", [], "tasks.test.safety is empty; name a task such as advbench_asr."),
+        ("tasks.test", {}, "tasks.test.safety is empty"),
+        ("tasks.validation.safety", [], "tasks.validation.safety is empty"),
+        ("methods", [], "methods: Tuple should have at least 1 item"),
+        ("tunings", [], "tunings: Tuple should have at least 1 item"),
+        ("name", "a/b", "name: String should match pattern"),
+        ("tunings.0.name", "../a", "tunings.0.name: String should match pattern"),
+        ("tasks.limit", 0, "tasks.limit: Input should be greater than or equal to 1"),
+        ("engine.model", "tgi", "engine.model: Input should be 'vllm' or 'hf'; correct it."),
+        ("choose.max_asr", 2, "choose.max_asr: Input should be less than or equal to 1"),
+        ("resources.answer.gpus", -1, "resources.answer.gpus: Input should be greater than"),
+        (
+            "methods.0.drop_rate",
+            "high",
+            "methods.0: `drop_rate` is 'high'; give a number or a list of numbers; correct it.",
+        ),
+        ("methods.0.lambda", [], "methods.0: `lambda` is []; give a number or a list of numbers"),
+        ("methods.0.lambda", True, "methods.0: `lambda` is True; give a number"),
+        ("methods.0.lambda", [0.1, ".nan"], "methods.0: `lambda` is [0.1, '.nan']; give a number"),
+        ("methods.0.lambda", [0.2, 0.2], "methods.0: `lambda` names a value twice"),
+        (
+            "methods.0.lable",
+            "x",
+            "methods.0: `lable` is 'x'; give a number or a list of numbers, or did you mean label?",
+        ),
+        (
+            "tunings.1",
+            {"name": "bread", "models": {1: "other"}},
+            "tunings: two are called bread; rename one.",
+        ),
+        (
+            "tunings.0.config",
+            "a.yaml",
+            "tunings.0: give either `config`, as for safemerge finetune, or `models`",
+        ),
+        ("tunings.0.models", None, "tunings.0: give either `config`"),
+        ("tunings.0.seeds", [42], "tunings.0: `models` names the seeds already; remove `seeds`"),
+        (
+            "tunings.1",
+            {"name": "b", "config": "a.yaml", "seeds": [1, 1]},
+            "tunings.1: `seeds` has one of them twice",
+        ),
+        (
+            "tunings.1",
+            {"name": "b", "config": "a.yaml", "seeds": []},
+            "tunings.1.seeds: Tuple should have at least 1 item",
+        ),
+        (
+            "unaligned",
+            {"model": "a", "config": "b"},
+            "unaligned: give either `model`, or `config`, as for safemerge finetune",
+        ),
+        ("methods.0.label", "a/b", "methods.0.label: String should match pattern"),
+    ],
+)
+def test_one_sentence_for_what_is_wrong(
+    load: Callable[[Any], SweepSpec], tmp_path: Path, place: str, value: Any, sentence: str
+) -> None:
+    with pytest.raises(SafemergeError) as raised:
+        load(changed(place, value))
+    said = str(raised.value)
+    assert said.startswith(f"{tmp_path / 'sweep.yaml'}: {sentence}")
+    assert "\n" not in said
+    assert ".." not in said
+    assert said[-1] in ".?"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name: [", "is not YAML (while parsing a flow node); correct it."),
+        ("- a\n- b", "is no sweep; it needs the keys name, base, tunings, methods, tasks."),
+        ("", "is no sweep; it needs the keys"),
+    ],
+)
+def test_what_is_no_sweep(
+    load: Callable[[Any], SweepSpec], tmp_path: Path, text: str, sentence: str
+) -> None:
+    with pytest.raises(SafemergeError) as raised:
+        load(text)
+    assert str(raised.value).startswith(f"{tmp_path / 'sweep.yaml'} {sentence}")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SafemergeError, match="cannot be read \\(No such file or directory\\)"):
+        load_spec(tmp_path / "missing.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(SafemergeError, match="is not YAML"):
+        load_spec(tmp_path / "bytes.yaml")
+
+
+def test_relative_paths_are_beside_the_file(
+    load: Callable[[Any], SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("base", "tuned", "data", "tasks", "judge", "un"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tune.yaml").touch()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    content = {
+        **smallest(),
+        "unaligned": "un",
+        "data_dir": "data",
+        "judge": {"judge": "wildguard", "judge_model": "judge", "judge_dtype": "float32"},
+    }
+    content["tunings"] = [
+        {"name": "a", "models": {1: "tuned", 2: "base+tuned", 3: "org/hub-id", 4: "gone"}},
+        {"name": "b", "config": "tune.yaml"},
+    ]
+    content["tasks"]["include_path"] = "tasks"
+    spec = load(content)
+    assert spec.base == str(tmp_path / "base")
+    assert dict(spec.tunings[0].models) == {
+        1: str(tmp_path / "tuned"),
+        2: f"{tmp_path / 'base'}+{tmp_path / 'tuned'}",
+        3: "org/hub-id",
+        4: "gone",
+    }
+    assert spec.tunings[1].config == str(tmp_path / "tune.yaml")
+    assert spec.unaligned is not None
+    assert spec.unaligned.model == str(tmp_path / "un")
+    assert spec.data_dir == str(tmp_path / "data")
+    assert spec.tasks.include_path == str(tmp_path / "tasks")
+    assert spec.judge == {
+        "judge": "wildguard",
+        "judge_model": str(tmp_path / "judge"),
+        "judge_dtype": "float32",
+    }
+
+
+def test_the_home_folder(
+    load: Callable[[Any], SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "base").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    assert load({**smallest(), "base": "~/base"}).base == str(home / "base")
+
+
+def test_toy_names(
+    load: Callable[[Any], SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "resolve", lambda text: text.replace("toy:", f"{tmp_path}/toy-"))
+    content = changed("tunings.0.models", {42: "toy:tuned-42"})
+    content |= {"base": "toy:aligned", "judge": {"judge_model": "toy:guard"}}
+    spec = load(content)
+    assert spec.base == f"{tmp_path}/toy-aligned"
+    assert spec.tunings[0].models == {42: f"{tmp_path}/toy-tuned-42"}
+    assert spec.judge["judge_model"] == f"{tmp_path}/toy-guard"
+
+
+def test_an_unknown_toy_name(load: Callable[[Any], SweepSpec]) -> None:
+    with pytest.raises(SafemergeError, match="'toy:bread' is not part of the toy world"):
+        load({**smallest(), "base": "toy:bread"})
+
+
+class TestGrids:
+    def test_one_number_is_a_grid_of_one(self) -> None:
+        method = MethodSpec.model_validate({"method": "linear", "lambda": 0.5})
+        assert method.grid == {"lambda": (0.5,)}
+
+    def test_names_may_be_written_as_options(self) -> None:
+        method = MethodSpec.model_validate({"method": "dare-linear", "drop-rate": [0.3, 0.5]})
+        assert method.grid == {"drop_rate": (0.3, 0.5)}
+
+    def test_the_same_parameter_in_both_spellings(self) -> None:
+        with pytest.raises(ValueError, match="`drop_rate` is given twice"):
+            MethodSpec.model_validate({"method": "ties", "drop-rate": 0.3, "drop_rate": 0.5})
+
+    def test_integers_are_numbers(self) -> None:
+        assert MethodSpec.model_validate({"method": "ties", "lambda": [0, 1]}).grid == {
+            "lambda": (0.0, 1.0)
+        }
+
+    def test_a_method_without_any(self) -> None:
+        assert MethodSpec(method="model-stock").grid == {}

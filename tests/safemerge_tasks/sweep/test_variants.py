@@ -1,0 +1,186 @@
+"""The cells of a grid."""
+
+from typing import Any
+
+import pytest
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.spec import SweepSpec
+from safemerge_tasks.sweep.variants import Cell, Merging, expand
+
+SEEDS = {"bread": (42, 1024, 48763)}
+
+
+def spec_with(*methods: dict[str, Any], **further: Any) -> SweepSpec:
+    content = {
+        "name": "loaf",
+        "base": "base",
+        "tunings": [{"name": "bread", "models": {42: "a", 1024: "b", 48763: "c"}}],
+        "methods": list(methods),
+        "tasks": {"validation": {"safety": ["v"]}, "test": {"safety": ["t"]}},
+        **further,
+    }
+    return SweepSpec.model_validate(content)
+
+
+def merged(*methods: dict[str, Any], seeds: Any = None, **further: Any) -> list[Cell]:
+    cells = expand(spec_with(*methods, **further), SEEDS if seeds is None else seeds)
+    return [cell for cell in cells if cell.variant.kind == "merged"]
+
+
+def test_the_base_and_the_fine_tuned_models_are_cells_too() -> None:
+    cells = expand(spec_with({"method": "linear", "lambda": 0.5}), SEEDS)
+    assert [(cell.variant.id, cell.variant.kind, cell.variant.seeds) for cell in cells[:4]] == [
+        ("base", "base", ()),
+        ("bread-tuned-seed-42", "tuned", (42,)),
+        ("bread-tuned-seed-1024", "tuned", (1024,)),
+        ("bread-tuned-seed-48763", "tuned", (48763,)),
+    ]
+    assert all(cell.merging is None for cell in cells[:4])
+    assert len(cells) == 7
+
+
+@pytest.mark.parametrize("method", ["linear", "slerp", "dare-linear"])
+def test_a_cell_for_each_seed_and_lambda(method: str) -> None:
+    grid = {"method": method, "lambda": [0.2, 0.4, 0.6, 0.8]}
+    parameters = {"drop_rate": 0.3} if method == "dare-linear" else {}
+    cells = merged({**grid, **parameters})
+    assert len(cells) == 12
+    assert [cell.variant.id for cell in cells[:2]] == [
+        f"bread-{method}-seed-42-lambda-0.2",
+        f"bread-{method}-seed-42-lambda-0.4",
+    ]
+    assert cells[0].variant.point == {"lambda": 0.2, **parameters}
+    assert cells[0].merging == Merging(method, 0.2, parameters, 0, safety_vector=False)
+    assert [cell.variant.seeds for cell in cells[::4]] == [(42,), (1024,), (48763,)]
+
+
+def test_a_random_method_s_rate_and_seed() -> None:
+    (cell,) = merged(
+        {"method": "dare-linear", "lambda": 0.2, "drop-rate": 0.3, "seed": 7}, seeds={"bread": [1]}
+    )
+    assert cell.merging == Merging("dare-linear", 0.2, {"drop_rate": 0.3}, 7, safety_vector=False)
+    # A single value names nothing, λ always does.
+    assert cell.variant.id == "bread-dare-linear-seed-1-lambda-0.2"
+    assert cell.variant.point == {"lambda": 0.2, "drop_rate": 0.3}
+
+
+def test_two_parameters_make_a_product() -> None:
+    cells = merged(
+        {"method": "dare-linear", "lambda": [0.2, 0.4], "drop_rate": [0.3, 0.5]},
+        seeds={"bread": [1]},
+    )
+    assert [cell.variant.id for cell in cells] == [
+        f"bread-dare-linear-seed-1-lambda-{weight}-drop-rate-{rate}"
+        for weight in (0.2, 0.4)
+        for rate in (0.3, 0.5)
+    ]
+
+
+def test_model_stock_takes_all_seeds_once() -> None:
+    (cell,) = merged({"method": "model-stock"})
+    assert cell.variant.id == "bread-model-stock-all-seeds"
+    assert cell.variant.seeds == (42, 1024, 48763)
+    assert cell.variant.point == {}
+    assert cell.merging == Merging("model-stock", None, {}, 0, safety_vector=False)
+
+
+def test_other_methods_take_all_seeds_on_request() -> None:
+    (cell,) = merged({"method": "ties", "lambda": 1, "density": 0.2, "together": True})
+    assert cell.variant.seeds == (42, 1024, 48763)
+    assert cell.variant.id == "bread-ties-all-seeds-lambda-1"
+
+
+def test_resta_has_no_lambda_and_both_forms_stand_side_by_side() -> None:
+    cells = merged(
+        {"method": "resta", "label": "RESTA", "gamma": [0.25, 0.5]},
+        {"method": "resta", "label": "RESTA_d", "gamma": [0.25, 0.5], "drop_rate": 0.3},
+        unaligned="u",
+        seeds={"bread": [42]},
+    )
+    assert [cell.variant.id for cell in cells] == [
+        "bread-RESTA-seed-42-gamma-0.25",
+        "bread-RESTA-seed-42-gamma-0.5",
+        "bread-RESTA-d-seed-42-gamma-0.25",
+        "bread-RESTA-d-seed-42-gamma-0.5",
+    ]
+    assert [cell.variant.label for cell in cells[1:3]] == ["RESTA", "RESTA_d"]
+    assert cells[3].merging == Merging(
+        "resta", None, {"gamma": 0.5, "drop_rate": 0.3}, 0, safety_vector=True
+    )
+
+
+def test_a_recipe_names_the_unaligned_model_only_where_it_is_needed() -> None:
+    linear = Merging("linear", 0.5, {}, 3, safety_vector=False)
+    assert linear.recipe("base", ["a"], None, [0.2, 0.5]) == {
+        "method": "linear",
+        "base": "base",
+        "tuned": [{"model": "a"}],
+        "lambdas": [0.2, 0.5],
+        "parameters": {},
+        "seed": 3,
+    }
+    resta = Merging("resta", None, {"gamma": 0.5}, 0, safety_vector=True)
+    assert resta.recipe("base", ["a"], "u", [])["unaligned"] == "u"
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ([{"method": "linaer", "lambda": 0.5}], "loaf: .*linaer.*linear"),
+        ([{"method": "linear", "lambda": 1.5}], "loaf, linear: .*1.5"),
+        ([{"method": "linear"}], "loaf, linear: .*lambda"),
+        ([{"method": "linear", "lambda": 0.5, "gama": 1}], "loaf, linear: gama is not a parameter"),
+        ([{"method": "dare-linear", "lambda": 0.5, "drop_rate": 1.5}], "loaf, dare-linear: .*1.5"),
+        ([{"method": "resta", "gamma": 0.5}], "loaf: resta adds a safety vector; .*`unaligned`"),
+        ([{"method": "model-stock", "lambda": 0.5}], "loaf, model-stock: "),
+        (
+            [{"method": "linear", "lambda": 0.5}, {"method": "linear", "lambda": 0.6}],
+            "loaf: two methods are called linear; give each a `label` of its own.",
+        ),
+        (
+            [
+                {"method": "linear", "lambda": 0.5, "label": "a_b"},
+                {"method": "slerp", "lambda": 0.5, "label": "a-b"},
+            ],
+            "loaf: two cells would both be called bread-a-b-seed-42-lambda-0.5",
+        ),
+        (
+            [{"method": "linear", "lambda": [0.12345678, 0.12345679]}],
+            "loaf: two cells would both be called bread-linear-seed-42-lambda-0.123457",
+        ),
+    ],
+)
+def test_what_cannot_be_merged_is_said_before_any_work(
+    methods: list[dict[str, Any]], sentence: str
+) -> None:
+    with pytest.raises(SafemergeError, match=sentence):
+        merged(*methods)
+
+
+def test_model_stock_of_one_model() -> None:
+    with pytest.raises(SafemergeError, match="loaf, model-stock: .*2"):
+        merged({"method": "model-stock"}, seeds={"bread": [42]})
+
+
+def test_fine_tunings_whose_cells_would_share_a_name() -> None:
+    tunings = [
+        {"name": "bread", "models": {1: "a"}},
+        {"name": "bread-white", "models": {1: "b"}},
+    ]
+    methods = [
+        {"method": "linear", "lambda": 0.5, "label": "white-linear"},
+        {"method": "slerp", "lambda": 0.5, "label": "linear"},
+    ]
+    with pytest.raises(SafemergeError, match="called bread-white-linear-seed-1-lambda-0.5"):
+        merged(*methods, tunings=tunings, seeds={"bread": [1], "bread-white": [1]})
+
+
+def test_ids_are_file_names() -> None:
+    cells = merged(
+        {"method": "linear", "lambda": [0.2, 1], "label": "our best one"},
+        {"method": "dare-ties", "lambda": [0.2], "drop_rate": 0.5},
+    )
+    ids = [cell.variant.id for cell in cells]
+    assert len(set(ids)) == len(ids)
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-") for name in ids)
