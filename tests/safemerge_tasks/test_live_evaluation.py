@@ -26,10 +26,11 @@ def locals_of(lm: Any) -> dict[str, Any]:
 
 
 def test_a_second_evaluation_is_never_taken_for_the_first(frame: SimpleNamespace) -> None:
-    for number in range(50):
-        # The first one's dictionary is freed here, and the next often gets the same address.
-        frame.f_locals = None
-        frame.f_locals = locals_of(number)
+    frame.f_locals = locals_of(None)
+    for number in range(10):
+        # A dictionary that is freed at once gives the next its address.
+        del frame.f_locals["eval_results_acc"]
+        frame.f_locals |= {"eval_results_acc": {}, "lm": number}
         evaluation = LiveEvaluation.find()
         assert evaluation is not None
         assert evaluation.lm == number
