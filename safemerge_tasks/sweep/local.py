@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -25,20 +26,21 @@ class LocalRunner:
         store: where results go.
         logs: folder for what jobs print.
         slots: jobs at once; else one a GPU, or one a core and at most 4.
-        gpus: indices of the GPUs to use.
+        gpus: indices or names of the GPUs to use.
     """
 
     def __init__(
-        self, store: Store, logs: Path, slots: int | None = None, gpus: Sequence[int] | None = None
+        self, store: Store, logs: Path, slots: int | None = None, gpus: Sequence[str] | None = None
     ) -> None:
         self._store = store
         self._logs = logs
-        self._free_gpus = list(visible_gpus() if gpus is None else gpus)
+        self._gpus = tuple(visible_gpus() if gpus is None else gpus)
+        self._free_gpus = list(self._gpus)
         self._cores = sorted(os.sched_getaffinity(0))
         self._free_cores = list(self._cores)
         self.slots = slots or len(self._free_gpus) or min(len(self._cores), 4)
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._running: dict[int, tuple[subprocess.Popen[str], list[int], list[int]]] = {}
+        self._running: dict[int, tuple[subprocess.Popen[str], list[int], list[str]]] = {}
 
     def fits(self, job: Job) -> bool:
         """Return whether there is room for a job."""
@@ -63,7 +65,7 @@ class LocalRunner:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 text=True,
-                env=job_environment(cores, gpus),
+                env=job_environment(cores, gpus if self._gpus else None),
                 start_new_session=True,
             )
         self._running[job.number] = (process, cores, gpus)
@@ -71,11 +73,18 @@ class LocalRunner:
 
     def _listen(self, job: Job, process: subprocess.Popen[str], log: Path) -> None:
         error: dict[str, object] = {}
+        # A child that outlives its worker would keep the pipe open, and its GPU.
+        watcher = threading.Thread(target=_end_children, args=(process.pid,), daemon=True)
+        watcher.start()
         assert process.stdout is not None
         for line in process.stdout:
+            if not line.endswith("\n"):
+                # It was killed as it told this.
+                break
             told = json.loads(line)
             error = told if "error" in told else error
             self._events.put(Event(job, told))
+        watcher.join()
         self._events.put(end_of(job, process.wait(), error, log))
 
     def next_event(self, timeout: float) -> Event | None:
@@ -87,7 +96,7 @@ class LocalRunner:
         if event.ended:
             process, cores, gpus = self._running.pop(event.job.number)
             self._free_cores = sorted({*self._free_cores, *cores})
-            self._free_gpus = sorted([*self._free_gpus, *gpus])
+            self._free_gpus = [gpu for gpu in self._gpus if gpu in {*self._free_gpus, *gpus}]
             assert process.stdin is not None
             process.stdin.close()
         return event
@@ -120,6 +129,14 @@ def end_of(job: Job, status: int, error: dict[str, object], log: Path) -> Event:
     return Event(job, ended=True, reason=f"the process ended with {how} ({last[:300]}); see {log}")
 
 
+def _end_children(worker: int) -> None:
+    """Wait for a worker's end and kill what is left of its group."""
+    with suppress(ChildProcessError, ProcessLookupError):
+        # Not reaped yet, so that its number still names the group.
+        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
+        os.killpg(worker, signal.SIGKILL)
+
+
 def kill_group(process: subprocess.Popen[str]) -> None:
     """Kill a worker and everything it started."""
     try:
@@ -129,21 +146,22 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def job_environment(cores: Sequence[int], gpus: Sequence[int]) -> dict[str, str]:
-    """Return the environment that keeps a job on its cores and GPUs."""
+def job_environment(cores: Sequence[int], gpus: Sequence[str] | None) -> dict[str, str]:
+    """Return the environment that keeps a job on its cores and GPUs; None leaves GPUs alone."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+    if gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     environment.setdefault("OMP_NUM_THREADS", str(len(cores)))
     environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
     return environment
 
 
-def visible_gpus() -> list[int]:
-    """Return the indices of the GPUs that jobs may use, without starting CUDA here."""
+def visible_gpus() -> list[str]:
+    """Return the indices or names of the GPUs that jobs may use, without starting CUDA here."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [int(part) for part in named.split(",") if part.strip().isdigit()]
+        # "-1" is how users say none.
+        return [part.strip() for part in named.split(",") if part.strip() not in ("", "-1")]
     import torch
 
-    return list(range(torch.cuda.device_count()))
+    return [str(number) for number in range(torch.cuda.device_count())]

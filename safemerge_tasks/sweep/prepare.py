@@ -42,6 +42,7 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
             f"{spec.name}: engine.model is vllm, which is not installed; install "
             "safemerge[vllm], or write engine: {model: hf}."
         )
+    disk_budget(spec)
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())
     questions = read_questions(spec, store)
@@ -90,6 +91,26 @@ def check_finetunes(prepared: Prepared) -> dict[str, object]:
         for step in steps
         if not prepared.store.done(step.key)
     }
+
+
+def disk_budget(spec: SweepSpec) -> int | None:
+    """Return the bytes that merged checkpoints may take, if the sweep says.
+
+    Raises:
+        SafemergeError: what it says is no size.
+    """
+    text = spec.resources.disk
+    if text is None:
+        return None
+    from merge import MergeError
+    from merge.recipe import parse_size
+
+    try:
+        return parse_size(text)
+    except MergeError as error:
+        raise SafemergeError(
+            f"{spec.name}: resources.disk is {text!r}; give a size such as 100GB."
+        ) from error
 
 
 def default_store() -> Store:

@@ -149,7 +149,7 @@ def run_on_machine(job_file: str, log: str, environment: dict[str, str]) -> int:
             stdin=subprocess.PIPE,
             stdout=events,
             stderr=output,
-            env={**job_environment(cores[:share], []), **environment},
+            env={**job_environment(cores[:share], None), **environment},
             start_new_session=True,
         )
         return process.wait()

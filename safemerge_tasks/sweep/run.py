@@ -15,7 +15,7 @@ from safemerge_tasks.sweep.assemble import assemble
 from safemerge_tasks.sweep.estimate import Estimator
 from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
-from safemerge_tasks.sweep.prepare import Prepared
+from safemerge_tasks.sweep.prepare import Prepared, disk_budget
 from safemerge_tasks.sweep.scheduler import Progress, Scheduler
 from safemerge_tasks.sweep.state import LOCK, STATE, describe, write_state
 from safemerge_tasks.sweep.view import View
@@ -68,7 +68,7 @@ def run_sweep(
                 resources=spec.resources,
                 gpus=gpus,
                 engines=spec.engine.engines,
-                disk=_disk(spec.resources.disk),
+                disk=disk_budget(spec),
                 keep=spec.keep_checkpoints,
                 changed=changed,
             )
@@ -93,23 +93,14 @@ def _runner(prepared: Prepared, logs: Path, ray: str | None) -> "tuple[Runner, i
     return LocalRunner(prepared.store, logs, spec.resources.jobs, gpus), len(gpus)
 
 
-def _disk(text: str | None) -> int | None:
-    if text is None:
-        return None
-    from merge import MergeError
-    from merge.recipe import parse_size
-
-    try:
-        return parse_size(text)
-    except MergeError as error:
-        raise SafemergeError(f"resources.disk is {text!r}; give a size such as 100GB.") from error
-
-
 @contextmanager
 def _held(out: Path) -> Iterator[None]:
     """Hold an output folder against other processes."""
+    if out.is_file():
+        raise SafemergeError(f"{out} is a file; give another --out.")
     if out.exists():
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in _OURS)
+        names = {path.name for path in out.iterdir()} - {path.name for path in _unfinished(out)}
+        foreign = sorted(names - set(_OURS))
         if foreign:
             raise SafemergeError(
                 f"{out} holds {foreign[0]}, which is no sweep's; give another --out."
@@ -117,9 +108,16 @@ def _held(out: Path) -> Iterator[None]:
     (out / "logs").mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / LOCK, blocking=False):
+            for path in _unfinished(out):
+                path.unlink()
             yield
     except Timeout as error:
         raise SafemergeError(
             f"{out} is being written by another run of this sweep; wait for it, or see "
             f"`safemerge sweep status {os.fspath(out)}`."
         ) from error
+
+
+def _unfinished(out: Path) -> list[Path]:
+    """Return the files that a killed run was writing."""
+    return [path for name in (STATE, MANIFEST) for path in out.glob(f".{name}.*.tmp")]

@@ -82,6 +82,8 @@ def read_state(folder: Path) -> tuple[dict[str, Any], bool]:
 
 def is_running(folder: Path) -> bool:
     """Return whether a process holds a sweep's output folder."""
+    if not (folder / LOCK).exists():
+        return False
     try:
         with FileLock(folder / LOCK, blocking=False):
             return False

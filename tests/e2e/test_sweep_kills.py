@@ -1,0 +1,105 @@
+"""A sweep that is killed again and again ends with the results of one that is left alone."""
+
+import random
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep, wait_for, workers
+
+if TYPE_CHECKING:
+    from safemerge_tasks.demo.family import ToyFamily
+
+KILLS = 20
+# Some strike while the sweep is prepared or its workers load their libraries.
+BLIND = 5
+
+
+@pytest.fixture(scope="module")
+def sweeps(family: "ToyFamily", tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    return Sweeps(tmp_path_factory.mktemp("sweeps"), small_sweep(family))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweeps: Sweeps) -> Path:
+    """Return the output of a sweep that nothing happened to."""
+    out = sweeps.folder / "undisturbed"
+    sweeps.run(out, sweeps.folder / "undisturbed-store")
+    return out
+
+
+def test_twenty_random_kills_change_nothing(sweeps: Sweeps, undisturbed: Path) -> None:
+    out, store = sweeps.folder / "killed", sweeps.folder / "killed-store"
+    draw = random.Random(7)
+    blind = set(draw.sample(range(KILLS), BLIND))
+    known: dict[str, tuple[int, str]] = {}
+    deleted: set[str] = set()
+    struck_workers = 0
+    for number in range(KILLS):
+        process = sweeps.start(out, store)
+        if number in blind:
+            time.sleep(draw.uniform(0.1, 10))
+        else:
+            wait_for_steps(process, store, len(known) - len(deleted) + draw.randint(1, 2))
+            time.sleep(draw.uniform(0, 0.5))
+        struck = workers(out)
+        process.kill()
+        assert process.wait() == -9, "the sweep was finished before it was killed"
+        struck_workers += bool(struck)
+        wait_for(lambda: not workers(out), seconds=20)
+        now = finished(store)
+        for key, before in known.items():
+            if key in now:
+                assert now[key] == before, f"{key} was done twice"
+                assert key not in deleted, f"{key} was deleted and done again"
+            else:
+                # Only checkpoints are deleted, when all that read them is done.
+                assert key.startswith("merge-")
+                deleted.add(key)
+        known |= now
+    assert struck_workers >= KILLS // 2
+    sweeps.run(out, store)
+    assert workers(out) == []
+    last = finished(store)
+    assert {key: last[key] for key in known if key in last} == {
+        key: known[key] for key in known if key in last
+    }
+    assert not deleted & last.keys()
+    assert list((store / "staging").iterdir()) == []
+    assert outcome(out) == outcome(undisturbed)
+
+
+def wait_for_steps(process: "subprocess.Popen[bytes]", store: Path, count: int) -> None:
+    """Wait until so many steps are finished."""
+    wait_for(lambda: process.poll() is not None or len(finished(store)) >= count, seconds=300)
+
+
+def test_two_sweeps_that_share_a_store_do_each_step_once(sweeps: Sweeps, undisturbed: Path) -> None:
+    store = sweeps.folder / "shared-store"
+    outs = [sweeps.folder / "first", sweeps.folder / "second"]
+    seen: dict[str, set[tuple[int, str]]] = defaultdict(set)
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            for key, made in finished(store).items():
+                seen[key].add(made)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        processes = [sweeps.start(out, store) for out in outs]
+        for process in processes:
+            sweeps.must_succeed(process)
+    finally:
+        over.set()
+        watcher.join()
+    assert {key: len(made) for key, made in seen.items()} == dict.fromkeys(seen, 1)
+    assert {key.partition("-")[0] for key in seen} == {"merge", "answer", "score", "judge"}
+    assert outcome(outs[0]) == outcome(undisturbed)
+    assert outcome(outs[1]) == outcome(undisturbed)

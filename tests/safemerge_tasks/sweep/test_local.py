@@ -1,0 +1,303 @@
+"""Jobs on this machine, as real processes; a script stands in for the work."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from safemerge_tasks.sweep import local
+from safemerge_tasks.sweep.jobs import Event, Job
+from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
+from safemerge_tasks.sweep.spec import Needs
+from safemerge_tasks.sweep.steps import Step
+from safemerge_tasks.sweep.store import Store
+
+# What a step's work says is done; the real worker's way of ending with its starter is kept.
+WORKER = """#!{python}
+import json, os, subprocess, sys, threading, time
+from safemerge_tasks.sweep.worker import _end_with_starter
+threading.Thread(target=_end_with_starter, daemon=True).start()
+steps = json.load(open(sys.argv[-1]))["steps"]
+assert sys.argv[1:3] == ["-m", "safemerge_tasks.sweep.worker"], sys.argv
+exec(steps[0]["work"]["code"])
+"""
+
+TELL_PLACE = """
+names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND")
+print(json.dumps({name: os.environ.get(name) for name in names}), flush=True)
+time.sleep(0.2)
+"""
+# A child in the same group, such as a vLLM engine, with the worker's standard output.
+WITH_CHILD = """
+child = subprocess.Popen([sys.executable.rpartition("/")[0] + "/python", "-c",
+    "import time; time.sleep(120)"])
+print(json.dumps({"child": child.pid}), flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_tester(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(local.os, "sched_getaffinity", lambda _pid: {4, 5, 6, 7})
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LocalRunner]]:
+    script = tmp_path / "worker"
+    script.write_text(WORKER.replace("{python}", sys.executable))
+    script.chmod(0o755)
+    monkeypatch.setattr(local.sys, "executable", str(script))
+    made: list[LocalRunner] = []
+
+    def runner(slots: int | None = None, gpus: Any = ()) -> LocalRunner:
+        made.append(LocalRunner(Store(tmp_path / "store"), tmp_path / "logs", slots, gpus))
+        return made[-1]
+
+    yield runner
+    for one in made:
+        one.close()
+
+
+def job(number: int, code: str, **needs: Any) -> Job:
+    step = Step(f"answer-{number}", "answer", "the loaf", "answers", (), {"code": code})
+    return Job(number, (step,), Needs(**needs))
+
+
+def until_end(runner: LocalRunner, count: int = 1) -> list[Event]:
+    """Return the events until that many jobs have ended."""
+    events: list[Event] = []
+    deadline = time.monotonic() + 30
+    while sum(event.ended for event in events) < count:
+        assert time.monotonic() < deadline, events
+        event = runner.next_event(0.5)
+        events += [event] if event else []
+    return events
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+class TestShares:
+    def test_jobs_that_can_start_together_share_the_cores(
+        self, make: Callable[..., LocalRunner]
+    ) -> None:
+        runner = make(slots=2)
+        for number in (1, 2):
+            assert runner.fits(job(number, TELL_PLACE))
+            runner.start(job(number, TELL_PLACE), ready=3 - number)
+        assert not runner.fits(job(3, TELL_PLACE))
+        told = {e.job.number: e.told for e in until_end(runner, 2) if e.told}
+        assert told == {
+            1: {
+                "CUDA_VISIBLE_DEVICES": None,
+                "OMP_NUM_THREADS": "2",
+                "VLLM_CPU_OMP_THREADS_BIND": "4,5",
+            },
+            2: {
+                "CUDA_VISIBLE_DEVICES": None,
+                "OMP_NUM_THREADS": "2",
+                "VLLM_CPU_OMP_THREADS_BIND": "6,7",
+            },
+        }
+
+    def test_a_single_job_has_all_cores_and_gives_them_back(
+        self, make: Callable[..., LocalRunner]
+    ) -> None:
+        runner = make(slots=2)
+        for number in (1, 2):
+            runner.start(job(number, TELL_PLACE), ready=1)
+            told, _ = until_end(runner)
+            assert told.told["VLLM_CPU_OMP_THREADS_BIND"] == "4,5,6,7"
+
+    def test_a_job_gets_the_cores_it_asks_for(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make(slots=2)
+        runner.start(job(1, TELL_PLACE, cpus=3), ready=2)
+        runner.start(job(2, TELL_PLACE), ready=1)
+        told = {e.job.number: e.told["OMP_NUM_THREADS"] for e in until_end(runner, 2) if e.told}
+        assert told == {1: "3", 2: "1"}
+
+    def test_a_user_s_own_settings_stay(
+        self, make: Callable[..., LocalRunner], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        runner = make()
+        runner.start(job(1, TELL_PLACE), ready=1)
+        assert until_end(runner)[0].told["OMP_NUM_THREADS"] == "1"
+
+    def test_each_job_has_gpus_of_its_own(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make(gpus=["2", "GPU-5f"])
+        assert runner.slots == 2
+        runner.start(job(1, TELL_PLACE, gpus=1), ready=2)
+        runner.start(job(2, TELL_PLACE, gpus=0.5), ready=1)
+        told = {e.job.number: e.told for e in until_end(runner, 2) if e.told}
+        assert [told[n]["CUDA_VISIBLE_DEVICES"] for n in (1, 2)] == ["2", "GPU-5f"]
+        assert runner.fits(job(3, TELL_PLACE, gpus=2))
+
+    def test_a_job_waits_for_its_gpus(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make(slots=3, gpus=["0", "1"])
+        runner.start(job(1, TELL_PLACE, gpus=1), ready=1)
+        assert not runner.fits(job(2, TELL_PLACE, gpus=2))
+        until_end(runner)
+        assert runner.fits(job(2, TELL_PLACE, gpus=2))
+
+    def test_a_job_without_gpus_sees_none_of_them(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make(gpus=["0"])
+        runner.start(job(1, TELL_PLACE, gpus=0), ready=1)
+        assert until_end(runner)[0].told["CUDA_VISIBLE_DEVICES"] == ""
+
+    def test_more_gpus_than_there_are_is_as_good_as_it_gets(
+        self, make: Callable[..., LocalRunner]
+    ) -> None:
+        runner = make(gpus=["0"])
+        assert runner.fits(job(1, TELL_PLACE, gpus=4))
+
+    @pytest.mark.parametrize(
+        ("named", "found"),
+        [("", []), ("-1", []), ("1,3", ["1", "3"]), ("GPU-5f, MIG-7", ["GPU-5f", "MIG-7"])],
+    )
+    def test_gpus_that_the_user_chose(
+        self, monkeypatch: pytest.MonkeyPatch, named: str, found: list[str]
+    ) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert visible_gpus() == found
+
+
+class TestEnds:
+    def test_events_are_passed_on_in_order(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make()
+        code = 'print(\'{"progress": [1, 2]}\'); print(\'{"done": "answer-1"}\')'
+        runner.start(job(1, code), ready=1)
+        assert [(event.told, event.ended) for event in until_end(runner)] == [
+            ({"progress": [1, 2]}, False),
+            ({"done": "answer-1"}, False),
+            ({}, True),
+        ]
+        assert runner.next_event(0) is None
+
+    def test_a_sentence_is_the_reason(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make()
+        code = "print(json.dumps({'error': 'No such layer.', 'ours': True})); sys.exit(1)"
+        runner.start(job(1, code), ready=1)
+        end = until_end(runner)[-1]
+        assert (end.reason, end.ours, end.machine_failed) == ("No such layer.", True, False)
+
+    def test_a_killed_worker_is_told_with_its_last_words(
+        self, make: Callable[..., LocalRunner], tmp_path: Path
+    ) -> None:
+        runner = make()
+        code = "print('out of memory', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
+        runner.start(job(7, code), ready=1)
+        end = until_end(runner)[-1]
+        log = tmp_path / "logs" / "007-answer.log"
+        assert end.reason == f"the process ended with signal 9 (out of memory); see {log}"
+        assert log.read_text() == "out of memory\n"
+        assert not end.ours
+
+    def test_a_silent_end(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make()
+        runner.start(job(1, "os._exit(3)"), ready=1)
+        reason = until_end(runner)[-1].reason
+        assert reason is not None
+        assert reason.startswith("the process ended with status 3 (nothing was printed); see ")
+
+    def test_half_a_line_does_not_lose_the_end(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make()
+        code = "print('{\"done\": ', end='', flush=True); os.kill(os.getpid(), 9)"
+        runner.start(job(1, code), ready=1)
+        (end,) = until_end(runner)
+        assert "signal 9" in str(end.reason)
+
+    def test_a_killed_worker_s_children_neither_live_on_nor_hide_its_end(
+        self, make: Callable[..., LocalRunner]
+    ) -> None:
+        runner = make()
+        runner.start(job(1, f"{WITH_CHILD}os.kill(os.getpid(), 9)"), ready=1)
+        told, end = until_end(runner)
+        assert "signal 9" in str(end.reason)
+        assert gone(told.told["child"])
+
+    def test_closing_ends_what_runs_with_its_children(
+        self, make: Callable[..., LocalRunner]
+    ) -> None:
+        runner = make()
+        runner.start(job(1, f"{WITH_CHILD}time.sleep(120)"), ready=1)
+        told = None
+        while told is None:
+            told = runner.next_event(1)
+        runner.close()
+        assert gone(told.told["child"])
+
+
+def test_workers_and_their_children_end_with_a_killed_starter(
+    make: Callable[..., LocalRunner], tmp_path: Path
+) -> None:
+    del make
+    code = f"""
+import sys, time
+from pathlib import Path
+from safemerge_tasks.sweep.jobs import Job
+from safemerge_tasks.sweep.local import LocalRunner
+from safemerge_tasks.sweep.spec import Needs
+from safemerge_tasks.sweep.steps import Step
+from safemerge_tasks.sweep.store import Store
+sys.executable = {str(tmp_path / "worker")!r}
+work = {{"code": {WITH_CHILD + "time.sleep(120)"!r}}}
+folder = Path({str(tmp_path)!r})
+runner = LocalRunner(Store(folder / "store"), folder / "logs", 2, [])
+for number in (1, 2):
+    step = Step(f"answer-{{number}}", "answer", "x", "x", (), work)
+    runner.start(Job(number, (step,), Needs()), 1)
+for _ in range(2):
+    event = None
+    while event is None:
+        event = runner.next_event(1)
+    print(event.told["child"], runner._running[event.job.number][0].pid, flush=True)
+time.sleep(120)
+"""
+    starter = subprocess.Popen([sys.orig_argv[0], "-c", code], stdout=subprocess.PIPE, text=True)
+    assert starter.stdout is not None
+    pids = [int(pid) for _ in range(2) for pid in starter.stdout.readline().split()]
+    assert len(pids) == 4
+    assert all(map(alive, pids))
+    os.kill(starter.pid, signal.SIGKILL)
+    starter.wait()
+    assert all(map(gone, pids))
+
+
+def test_the_worker_ends_with_its_starter_while_it_waits_for_a_lock(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    file = tmp_path / "job.json"
+    step = {"key": "score-1", "kind": "score", "name": "x", "group": "score", "inputs": []}
+    file.write_text(json.dumps({"store": str(store.root), "steps": [step]}))
+    with store.claimed(["score-1"]):
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "safemerge_tasks.sweep.worker", str(file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(1.5)
+        assert worker.poll() is None
+        assert worker.stdin is not None
+        worker.stdin.close()
+        assert worker.wait(10) == -signal.SIGKILL
