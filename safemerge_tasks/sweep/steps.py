@@ -18,7 +18,7 @@ KINDS: tuple[Kind, ...] = ("finetune", "merge", "answer", "score", "judge")
 LIBRARIES: Mapping[Kind, tuple[str, ...]] = {
     "finetune": ("torch", "transformers", "peft", "trl"),
     "merge": ("safemerge", "torch"),
-    "answer": ("torch", "transformers", "lm-eval", "vllm"),
+    "answer": ("torch", "transformers", "peft", "lm-eval", "vllm"),
     "score": ("safemerge", "lm-eval", "transformers", "bert-score"),
     "judge": ("safemerge", "transformers", "vllm"),
 }

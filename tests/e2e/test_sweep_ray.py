@@ -1,0 +1,109 @@
+"""A sweep on a Ray cluster of two machines, one of which dies while it works."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep, wait_for, workers
+
+if TYPE_CHECKING:
+    from safemerge_tasks.demo.family import ToyFamily
+
+# A dead machine is noticed in seconds and not in a minute.
+IMPATIENT = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def sweeps(family: "ToyFamily", tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    methods = [{"method": "linear", "lambda": [0.4, 0.8]}, {"method": "slerp", "lambda": [0.4]}]
+    return Sweeps(tmp_path_factory.mktemp("sweeps"), small_sweep(family, methods=methods))
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return a cluster whose head takes no jobs, and two raylets of one core each."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # What the workers of this cluster see.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 0,
+            "include_dashboard": False,
+            "_system_config": IMPATIENT,
+        },
+    )
+    try:
+        for _ in range(2):
+            made.add_node(num_cpus=1)
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def raylet_of(cluster: Any, worker: psutil.Process) -> int | None:
+    """Return the raylet that a worker of ours runs under."""
+    raylets = {
+        entry.process.pid for node in cluster.worker_nodes for entry in node.all_processes["raylet"]
+    }
+    try:
+        return next((one.pid for one in worker.parents() if one.pid in raylets), None)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def test_a_machine_that_dies_changes_nothing(sweeps: Sweeps, cluster: Any) -> None:
+    out, store = sweeps.folder / "ray", sweeps.folder / "ray-store"
+    process = sweeps.start(out, store, "--ray", "--ray-address", cluster.address)
+
+    def answering() -> tuple[psutil.Process, int] | None:
+        assert process.poll() is None, "the sweep ended before its machine could be killed"
+        if not any(key.startswith("answer-") for key in finished(store)):
+            return None
+        for worker in workers(out):
+            raylet = raylet_of(cluster, worker)
+            if raylet is not None and "-answer" in worker.cmdline()[-1]:
+                return worker, raylet
+        return None
+
+    worker, raylet = wait_for(answering, seconds=300)
+    before = finished(store)
+    os.kill(raylet, signal.SIGKILL)
+    # Nobody is left to tell it to stop, and it must not go on beside its second try.
+    psutil.wait_procs([worker], timeout=60)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    sweeps.must_succeed(process)
+    assert workers(out) == []
+    after = finished(store)
+    kept = {key for key in before if not key.startswith("merge-")}
+    assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
+
+    # Its second try was told to do only what the first had left, and no failure is reported.
+    undisturbed = sweeps.folder / "undisturbed"
+    sweeps.run(undisturbed, sweeps.folder / "undisturbed-store")
+    assert outcome(out) == outcome(undisturbed)
+
+
+def test_no_cluster_is_one_sentence(sweeps: Sweeps, tmp_path: Path) -> None:
+    process = sweeps.start(
+        tmp_path / "out", tmp_path / "store", "--ray", environment={"RAY_ADDRESS": ""}
+    )
+    assert process.wait(300) == 2
+    printed = sorted(sweeps.folder.glob("printed-*"), key=lambda path: path.stat().st_mtime)[-1]
+    last = printed.read_text().splitlines()[-1]
+    assert last.startswith("safemerge: There is no Ray cluster at auto")
+    assert "`ray start --head`" in last

@@ -1,0 +1,429 @@
+"""The steps of a sweep: as few as possible, keyed by all that shapes them and nothing else."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+from merge_models import llama_config, random_model, write_tokenizer
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep import steps as steps_module
+from safemerge_tasks.sweep.graph import ADAPTERS, Graph, build_graph
+from safemerge_tasks.sweep.manifest import Measured, Split, Tasks
+from safemerge_tasks.sweep.models import find_sources
+from safemerge_tasks.sweep.questions import Asked, Questions
+from safemerge_tasks.sweep.serving.evaluation import Evaluation
+from safemerge_tasks.sweep.spec import SPLITS, SweepSpec
+from safemerge_tasks.sweep.steps import Step
+from safemerge_tasks.sweep.variants import expand
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tiny base, adapters on it, and whole models."""
+    root = tmp_path_factory.mktemp("made")
+    for seed, name in enumerate(("base", "whole", "unaligned")):
+        random_model(llama_config(), seed).save_pretrained(root / name)
+        write_tokenizer(root / name)
+    for seed, name in enumerate(("adapter-1", "adapter-2", "trained-embeddings")):
+        model = transformers.AutoModelForCausalLM.from_pretrained(root / "base")
+        kept = ["embed_tokens"] if name == "trained-embeddings" else None
+        config = peft.LoraConfig(
+            r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=kept, use_dora=bool(kept)
+        )
+        torch.manual_seed(seed)
+        wrapped = peft.get_peft_model(model, config, low_cpu_mem_usage=False)
+        with torch.no_grad():
+            for parameter in wrapped.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn(parameter.shape) * 0.1)
+        wrapped.save_pretrained(root / name)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def models(made: Path, tmp_path: Path) -> Path:
+    """Return a copy that a test may change."""
+    return Path(shutil.copytree(made, tmp_path / "models"))
+
+
+def content(models: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "loaf",
+        "base": str(models / "base"),
+        "tunings": [{"name": "bread", "models": {1: str(models / "adapter-1")}}],
+        "methods": [
+            {"method": "linear", "lambda": [0.2, 0.4, 0.6]},
+            {"method": "slerp", "lambda": [0.4, 0.8]},
+        ],
+        "tasks": {"validation": {"safety": ["v_asr"]}, "test": {"safety": ["t_asr"]}},
+        "judge": {"judge": "keywords"},
+        **changes,
+    }
+
+
+def asked_of(spec: SweepSpec, digest: str = "d") -> Questions:
+    """Return a safety task, a utility task of all, and one of each tuning alone, per split."""
+    tasks: dict[str, dict[Split, Tasks]] = {}
+    asked: dict[tuple[Split, str], Asked] = {}
+    for split in SPLITS:
+        for tuning in spec.tunings:
+            names = [f"{split}-asr", f"{split}-task", f"{split}-{tuning.name}"]
+            measured = [Measured(task=name, metric="m") for name in names]
+            found = Tasks(safety=(measured[0],), utility=tuple(measured[1:]))
+            tasks.setdefault(tuning.name, {})[split] = found
+            for name in names:
+                evaluation = Evaluation((name,), spec.base, limit=spec.tasks.limit)
+                made = Asked(name, split, name == names[0], evaluation, f"{digest}-{name}", 1, 2, 3)
+                asked[split, name] = made
+    return Questions(tasks, asked)
+
+
+def graph_of(described: Mapping[str, Any], *, digest: str = "d", read: bool = True) -> Graph:
+    spec = SweepSpec.model_validate(described)
+    sources = find_sources(spec, read=read)
+    cells = expand(spec, sources.seeds())
+    return build_graph(spec, cells, sources, asked_of(spec, digest), read=read)
+
+
+def kinds(graph: Graph) -> dict[str, int]:
+    return dict(Counter(step.kind for step in graph.steps.values()))
+
+
+def merges(graph: Graph) -> list[Step]:
+    return [step for step in graph.steps.values() if step.kind == "merge"]
+
+
+def keys(graph: Graph, cell: str) -> tuple[set[str], set[str], set[str]]:
+    """Return the keys of a cell's answers, of its scores without a judge, and of its verdicts."""
+    outcomes = graph.outcomes[cell]
+    return (
+        {one.answer for one in outcomes},
+        {one.final for one in outcomes if not one.asked.safety},
+        {one.final for one in outcomes if one.asked.safety},
+    )
+
+
+class TestAsFewAsPossible:
+    def test_counts(self, made: Path) -> None:
+        graph = graph_of(content(made))
+        # 1 base, 1 fine-tuned, 3 linear, 2 slerp; three tasks in each of two splits.
+        assert len(graph.outcomes) == 7
+        assert kinds(graph) == {
+            # 3 adapters, 2 checkpoints, and one checkpoint to compare adapters with.
+            "merge": 6,
+            # That one answers the three test tasks.
+            "answer": 7 * 6 + 3,
+            "score": 7 * 6,
+            "judge": 7 * 2,
+        }
+
+    def test_inputs_come_before_their_readers(self, made: Path) -> None:
+        seen: set[str] = set()
+        for step in graph_of(content(made)).steps.values():
+            assert set(step.inputs) <= seen
+            seen.add(step.key)
+
+    def test_scaled_adapters_are_never_merged(self, made: Path) -> None:
+        graph = graph_of(content(made, agreement=False))
+        outputs = {step.name: step.work["recipe"]["output"] for step in merges(graph)}
+        assert outputs == {
+            **{f"bread-linear-seed-1-lambda-{weight}": "adapter" for weight in (0.2, 0.4, 0.6)},
+            **{f"bread-slerp-seed-1-lambda-{weight}": "checkpoint" for weight in (0.4, 0.8)},
+        }
+        for step in merges(graph):
+            assert (step.nbytes > 0) == (step.work["recipe"]["output"] == "checkpoint")
+        assert graph.served == {
+            "base": "adapter",
+            "bread-tuned-seed-1": "adapter",
+            **{f"bread-linear-seed-1-lambda-{weight}": "adapter" for weight in (0.2, 0.4, 0.6)},
+            **{f"bread-slerp-seed-1-lambda-{weight}": "checkpoint" for weight in (0.4, 0.8)},
+        }
+
+    def test_one_engine_for_the_base_and_all_adapters(self, made: Path) -> None:
+        graph = graph_of(content(made))
+        answers = [step for step in graph.steps.values() if step.kind == "answer"]
+        groups = Counter(step.group for step in answers)
+        assert groups == {ADAPTERS: 5 * 6, "answer bread 1": 2 * 6 + 3}
+
+    def test_one_pass_over_the_inputs_for_all_lambda(self, made: Path) -> None:
+        graph = graph_of(content(made, agreement=False))
+        groups = Counter(step.group for step in merges(graph))
+        assert sorted(groups.values()) == [2, 3]
+
+    def test_one_judge_for_all(self, made: Path) -> None:
+        steps = graph_of(content(made)).steps.values()
+        assert {step.group for step in steps if step.kind == "judge"} == {"judge"}
+
+    def test_the_base_is_asked_every_task_and_each_tuning_its_own(self, made: Path) -> None:
+        tunings = [
+            {"name": "bread", "models": {1: str(made / "adapter-1")}},
+            {"name": "rolls", "models": {1: str(made / "adapter-2")}},
+        ]
+        graph = graph_of(content(made, tunings=tunings))
+
+        def test_tasks(cell: str) -> list[str]:
+            return [one.asked.task for one in graph.outcomes[cell] if one.asked.split == "test"]
+
+        assert test_tasks("base") == ["test-asr", "test-task", "test-bread", "test-rolls"]
+        assert test_tasks("rolls-tuned-seed-1") == ["test-asr", "test-task", "test-rolls"]
+
+    def test_whole_models_are_merged_and_served_as_they_are(self, made: Path) -> None:
+        tunings = [{"name": "bread", "models": {1: str(made / "whole")}}]
+        graph = graph_of(content(made, tunings=tunings))
+        assert graph.served["bread-tuned-seed-1"] == "checkpoint"
+        assert {step.work["recipe"]["output"] for step in merges(graph)} == {"checkpoint"}
+        assert graph.pairs == []
+
+    def test_model_stock_is_merged(self, made: Path) -> None:
+        tunings = [
+            {
+                "name": "bread",
+                "models": {1: str(made / "adapter-1"), 2: str(made / "adapter-2")},
+            }
+        ]
+        graph = graph_of(content(made, tunings=tunings, methods=[{"method": "model-stock"}]))
+        (step,) = merges(graph)
+        assert step.work["lambda"] is None
+        assert graph.served["bread-model-stock-all-seeds"] == "checkpoint"
+
+    def test_resta_from_whole_models(self, made: Path) -> None:
+        methods = [{"method": "resta", "gamma": [0.25, 0.5]}]
+        unaligned = str(made / "unaligned")
+        graph = graph_of(content(made, methods=methods, unaligned=unaligned))
+        assert {step.work["recipe"]["unaligned"] for step in merges(graph)} == {unaligned}
+        assert len({step.key for step in merges(graph)}) == 2
+
+
+class TestExact:
+    def test_everything_is_merged(self, made: Path) -> None:
+        graph = graph_of(content(made, exact=True))
+        served = graph.served
+        assert served.pop("base") == "adapter"
+        assert set(served.values()) == {"checkpoint"}
+        assert {step.work["recipe"]["output"] for step in merges(graph)} == {"checkpoint"}
+        # The fine-tuned model itself is the linear merge at 1, from the same pass.
+        tuned = next(step for step in merges(graph) if step.name == "bread-tuned-seed-1")
+        assert tuned.work["lambda"] == 1.0
+        assert graph.pairs == []
+
+    def test_what_does_not_scale_is_merged_with_a_note(self, made: Path) -> None:
+        tunings = [{"name": "bread", "models": {1: str(made / "trained-embeddings")}}]
+        graph = graph_of(content(made, tunings=tunings))
+        (note,) = graph.notes
+        assert note.startswith("bread: merged instead of served as an adapter: ")
+        assert graph.served["bread-linear-seed-1-lambda-0.4"] == "checkpoint"
+
+    def test_a_tuned_adapter_that_no_engine_serves_is_merged_too(self, made: Path) -> None:
+        tunings = [{"name": "bread", "models": {1: str(made / "trained-embeddings")}}]
+        graph = graph_of(content(made, tunings=tunings))
+        assert graph.served["bread-tuned-seed-1"] == "checkpoint"
+        # PEFT itself serves all that it makes.
+        graph = graph_of(content(made, tunings=tunings, engine={"model": "hf"}))
+        assert graph.served["bread-tuned-seed-1"] == "adapter"
+
+
+class TestAgreement:
+    def test_the_middle_of_the_grid_is_served_both_ways_on_the_test_split(self, made: Path) -> None:
+        graph = graph_of(content(made))
+        assert len(graph.pairs) == 3
+        names = {graph.steps[pair.checkpoint].name for pair in graph.pairs}
+        middle = "bread-linear-seed-1-lambda-0.4"
+        assert names == {f"{middle}, test-{what}" for what in ("asr", "task", "bread")}
+        for pair in graph.pairs:
+            assert (pair.variant, pair.split) == (middle, "test")
+            one, other = graph.steps[pair.adapter], graph.steps[pair.checkpoint]
+            assert one.work["recording"] == other.work["recording"]
+            assert (one.work["served"], other.work["served"]) == ("adapter", "checkpoint")
+        assert {pair.checkpoint for pair in graph.pairs} <= set(graph.targets())
+
+    def test_not_where_it_is_not_wanted(self, made: Path) -> None:
+        assert graph_of(content(made, agreement=False)).pairs == []
+
+
+LINEAR = "bread-linear-seed-1-lambda-0.4"
+SLERP = "bread-slerp-seed-1-lambda-0.4"
+
+
+class TestKeys:
+    def test_the_same_sweep_has_the_same_keys(self, made: Path) -> None:
+        assert set(graph_of(content(made)).steps) == set(graph_of(content(made)).steps)
+
+    def test_names_places_and_how_it_is_run_do_not_count(self, made: Path, models: Path) -> None:
+        there = content(
+            models,
+            name="other",
+            tunings=[{"name": "rolls", "models": {7: str(models / "adapter-1")}}],
+            methods=[
+                {"method": "linear", "lambda": [0.2, 0.4, 0.6], "label": "ours"},
+                {"method": "slerp", "lambda": [0.4, 0.8]},
+            ],
+            keep_checkpoints=True,
+            choose={"max_asr": 0.5},
+            resources={"disk": "1GB", "jobs": 7},
+            engine={"engines": 3, "max_loras": 2},
+        )
+        one, other = graph_of(content(made)), graph_of(there)
+        for cell, same in (
+            ("base", "base"),
+            (LINEAR, "rolls-ours-seed-7-lambda-0.4"),
+            (SLERP, "rolls-slerp-seed-7-lambda-0.4"),
+        ):
+            # The tuning's own task is called after it; the others are alike.
+            assert len(keys(one, cell)[0] & keys(other, same)[0]) == 4
+            assert len(keys(one, cell)[1] & keys(other, same)[1]) == 2
+            assert keys(one, cell)[2] == keys(other, same)[2]
+        assert {step.key for step in merges(one)} == {step.key for step in merges(other)}
+
+    def test_a_larger_grid_shares_all_of_the_smaller(self, made: Path) -> None:
+        wider = [
+            {"method": "linear", "lambda": [0.2, 0.4, 0.6, 0.8]},
+            {"method": "slerp", "lambda": [0.2, 0.4, 0.8]},
+        ]
+        less = graph_of(content(made, agreement=False))
+        more = graph_of(content(made, agreement=False, methods=wider))
+        assert set(less.steps) < set(more.steps)
+
+    def test_every_cell_and_task_has_keys_of_its_own(self, made: Path) -> None:
+        graph = graph_of(content(made))
+        finals = [one.final for outcomes in graph.outcomes.values() for one in outcomes]
+        assert len(set(finals)) == len(finals) == 42
+
+    def test_the_base_s_content_changes_everything(self, made: Path, models: Path) -> None:
+        spoil(models / "base" / "model.safetensors")
+        assert not set(graph_of(content(made)).steps) & set(graph_of(content(models)).steps)
+
+    def test_an_adapter_s_content_changes_all_but_the_base(self, made: Path, models: Path) -> None:
+        spoil(models / "adapter-1" / "adapter_model.safetensors")
+        one, other = graph_of(content(made)), graph_of(content(models))
+        assert keys(one, "base") == keys(other, "base")
+        assert {step.key for step in merges(one)}.isdisjoint(other.steps)
+        for cell in ("bread-tuned-seed-1", LINEAR, SLERP):
+            for before, after in zip(keys(one, cell), keys(other, cell), strict=True):
+                assert not before & after
+
+    def test_the_unaligned_model_changes_what_adds_its_vector(
+        self, made: Path, models: Path
+    ) -> None:
+        spoil(models / "unaligned" / "model.safetensors")
+
+        def described(root: Path) -> dict[str, Any]:
+            further: dict[str, Any] = {"methods": [{"method": "resta", "gamma": 0.5}]}
+            return content(root, unaligned=str(root / "unaligned"), **further)
+
+        one, other = graph_of(described(made)), graph_of(described(models))
+        assert {step.key for step in merges(one)}.isdisjoint(other.steps)
+        assert keys(one, "bread-tuned-seed-1") == keys(other, "bread-tuned-seed-1")
+
+    def test_requests(self, made: Path) -> None:
+        one, other = graph_of(content(made)), graph_of(content(made), digest="e")
+        assert {step.key for step in merges(one)} == {step.key for step in merges(other)}
+        answers = {key for key in one.steps if not key.startswith("merge")}
+        assert answers.isdisjoint(other.steps)
+
+    def test_engine_arguments(self, made: Path) -> None:
+        one = graph_of(content(made))
+        for engine in ({"model": "hf"}, {"model_args": {"dtype": "float32"}}):
+            other = graph_of(content(made, engine=engine))
+            for before, after in zip(keys(one, LINEAR), keys(other, LINEAR), strict=True):
+                assert not before & after
+
+    def test_the_judge_changes_verdicts_alone(self, made: Path) -> None:
+        one = graph_of(content(made))
+        other = graph_of(content(made, judge={"judge": "keywords", "judge_revision": "v2"}))
+        assert keys(one, LINEAR)[:2] == keys(other, LINEAR)[:2]
+        assert not keys(one, LINEAR)[2] & keys(other, LINEAR)[2]
+
+    def test_the_judge_s_weights(self, made: Path, models: Path) -> None:
+        judge = {"judge": "keywords", "judge_model": str(models / "whole")}
+        one = graph_of(content(made, judge=judge))
+        spoil(models / "whole" / "model.safetensors")
+        other = graph_of(content(made, judge=judge))
+        assert keys(one, LINEAR)[:2] == keys(other, LINEAR)[:2]
+        assert not keys(one, LINEAR)[2] & keys(other, LINEAR)[2]
+
+    def test_the_judge_in_the_environment(
+        self, made: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = graph_of(content(made))
+        monkeypatch.setenv("SAFEMERGE_JUDGE_REVISION", "v2")
+        other = graph_of(content(made))
+        assert not keys(one, LINEAR)[2] & keys(other, LINEAR)[2]
+
+    def test_settings_of_scoring_in_the_environment(
+        self, made: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = graph_of(content(made))
+        monkeypatch.setenv("SAFEMERGE_BERTSCORE_MODEL", "small")
+        monkeypatch.setenv("SAFEMERGE_DATA_DIR", "/elsewhere")
+        other = graph_of(content(made))
+        assert keys(one, LINEAR)[0] == keys(other, LINEAR)[0]
+        assert not keys(one, LINEAR)[1] & keys(other, LINEAR)[1]
+
+    @pytest.mark.parametrize(
+        ("library", "kind"),
+        [
+            ("torch", "merge"),
+            ("vllm", "answer"),
+            ("peft", "answer"),
+            ("bert-score", "score"),
+            ("safemerge", "judge"),
+        ],
+    )
+    def test_a_library_s_version_changes_what_it_shapes(
+        self, made: Path, monkeypatch: pytest.MonkeyPatch, library: str, kind: str
+    ) -> None:
+        one = graph_of(content(made))
+        version_of = steps_module.version_of
+        monkeypatch.setattr(
+            steps_module,
+            "version_of",
+            lambda name: "9.9" if name == library else version_of(name),
+        )
+        other = graph_of(content(made))
+
+        def of(graph: Graph) -> set[str]:
+            return {step.key for step in graph.steps.values() if step.kind == kind}
+
+        assert of(one).isdisjoint(of(other))
+
+    def test_a_plan_with_known_hashes_has_the_run_s_keys(self, made: Path) -> None:
+        assert graph_of(content(made)).steps == graph_of(content(made), read=False).steps
+
+    def test_work_is_json(self, made: Path) -> None:
+        from safemerge_tasks.sweep.work import step_from_json, step_to_json
+
+        for step in graph_of(content(made)).steps.values():
+            again = step_from_json(json.loads(json.dumps(step_to_json(step))))
+            assert replace(again, work={}) == replace(step, work={})
+            assert again.work == json.loads(json.dumps(step.work))
+
+
+def test_a_judge_that_defers_gives_no_verdicts(made: Path) -> None:
+    with pytest.raises(SafemergeError, match="loaf: a sweep needs verdicts; name a judge, not def"):
+        graph_of(content(made, judge={"judge": "deferred"}))
+
+
+def test_an_adapter_is_no_base(made: Path) -> None:
+    with pytest.raises(SafemergeError, match="base: .*adapter-1 is an adapter; name the model it"):
+        graph_of(content(made, base=str(made / "adapter-1")))
+
+
+def spoil(path: Path) -> None:
+    """Change the last byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
