@@ -87,7 +87,7 @@ def plain(value: Any, key: str = "") -> str:
     """
     if value is None or value == "":
         return ""
-    if _is_secret(key):
+    if is_secret(key):
         return "(left out)"
     if isinstance(value, Mapping):
         inner = ((str(name), plain(one, str(name))) for name, one in value.items())
@@ -99,12 +99,13 @@ def plain(value: Any, key: str = "") -> str:
     return _USER.sub("://(left out)@", without)
 
 
-def _is_secret(key: str) -> bool:
+def is_secret(key: str) -> bool:
+    """Return whether a setting of that name may hold a credential."""
     return bool(_SECRET.search(key)) and not _COUNTED.search(key)
 
 
 def _unless_counted(match: re.Match[str]) -> str:
-    return f"{match[1]}=(left out)" if _is_secret(match[1]) else match[0]
+    return f"{match[1]}=(left out)" if is_secret(match[1]) else match[0]
 
 
 def _date(value: Any) -> str:

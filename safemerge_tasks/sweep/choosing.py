@@ -86,9 +86,8 @@ class Choice:
 
     @property
     def eligible(self) -> tuple[Candidate, ...]:
-        """The points that the rule chose from."""
-        able = [one for one in self.candidates if not one.obstacle]
-        return tuple(one for one in able if one.within) or tuple(able)
+        """The points that satisfy the rule; none where the limit is out of reach."""
+        return tuple(one for one in self.candidates if not one.obstacle and one.within)
 
 
 def choose(manifest: Manifest, folder: Path) -> list[Choice]:

@@ -17,7 +17,7 @@ from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
 from safemerge_tasks.sweep.questions import Asked, Questions
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
-from safemerge_tasks.sweep.variants import Cell, Merging
+from safemerge_tasks.sweep.variants import Cell
 
 RESPONSES = "responses.json"
 RESULTS = "results"
@@ -141,9 +141,9 @@ class _Builder:
         tuned = [self._sources.tuned[variant.tuning][seed] for seed in variant.seeds]
         if merging is None:
             model = tuned[0]
-            if not model.adapter:
+            if not model.adapter and "+" not in model.place:
                 return "checkpoint", model.place, model, "answer given"
-            if not exact and self._is_servable(cell, model):
+            if not exact and self._servable(cell, tuned):
                 return "adapter", model.place, model, together
         step = self._merge(cell, tuned, exact=exact)
         served = str(step.work["recipe"]["output"])
@@ -195,7 +195,7 @@ class _Builder:
         from merge.settings import Place
 
         merging = cell.merging
-        if merging is None or not all(model.adapter for model in models):
+        if merging is None or not self._servable(cell, models):
             return False
         weights = [] if merging.weight is None else [merging.weight]
         tuned = [model.place for model in models[: len(cell.variant.seeds)]]
@@ -211,19 +211,32 @@ class _Builder:
         try:
             check(recipe)
         except MergeError as error:
-            note = f"{cell.variant.tuning}: merged instead of served as adapters: {error}"
-            if note not in self._graph.notes:
-                self._graph.notes.append(note)
+            self._note_merged(cell, str(error))
             return False
         return True
 
-    def _is_servable(self, cell: Cell, model: Source) -> bool:
-        """Return whether the engine can serve a fine-tuned adapter as it is."""
-        if self._spec.engine.model == "hf":
-            # PEFT serves what it made.
+    def _servable(self, cell: Cell, models: list[Source]) -> bool:
+        """Return whether models are adapters that the engine serves as they are."""
+        from safemerge_tasks.sweep.serving.adapters import check_servable
+
+        if not all(model.adapter for model in models):
+            return False
+        if self._spec.engine.model != "vllm":
             return True
-        whole = Merging("linear", 1.0, {}, 0, safety_vector=False)
-        return self._is_adapter(Cell(cell.variant, whole), [model])
+        try:
+            for model in models:
+                # What is trained here is plain LoRA; what is still on the Hub is found out later.
+                if model.step is None and Path(model.place).is_dir():
+                    check_servable(Path(model.place))
+        except SafemergeError as error:
+            self._note_merged(cell, str(error))
+            return False
+        return True
+
+    def _note_merged(self, cell: Cell, reason: str) -> None:
+        note = f"{cell.variant.tuning}: merged instead of served as an adapter: {reason}"
+        if note not in self._graph.notes:
+            self._graph.notes.append(note)
 
     def _answer(
         self,

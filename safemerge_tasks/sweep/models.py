@@ -69,7 +69,7 @@ def find_sources(spec: SweepSpec, *, read: bool = True) -> Sources:
     Raises:
         SafemergeError: a model or configuration is missing or does not fit.
     """
-    base = _given(spec.base, read=read)
+    base = _base(spec.base, read=read)
     if base.adapter:
         raise SafemergeError(f"base: {spec.base} is an adapter; name the model it was trained on.")
     tuned: dict[str, dict[int, Source]] = {}
@@ -83,6 +83,16 @@ def find_sources(spec: SweepSpec, *, read: bool = True) -> Sources:
         seeds = tuning.seeds or config.seeds
         tuned[tuning.name] = {seed: _trained(config, seed, base, tuning.name) for seed in seeds}
     return Sources(base, tuned, _unaligned(spec, base, read=read))
+
+
+def _base(model: str, *, read: bool) -> Source:
+    if "@" in model and not Path(model).expanduser().exists():
+        raise SafemergeError(
+            f"base: {model} names a revision, which engines cannot be told; download that and name "
+            "its folder."
+        )
+    identity = model_identity(model, read=read)
+    return Source(model, identity or f"unread {model}", is_adapter(model))
 
 
 def _unaligned(spec: SweepSpec, base: Source, *, read: bool) -> Source | None:
@@ -125,7 +135,27 @@ def _trained(config: Any, seed: int, base: Source, name: str) -> Source:
 
 def _given(model: str, *, read: bool) -> Source:
     found = model_identity(model, read=read)
-    return Source(model, found or f"unread {model}", is_adapter(model))
+    adapter = is_adapter(model)
+    # Engines and merges of several processes want files; a plan downloads nothing.
+    place = local_folder(model) if read and "+" not in model else model
+    return Source(place, found or f"unread {model}", adapter)
+
+
+def local_folder(model: str) -> str:
+    """Return the folder of a model, downloaded if it is a Hub id.
+
+    Raises:
+        SafemergeError: the Hub does not deliver it.
+    """
+    from merge import MergeError
+    from merge.references import ModelReference, locate
+
+    if Path(model).expanduser().is_dir():
+        return str(Path(model).expanduser().resolve())
+    try:
+        return str(locate(ModelReference.parse(model)).folder)
+    except MergeError as error:
+        raise SafemergeError(str(error)) from error
 
 
 def is_adapter(model: str) -> bool:

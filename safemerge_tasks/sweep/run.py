@@ -48,7 +48,6 @@ def run_sweep(
         runner, gpus = _runner(prepared, out / "logs", ray)
         estimator = Estimator(prepared.graph, prepared.store)
         with View(console) as view:
-
             shown = 0.0
 
             def changed(progress: Progress) -> None:

@@ -246,7 +246,14 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
         return str(beside) if beside.exists() else found
 
     def config(given: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
-        return place(given) if isinstance(given, str) else given
+        if not isinstance(given, dict):
+            return place(given)
+        data = given.get("data")
+        if isinstance(data, str) and Path(data).suffix:
+            return {**given, "data": place(data)}
+        if isinstance(data, dict) and isinstance(data.get("file"), str):
+            return {**given, "data": {**data, "file": place(data["file"])}}
+        return given
 
     def model(text: str) -> str:
         return "+".join(place(part) or part for part in text.split("+"))

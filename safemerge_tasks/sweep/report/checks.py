@@ -1,18 +1,26 @@
 """What a reader has to know before believing the tables: verdicts, agreement, failures, sources."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from safemerge_tasks.gate.policy import MARGIN
 from safemerge_tasks.gate.reporters.wording import change, questions, side
 from safemerge_tasks.report.document import Cell, Grid, Name, Section
-from safemerge_tasks.report.provenance import plain
+from safemerge_tasks.report.provenance import is_secret, plain
 from safemerge_tasks.report.wording import cell
 from safemerge_tasks.sweep.choosing import point_words
+from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
 from safemerge_tasks.sweep.outcomes import SPLITS
 from safemerge_tasks.sweep.report.findings import TUNED, Findings
 from safemerge_tasks.sweep.report.gating import Verdict
 from safemerge_tasks.sweep.report.numbers import seed_words
 from safemerge_tasks.sweep.report.tables import cut, long, title_of, tunings_of
+
+DEPTH = 6
+"""Settings nested deeper are shown as one text."""
+
+DIFFERENT = 8
+"""A setting with more values than that is one of each result's own."""
 
 
 def gate(sweeps: Sequence[Findings]) -> Section:
@@ -119,11 +127,7 @@ def sources(sweeps: Sequence[Findings]) -> Section:
             ("base", Name(survey.manifest.base), ""),
             ("judge", Name(survey.manifest.judge), ""),
         ]
-        made += [
-            (Name(what), Name(text), "")
-            for what, value in survey.manifest.provenance.items()
-            if (text := plain(value, what))
-        ]
+        made += _settings(survey.manifest)
         made += [
             (what, Name(value), f"{count:,} results") for (what, value), count in settings.items()
         ]
@@ -131,6 +135,39 @@ def sources(sweeps: Sequence[Findings]) -> Section:
             cut(("what", "value", "of"), made, (*title, "settings and versions"), folded=True)
         )
     return Section("Provenance", (), tuple(grids))
+
+
+def _settings(manifest: Manifest) -> list[tuple[Cell, ...]]:
+    """Return the manifest's own provenance, what is the same in all variants once."""
+    variants = frozenset(one.id for one in manifest.variants)
+    found: dict[str, dict[str, int]] = {}
+    for what, text in _flat(manifest.provenance, (), variants):
+        counts = found.setdefault(what, {})
+        counts[text] = counts.get(text, 0) + 1
+    rows: list[tuple[Cell, ...]] = []
+    for what, counts in found.items():
+        if len(counts) > DIFFERENT:
+            rows.append((Name(what), f"{len(counts):,} different ones, in {MANIFEST}", ""))
+            continue
+        for text, count in counts.items():
+            rows.append((Name(what), Name(text), f"{count:,} times" if count > 1 else ""))
+    return rows
+
+
+def _flat(value: Any, path: tuple[str, ...], variants: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield what a nested value says: where, and its text; without credentials."""
+    if path and is_secret(path[-1]):
+        yield ".".join(path), plain(value, path[-1])
+    elif isinstance(value, Mapping) and len(path) < DEPTH:
+        # What is kept by variant is shown without it.
+        by_variant = bool(value) and variants.issuperset(value)
+        for key, inner in value.items():
+            yield from _flat(inner, path if by_variant else (*path, str(key)), variants)
+    elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+        for one in value:
+            yield from _flat(one, path, variants)
+    elif text := plain(value, path[-1] if path else ""):
+        yield ".".join(path), text
 
 
 def _verdict(one: Verdict) -> list[tuple[Cell, ...]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.report.figure import canvas, png, short, svg
@@ -22,6 +22,9 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">", "p")
 
+SIZES = (10.0, 7.5, 6.0, 5.0)
+WIDTHS = (4.5, 2.6, 1.6, 1.4)
+
 BASE_STYLE: Style = {"color": "#222222", "linestyle": (0, (6, 3))}
 TUNED_STYLE: Style = {"color": "#777777", "linestyle": (0, (1, 1.5))}
 FRONT_STYLE: Style = {"color": "#bbbbbb", "linewidth": 3}
@@ -30,7 +33,7 @@ SINGLE = (0, (7, 2, 1.5, 2))
 
 RING: Style = {
     "marker": "o",
-    "markersize": 14,
+    "markersize": 16,
     "markerfacecolor": "none",
     "markeredgecolor": "#222222",
     "markeredgewidth": 1.3,
@@ -46,6 +49,15 @@ _WRITERS = {PNG: png, SVG: svg}
 
 Drawn = dict[str, bytes]
 """Suffix of a file's name → the figure in that format."""
+
+
+class Look(NamedTuple):
+    """How a curve is drawn; earlier ones are larger, so that a later one on them hides none."""
+
+    color: str
+    marker: str
+    size: float
+    width: float
 
 
 def format_of(path: Path) -> str:
@@ -117,16 +129,21 @@ def _panels(row: Curves) -> int:
     return kinds * max(len(row.axes), 1) + (kinds == 2)
 
 
-def _styles(rows: Sequence[Curves]) -> dict[str, tuple[str, str]]:
-    """Return every label's colour and marker, the same in all panels."""
+def _styles(rows: Sequence[Curves]) -> dict[str, Look]:
+    """Return every label's look, the same in all panels."""
     labels = dict.fromkeys(curve.label for row in rows for curve in row.methods)
     return {
-        label: (COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)])
+        label: Look(
+            COLORS[number % len(COLORS)],
+            MARKERS[number % len(MARKERS)],
+            SIZES[min(number, len(SIZES) - 1)],
+            WIDTHS[min(number, len(WIDTHS) - 1)],
+        )
         for number, label in enumerate(labels)
     }
 
 
-def _draw_row(panels: Sequence["Axes"], row: Curves, styles: dict[str, tuple[str, str]]) -> None:
+def _draw_row(panels: Sequence["Axes"], row: Curves, styles: dict[str, Look]) -> None:
     left = list(panels)
     along: list[str | None] = [*row.axes] or [None]
     for axis in along:
@@ -141,7 +158,7 @@ def _draw_along(
     axes: "Axes",
     row: Curves,
     axis: str | None,
-    styles: dict[str, tuple[str, str]],
+    styles: dict[str, Look],
     stat_of: Callable[[Dot], Stat | None],
     title: str,
 ) -> None:
@@ -154,7 +171,7 @@ def _draw_along(
     for place, curve in enumerate(along):
         _draw_curve(axes, curve, styles[curve.label], stat_of, place if axis is None else None)
     for curve in single:
-        color, _ = styles[curve.label]
+        color = styles[curve.label].color
         for dot in curve.dots:
             if stat := stat_of(dot):
                 axes.axhspan(stat.low, stat.high, color=color, alpha=0.12, linewidth=0)
@@ -179,24 +196,25 @@ def _draw_along(
 def _draw_curve(
     axes: "Axes",
     curve: Curve,
-    style: tuple[str, str],
+    look: Look,
     stat_of: Callable[[Dot], Stat | None],
     place: int | None,
 ) -> None:
-    color, marker = style
+    color, marker, size, width = look
     known = [(dot, stat) for dot in curve.dots if (stat := stat_of(dot))]
     places = [float(place) if place is not None else dot.at or 0.0 for dot, _ in known]
     values = [stat.value for _, stat in known]
     low, high = [stat.low for _, stat in known], [stat.high for _, stat in known]
     if len(known) > 1 and place is None:
         axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
-        axes.plot(places, values, "-", marker=marker, color=color)
+        axes.plot(places, values, "-", marker=marker, markersize=size, linewidth=width, color=color)
     elif known:
         axes.errorbar(
             places,
             values,
             yerr=_reach(values, low, high),
             fmt=marker,
+            markersize=size,
             capsize=3,
             color=color,
         )
@@ -205,7 +223,7 @@ def _draw_curve(
             _ring(axes, at, stat.value)
 
 
-def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, tuple[str, str]]) -> None:
+def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
     dots = [dot for dot in _dots(row) if dot.utility]
     front = sorted(
         {(dot.utility.value, dot.asr.value) for dot in dots if dot.utility and dot.on_front}
@@ -218,12 +236,12 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, tuple[str, str]]
             **FRONT_STYLE,
         )
     ends = ((row.base, "*", BASE_STYLE, 14), (row.tuned, "X", TUNED_STYLE, 10))
-    for dot, marker, style, size in ends:
+    for dot, marker, style, large in ends:
         if dot and dot.utility:
             at = (dot.utility.value, dot.asr.value)
-            axes.plot(*at, marker, color=style["color"], markersize=size, zorder=4)
+            axes.plot(*at, marker, color=style["color"], markersize=large, zorder=4)
     for curve in row.methods:
-        color, marker = styles[curve.label]
+        color, marker, size, _ = styles[curve.label]
         for dot in curve.dots:
             if dot.utility is None:
                 continue
@@ -233,6 +251,7 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, tuple[str, str]]
                 xerr=_reach([at[0]], [dot.utility.low], [dot.utility.high]),
                 yerr=_reach([at[1]], [dot.asr.low], [dot.asr.high]),
                 fmt=marker,
+                markersize=size,
                 color=color,
                 elinewidth=0.8,
             )
@@ -252,7 +271,7 @@ def _ring(axes: "Axes", x: float, y: float) -> None:
 def _legend(
     figure: "Figure",
     rows: Sequence[Curves],
-    styles: dict[str, tuple[str, str]],
+    styles: dict[str, Look],
     *,
     with_tradeoff: bool,
 ) -> None:
@@ -265,7 +284,7 @@ def _legend(
         found.append(Line2D([], [], label="base", marker=star, markersize=9, **BASE_STYLE))
     if any(row.tuned for row in rows):
         found.append(Line2D([], [], label="fine-tuned", marker=cross, **TUNED_STYLE))
-    for label, (color, marker) in styles.items():
+    for label, (color, marker, _, _) in styles.items():
         same = [curve for row in rows for curve in row.methods if curve.label == label]
         line: Any = "-" if any(len(one.dots) > 1 for one in same) else SINGLE
         if not any(row.axes for row in rows):

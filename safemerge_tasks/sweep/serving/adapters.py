@@ -15,7 +15,8 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _FACTORS = (".lora_A.weight", ".lora_B.weight")
 # Ways to initialise that leave the base's weights alone, as vLLM knows them.
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
-# Settings of peft that change what an adapter means; vLLM serves none of them.
+# Settings of peft that change what an adapter means; vLLM serves none of them. It does serve
+# rank_pattern and alpha_pattern since 0.32, the latter as the merged checkpoint answers.
 _NOT_SERVED = {
     "use_dora": "is a DoRA adapter",
     "lora_bias": "has LoRA biases",

@@ -224,7 +224,7 @@ class TestExact:
         tunings = [{"name": "bread", "models": {1: str(made / "trained-embeddings")}}]
         graph = graph_of(content(made, tunings=tunings))
         (note,) = graph.notes
-        assert note.startswith("bread: merged instead of served as adapters: ")
+        assert note.startswith("bread: merged instead of served as an adapter: ")
         assert graph.served["bread-linear-seed-1-lambda-0.4"] == "checkpoint"
 
     def test_a_tuned_adapter_that_no_engine_serves_is_merged_too(self, made: Path) -> None:

@@ -157,6 +157,32 @@ def test_agreement_failures_and_sources(sweep: SweepFolder) -> None:
     assert any("wildguard: prompt_sha256 5e74" in row[1] for row in settings)
 
 
+def test_what_is_kept_by_variant_is_shown_once(small: SweepFolder) -> None:
+    small.fields["provenance"] = {
+        "versions": {"torch": "2.13.0"},
+        "results": {
+            one.id: [{"host": "vm", "finished": one.id, "versions": {"vllm": "0.32"}}]
+            for one in [*small.variants, *small.variants]
+        },
+        "sweep": {"methods": [{"method": "linear"}, {"method": "slerp"}], "api_key": {"of": "me"}},
+    }
+    for seed in (4, 5, 6):
+        small.merged("linear", seed, 1, 2, lambda_=0.4)
+        name = small.variants[-1].id
+        small.fields["provenance"]["results"][name] = [{"host": "vm", "finished": name}]
+    rows = text(checks.sources([findings(small)]), 1)
+    for row in (
+        ["versions.torch", "2.13.0", ""],
+        ["results.host", "vm", "10 times"],
+        ["results.finished", "10 different ones, in sweep.json", ""],
+        ["results.versions.vllm", "0.32", "7 times"],
+        ["sweep.methods.method", "linear", ""],
+        ["sweep.methods.method", "slerp", ""],
+        ["sweep.api_key", "(left out)", ""],
+    ):
+        assert row in rows
+
+
 def test_results_of_other_tasks_without_our_metadata(tmp_path: Path) -> None:
     accuracy = Measured(task="xcopa_zh", metric="acc")
     match = Measured(task="gsm8k", metric="exact_match")
