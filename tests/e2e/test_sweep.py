@@ -1,4 +1,4 @@
-"""A whole sweep with real vLLM: fine-tune, merge, serve, judge, choose, report; then nothing more."""
+"""A whole sweep with real vLLM, from fine-tuning to the report; and no step twice."""
 
 import json
 import subprocess
@@ -31,7 +31,10 @@ def sweeps(family: "ToyFamily", tmp_path_factory: pytest.TempPathFactory) -> Swe
         "batch_size": 16,
         "epochs": 2,
         "checkpoint_step": 40,
-        **{"device": "cpu", "threads": 1, "dtype": "float32", "gradient_checkpointing": False},
+        "device": "cpu",
+        "threads": 1,
+        "dtype": "float32",
+        "gradient_checkpointing": False,
     }
     content = small_sweep(
         family,
