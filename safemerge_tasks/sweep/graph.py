@@ -261,7 +261,7 @@ class _Builder:
         }
         work = {
             "name": f"{cell.variant.id}, {asked.task}",
-            "recording": asked.digest,
+            "recording": asked.recording,
             "served": served,
             "model": place,
             "base": self._spec.base,
@@ -278,15 +278,18 @@ class _Builder:
             **({"lora_local_path": place} if answer.work["served"] == "adapter" and place else {}),
             **self._spec.engine.model_args,
         }
-        shaped_by = {"tasks": asked.evaluation.to_json(), "settings": _settings()}
-        shaped_by["tasks"] = {
-            name: value
-            for name, value in shaped_by["tasks"].items()
-            if name not in ("data_dir", "include_path", "base")
+        shaped_by = {
+            "tasks": {
+                name: value
+                for name, value in asked.evaluation.to_json().items()
+                if name not in ("data_dir", "include_path", "base")
+            },
+            "content": asked.scoring,
+            "settings": _settings(),
         }
         work = {
             "evaluation": asked.evaluation.to_json(),
-            "recording": asked.digest,
+            "recording": asked.recording,
             "responses": place_of(answer.key, RESPONSES),
             "model_args": arguments,
             "name": cell.variant.id,

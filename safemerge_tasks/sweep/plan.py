@@ -24,7 +24,7 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
     outlooks = check_finetunes(prepared)
     left = _left(prepared)
     merges = [step for step in left if step.kind == "merge"]
-    requests = {one.digest: one for one in prepared.questions.asked.values()}
+    requests = {one.recording: one for one in prepared.questions.asked.values()}
     answers = [step for step in left if step.kind == "answer"]
     asked = [requests[step.work["recording"]] for step in answers]
     counts = Counter(step.kind for step in graph.steps.values())

@@ -26,6 +26,8 @@ class Asked:
         safety: whether a judge reads the responses.
         evaluation: how it is asked.
         digest: of the recorded requests.
+        recording: name of the recording in the store.
+        scoring: hash of what shapes scores beside responses.
         requests: how many those are.
         prompt_tokens: in all of them.
         most_new_tokens: that responses may have, in all.
@@ -36,6 +38,8 @@ class Asked:
     safety: bool
     evaluation: "Evaluation"
     digest: str
+    recording: str
+    scoring: str
     requests: int
     prompt_tokens: int
     most_new_tokens: int
@@ -190,7 +194,7 @@ def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: b
     )
     with _one_sentence(spec, task):
         made = record(evaluation)
-    path = store.recording(made.digest)
+    path = store.recording(made.name)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         made.save(path)
@@ -200,6 +204,8 @@ def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: b
         safety,
         evaluation,
         made.digest,
+        made.name,
+        made.scoring,
         len(made.requests),
         made.prompt_tokens,
         sum(_limit(request.settings) for request in made.requests),

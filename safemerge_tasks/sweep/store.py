@@ -57,9 +57,9 @@ class Store:
         """Return a folder that outlives a killed step, for its own checkpoints."""
         return self.root / "work" / key
 
-    def recording(self, digest: str) -> Path:
+    def recording(self, name: str) -> Path:
         """Return the place of a recording of requests."""
-        return self.root / "recordings" / f"{digest}.json"
+        return self.root / "recordings" / f"{name}.json"
 
     @contextmanager
     def claimed(self, keys: Iterable[str]) -> Iterator[None]:

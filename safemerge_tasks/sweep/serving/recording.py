@@ -69,11 +69,13 @@ class Recording:
         evaluation: what was recorded.
         requests: kind by kind, repeats one after the other.
         prompt_tokens: tokens of all prompts, under the base's tokenizer.
+        scoring: hash of what shapes scores beside responses: settings, code and documents.
     """
 
     evaluation: Evaluation
     requests: tuple[Request, ...]
     prompt_tokens: int
+    scoring: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -82,6 +84,13 @@ class Recording:
         for request in self.requests:
             digest.update(_canonical([request.kind, *request.arguments]).encode() + b"\n")
         return digest.hexdigest()
+
+    @cached_property
+    def name(self) -> str:
+        """Name of all that is in this recording; the digest leaves out whose requests they are."""
+        content = [self.evaluation.to_json(), self.scoring]
+        whose = hashlib.sha256(_canonical(content).encode()).hexdigest()
+        return f"{self.digest[:32]}-{whose[:16]}"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -107,6 +116,7 @@ class Recording:
             "evaluation": self.evaluation.to_json(),
             "digest": self.digest,
             "prompt_tokens": self.prompt_tokens,
+            "scoring": self.scoring,
             "requests": [
                 [one.kind, one.task, one.doc_id, one.idx, one.repeat, list(one.arguments)]
                 for one in self.requests
@@ -130,6 +140,7 @@ class Recording:
                     for kind, task, doc_id, idx, repeat, arguments in content["requests"]
                 ),
                 content["prompt_tokens"],
+                content["scoring"],
             )
             intact = recording.digest == content["digest"]
         except FileNotFoundError as error:
@@ -157,7 +168,7 @@ def record(evaluation: Evaluation) -> Recording:
         run_lm_eval(model, evaluation)
     except AllRecordedError:
         requests = tuple(model.requests)
-        return Recording(evaluation, requests, _prompt_tokens(model, requests))
+        return Recording(evaluation, requests, _prompt_tokens(model, requests), model.scoring)
     raise SafemergeError(f"The tasks {', '.join(evaluation.tasks)} ask a model nothing.")
 
 

@@ -8,6 +8,7 @@ from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import KINDS, Request
+from safemerge_tasks.sweep.serving.task_content import scoring_hash
 from safemerge_tasks.sweep.serving.tokenizer_model import TokenizerModel
 
 
@@ -21,6 +22,7 @@ class RecordingModel(TokenizerModel):
     def __init__(self, evaluation: Evaluation) -> None:
         super().__init__(evaluation)
         self.requests: list[Request] = []
+        self.scoring = ""
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
         """Note requests for text."""
@@ -56,6 +58,7 @@ class RecordingModel(TokenizerModel):
         }
         # lm-eval asks kind by kind; after the last one it would go on to score.
         if asked <= {request.kind for request in self.requests}:
+            self.scoring = scoring_hash(evaluation.tasks)
             raise AllRecordedError
 
 

@@ -75,7 +75,7 @@ def content(models: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-def asked_of(spec: SweepSpec, digest: str = "d") -> Questions:
+def asked_of(spec: SweepSpec, digest: str, scoring: str) -> Questions:
     """Return a safety task, a utility task of all, and one of each tuning alone, per split."""
     tasks: dict[str, dict[Split, Tasks]] = {}
     asked: dict[tuple[Split, str], Asked] = {}
@@ -87,16 +87,20 @@ def asked_of(spec: SweepSpec, digest: str = "d") -> Questions:
             tasks.setdefault(tuning.name, {})[split] = found
             for name in names:
                 evaluation = Evaluation((name,), spec.base, limit=spec.tasks.limit)
-                made = Asked(name, split, name == names[0], evaluation, f"{digest}-{name}", 1, 2, 3)
-                asked[split, name] = made
+                requests = f"{digest}-{name}"
+                asked[split, name] = Asked(
+                    name, split, name == names[0], evaluation, requests, requests, scoring, 1, 2, 3
+                )
     return Questions(tasks, asked)
 
 
-def graph_of(described: Mapping[str, Any], *, digest: str = "d", read: bool = True) -> Graph:
+def graph_of(
+    described: Mapping[str, Any], *, digest: str = "d", scoring: str = "s", read: bool = True
+) -> Graph:
     spec = SweepSpec.model_validate(described)
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())
-    return build_graph(spec, cells, sources, asked_of(spec, digest), read=read)
+    return build_graph(spec, cells, sources, asked_of(spec, digest, scoring), read=read)
 
 
 def kinds(graph: Graph) -> dict[str, int]:
@@ -333,6 +337,12 @@ class TestKeys:
         assert {step.key for step in merges(one)} == {step.key for step in merges(other)}
         answers = {key for key in one.steps if not key.startswith("merge")}
         assert answers.isdisjoint(other.steps)
+
+    def test_what_scores_the_responses(self, made: Path) -> None:
+        one, other = graph_of(content(made)), graph_of(content(made), scoring="other")
+        assert keys(one, LINEAR)[0] == keys(other, LINEAR)[0]
+        assert not keys(one, LINEAR)[1] & keys(other, LINEAR)[1]
+        assert not keys(one, LINEAR)[2] & keys(other, LINEAR)[2]
 
     def test_engine_arguments(self, made: Path) -> None:
         one = graph_of(content(made))

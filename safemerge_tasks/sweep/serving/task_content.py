@@ -1,0 +1,56 @@
+"""What shapes a task's scores beside the responses: its settings, its code and its documents."""
+
+import functools
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Where a thing is in memory says nothing about it.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def scoring_hash(tasks: Mapping[str, Any]) -> str:
+    """Return a hash of lm-eval's tasks whose instances are built.
+
+    Neither folders nor the model count, so the same tasks elsewhere have the same hash.
+    """
+    digest = hashlib.sha256()
+    for name, task in sorted(tasks.items()):
+        documents = {instance.doc_id: instance.doc for instance in task.instances}
+        content = [
+            name,
+            _settings(task),
+            _code(type(task)),
+            [documents[number] for number in sorted(documents)],
+        ]
+        digest.update(json.dumps(content, sort_keys=True, default=_plain).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _settings(task: Any) -> dict[str, Any]:
+    settings = dict(task.config.to_dict(keep_callable=True))
+    metadata = dict(settings.get("metadata") or {})
+    # The places of the base, whose template is in the prompts, and of the task's own file.
+    for place in ("pretrained", "config_source"):
+        metadata.pop(place, None)
+    return {**settings, "metadata": metadata}
+
+
+def _plain(value: Any) -> Any:
+    return _code(value) if callable(value) else _ADDRESS.sub("", str(value))
+
+
+def _code(what: Callable[..., Any]) -> list[str]:
+    """Return a function's or class's name and the hash of its file, where helpers are too."""
+    while isinstance(what, functools.partial):
+        what = what.func
+    name = getattr(what, "__qualname__", type(what).__qualname__)
+    try:
+        source = Path(inspect.getsourcefile(inspect.unwrap(what)) or "")
+        return [name, hashlib.sha256(source.read_bytes()).hexdigest()]
+    except (TypeError, OSError):
+        return [name]

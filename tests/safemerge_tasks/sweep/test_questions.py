@@ -1,0 +1,218 @@
+"""What a sweep asks, recorded by lm-eval itself for a random model's tokenizer."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.sweep.questions import Questions, read_questions
+from safemerge_tasks.sweep.serving.evaluation import Evaluation
+from safemerge_tasks.sweep.serving.recording import Recording, record
+from safemerge_tasks.sweep.spec import SweepSpec
+from safemerge_tasks.sweep.store import Store
+
+TASK = """
+task: {name}
+custom_dataset: !function water.load
+output_type: generate_until
+test_split: test
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+process_results: !function water.check
+metric_list:
+  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
+  - {{metric: misses, aggregation: mean, higher_is_better: false}}
+generation_kwargs: {{until: [], max_gen_toks: 8}}
+"""
+CODE = """
+import datasets
+
+def load(**_):
+    rows = [{"question": f"Is water {n} warm?", "answer": "yes"} for n in range(4)]
+    return {"test": datasets.Dataset.from_list(rows)}
+
+def check(doc, results):
+    return {"exact_match": same(doc, results), "misses": 1 - same(doc, results)}
+
+def same(doc, results):
+    return float(results[0] == doc["answer"])
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Write:
+    """Return a function that writes a folder of two tasks and a group."""
+
+    def write(folder: str, change: tuple[str, str] = ("", "")) -> Path:
+        root = tmp_path / folder
+        root.mkdir()
+        for name in ("warm", "cold"):
+            (root / f"{name}.yaml").write_text(TASK.format(name=name))
+        (root / "water.yaml").write_text("group: water\ntask: [warm, cold]\n")
+        assert change[0] in CODE
+        (root / "water.py").write_text(CODE.replace(*change) if change[0] else CODE)
+        return root
+
+    return write
+
+
+def spec_of(base: Path, include: Path, **changes: Any) -> SweepSpec:
+    tasks = {
+        "include_path": str(include),
+        "limit": 2,
+        "validation": {"safety": [{"task": "cold", "metric": "misses"}], "utility": ["warm"]},
+        "test": {"safety": [{"task": "cold", "metric": "misses"}], "utility": ["water"]},
+    }
+    content = {
+        "name": "loaf",
+        "base": str(base),
+        "tunings": [{"name": "bread", "models": {1: "a"}}, {"name": "rolls", "models": {1: "b"}}],
+        "methods": [{"method": "linear", "lambda": 0.5}],
+        "tasks": {**tasks, **changes.pop("tasks", {})},
+        **changes,
+    }
+    return SweepSpec.model_validate(content)
+
+
+def named(questions: Questions, tuning: str | None) -> list[tuple[str, str, bool]]:
+    return [(one.split, one.task, one.safety) for one in questions.of(tuning)]
+
+
+def test_groups_are_taken_apart_and_each_task_is_recorded_once_a_split(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    questions = read_questions(spec_of(tiny_model, tasks("one")), store)
+    expected = [
+        ("validation", "cold", True),
+        ("validation", "warm", False),
+        # As a safety task it is judged, though the group names it too.
+        ("test", "cold", True),
+        ("test", "warm", False),
+    ]
+    assert named(questions, None) == expected
+    assert named(questions, "bread") == expected
+    metrics = {one.task: one.metric for one in questions.tasks["bread"]["test"].utility}
+    # Of two metrics the one of which more is better.
+    assert metrics == {"warm": "exact_match", "cold": "exact_match"}
+    for one in questions.asked.values():
+        recording = Recording.load(store.recording(one.recording))
+        assert (one.requests, len(recording.requests)) == (2, 2)
+        assert one.most_new_tokens == 2 * 8
+        assert one.prompt_tokens == recording.prompt_tokens > 0
+
+
+def test_a_tuning_s_own_utility(tiny_model: Path, tasks: Write, tmp_path: Path) -> None:
+    tunings = [
+        {"name": "bread", "models": {1: "a"}, "utility": {"test": ["cold"]}},
+        {"name": "rolls", "models": {1: "b"}},
+    ]
+    shared = {"test": {"safety": [{"task": "cold", "metric": "misses"}], "utility": ["warm"]}}
+    spec = spec_of(tiny_model, tasks("own"), tunings=tunings, tasks=shared)
+    questions = read_questions(spec, Store(tmp_path / "store"))
+    assert [task for split, task, _ in named(questions, "bread") if split == "test"] == ["cold"]
+    assert [task for split, task, _ in named(questions, "rolls") if split == "test"] == [
+        "cold",
+        "warm",
+    ]
+    # Nothing of its own for validation: the sweep's.
+    assert ("validation", "warm", False) in named(questions, "bread")
+
+
+@pytest.mark.parametrize(
+    ("utility", "sentence"),
+    [
+        (["wram"], "wram is no task of lm-eval or of "),
+        ([{"task": "warm", "metric": "bleu"}], "loaf: warm has no metric bleu; it has exact_match"),
+    ],
+)
+def test_what_cannot_be_asked(
+    tiny_model: Path, tasks: Write, tmp_path: Path, utility: list[Any], sentence: str
+) -> None:
+    asked = {"test": {"safety": ["cold"], "utility": utility}}
+    with pytest.raises(SafemergeError, match=sentence):
+        read_questions(spec_of(tiny_model, tasks("bad"), tasks=asked), Store(tmp_path / "store"))
+
+
+def test_a_task_whose_code_fails_is_one_sentence(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    folder = tasks("broken", ("import datasets", "import datasets\nraise KeyError('no well')"))
+    with pytest.raises(SafemergeError, match="loaf: the task cold cannot be loaded .*no well"):
+        read_questions(spec_of(tiny_model, folder), Store(tmp_path / "store"))
+
+
+def test_a_base_that_moved_has_recordings_of_its_own(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    """Whoever answers takes the tokenizer from the place that the recording names."""
+    store, include = Store(tmp_path / "store"), tasks("moved")
+    moved = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    one = read_questions(spec_of(tiny_model, include), store).asked["test", "warm"]
+    other = read_questions(spec_of(moved, include), store).asked["test", "warm"]
+    assert one.digest == other.digest
+    assert one.scoring == other.scoring
+    assert Recording.load(store.recording(one.recording)).evaluation.base == str(tiny_model)
+    assert Recording.load(store.recording(other.recording)).evaluation.base == str(moved)
+
+
+class TestScoring:
+    def recorded(self, base: Path, include: Path, **settings: Any) -> Recording:
+        return record(Evaluation(("warm",), str(base), include_path=str(include), **settings))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            ('"answer": "yes"', '"answer": "no"'),
+            ("1 - same(doc, results)", "2 - same(doc, results)"),
+            # In a helper, which the task does not name.
+            ("results[0] == doc", "results[0] != doc"),
+        ],
+    )
+    def test_targets_and_code_count_though_the_requests_are_the_same(
+        self, tiny_model: Path, tasks: Write, change: tuple[str, str]
+    ) -> None:
+        one = self.recorded(tiny_model, tasks("one"))
+        other = self.recorded(tiny_model, tasks("other", change))
+        assert one.digest == other.digest
+        assert one.scoring != other.scoring
+        assert one.name != other.name
+
+    def test_documents_that_are_not_asked_do_not_count(
+        self, tiny_model: Path, tasks: Write
+    ) -> None:
+        two = self.recorded(tiny_model, tasks("two"), limit=2)
+        more = tasks("more", ("range(4)", "range(5)"))
+        # The code differs, so that much has to: the documents are what is looked at here.
+        (more / "water.py").write_text(CODE)
+        assert self.recorded(tiny_model, more, limit=2).scoring == two.scoring
+        assert self.recorded(tiny_model, tasks("all")).scoring != two.scoring
+
+    def test_another_process_and_another_place_say_the_same(
+        self, tiny_model: Path, tasks: Write
+    ) -> None:
+        one = self.recorded(tiny_model, tasks("here"))
+        evaluation = {"tasks": ["warm"], "base": str(tiny_model)}
+        evaluation["include_path"] = str(tasks("there"))
+        code = (
+            "import json, sys;"
+            "from safemerge_tasks.sweep.serving.evaluation import Evaluation;"
+            "from safemerge_tasks.sweep.serving.recording import record;"
+            "made = record(Evaluation.from_json(json.loads(sys.argv[1])));"
+            "print(made.digest, made.scoring)"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(evaluation)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout.split() == [one.digest, one.scoring]
