@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safemerge_tasks.default_command import DEFAULT, app_with_default
+from safemerge_tasks.errors import SafemergeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +17,7 @@ app = app_with_default()
 
 FAILED = 1
 INTERRUPTED = 130
+AUTO = "auto"
 
 
 @app.command(DEFAULT, hidden=True)
@@ -29,7 +31,7 @@ def sweep(
     ] = False,
     ray_address: Annotated[
         str, typer.Option(help="The cluster to use with --ray; auto finds a running one.")
-    ] = "auto",
+    ] = AUTO,
     out: Annotated[
         Path | None, typer.Option(help="Output folder; else sweeps/NAME. A rerun goes on.")
     ] = None,
@@ -52,6 +54,8 @@ def sweep(
     from safemerge_tasks.sweep.spec import load_spec
     from safemerge_tasks.sweep.store import Store
 
+    if ray_address != AUTO and not ray:
+        raise SafemergeError("--ray-address needs --ray; add it.")
     log_to_stderr()
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
     spec = load_spec(file)
@@ -77,12 +81,15 @@ def sweep(
     else:
         print_table(manifest, folder, console)
         for path in written:
-            console.print(f"wrote {path}", highlight=False)
+            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
         for key, reason in progress.reasons.items():
             step = prepared.graph.steps[key]
             if not reason.startswith("after "):
                 console.print(
-                    f"failed: {step.kind} {step.name}: {reason}", highlight=False, markup=False
+                    f"failed: {step.kind} {step.name}: {reason}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
                 )
     if progress.reasons:
         sys.exit(FAILED)
@@ -109,7 +116,7 @@ def status(
         f"{state['name']}: " + (f"running {on}" if running else "not running"), highlight=False
     )
     if not running:
-        state["running"] = []
+        state |= {"running": [], "seconds_left": None}
     console.print(as_table(state))
 
 

@@ -77,6 +77,8 @@ def read_state(folder: Path) -> tuple[dict[str, Any], bool]:
         ) from error
     except json.JSONDecodeError as error:
         raise SafemergeError(f"{path} is broken ({error.msg}); run the sweep again.") from error
+    if not isinstance(state, dict):
+        raise SafemergeError(f"{path} is broken (no object); run the sweep again.")
     return state, is_running(folder)
 
 

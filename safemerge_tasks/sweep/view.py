@@ -42,7 +42,9 @@ class View:
     def _tell(self, state: Mapping[str, Any]) -> None:
         """Print a line when a kind of step is finished, and now and then between."""
         for failure in state["failed"][self._failed :]:
-            self._console.print(f"failed: {_what(failure)}", highlight=False, markup=False)
+            self._console.print(
+                f"failed: {_what(failure)}", highlight=False, markup=False, soft_wrap=True
+            )
         self._failed = len(state["failed"])
         now = time.monotonic()
         done = {kind: row["done"] for kind, row in state["steps"].items()}
@@ -52,7 +54,7 @@ class View:
             if not row["running"] + row["waiting"] and self._told.get(kind) != row["done"]
         ]
         if done != self._told and (finished or now - self._last > _PLAIN_EVERY):
-            self._console.print(as_line(state), highlight=False, markup=False)
+            self._console.print(as_line(state), highlight=False, markup=False, soft_wrap=True)
             self._told, self._last = done, now
 
 

@@ -1,7 +1,9 @@
 """A sweep on a Ray cluster of two machines, one of which dies while it works."""
 
+import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +94,13 @@ def test_a_machine_that_dies_changes_nothing(sweeps: Sweeps, cluster: Any) -> No
     kept = {key for key in before if not key.startswith("merge-")}
     assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
 
-    # Its second try was told to do only what the first had left, and no failure is reported.
+    # What the dead machine had left was given out again, and to nobody before.
+    jobs = [json.loads(path.read_text()) for path in (out / "logs").glob("*-answer.json")]
+    given = Counter(step["key"] for job in jobs for step in job["steps"])
+    again = {key for key, times in given.items() if times == 2}
+    assert again
+    assert max(given.values()) == 2
+
     undisturbed = sweeps.folder / "undisturbed"
     sweeps.run(undisturbed, sweeps.folder / "undisturbed-store")
     assert outcome(out) == outcome(undisturbed)
