@@ -31,7 +31,10 @@ def sweeps(family: "ToyFamily", tmp_path_factory: pytest.TempPathFactory) -> Swe
         "batch_size": 16,
         "epochs": 2,
         "checkpoint_step": 40,
-        **{"device": "cpu", "threads": 1, "dtype": "float32", "gradient_checkpointing": False},
+        "device": "cpu",
+        "threads": 1,
+        "dtype": "float32",
+        "gradient_checkpointing": False,
     }
     content = small_sweep(
         family,
