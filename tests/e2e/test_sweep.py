@@ -1,4 +1,4 @@
-"""A whole sweep with real vLLM: fine-tune, merge, serve, judge, choose, report; then nothing more."""
+"""A whole sweep with real vLLM: fine-tune, merge, serve, judge, choose, report; then nothing."""
 
 import json
 import subprocess
