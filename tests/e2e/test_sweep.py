@@ -1,4 +1,4 @@
-"""A whole sweep with real vLLM: fine-tune, merge, serve, judge, choose, report; then nothing."""
+"""A whole sweep with real vLLM, from fine-tuning to the report; and no step twice."""
 
 import json
 import subprocess
