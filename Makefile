@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics lock
+.PHONY: setup demo test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -25,7 +25,7 @@ check: setup
 	mypy
 	lint-imports
 
-bench: bench-merge bench-bertscore bench-pass-at-k bench-statistics
+bench: bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep
 	@python benchmarks/harness_overhead.py
 
 bench-merge: setup
@@ -39,6 +39,9 @@ bench-pass-at-k: setup
 
 bench-statistics: setup
 	@python benchmarks/gate_statistics.py
+
+bench-sweep: setup
+	@python benchmarks/sweep.py
 
 lock:
 	$(PYTHON) requirements/lock.py

@@ -180,8 +180,9 @@ class _Builder:
         key = make_key("merge", shaped_by, inputs)
         if key in self._graph.steps:
             return self._graph.steps[key]
-        # One pass over the inputs serves all λ.
-        group = make_key("merge", {**shaped_by, "lambda": "all"}, inputs)
+        # One process makes all merges of a fine-tuned model, and all λ of a recipe in one pass.
+        seeds = "+".join(map(str, variant.seeds))
+        group = f"merge {variant.tuning} {seeds}, {fields['output']}"
         work = {"recipe": fields, "lambda": weight}
         nbytes = 0 if adapter else self._base_bytes()
         step = Step(key, "merge", variant.id, group, inputs, work, nbytes)

@@ -30,6 +30,11 @@ class Job:
         return self.steps[0].kind
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the merged checkpoints that it writes."""
+        return sum(step.nbytes for step in self.steps)
+
+    @property
     def name(self) -> str:
         """Return a name for people and log files."""
         if len(self.steps) == 1:

@@ -10,7 +10,7 @@ from rich.table import Table
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.models import Source, weight_bytes
 from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges
-from safemerge_tasks.sweep.steps import KINDS, Step
+from safemerge_tasks.sweep.steps import KINDS, Step, pass_of
 
 
 def make_plan(prepared: Prepared) -> dict[str, Any]:
@@ -80,13 +80,13 @@ def _one_a_group(steps: list[Step]) -> list[Step]:
     return list({step.group: step for step in steps}.values())
 
 
+def _one_a_pass(merges: list[Step]) -> list[Step]:
+    return list({pass_of(step): step for step in merges}.values())
+
+
 def _shared(graph: Graph) -> dict[str, int]:
     """Return how many steps' work is shared: by adapters on one engine, and by merges."""
-    by_kind: dict[str, set[str]] = defaultdict(set)
-    counts: Counter[str] = Counter()
-    for step in graph.steps.values():
-        by_kind[step.kind].add(step.group)
-        counts[step.kind] += 1
+    merges = [step for step in graph.steps.values() if step.kind == "merge"]
     served = [
         step
         for step in graph.steps.values()
@@ -95,8 +95,8 @@ def _shared(graph: Graph) -> dict[str, int]:
     models = {step.work["model"] for step in served}
     return {
         "models on one engine": len(models),
-        "passes over weights": len(by_kind["merge"]),
-        "merges in them": counts["merge"],
+        "passes over weights": len(_one_a_pass(merges)),
+        "merges in them": len(merges),
         "recordings of requests": len(
             {step.work["recording"] for step in graph.steps.values() if step.kind == "answer"}
         ),
@@ -118,7 +118,7 @@ def _bytes_read(prepared: Prepared, merges: list[Step]) -> int:
         return sizes[model.place]
 
     total = 0
-    for step in _one_a_group(merges):
+    for step in _one_a_pass(merges):
         recipe = step.work["recipe"]
         if recipe["output"] == "adapter":
             continue

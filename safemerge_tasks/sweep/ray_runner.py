@@ -18,6 +18,9 @@ from safemerge_tasks.sweep.jobs import Event, Job
 from safemerge_tasks.sweep.local import end_of, job_environment, write_job
 from safemerge_tasks.sweep.store import Store
 
+DISK = "disk"
+"""A custom resource, in GB, that a cluster may have for where its machines write checkpoints."""
+
 
 class RayRunner:
     """Runs jobs on a Ray cluster.
@@ -50,6 +53,7 @@ class RayRunner:
         self._logs = logs.resolve()
         total = ray.cluster_resources()
         self.gpus = int(total.get("GPU", 0))
+        self._counts_disk = DISK in total
         self.slots = max(1, self.gpus or int(total.get("CPU", 1)))
         self._run = ray.remote(max_retries=0)(run_on_machine)
         self._running: dict[Any, Job] = {}
@@ -71,7 +75,10 @@ class RayRunner:
             if name.startswith(("SAFEMERGE_", "HF_", "VLLM_", "TOKENIZERS_"))
         }
         task = self._run.options(
-            num_cpus=job.needs.cpus or 1, num_gpus=job.needs.gpus or 0, name=job.name
+            num_cpus=job.needs.cpus or 1,
+            num_gpus=job.needs.gpus or 0,
+            resources={DISK: job.nbytes / 1e9} if self._counts_disk and job.nbytes else None,
+            name=job.name,
         )
         self._running[task.remote(str(file), self._log_of(job), environment)] = job
 

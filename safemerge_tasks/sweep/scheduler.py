@@ -303,11 +303,10 @@ class Scheduler:
         )
 
     def _has_room(self, job: Job) -> bool:
-        wanted = sum(step.nbytes for step in job.steps)
-        if not wanted:
+        if not job.nbytes:
             return True
         used = self._used()
-        return not used or used + wanted <= self._disk
+        return not used or used + job.nbytes <= self._disk
 
     def _take(self, event: Event) -> None:
         job, told = event.job, event.told

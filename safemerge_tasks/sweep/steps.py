@@ -82,6 +82,11 @@ def place_of(key: str, part: str) -> str:
     return f"{_STEP}{key}/{part}"
 
 
+def pass_of(step: Step) -> str:
+    """Return what merges have in common that one pass over their inputs makes: all but λ."""
+    return json.dumps(step.work["recipe"], sort_keys=True)
+
+
 def located(work: Any, store: Store) -> Any:
     """Return work with the places of other steps' results as paths."""
     if isinstance(work, str) and work.startswith(_STEP):

@@ -13,7 +13,7 @@ from typing import Any
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
 from safemerge_tasks.sweep.models import MODEL
-from safemerge_tasks.sweep.steps import LIBRARIES, Step, located, version_of
+from safemerge_tasks.sweep.steps import LIBRARIES, Step, located, pass_of, version_of
 from safemerge_tasks.sweep.store import JUDGING, Store
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -108,19 +108,29 @@ def _finetune(session: _Session) -> None:
 
 
 def _merge(session: _Session) -> None:
-    """Merge all λ of one recipe in one pass."""
-    from merge import MergeError, build_recipe, merge_recipe
+    """Merge recipe by recipe, all λ of one in one pass; one that fails stops no other."""
+    from merge import MergeError
 
-    steps = sorted(session.steps, key=lambda step: step.work["lambda"] or 0.0)
-    recipe = session.work(steps[0])["recipe"]
+    recipes: dict[str, list[Step]] = {}
+    for step in sorted(session.steps, key=lambda step: step.work["lambda"] or 0.0):
+        recipes.setdefault(pass_of(step), []).append(step)
+    for number, steps in enumerate(recipes.values(), 1):
+        try:
+            _merge_one(session, steps)
+        except MergeError as error:
+            for step in steps:
+                session.failed(step, str(error))
+        session.progress(number, len(recipes))
+
+
+def _merge_one(session: _Session, steps: Sequence[Step]) -> None:
+    from merge import build_recipe, merge_recipe
+
     weights = [step.work["lambda"] for step in steps if step.work["lambda"] is not None]
     with ExitStack() as stack:
         folders = [stack.enter_context(session.store.staging(step.key)) for step in steps]
-        try:
-            built = build_recipe(**recipe, lambdas=weights)
-            merged = merge_recipe(built, folders[0] / "pass", progress=session.progress)
-        except MergeError as error:
-            raise SafemergeError(str(error)) from error
+        recipe = build_recipe(**session.work(steps[0])["recipe"], lambdas=weights)
+        merged = merge_recipe(recipe, folders[0] / "pass")
         for staged, made in zip(folders, merged.folders, strict=True):
             made.rename(staged / MODEL)
         shutil.rmtree(folders[0] / "pass", ignore_errors=True)
