@@ -122,8 +122,12 @@ def test_a_machine_that_dies_changes_nothing(sweeps: Sweeps, cluster: Any) -> No
 
 
 def test_no_cluster_is_one_sentence(sweeps: Sweeps, tmp_path: Path) -> None:
+    # Ray notes in its temporary folder where a cluster was last, and would try that for minutes.
     process = sweeps.start(
-        tmp_path / "out", tmp_path / "store", "--ray", environment={"RAY_ADDRESS": ""}
+        tmp_path / "out",
+        tmp_path / "store",
+        "--ray",
+        environment={"RAY_ADDRESS": "", "RAY_TMPDIR": str(tmp_path)},
     )
     assert process.wait(300) == 2
     printed = sorted(sweeps.folder.glob("printed-*"), key=lambda path: path.stat().st_mtime)[-1]
