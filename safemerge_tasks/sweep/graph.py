@@ -255,7 +255,8 @@ class _Builder:
         shaped_by = {
             "served": served,
             "model": identity,
-            "base": self._sources.base.identity if served == "adapter" else None,
+            # Its tokenizer serves checkpoints too.
+            "base": self._sources.base.identity,
             "recording": asked.digest,
             "engine": engine.model,
             "model_args": engine.model_args,

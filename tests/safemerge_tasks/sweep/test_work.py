@@ -1,0 +1,84 @@
+"""Merging jobs: each λ in its own step, all of a recipe in one pass, and one failure alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from merge_models import llama_config, random_model, write_tokenizer
+
+from merge import verify
+from safemerge_tasks.sweep.steps import Step
+from safemerge_tasks.sweep.store import Store
+from safemerge_tasks.sweep.work import InputLostError, do_steps
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return two tiny models of one shape."""
+    folders = []
+    for seed in (1, 2):
+        folders.append(tmp_path_factory.mktemp("models") / f"model-{seed}")
+        random_model(llama_config(), seed).save_pretrained(folders[-1])
+        write_tokenizer(folders[-1])
+    return folders
+
+
+def merging(models: list[Path], method: str, weight: float, **changes: Any) -> Step:
+    base, tuned = map(str, models)
+    recipe = {"method": method, "base": base, "tuned": [{"model": tuned}], **changes}
+    name = f"merge-{method}-{weight:g}"
+    return Step(name, "merge", name, "merge", work={"recipe": recipe, "lambda": weight})
+
+
+@pytest.fixture
+def told() -> list[Any]:
+    return []
+
+
+def outcome(told: list[Any], what: str) -> list[str]:
+    return sorted(event[what] for event in told if what in event)
+
+
+def test_every_lambda_of_a_recipe_is_a_step_of_its_own(
+    models: list[Path], tmp_path: Path, told: list[Any]
+) -> None:
+    store = Store(tmp_path)
+    steps = [merging(models, "linear", weight) for weight in (0.8, 0.2)]
+    do_steps(steps, store, told.append)
+    assert outcome(told, "done") == ["merge-linear-0.2", "merge-linear-0.8"]
+    for step in steps:
+        verify(store.folder(step.key) / "model")
+    card = (store.folder("merge-linear-0.2") / "model" / "README.md").read_text()
+    assert "0.2" in card
+    assert store.record("merge-linear-0.8")["kind"] == "merge"
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_a_recipe_that_fails_stops_no_other(
+    models: list[Path], tmp_path: Path, told: list[Any]
+) -> None:
+    missing = [models[0], tmp_path / "missing"]
+    steps = [merging(missing, "linear", 0.5), merging(models, "slerp", 0.5)]
+    do_steps(steps, Store(tmp_path / "store"), told.append)
+    assert outcome(told, "done") == ["merge-slerp-0.5"]
+    assert outcome(told, "failed") == ["merge-linear-0.5"]
+    (reason,) = outcome(told, "reason")
+    assert "missing: no such folder" in reason
+
+
+def test_what_is_there_is_not_made_again(
+    models: list[Path], tmp_path: Path, told: list[Any]
+) -> None:
+    step = merging(models, "linear", 0.5)
+    do_steps([step], Store(tmp_path), told.append)
+    before = (tmp_path / "steps" / step.key / "step.json").stat().st_ino
+    do_steps([step], Store(tmp_path), told.append)
+    assert outcome(told, "done") == [step.key, step.key]
+    assert (tmp_path / "steps" / step.key / "step.json").stat().st_ino == before
+
+
+def test_an_input_that_is_gone_is_named(tmp_path: Path) -> None:
+    step = Step("answer-1", "answer", "base", "answer", inputs=("merge-gone",))
+    with pytest.raises(InputLostError) as caught:
+        do_steps([step], Store(tmp_path), lambda _event: None)
+    assert caught.value.keys == ["merge-gone"]
