@@ -135,7 +135,8 @@ def timed_usual(
             yaml.safe_dump({"merge_method": "linear", "models": models, "dtype": "float32"})
         )
         log = root / "usual.log"
-        run([str(mergekit), str(recipe), str(merged)], environment(family), log)
+        cache = ["--lora-merge-cache", str(root / "lora-cache")]
+        run([str(mergekit), str(recipe), str(merged), *cache], environment(family), log)
         # mergekit leaves the chat template behind where it is a file of its own.
         for file in family.aligned.glob("*.jinja"):
             shutil.copy(file, merged)

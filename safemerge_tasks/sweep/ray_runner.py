@@ -15,7 +15,7 @@ from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.jobs import Event, Job
-from safemerge_tasks.sweep.local import end_of, job_environment, write_job
+from safemerge_tasks.sweep.local import end_of, write_job
 from safemerge_tasks.sweep.store import Store
 
 DISK = "disk"
@@ -143,9 +143,6 @@ def run_on_machine(job_file: str, log: str, environment: dict[str, str]) -> int:
         log: where its output goes; what it tells goes to the same name with `.events`.
         environment: of whoever started the sweep, as far as it shapes results.
     """
-    cores = sorted(os.sched_getaffinity(0))
-    # Ray has set CUDA_VISIBLE_DEVICES and OMP_NUM_THREADS to this task's share.
-    share = int(os.environ.get("OMP_NUM_THREADS") or len(cores))
     told = Path(log).with_suffix(".events")
     with (
         Path(log).open("w", encoding="utf-8") as output,
@@ -156,7 +153,14 @@ def run_on_machine(job_file: str, log: str, environment: dict[str, str]) -> int:
             stdin=subprocess.PIPE,
             stdout=events,
             stderr=output,
-            env={**job_environment(cores[:share], None), **environment},
+            # Ray has set CUDA_VISIBLE_DEVICES and OMP_NUM_THREADS to this task's share, and shares
+            # no cores out: were threads bound, all jobs of a machine would take its first ones.
+            env={
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                **os.environ,
+                "TOKENIZERS_PARALLELISM": "false",
+                **environment,
+            },
             start_new_session=True,
         )
         return process.wait()

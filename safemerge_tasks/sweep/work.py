@@ -205,7 +205,7 @@ def _score(session: _Session) -> None:
 def _judge(session: _Session) -> None:
     """Judge many results with one judge, loaded once."""
     from safemerge_tasks.judges import JudgeSettings
-    from safemerge_tasks.rejudge import judge_folder
+    from safemerge_tasks.rejudge import BACKUP_SUFFIX, judge_folder
     from safemerge_tasks.results import Run
 
     steps = {step.key: step for step in session.steps}
@@ -222,7 +222,9 @@ def _judge(session: _Session) -> None:
                 session.failed(step, f"the judge gave no verdict on {pending} responses")
                 return
             with session.store.staging(key) as staged:
-                shutil.copytree(root / key / RESULTS, staged / RESULTS)
+                # The step before keeps what there was before judging.
+                leave_out = shutil.ignore_patterns(f"*{BACKUP_SUFFIX}")
+                shutil.copytree(root / key / RESULTS, staged / RESULTS, ignore=leave_out)
                 session.publish(step, staged)
             session.published += 1
             session.progress(session.published, total)
