@@ -122,11 +122,13 @@ def timed_usual(
     cells = {}
     for seed, weight in grid(family):
         name = cell_name(seed, weight)
-        merged, results = root / "usual" / name, root / "usual-results" / name
+        # lm-eval divides --model_args at commas.
+        place = f"seed-{seed}-lambda-{weight:g}"
+        merged, results = root / "usual" / place, root / "usual-results" / place
         for folder in (merged, results):
             shutil.rmtree(folder, ignore_errors=True)
         merged.parent.mkdir(parents=True, exist_ok=True)
-        recipe = merged.with_suffix(".yaml")
+        recipe = merged.with_name(f"{place}.yaml")
         models = [
             {"model": str(family.aligned), "parameters": {"weight": 1 - weight}},
             {"model": f"{family.aligned}+{family.tuned[seed]}", "parameters": {"weight": weight}},

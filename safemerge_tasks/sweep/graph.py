@@ -181,8 +181,9 @@ class _Builder:
         if key in self._graph.steps:
             return self._graph.steps[key]
         # One process makes all merges of a fine-tuned model, and all λ of a recipe in one pass.
+        # Adapters are megabytes, and one engine waits for all of them.
         seeds = "+".join(map(str, variant.seeds))
-        group = f"merge {variant.tuning} {seeds}, {fields['output']}"
+        group = "merge adapters" if adapter else f"merge {variant.tuning} {seeds}"
         work = {"recipe": fields, "lambda": weight}
         nbytes = 0 if adapter else self._base_bytes()
         step = Step(key, "merge", variant.id, group, inputs, work, nbytes)

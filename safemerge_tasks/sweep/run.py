@@ -66,7 +66,8 @@ def run_sweep(
                 runner,
                 resources=spec.resources,
                 gpus=gpus,
-                engines=spec.engine.engines,
+                # An engine of small models leaves cores idle that a GPU's would not.
+                engines=spec.engine.engines or (1 if gpus or ray else runner.slots),
                 disk=disk_budget(spec),
                 keep=spec.keep_checkpoints,
                 changed=changed,

@@ -156,7 +156,11 @@ class EngineSpec(_Frozen):
     model: Literal["vllm", "hf"] = "vllm"
     model_args: dict[str, Any] = {}
     max_loras: int | None = Field(None, ge=1, description="adapters in one batch")
-    engines: int = Field(1, ge=1, description="engines that share the adapters' requests")
+    engines: int | None = Field(
+        None,
+        ge=1,
+        description="engines that share the adapters' requests; else one, or one a job on a CPU",
+    )
 
 
 class Needs(_Frozen):
