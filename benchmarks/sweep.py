@@ -2,13 +2,15 @@
 
     python benchmarks/sweep.py [--root DIR] [--save FILE]
 
-The grid is 3 seeds x 4 λ, merged linearly, one safety and one utility task.
+The grid is 3 seeds x 4 λ, merged linearly, one safety and one utility task, with the base and the
+three fine-tuned models beside it: 16 models on both sides.
 
-The usual way, one variant after the other: mergekit merges `model+lora` with the base into a
-checkpoint, then `lm_eval --model vllm` evaluates it, with the judge loaded inside it each time.
-Ours: `safemerge sweep` on the same adapters, tasks and judge, which also evaluates the base and the
-fine-tuned models and one merged checkpoint, for the agreement with adapter serving. Every process
-may use all cores.
+The usual way, one model after the other: mergekit merges `model+lora` with the base into a
+checkpoint, then `lm_eval --model vllm` evaluates it, with the judge loaded inside it each time; the
+base and the fine-tuned models need no merge. Ours: `safemerge sweep` on the same adapters, tasks
+and judge, which also evaluates one merged checkpoint, for the agreement with adapter serving. Every
+process may use all cores. The ratio is printed for all 16 models of the usual way, and for its 12
+merged ones alone.
 """
 
 import argparse
@@ -57,10 +59,15 @@ def main() -> None:
         root.mkdir(parents=True, exist_ok=True)
         ours_seconds, ours = timed_sweep(family, root)
         usual_seconds, usual = timed_usual(family, root, mergekit)
+    every = sum(usual_seconds.values())
+    merged = sum(
+        seconds for name, seconds in usual_seconds.items() if not name.endswith(("base", "λ 1"))
+    )
     figures = {
         "sweep_seconds": ours_seconds,
         "usual_seconds": usual_seconds,
-        "ratio": usual_seconds / ours_seconds,
+        "ratio": every / ours_seconds,
+        "ratio_of_merged_alone": merged / ours_seconds,
         "cells": {name: {"sweep": ours[name], "usual": usual[name]} for name in usual},
         "agreement": ours["agreement"],
     }
@@ -107,51 +114,68 @@ def timed_sweep(family: ToyFamily, root: Path) -> tuple[float, dict[str, Any]]:
     manifest = json.loads((out / "sweep.json").read_text())
     cells: dict[str, Any] = {}
     for variant in manifest["variants"]:
-        if variant["kind"] == "merged":
-            name = cell_name(variant["seeds"][0], variant["point"]["lambda"])
-            cells[name] = rates(out / variant["results"]["test"])
+        seed = variant["seeds"][0] if variant["seeds"] else None
+        ends = {"base": 0.0, "tuned": 1.0}
+        weight = ends[variant["kind"]] if variant["kind"] in ends else variant["point"]["lambda"]
+        cells[cell_name(seed, weight)] = rates(out / variant["results"]["test"])
     cells["agreement"] = manifest["agreement"]
     return seconds, cells
 
 
 def timed_usual(
     family: ToyFamily, root: Path, mergekit: Path
-) -> tuple[float, dict[str, dict[str, float]]]:
-    """Merge and evaluate variant by variant; return seconds and each cell's rates."""
-    started = time.perf_counter()
-    cells = {}
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Merge and evaluate model by model; return the seconds and the rates of each."""
+    cells: dict[str, dict[str, float]] = {}
+    seconds: dict[str, float] = {}
+    log = root / "usual.log"
     for seed, weight in grid(family):
         name = cell_name(seed, weight)
         # lm-eval divides --model_args at commas.
         place = f"seed-{seed}-lambda-{weight:g}"
-        merged, results = root / "usual" / place, root / "usual-results" / place
-        for folder in (merged, results):
-            shutil.rmtree(folder, ignore_errors=True)
-        merged.parent.mkdir(parents=True, exist_ok=True)
-        recipe = merged.with_name(f"{place}.yaml")
-        models = [
-            {"model": str(family.aligned), "parameters": {"weight": 1 - weight}},
-            {"model": f"{family.aligned}+{family.tuned[seed]}", "parameters": {"weight": weight}},
-        ]
-        recipe.write_text(
-            yaml.safe_dump({"merge_method": "linear", "models": models, "dtype": "float32"})
-        )
-        log = root / "usual.log"
-        cache = ["--lora-merge-cache", str(root / "lora-cache")]
-        run([str(mergekit), str(recipe), str(merged), *cache], environment(family), log)
-        # mergekit leaves the chat template behind where it is a file of its own.
-        for file in family.aligned.glob("*.jinja"):
-            shutil.copy(file, merged)
-        run(lm_eval(merged, results, family), environment(family), log)
+        results = root / "usual-results" / place
+        shutil.rmtree(results, ignore_errors=True)
+        begun = time.perf_counter()
+        if weight in (0.0, 1.0):
+            command = lm_eval(family.aligned, results, family, seed)
+        else:
+            assert seed is not None
+            merged = mergekit_merge(family, root / "usual" / place, mergekit, seed, weight, log)
+            command = lm_eval(merged, results, family)
+        run(command, environment(family), log)
+        seconds[name] = time.perf_counter() - begun
         cells[name] = rates(results)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-    return time.perf_counter() - started, cells
+        print(f"{name}: {seconds[name]:.0f} s", flush=True)
+    return seconds, cells
 
 
-def lm_eval(model: Path, results: Path, family: ToyFamily) -> list[str]:
-    """Return the command that evaluates a checkpoint and judges its responses."""
+def mergekit_merge(
+    family: ToyFamily, out: Path, mergekit: Path, seed: int, weight: float, log: Path
+) -> Path:
+    """Merge a seed's adapter with the base by mergekit; return the checkpoint."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    recipe = out.with_name(f"{out.name}.yaml")
+    models = [
+        {"model": str(family.aligned), "parameters": {"weight": 1 - weight}},
+        {"model": f"{family.aligned}+{family.tuned[seed]}", "parameters": {"weight": weight}},
+    ]
+    content = {"merge_method": "linear", "models": models, "dtype": "float32"}
+    recipe.write_text(yaml.safe_dump(content))
+    cache = ["--lora-merge-cache", str(out.parent / "lora-cache")]
+    run([str(mergekit), str(recipe), str(out), *cache], environment(family), log)
+    # mergekit leaves the chat template behind where it is a file of its own.
+    for file in family.aligned.glob("*.jinja"):
+        shutil.copy(file, out)
+    return out
+
+
+def lm_eval(model: Path, results: Path, family: ToyFamily, seed: int | None = None) -> list[str]:
+    """Return the command that evaluates a checkpoint, or a seed's adapter on it, with the judge."""
     metadata = ",".join(f"{key}={value}" for key, value in JUDGE.items())
     arguments = f"pretrained={model},dtype=float32,enforce_eager=True,max_model_len={CONTEXT}"
+    if seed is not None:
+        arguments += f",enable_lora=True,lora_local_path={family.tuned[seed]},max_lora_rank=8"
     return [
         *(sys.executable, "-m", "lm_eval", "--model", "vllm"),
         *("--model_args", f"{arguments},distributed_executor_backend=uni"),
@@ -161,16 +185,17 @@ def lm_eval(model: Path, results: Path, family: ToyFamily) -> list[str]:
     ]
 
 
-def grid(family: ToyFamily) -> Iterator[tuple[int, float]]:
-    """Yield every seed with every λ."""
+def grid(family: ToyFamily) -> Iterator[tuple[int | None, float]]:
+    """Yield the base as λ = 0, and every seed with every λ; 1 is the fine-tuned model."""
+    yield None, 0.0
     for seed in family.tuned:
-        for weight in LAMBDAS:
+        for weight in (*LAMBDAS, 1.0):
             yield seed, weight
 
 
-def cell_name(seed: int, weight: float) -> str:
+def cell_name(seed: int | None, weight: float) -> str:
     """Return what a cell is called."""
-    return f"seed {seed}, λ {weight:g}"
+    return "base" if seed is None else f"seed {seed}, λ {weight:g}"
 
 
 def rates(folder: Path) -> dict[str, float]:
