@@ -7,6 +7,7 @@ neither to a task, so they are read from its call frames; outside lm-eval there 
 import gc
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -17,6 +18,11 @@ from typing import Any, ClassVar, Self
 _log = logging.getLogger(__name__)
 
 _GENERATION_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+
+
+def token_limit(settings: Mapping[str, Any]) -> int | None:
+    """Return how many tokens generation settings allow a response; None if they do not say."""
+    return next((int(settings[key]) for key in _GENERATION_LIMITS if key in settings), None)
 
 
 def under_command_line() -> bool:
@@ -104,8 +110,8 @@ class LiveEvaluation:
         return self._truncated[id(instance)]
 
     def _reaches_limit(self, instance: Any) -> bool | None:
-        limits = [instance.args[1][key] for key in _GENERATION_LIMITS if key in instance.args[1]]
-        if not limits or getattr(self.lm, "tokenizer", None) is None:
+        limit = token_limit(instance.args[1])
+        if limit is None or getattr(self.lm, "tokenizer", None) is None:
             return None
         if not hasattr(self.lm, "tok_encode"):
             return None
@@ -114,7 +120,7 @@ class LiveEvaluation:
         except Exception as error:  # whatever a model's own code raises
             _warn_no_tokenizer(type(error).__name__)
             return None
-        return len(tokens) >= int(limits[0])
+        return len(tokens) >= limit
 
     def release_model(self) -> None:
         """Free the memory of the model under test, once, before a judge is loaded.

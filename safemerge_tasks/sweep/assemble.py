@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS, Outcome
-from safemerge_tasks.sweep.manifest import Agreement, Manifest, Split, Tuning, Variant
+from safemerge_tasks.sweep.manifest import SPLITS, Agreement, Manifest, Split, Tuning, Variant
 from safemerge_tasks.sweep.prepare import Prepared
 from safemerge_tasks.sweep.scheduler import Progress
 from safemerge_tasks.sweep.steps import LIBRARIES, version_of
@@ -26,7 +26,7 @@ def assemble(prepared: Prepared, progress: Progress, out: Path) -> Manifest:
             if one.final in progress.reasons
         ]
         complete: dict[Split, str] = {}
-        for split in ("validation", "test"):
+        for split in SPLITS:
             mine = [one for one in outcomes if one.asked.split == split]
             _copy(prepared, mine, out / folder / split)
             if mine and all(store.done(one.final) for one in mine):

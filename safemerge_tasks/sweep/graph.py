@@ -5,7 +5,7 @@ one pass over its inputs with the other λ; a task's requests are made once for 
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
 from safemerge_tasks.sweep.questions import Asked, Questions
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
-from safemerge_tasks.sweep.variants import Cell
+from safemerge_tasks.sweep.variants import Cell, Merging
 
 RESPONSES = "responses.json"
 RESULTS = "results"
@@ -70,6 +70,16 @@ class Graph:
         finals = [one.final for outcomes in self.outcomes.values() for one in outcomes]
         answers = [key for pair in self.pairs for key in (pair.adapter, pair.checkpoint)]
         return list(dict.fromkeys([*finals, *answers]))
+
+    def needed(self, is_open: Callable[[str], bool]) -> set[str]:
+        """Return the wanted steps that are open, and the open ones that those read, and so on."""
+        look, found = self.targets(), set[str]()
+        while look:
+            key = look.pop()
+            if key not in found and is_open(key):
+                found.add(key)
+                look += self.steps[key].inputs
+        return found
 
 
 def build_graph(
@@ -133,10 +143,8 @@ class _Builder:
     def _model(self, cell: Cell, *, exact: bool) -> tuple[str, str | None, Step | Source, str]:
         """Return how a cell is served, where it is, what makes it, and its group of requests."""
         variant, merging = cell.variant, cell.merging
-        base = self._sources.base
-        together = ADAPTERS
         if variant.kind == "base":
-            return "adapter", None, base, together
+            return "adapter", None, self._sources.base, ADAPTERS
         assert variant.tuning is not None
         tuned = [self._sources.tuned[variant.tuning][seed] for seed in variant.seeds]
         if merging is None:
@@ -144,37 +152,30 @@ class _Builder:
             if not model.adapter and "+" not in model.place:
                 return "checkpoint", model.place, model, "answer given"
             if not exact and self._servable(cell, tuned):
-                return "adapter", model.place, model, together
+                return "adapter", model.place, model, ADAPTERS
         step = self._merge(cell, tuned, exact=exact)
         served = str(step.work["recipe"]["output"])
         # One engine for all checkpoints of one fine-tuned model: their weights are loaded in place.
         seeds = "+".join(map(str, variant.seeds))
-        group = together if served == "adapter" else f"answer {variant.tuning} {seeds}"
+        group = ADAPTERS if served == "adapter" else f"answer {variant.tuning} {seeds}"
         return served, place_of(step.key, MODEL), step, group
 
     def _merge(self, cell: Cell, tuned: list[Source], *, exact: bool) -> Step:
-        variant, merging = cell.variant, cell.merging
-        unaligned = self._sources.unaligned
-        vector = unaligned if merging and merging.safety_vector else None
-        weight = 1.0 if merging is None else merging.weight
+        variant, merging = cell.variant, cell.merging or _WRITTEN_OUT
+        vector = self._sources.unaligned if merging.safety_vector else None
         places = [model.place for model in tuned]
-        recipe: dict[str, Any]
-        if merging is None:
-            # The fine-tuned model itself, written out.
-            recipe = {"method": "linear", "tuned": [{"model": places[0]}], "parameters": {}}
-            recipe |= {"base": self._spec.base, "seed": 0}
-        else:
-            recipe = merging.recipe(self._spec.base, places, vector.place if vector else None, [])
-        del_lambdas = {name: value for name, value in recipe.items() if name != "lambdas"}
+        recipe = merging.recipe(self._spec.base, places, vector.place if vector else None, [])
+        # All λ of a recipe are merged together.
+        del recipe["lambdas"]
         models = [*tuned, *([vector] if vector else [])]
         adapter = not exact and self._is_adapter(cell, models)
-        fields = {**del_lambdas, "output": "adapter" if adapter else "checkpoint"}
+        fields = {**recipe, "output": "adapter" if adapter else "checkpoint"}
         shaped_by = {
             **{name: value for name, value in fields.items() if name in _SHAPING},
             "base": self._sources.base.identity,
             "tuned": [model.identity for model in tuned],
             "unaligned": vector.identity if vector else None,
-            "lambda": weight,
+            "lambda": merging.weight,
         }
         inputs = tuple(model.step.key for model in models if model.step)
         key = make_key("merge", shaped_by, inputs)
@@ -184,7 +185,7 @@ class _Builder:
         # Adapters are megabytes, and one engine waits for all of them.
         seeds = "+".join(map(str, variant.seeds))
         group = "merge adapters" if adapter else f"merge {variant.tuning} {seeds}"
-        work = {"recipe": fields, "lambda": weight}
+        work = {"recipe": fields, "lambda": merging.weight}
         nbytes = 0 if adapter else self._base_bytes()
         step = Step(key, "merge", variant.id, group, inputs, work, nbytes)
         self._graph.steps[key] = step
@@ -263,7 +264,6 @@ class _Builder:
             "model_args": engine.model_args,
         }
         work = {
-            "name": f"{cell.variant.id}, {asked.task}",
             "recording": asked.recording,
             "served": served,
             "model": place,
@@ -295,7 +295,6 @@ class _Builder:
             "recording": asked.recording,
             "responses": place_of(answer.key, RESPONSES),
             "model_args": arguments,
-            "name": cell.variant.id,
         }
         key = make_key("score", shaped_by, (answer.key,))
         name = f"{cell.variant.id}, {asked.task}"
@@ -332,6 +331,9 @@ class _Builder:
             self._size = weight_bytes(self._spec.base)
         return self._size
 
+
+_WRITTEN_OUT = Merging("linear", 1.0, {}, 0, safety_vector=False)
+"""A fine-tuned model that has to be served as a checkpoint: all of its way from the base."""
 
 _SHAPING = ("method", "parameters", "seed", "output")
 

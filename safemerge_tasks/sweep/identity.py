@@ -14,7 +14,6 @@ from safemerge_tasks.cache import cache_dir
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.results import replace_file
 
-_PIECE = 1 << 22
 # What neither changes a model's answers nor a merge: written beside weights by many tools.
 _IGNORED = (".md", ".log", ".lock")
 
@@ -72,13 +71,12 @@ def _file_hash(path: Path, *, read: bool) -> str | None:
     except FileNotFoundError:
         if not read:
             return None
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
+    from merge.checksums import file_checksum
+
+    checksum = file_checksum(path)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(kept, digest.hexdigest())
-    return digest.hexdigest()
+    replace_file(kept, checksum)
+    return checksum
 
 
 def _hub_identity(model: str) -> str:

@@ -1,5 +1,6 @@
 """Jobs: steps that one process does together, and what they take of a machine."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -35,8 +36,18 @@ class Job:
         return sum(step.nbytes for step in self.steps)
 
     @property
+    def gpus(self) -> int:
+        """Whole GPUs that it needs."""
+        return math.ceil(self.needs.gpus or 0)
+
+    @property
+    def stem(self) -> str:
+        """What its files are called, without a suffix."""
+        return f"{self.number:03d}-{self.kind}"
+
+    @property
     def name(self) -> str:
-        """Return a name for people and log files."""
+        """Return a name for people."""
         if len(self.steps) == 1:
             return f"{self.kind} {self.steps[0].name}"
         return f"{self.kind} {len(self.steps)} steps, {self.steps[0].name} …"

@@ -44,8 +44,7 @@ class LocalRunner:
 
     def fits(self, job: Job) -> bool:
         """Return whether there is room for a job."""
-        gpus = -(-(job.needs.gpus or 0) // 1)
-        enough = len(self._free_gpus) >= gpus and len(self._free_cores) >= 1
+        enough = len(self._free_gpus) >= job.gpus and len(self._free_cores) >= 1
         return not self._running or (enough and len(self._running) < self.slots)
 
     def start(self, job: Job, ready: int) -> None:
@@ -54,9 +53,8 @@ class LocalRunner:
         count = job.needs.cpus or max(1, len(self._free_cores) // room)
         cores = self._free_cores[:count] or self._cores[:1]
         self._free_cores = self._free_cores[count:]
-        wanted = int(-(-(job.needs.gpus or 0) // 1))
-        gpus, self._free_gpus = self._free_gpus[:wanted], self._free_gpus[wanted:]
-        log = self._logs / f"{job.number:03d}-{job.kind}.log"
+        gpus, self._free_gpus = self._free_gpus[: job.gpus], self._free_gpus[job.gpus :]
+        log = self._logs / f"{job.stem}.log"
         file = write_job(self._logs, job, self._store)
         with log.open("w", encoding="utf-8") as output:
             process = subprocess.Popen(
@@ -111,7 +109,7 @@ class LocalRunner:
 def write_job(folder: Path, job: Job, store: Store) -> Path:
     """Write what a worker reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{job.number:03d}-{job.kind}.json"
+    path = folder / f"{job.stem}.json"
     described = {"store": str(store.root), "steps": [step_to_json(step) for step in job.steps]}
     replace_file(path, json.dumps(described, indent=1) + "\n")
     return path

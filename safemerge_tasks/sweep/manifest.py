@@ -15,6 +15,8 @@ MANIFEST = "sweep.json"
 
 Split = Literal["validation", "test"]
 
+SPLITS: tuple[Split, Split] = ("validation", "test")
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +55,10 @@ class Tuning(_Frozen):
     name: str
     validation: Tasks
     test: Tasks
+
+    def of(self, split: Split) -> Tasks:
+        """Return a split's tasks."""
+        return self.validation if split == "validation" else self.test
 
 
 class Variant(_Frozen):

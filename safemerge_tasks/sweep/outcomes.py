@@ -17,10 +17,16 @@ from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_er
 from safemerge_tasks.report.provenance import settings_of
 from safemerge_tasks.report.reading import TaskData, read_runs, read_task
 from safemerge_tasks.results import Run
-from safemerge_tasks.sweep.manifest import MANIFEST, Manifest, Measured, Split, Tasks, Variant
+from safemerge_tasks.sweep.manifest import (
+    MANIFEST,
+    SPLITS,
+    Manifest,
+    Measured,
+    Split,
+    Tasks,
+    Variant,
+)
 from safemerge_tasks.sweep.pooling import Pooled, mean_over_tasks, pool_answers, pool_measures
-
-SPLITS: tuple[Split, Split] = ("validation", "test")
 
 Point = tuple[tuple[str, float], ...]
 """A grid point: parameters with their values, by name."""
@@ -227,7 +233,7 @@ def read_sweep(manifest: Manifest, folder: Path) -> Survey:
         pooled: dict[Split, dict[Measured, Pooled]] = {}
         for split in SPLITS:
             of = [tasks[tuning]] if tuning in tasks else manifest.tunings
-            wanted = _union(one.validation if split == "validation" else one.test for one in of)
+            wanted = _union(one.of(split) for one in of)
             cells[split], pooled[split] = _read_group(manifest, folder, variants, split, wanted)
         groups.append(Group(kind, tuning, method, label, point, cells, pooled))
     return Survey(manifest, folder, tuple(groups))

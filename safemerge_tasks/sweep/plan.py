@@ -45,7 +45,7 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
         "prompt tokens": sum(one.prompt_tokens for one in asked),
         "most new tokens": sum(one.most_new_tokens for one in asked),
         "judge calls": sum(
-            requests[graph.steps[graph.steps[step.inputs[0]].inputs[0]].work["recording"]].requests
+            requests[graph.steps[step.inputs[0]].work["recording"]].requests
             for step in left
             if step.kind == "judge"
         ),
@@ -55,14 +55,9 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
 
 def _left(prepared: Prepared) -> list[Step]:
     """Return the steps that a run would do."""
-    graph, store = prepared.graph, prepared.store
-    need, found = graph.targets(), dict[str, Step]()
-    while need:
-        key = need.pop()
-        if key not in found and not store.done(key):
-            found[key] = graph.steps[key]
-            need += graph.steps[key].inputs
-    return [step for key, step in graph.steps.items() if key in found]
+    graph = prepared.graph
+    needed = graph.needed(lambda key: not prepared.store.done(key))
+    return [step for key, step in graph.steps.items() if key in needed]
 
 
 def _cells(prepared: Prepared) -> dict[str, int]:

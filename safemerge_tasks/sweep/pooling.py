@@ -8,6 +8,7 @@ of these seeds and of questions that were not asked; the spread over seeds is to
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from safemerge_tasks.gate.evaluation import Answer
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
@@ -151,8 +152,4 @@ def _dependent(tasks: Sequence[Pooled]) -> list[list[int]]:
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean over seeds and the sample standard deviation (n-1); None for one seed."""
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    squares = math.fsum((value - mean) ** 2 for value in values)
-    return mean, math.sqrt(squares / (len(values) - 1))
+    return fmean(values), stdev(values) if len(values) > 1 else None

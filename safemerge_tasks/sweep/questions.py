@@ -8,8 +8,9 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.sweep.manifest import Measured, Split, Tasks
-from safemerge_tasks.sweep.spec import SPLITS, SweepSpec, TaskChoice, TuningSpec
+from safemerge_tasks.live_evaluation import token_limit
+from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split, Tasks
+from safemerge_tasks.sweep.spec import SweepSpec, TaskChoice, TuningSpec
 from safemerge_tasks.sweep.store import Store
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ def _read(spec: SweepSpec, store: Store) -> Questions:
     tasks: dict[str, dict[Split, Tasks]] = {}
     asked: dict[tuple[Split, str], Asked] = {}
     for split in SPLITS:
-        shared = spec.tasks.of(split)
-        loader = _Loader(spec, shared.metadata)
-        safety = loader.measured(shared.safety, safety=True)
+        loader = _Loader(spec, split)
+        safety = loader.measured(spec.tasks.of(split).safety, safety=True)
         for tuning in spec.tunings:
             utility = loader.measured(_utility(spec, tuning, split), safety=False)
             tasks.setdefault(tuning.name, {})[split] = Tasks(safety=safety, utility=utility)
@@ -130,25 +130,32 @@ def _one_sentence(spec: SweepSpec, task: str) -> Iterator[None]:
 
 
 def _utility(spec: SweepSpec, tuning: TuningSpec, split: Split) -> tuple[TaskChoice, ...]:
-    own = tuning.utility
-    chosen = (own.validation if split == "validation" else own.test) if own else ()
-    return chosen or spec.tasks.of(split).utility
+    own = tuning.utility.of(split) if tuning.utility else ()
+    return own or spec.tasks.of(split).utility
+
+
+def _evaluation(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) -> "Evaluation":
+    """Return how a split's tasks are asked."""
+    from safemerge_tasks.sweep.serving.evaluation import Evaluation
+
+    return Evaluation(
+        tasks=tasks,
+        base=spec.base,
+        include_path=spec.tasks.include_path,
+        metadata=dict(spec.tasks.of(split).metadata),
+        limit=spec.tasks.limit,
+        data_dir=spec.data_dir,
+        system_instruction=spec.tasks.system_instruction,
+        confirm_run_unsafe_code=spec.tasks.confirm_run_unsafe_code,
+    )
 
 
 class _Loader:
     """Finds tasks below what the sweep names, and their metrics."""
 
-    def __init__(self, spec: SweepSpec, metadata: Mapping[str, Any]) -> None:
-        from safemerge_tasks.sweep.serving.evaluation import Evaluation
-
+    def __init__(self, spec: SweepSpec, split: Split) -> None:
         self._spec = spec
-        self._evaluation = Evaluation(
-            tasks=(),
-            base=spec.base,
-            include_path=spec.tasks.include_path,
-            metadata=dict(metadata),
-            data_dir=spec.data_dir,
-        )
+        self._evaluation = _evaluation(spec, split)
 
     def measured(self, choices: tuple[TaskChoice, ...], *, safety: bool) -> tuple[Measured, ...]:
         from safemerge_tasks.sweep.serving.asking import leaves
@@ -179,24 +186,13 @@ def _first_to_raise(task: str, metrics: Mapping[str, bool]) -> str:
 
 
 def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: bool) -> Asked:
-    from safemerge_tasks.sweep.serving.evaluation import Evaluation
     from safemerge_tasks.sweep.serving.recording import record
 
-    evaluation = Evaluation(
-        tasks=(task,),
-        base=spec.base,
-        include_path=spec.tasks.include_path,
-        metadata=dict(spec.tasks.of(split).metadata),
-        limit=spec.tasks.limit,
-        data_dir=spec.data_dir,
-        system_instruction=spec.tasks.system_instruction,
-        confirm_run_unsafe_code=spec.tasks.confirm_run_unsafe_code,
-    )
+    evaluation = _evaluation(spec, split, (task,))
     with _one_sentence(spec, task):
         made = record(evaluation)
     path = store.recording(made.name)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         made.save(path)
     return Asked(
         task,
@@ -208,17 +204,17 @@ def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: b
         made.scoring,
         len(made.requests),
         made.prompt_tokens,
-        sum(_limit(request.settings) for request in made.requests),
+        sum(_most_new_tokens(request.settings) for request in made.requests),
     )
 
 
-_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 # lm-eval's own, where a task has none.
 _DEFAULT_LIMIT = 256
 
 
-def _limit(settings: Mapping[str, Any]) -> int:
+def _most_new_tokens(settings: Mapping[str, Any]) -> int:
     """Return how many tokens a response may have; none where no text is generated."""
     if not settings:
         return 0
-    return int(next((settings[key] for key in _LIMITS if key in settings), _DEFAULT_LIMIT))
+    limit = token_limit(settings)
+    return _DEFAULT_LIMIT if limit is None else limit

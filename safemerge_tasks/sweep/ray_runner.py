@@ -125,7 +125,7 @@ class RayRunner:
         self._events.put(end_of(job, status, (errors or [{}])[-1], Path(self._log_of(job))))
 
     def _log_of(self, job: Job) -> str:
-        return str(self._logs / f"{job.number:03d}-{job.kind}.log")
+        return str(self._logs / f"{job.stem}.log")
 
     def close(self) -> None:
         """End all jobs and leave the cluster."""

@@ -178,12 +178,8 @@ class Scheduler:
         for key in self._graph.steps:
             if status.get(key) not in ("running", "failed"):
                 status[key] = "done" if self._store.done(key) else "idle"
-        need = self._graph.targets()
-        while need:
-            key = need.pop()
-            if status[key] == "idle":
-                status[key] = "waiting"
-                need += self._graph.steps[key].inputs
+        for key in self._graph.needed(lambda key: status[key] == "idle"):
+            status[key] = "waiting"
 
     def _start_what_fits(self) -> None:
         self._give_up_hopeless()

@@ -11,9 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from safemerge_tasks.demo.references import resolve
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.sweep.manifest import Rule, Split
-
-SPLITS: tuple[Split, Split] = ("validation", "test")
+from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split
 
 LAMBDA = "lambda"
 
@@ -66,6 +64,10 @@ class SplitUtility(_Frozen):
 
     validation: TaskList = ()
     test: TaskList = ()
+
+    def of(self, split: Split) -> TaskList:
+        """Return a split's tasks."""
+        return self.validation if split == "validation" else self.test
 
 
 class TuningSpec(_Frozen):

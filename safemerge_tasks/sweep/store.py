@@ -115,12 +115,9 @@ class Store:
     def remove(self, key: str) -> None:
         """Take a result away, in one step for anyone who looks."""
         final = self.folder(key)
-        parent = self.root / "staging"
-        parent.mkdir(parents=True, exist_ok=True)
-        grave = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=parent))
-        if final.is_dir():
-            final.rename(grave / "result")
-        shutil.rmtree(grave, ignore_errors=True)
+        with self.staging(key) as grave:
+            if final.is_dir():
+                final.rename(grave / "result")
 
 
 def _allow_files(count: int) -> None:

@@ -223,8 +223,9 @@ def _judge(session: _Session) -> None:
                 return
             with session.store.staging(key) as staged:
                 # The step before keeps what there was before judging.
-                leave_out = shutil.ignore_patterns(f"*{BACKUP_SUFFIX}")
-                shutil.copytree(root / key / RESULTS, staged / RESULTS, ignore=leave_out)
+                for backup in (root / key / RESULTS).rglob(f"*{BACKUP_SUFFIX}"):
+                    backup.unlink()
+                (root / key / RESULTS).rename(staged / RESULTS)
                 session.publish(step, staged)
             session.published += 1
             session.progress(session.published, total)

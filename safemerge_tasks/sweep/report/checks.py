@@ -9,8 +9,7 @@ from safemerge_tasks.report.document import Cell, Grid, Name, Section
 from safemerge_tasks.report.provenance import is_secret, plain
 from safemerge_tasks.report.wording import cell
 from safemerge_tasks.sweep.choosing import point_words
-from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
-from safemerge_tasks.sweep.outcomes import SPLITS
+from safemerge_tasks.sweep.manifest import MANIFEST, SPLITS, Manifest
 from safemerge_tasks.sweep.report.findings import TUNED, Findings
 from safemerge_tasks.sweep.report.gating import Verdict
 from safemerge_tasks.sweep.report.numbers import seed_words

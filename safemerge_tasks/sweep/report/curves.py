@@ -8,7 +8,7 @@ from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import Measured, Split, Tuning
 from safemerge_tasks.sweep.outcomes import Group, Point
 from safemerge_tasks.sweep.pooling import mean_and_spread
-from safemerge_tasks.sweep.report.findings import Findings, tasks_of
+from safemerge_tasks.sweep.report.findings import Findings
 
 LAMBDA = "lambda"
 
@@ -111,13 +111,13 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
     groups = [group for points in methods.values() for group in points]
 
     def having(split: Split) -> int:
-        safety = tasks_of(tuning, split).safety
+        safety = tuning.of(split).safety
         return sum(bool(group.means(split, safety)) for group in groups)
 
     split: Split = "test" if having("test") >= having("validation") else "validation"
     if not having(split):
         return None
-    tasks = tasks_of(tuning, split)
+    tasks = tuning.of(split)
 
     def dot(group: Group | None, axis: str | None = None) -> Dot | None:
         asr = _stat(group, split, tasks.safety) if group else None

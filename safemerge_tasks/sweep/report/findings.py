@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safemerge_tasks.sweep.choosing import Choice, choose_from
-from safemerge_tasks.sweep.manifest import Manifest, Measured, Split, Tasks, Tuning
+from safemerge_tasks.sweep.manifest import Manifest, Measured, Split
 from safemerge_tasks.sweep.outcomes import Group, Survey, read_sweep
 from safemerge_tasks.sweep.report.gating import Verdict, chosen_group, verdicts
 
@@ -88,11 +88,6 @@ def find_all(folders: Sequence[Path]) -> list[Findings]:
         Findings(label, one.survey, one.choices, one.verdicts)
         for label, one in zip(labels, found, strict=True)
     ]
-
-
-def tasks_of(tuning: Tuning, split: Split) -> Tasks:
-    """Return what a fine-tuning is evaluated on."""
-    return tuning.validation if split == "validation" else tuning.test
 
 
 def heading(task: Measured, tasks: Iterable[Measured], group: Group | None, split: Split) -> str:

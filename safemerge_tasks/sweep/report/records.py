@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from safemerge_tasks.gate.reporters.wording import printable
 from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.sweep.choosing import Choice
-from safemerge_tasks.sweep.manifest import Split
-from safemerge_tasks.sweep.outcomes import SPLITS, Cell, Group
+from safemerge_tasks.sweep.manifest import SPLITS, Split
+from safemerge_tasks.sweep.outcomes import Cell, Group
 from safemerge_tasks.sweep.pooling import mean_and_spread
 from safemerge_tasks.sweep.report.findings import Findings
 

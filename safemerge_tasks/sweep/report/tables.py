@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from safemerge_tasks.report.document import Cell, Grid, Name, Section
 from safemerge_tasks.report.tables import ROWS
 from safemerge_tasks.sweep.choosing import point_words
-from safemerge_tasks.sweep.manifest import Measured, Split, Tuning
-from safemerge_tasks.sweep.outcomes import SPLITS
-from safemerge_tasks.sweep.report.findings import Findings, Row, heading, tasks_of
+from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split, Tuning
+from safemerge_tasks.sweep.report.findings import Findings, Row, heading
 from safemerge_tasks.sweep.report.numbers import (
     EXPLANATION,
     NOTHING,
@@ -105,7 +104,7 @@ def points(sweeps: Sequence[Findings]) -> Section:
         for (method, label), found in findings.survey.methods(tuning.name).items():
             groups += [(Name(label or method), Row(label or method, one)) for one in found]
         for split in SPLITS:
-            tasks = tasks_of(tuning, split)
+            tasks = tuning.of(split)
             head += [f"ASR, {split}"] if tasks.safety else []
             head += [f"utility, {split}"] if tasks.utility else []
         rows: list[tuple[Cell, ...]] = []
@@ -119,7 +118,7 @@ def points(sweeps: Sequence[Findings]) -> Section:
                 ", ".join(served),
             ]
             for split in SPLITS:
-                tasks = tasks_of(tuning, split)
+                tasks = tuning.of(split)
                 both = (tasks.safety, tasks.utility)
                 cells += [over_seeds(row.group, split, some) for some in both if some]
             rows.append(tuple(cells))
@@ -181,7 +180,7 @@ def choices(sweeps: Sequence[Findings]) -> Section:
 
 def columns_of(findings: Findings, tuning: Tuning, split: Split) -> list[Column]:
     """Return the columns of a split: its safety tasks, their mean, utility tasks, their mean."""
-    tasks = tasks_of(tuning, split)
+    tasks = tuning.of(split)
     everything = (*tasks.safety, *tasks.utility)
     groups = [row.group for row in findings.rows(tuning.name) if row.group]
     having = next((one for one in groups if one.complete(split, everything)), None)

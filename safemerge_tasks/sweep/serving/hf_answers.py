@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
@@ -23,9 +22,7 @@ def adapters(
     progress: Progress | None,
 ) -> None:
     """Load the base anew for every adapter."""
-    _answer_each(
-        [(one, recording, {"pretrained": base}) for one, recording in asked], engine, done, progress
-    )
+    _answer_each(base, asked, engine, done, progress)
 
 
 def checkpoints(
@@ -35,24 +32,20 @@ def checkpoints(
     progress: Progress | None,
 ) -> None:
     """Load one checkpoint after the other."""
-    _answer_each(
-        [(one, recording, {"pretrained": str(one.checkpoint)}) for one, recording in asked],
-        engine,
-        done,
-        progress,
-    )
+    _answer_each(None, asked, engine, done, progress)
 
 
 def _answer_each(
-    asked: Sequence[tuple[Asked, Recording, dict[str, Any]]],
+    base: str | None,
+    asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     done: Done,
     progress: Progress | None,
 ) -> None:
-    total = sum(len(recording.requests) for _, recording, _ in asked)
+    total = sum(len(recording.requests) for _, recording in asked)
     answered = 0
-    for one, recording, weights in asked:
-        arguments = {**weights, **engine.model_args}
+    for one, recording in asked:
+        arguments = {"pretrained": base or str(one.checkpoint), **engine.model_args}
         if one.adapter is not None:
             arguments["peft"] = str(one.adapter)
         # HFLM's own default, plain `cuda`, fails where there is none.
