@@ -67,13 +67,24 @@ class Graph:
 
     def targets(self) -> list[str]:
         """Return the steps whose results are wanted."""
-        finals = [one.final for outcomes in self.outcomes.values() for one in outcomes]
         answers = [key for pair in self.pairs for key in (pair.adapter, pair.checkpoint)]
-        return list(dict.fromkeys([*finals, *answers]))
+        return list(dict.fromkeys([*self._finals(), *answers]))
+
+    def only_for_agreement(self) -> set[str]:
+        """Return the steps that no cell's result needs."""
+        return self.steps.keys() - self._read_by(self._finals())
+
+    def _finals(self) -> list[str]:
+        return [one.final for outcomes in self.outcomes.values() for one in outcomes]
 
     def needed(self, is_open: Callable[[str], bool]) -> set[str]:
         """Return the wanted steps that are open, and the open ones that those read, and so on."""
-        look, found = self.targets(), set[str]()
+        return self._read_by(self.targets(), is_open)
+
+    def _read_by(
+        self, targets: list[str], is_open: Callable[[str], bool] = lambda _key: True
+    ) -> set[str]:
+        look, found = list(targets), set[str]()
         while look:
             key = look.pop()
             if key not in found and is_open(key):

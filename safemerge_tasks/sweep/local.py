@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -17,6 +18,16 @@ from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.work import step_to_json
 
 LOG_TAIL = 15
+
+
+@dataclass
+class _Running:
+    """A job's process and what it holds; `left` are the steps of which it has told nothing yet."""
+
+    process: subprocess.Popen[str]
+    cores: list[int]
+    gpus: list[str]
+    left: set[str]
 
 
 class LocalRunner:
@@ -40,7 +51,7 @@ class LocalRunner:
         self._free_cores = list(self._cores)
         self.slots = slots or len(self._free_gpus) or min(len(self._cores), 4)
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._running: dict[int, tuple[subprocess.Popen[str], list[int], list[str]]] = {}
+        self._running: dict[int, _Running] = {}
 
     def fits(self, job: Job) -> bool:
         """Return whether there is room for a job."""
@@ -66,7 +77,8 @@ class LocalRunner:
                 env=job_environment(cores, gpus if self._gpus else None),
                 start_new_session=True,
             )
-        self._running[job.number] = (process, cores, gpus)
+        left = {step.key for step in job.steps}
+        self._running[job.number] = _Running(process, cores, gpus, left)
         threading.Thread(target=self._listen, args=(job, process, log), daemon=True).start()
 
     def _listen(self, job: Job, process: subprocess.Popen[str], log: Path) -> None:
@@ -91,18 +103,24 @@ class LocalRunner:
             event = self._events.get(timeout=timeout)
         except Empty:
             return None
+        running = self._running[event.job.number]
+        running.left -= {event.told.get("done"), event.told.get("failed")}
+        if event.ended or not running.left:
+            # A job with nothing left only ends its engine; what comes next may have its cores.
+            self._free_cores = sorted({*self._free_cores, *running.cores})
+            running.cores = []
         if event.ended:
-            process, cores, gpus = self._running.pop(event.job.number)
-            self._free_cores = sorted({*self._free_cores, *cores})
-            self._free_gpus = [gpu for gpu in self._gpus if gpu in {*self._free_gpus, *gpus}]
-            assert process.stdin is not None
-            process.stdin.close()
+            del self._running[event.job.number]
+            free = {*self._free_gpus, *running.gpus}
+            self._free_gpus = [gpu for gpu in self._gpus if gpu in free]
+            assert running.process.stdin is not None
+            running.process.stdin.close()
         return event
 
     def close(self) -> None:
         """Kill what runs, with all its children."""
-        for process, _, _ in self._running.values():
-            kill_group(process)
+        for running in self._running.values():
+            kill_group(running.process)
         self._running.clear()
 
 

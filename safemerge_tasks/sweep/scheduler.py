@@ -135,6 +135,8 @@ class Scheduler:
         self._queue: list[Job] = []
         self._lost: set[int] = set()
         self._splits: dict[tuple[str, ...], _Split] = {}
+        # What only the agreement reads holds no cell up.
+        self._aside = graph.only_for_agreement()
         self._readers: dict[str, list[str]] = defaultdict(list)
         for step in graph.steps.values():
             for key in step.inputs:
@@ -191,15 +193,29 @@ class Scheduler:
 
     def _start_jobs(self, *, whole: bool) -> None:
         jobs = [*self._ready_jobs(whole=whole), *self._queue]
-        # What frees room and finishes variants goes first.
-        jobs.sort(key=lambda job: -KINDS.index(job.kind))
+        # What frees room and finishes variants goes first; of its kind, what is largest.
+        jobs.sort(key=lambda job: (self._is_aside(job), -KINDS.index(job.kind), -len(job.steps)))
         left = len(jobs)
         for job in jobs:
-            if self._runner.fits(job) and self._has_room(job):
+            if self._runner.fits(job) and self._has_room(job) and not self._held_back(job):
                 if job in self._queue:
                     self._queue.remove(job)
                 self._start(job, left)
             left -= 1
+
+    def _is_aside(self, job: Job) -> bool:
+        return all(step.key in self._aside for step in job.steps)
+
+    def _held_back(self, job: Job) -> bool:
+        """Return whether a job would take the place of an engine that cells are about to need."""
+        if job.kind != "answer" or not self._is_aside(job) or not self.progress.running:
+            return False
+        return any(
+            step.kind == "answer"
+            and key not in self._aside
+            and self.progress.status[key] == "waiting"
+            for key, step in self._graph.steps.items()
+        )
 
     def _start(self, job: Job, ready: int) -> None:
         self._jobs += 1
@@ -256,13 +272,13 @@ class Scheduler:
         if steps[0].group == ADAPTERS:
             shared, parts = "model", self._engines
         elif steps[0].kind == "score":
-            shared, parts = "recording", self._runner.slots
+            shared, parts = "recording", self._runner.slots - len(self.progress.running)
         else:
             return [steps]
         together: dict[str, list[Step]] = defaultdict(list)
         for step in steps:
             together[str(step.work.get(shared))].append(step)
-        divided: list[list[Step]] = [[] for _ in range(min(parts, len(together)))]
+        divided: list[list[Step]] = [[] for _ in range(max(1, min(parts, len(together))))]
         for number, part in enumerate(together.values()):
             divided[number % len(divided)] += part
         return divided

@@ -129,6 +129,24 @@ class TestShares:
             told, _ = until_end(runner)
             assert told.told["VLLM_CPU_OMP_THREADS_BIND"] == "4,5,6,7"
 
+    def test_what_comes_next_gets_the_cores_of_a_job_that_has_told_everything(
+        self, make: Callable[..., LocalRunner]
+    ) -> None:
+        runner = make(slots=2)
+        ends = 'print(json.dumps({"done": "answer-1"}), flush=True); time.sleep(1.5)'
+        runner.start(job(1, ends), ready=1)
+        event = None
+        while event is None:
+            event = runner.next_event(1)
+        assert event.told == {"done": "answer-1"}
+        # The first still ends its engine.
+        runner.start(job(2, TELL_PLACE + "time.sleep(3)"), ready=1)
+        told, end = until_end(runner)
+        assert told.told["VLLM_CPU_OMP_THREADS_BIND"] == "4,5,6,7"
+        assert end.job.number == 1
+        # Its end frees nothing that the second has taken.
+        assert not runner.fits(job(3, TELL_PLACE))
+
     def test_a_job_gets_the_cores_it_asks_for(self, make: Callable[..., LocalRunner]) -> None:
         runner = make(slots=2)
         runner.start(job(1, TELL_PLACE, cpus=3), ready=2)
@@ -271,7 +289,7 @@ for _ in range(2):
     event = None
     while event is None:
         event = runner.next_event(1)
-    print(event.told["child"], runner._running[event.job.number][0].pid, flush=True)
+    print(event.told["child"], runner._running[event.job.number].process.pid, flush=True)
 time.sleep(120)
 """
     starter = subprocess.Popen([sys.orig_argv[0], "-c", code], stdout=subprocess.PIPE, text=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from safemerge_tasks.sweep.graph import ADAPTERS
+from safemerge_tasks.sweep.graph import ADAPTERS, Pair
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.scheduler import MACHINE_TRIES, Progress, Scheduler
 from safemerge_tasks.sweep.spec import Needs, Resources
@@ -477,3 +477,42 @@ class TestSharedStores:
         progress = run(merged_grid(2), runner)
         assert set(progress.status.values()) == {"done"}
         assert "answer-1" not in runner.done
+
+
+class TestTheAgreement:
+    """Checkpoints that only say how well adapters agree with merging hold no cell up."""
+
+    @pytest.fixture
+    def graph(self) -> Any:
+        steps = [
+            step("merge-a", "merge", "merge adapters"),
+            step("merge-c", "merge", "merge checkpoint", nbytes=10),
+            *(step(f"answer-a{n}", group=ADAPTERS, inputs=["merge-a"], model=n) for n in range(2)),
+            step("answer-c", group="answer checkpoint", inputs=["merge-c"]),
+            *(step(f"score-{n}", "score", "score", [f"answer-a{n}"]) for n in range(2)),
+        ]
+        graph = graph_of(*steps, wanted=["score-0", "score-1"])
+        graph.pairs.append(Pair("a", "test", "answer-a1", "answer-c"))
+        return graph
+
+    def test_waits_until_no_cell_s_engine_does(self, runner: FakeRunner, graph: Any) -> None:
+        runner.slots = 2
+        # Its checkpoint is there first, and one slot is free.
+        runner.publish("merge-c")
+        run(graph, runner, engines=2)
+        assert runner.started == [
+            ["merge-a"],
+            ["answer-a0"],
+            ["answer-a1"],
+            ["answer-c"],
+            ["score-0", "score-1"],
+        ]
+
+    def test_comes_anyway_where_it_keeps_others_from_their_room(
+        self, runner: FakeRunner, graph: Any
+    ) -> None:
+        graph.steps["merge-a"] = step("merge-a", "merge", "merge adapters", nbytes=10)
+        runner.publish("merge-c")
+        progress = run(graph, runner, disk=10)
+        assert set(progress.status.values()) == {"done"}
+        assert runner.started[:2] == [["answer-c"], ["merge-a"]]
