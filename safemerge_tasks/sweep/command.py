@@ -60,15 +60,18 @@ def sweep(
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
     spec = load_spec(file)
     where = Store(store.resolve()) if store else default_store()
-    prepared = prepare(spec, where, read=not plan)
     if plan:
-        _show_plan(prepared, console, as_json)
+        _show_plan(prepare(spec, where, read=False), console, as_json)
         return
-    from safemerge_tasks.sweep.run import run_sweep
+    from safemerge_tasks.sweep.run import run_sweep, warm_start
 
+    warm = None if ray else warm_start(spec)
+    prepared = prepare(spec, where)
     folder = out or default_out(spec)
     try:
-        manifest, progress = run_sweep(prepared, folder, console, ray_address if ray else None)
+        manifest, progress = run_sweep(
+            prepared, folder, console, ray_address if ray else None, warm
+        )
     except KeyboardInterrupt:
         console.print("Interrupted; run the same command again to go on.")
         sys.exit(INTERRUPTED)

@@ -2,29 +2,27 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from safemerge_tasks.results import replace_file
 from safemerge_tasks.sweep.jobs import Event, Job
+from safemerge_tasks.sweep.processes import WarmStart, WorkerProcess, start_cold
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.work import step_to_json
 
 LOG_TAIL = 15
+_SLOW_TO_IMPORT = ("answer", "score", "judge")
 
 
 @dataclass
 class _Running:
     """A job's process and what it holds; `left` are the steps of which it has told nothing yet."""
 
-    process: subprocess.Popen[str]
+    process: WorkerProcess
     cores: list[int]
     gpus: list[str]
     left: set[str]
@@ -38,11 +36,18 @@ class LocalRunner:
         logs: folder for what jobs print.
         slots: jobs at once; else one a GPU, or one a core and at most 4.
         gpus: indices or names of the GPUs to use.
+        warm: starts the jobs that import the most.
     """
 
     def __init__(
-        self, store: Store, logs: Path, slots: int | None = None, gpus: Sequence[str] | None = None
+        self,
+        store: Store,
+        logs: Path,
+        slots: int | None = None,
+        gpus: Sequence[str] | None = None,
+        warm: WarmStart | None = None,
     ) -> None:
+        self._warm = warm
         self._store = store
         self._logs = logs
         self._gpus = tuple(visible_gpus() if gpus is None else gpus)
@@ -67,27 +72,18 @@ class LocalRunner:
         gpus, self._free_gpus = self._free_gpus[: job.gpus], self._free_gpus[job.gpus :]
         log = self._logs / f"{job.stem}.log"
         file = write_job(self._logs, job, self._store)
-        with log.open("w", encoding="utf-8") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "safemerge_tasks.sweep.worker", str(file)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                text=True,
-                env=job_environment(cores, gpus if self._gpus else None),
-                start_new_session=True,
-            )
+        begin = self._warm.start if self._warm and job.kind in _SLOW_TO_IMPORT else start_cold
+        process = begin(file, log, job_environment(cores, gpus if self._gpus else None))
         left = {step.key for step in job.steps}
         self._running[job.number] = _Running(process, cores, gpus, left)
         threading.Thread(target=self._listen, args=(job, process, log), daemon=True).start()
 
-    def _listen(self, job: Job, process: subprocess.Popen[str], log: Path) -> None:
+    def _listen(self, job: Job, process: WorkerProcess, log: Path) -> None:
         error: dict[str, object] = {}
         # A child that outlives its worker would keep the pipe open, and its GPU.
-        watcher = threading.Thread(target=_end_children, args=(process.pid,), daemon=True)
+        watcher = threading.Thread(target=process.end_group, daemon=True)
         watcher.start()
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in process.told:
             if not line.endswith("\n"):
                 # It was killed as it told this.
                 break
@@ -113,14 +109,13 @@ class LocalRunner:
             del self._running[event.job.number]
             free = {*self._free_gpus, *running.gpus}
             self._free_gpus = [gpu for gpu in self._gpus if gpu in free]
-            assert running.process.stdin is not None
-            running.process.stdin.close()
+            running.process.let_go()
         return event
 
     def close(self) -> None:
         """Kill what runs, with all its children."""
         for running in self._running.values():
-            kill_group(running.process)
+            running.process.kill()
         self._running.clear()
 
 
@@ -143,23 +138,6 @@ def end_of(job: Job, status: int, error: dict[str, object], log: Path) -> Event:
     how = f"signal {-status}" if status < 0 else f"status {status}"
     last = next((line for line in reversed(tail) if line.strip()), "nothing was printed")
     return Event(job, ended=True, reason=f"the process ended with {how} ({last[:300]}); see {log}")
-
-
-def _end_children(worker: int) -> None:
-    """Wait for a worker's end and kill what is left of its group."""
-    with suppress(ChildProcessError, ProcessLookupError):
-        # Not reaped yet, so that its number still names the group.
-        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
-        os.killpg(worker, signal.SIGKILL)
-
-
-def kill_group(process: subprocess.Popen[str]) -> None:
-    """Kill a worker and everything it started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
 
 
 def job_environment(cores: Sequence[int], gpus: Sequence[str] | None) -> dict[str, str]:

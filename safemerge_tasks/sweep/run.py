@@ -16,7 +16,9 @@ from safemerge_tasks.sweep.estimate import Estimator
 from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
 from safemerge_tasks.sweep.prepare import Prepared, disk_budget
+from safemerge_tasks.sweep.processes import WarmStart
 from safemerge_tasks.sweep.scheduler import Progress, Scheduler
+from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.state import LOCK, STATE, describe, write_state
 from safemerge_tasks.sweep.view import View
 
@@ -28,8 +30,25 @@ _SHOW_EVERY = 0.5
 _OURS = (STATE, LOCK, MANIFEST, "logs", "results", "report")
 
 
+def warm_start(spec: SweepSpec) -> WarmStart | None:
+    """Begin to load what a sweep's jobs on this machine will import, if that helps."""
+    if visible_gpus():
+        return None
+    serving = "safemerge_tasks.sweep.serving"
+    modules = [f"{serving}.scoring", f"{serving}.replaying_model", "safemerge_tasks.rejudge"]
+    modules.append(f"{serving}.{spec.engine.model}_answers")
+    if spec.engine.model == "vllm":
+        # What an engine imports only as it starts.
+        modules.append("vllm.v1.worker.cpu_worker")
+    return WarmStart(modules)
+
+
 def run_sweep(
-    prepared: Prepared, out: Path, console: Console, ray: str | None = None
+    prepared: Prepared,
+    out: Path,
+    console: Console,
+    ray: str | None = None,
+    warm: WarmStart | None = None,
 ) -> tuple[Manifest, Progress]:
     """Do what is left of a sweep and put the results into `out`.
 
@@ -38,6 +57,7 @@ def run_sweep(
         out: output folder; that of an earlier run goes on.
         console: where progress is shown.
         ray: address of a Ray cluster to run on; None runs here.
+        warm: starts jobs here.
 
     Raises:
         SafemergeError: `out` is something else's, or another process is at it.
@@ -45,7 +65,7 @@ def run_sweep(
     spec = prepared.spec
     with _held(out):
         prepared.store.tidy()
-        runner, gpus = _runner(prepared, out / "logs", ray)
+        runner, gpus = _runner(prepared, out / "logs", ray, warm)
         estimator = Estimator(prepared.graph, prepared.store)
         with View(console) as view:
             shown = 0.0
@@ -82,7 +102,9 @@ def run_sweep(
         return assemble(prepared, progress, out), progress
 
 
-def _runner(prepared: Prepared, logs: Path, ray: str | None) -> "tuple[Runner, int]":
+def _runner(
+    prepared: Prepared, logs: Path, ray: str | None, warm: WarmStart | None
+) -> "tuple[Runner, int]":
     spec = prepared.spec
     if ray is not None:
         from safemerge_tasks.sweep.ray_runner import RayRunner
@@ -90,7 +112,7 @@ def _runner(prepared: Prepared, logs: Path, ray: str | None) -> "tuple[Runner, i
         cluster = RayRunner(prepared.store, logs, ray)
         return cluster, cluster.gpus
     gpus = visible_gpus()
-    return LocalRunner(prepared.store, logs, spec.resources.jobs, gpus), len(gpus)
+    return LocalRunner(prepared.store, logs, spec.resources.jobs, gpus, warm), len(gpus)
 
 
 @contextmanager

@@ -14,11 +14,19 @@ import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
-def main() -> int:
-    """Do the job that the first argument describes; return the exit status."""
+def run_and_exit(job: Path) -> NoReturn:
+    """Do the job that a file describes and end this process."""
+    status = _run(job)
+    sys.stdout.flush()
+    # Engines leave threads behind that would keep a finished job alive.
+    os._exit(status)
+
+
+def _run(file: Path) -> int:
+    """Do a job; return the exit status."""
     threading.Thread(target=_end_with_starter, daemon=True).start()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
@@ -33,7 +41,7 @@ def main() -> int:
     from safemerge_tasks.sweep.store import Store
     from safemerge_tasks.sweep.work import InputLostError, do_steps, step_from_json
 
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    job = json.loads(file.read_text(encoding="utf-8"))
     steps = [step_from_json(step) for step in job["steps"]]
     try:
         do_steps(steps, Store(Path(job["store"])), tell)
@@ -61,7 +69,4 @@ def _end_with_starter() -> None:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    # Engines leave threads behind that would keep a finished job alive.
-    os._exit(status)
+    run_and_exit(Path(sys.argv[1]))

@@ -48,7 +48,9 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         noted.update(spec=spec, store=store, read=read)
         return prepared
 
-    def run_sweep(_prepared: Any, out: Path, _console: Any, ray: str | None = None) -> Any:
+    def run_sweep(
+        _prepared: Any, out: Path, _console: Any, ray: str | None = None, warm: Any = None
+    ) -> Any:
         noted.update(out=out, ray=ray)
         if noted.get("interrupt"):
             raise KeyboardInterrupt
@@ -56,6 +58,7 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(prepare_module, "prepare", prepare)
     monkeypatch.setattr(run_module, "run_sweep", run_sweep)
+    monkeypatch.setattr(run_module, "warm_start", lambda _spec: None)
     monkeypatch.setattr(build, "write_report", lambda _folder, out: [out / "report.md"])
     monkeypatch.setattr(terminal, "print_table", lambda *_: None)
     return noted

@@ -7,27 +7,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from safemerge_tasks.sweep import local
+from safemerge_tasks.sweep import local, processes
 from safemerge_tasks.sweep.jobs import Event, Job
 from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
+from safemerge_tasks.sweep.processes import WarmStart
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
 
-# What a step's work says is done; the real worker's way of ending with its starter is kept.
-WORKER = """#!{python}
-import json, os, subprocess, sys, threading, time
-from safemerge_tasks.sweep.worker import _end_with_starter
-threading.Thread(target=_end_with_starter, daemon=True).start()
-steps = json.load(open(sys.argv[-1]))["steps"]
+STAND_IN = "tests.safemerge_tasks.sweep.stand_in_worker"
+ROOT = Path(__file__).parents[3]
+COLD = """#!{python}
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from {stand_in} import run_and_exit
 assert sys.argv[1:3] == ["-m", "safemerge_tasks.sweep.worker"], sys.argv
-exec(steps[0]["work"]["code"])
+run_and_exit(Path(sys.argv[-1]))
 """
 
 TELL_PLACE = """
@@ -51,15 +54,32 @@ def _no_settings_of_the_tester(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LocalRunner]]:
+def cold(tmp_path: Path) -> Path:
+    """Return what runs as Python where a worker is started from nothing."""
     script = tmp_path / "worker"
-    script.write_text(WORKER.replace("{python}", sys.executable))
+    script.write_text(COLD.format(python=sys.executable, root=str(ROOT), stand_in=STAND_IN))
     script.chmod(0o755)
-    monkeypatch.setattr(local.sys, "executable", str(script))
+    return script
+
+
+@pytest.fixture(params=["cold", "warm"])
+def start(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return how workers are started, and stop the fork server of this process."""
+    yield request.param
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # as Python's own tests do
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cold: Path, start: str
+) -> Iterator[Callable[..., LocalRunner]]:
+    if start == "cold":
+        monkeypatch.setattr(processes.sys, "executable", str(cold))
     made: list[LocalRunner] = []
 
     def runner(slots: int | None = None, gpus: Any = ()) -> LocalRunner:
-        made.append(LocalRunner(Store(tmp_path / "store"), tmp_path / "logs", slots, gpus))
+        warm = WarmStart([STAND_IN]) if start == "warm" else None
+        made.append(LocalRunner(Store(tmp_path / "store"), tmp_path / "logs", slots, gpus, warm))
         return made[-1]
 
     yield runner
@@ -267,21 +287,22 @@ class TestEnds:
 
 
 def test_workers_and_their_children_end_with_a_killed_starter(
-    make: Callable[..., LocalRunner], tmp_path: Path
+    cold: Path, start: str, tmp_path: Path
 ) -> None:
-    del make
     code = f"""
 import sys, time
 from pathlib import Path
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.local import LocalRunner
+from safemerge_tasks.sweep.processes import WarmStart
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
-sys.executable = {str(tmp_path / "worker")!r}
+warm = WarmStart([{STAND_IN!r}]) if {start == "warm"!r} else None
+sys.executable = {str(cold)!r}
 work = {{"code": {WITH_CHILD + "time.sleep(120)"!r}}}
 folder = Path({str(tmp_path)!r})
-runner = LocalRunner(Store(folder / "store"), folder / "logs", 2, [])
+runner = LocalRunner(Store(folder / "store"), folder / "logs", 2, [], warm)
 for number in (1, 2):
     step = Step(f"answer-{{number}}", "answer", "x", "x", (), work)
     runner.start(Job(number, (step,), Needs()), 1)
@@ -289,7 +310,7 @@ for _ in range(2):
     event = None
     while event is None:
         event = runner.next_event(1)
-    print(event.told["child"], runner._running[event.job.number].process.pid, flush=True)
+    print(event.told["child"], runner._running[event.job.number].process._process.pid, flush=True)
 time.sleep(120)
 """
     starter = subprocess.Popen([sys.orig_argv[0], "-c", code], stdout=subprocess.PIPE, text=True)

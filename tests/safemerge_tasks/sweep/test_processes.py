@@ -1,0 +1,71 @@
+"""Workers forked from a server with their libraries loaded; test_local.py has what both share."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+
+from safemerge_tasks.sweep.processes import WarmStart, WorkerProcess
+
+STAND_IN = "tests.safemerge_tasks.sweep.stand_in_worker"
+ROOT = str(Path(__file__).parents[3])
+
+Work = Callable[[str], tuple[Path, Path, dict[str, str]]]
+
+
+@pytest.fixture(autouse=True)
+def _own_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    # The server finds its modules as any new Python does.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ROOT, str(tmp_path)]))
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # as Python's own tests do
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    def made(code: str) -> tuple[Path, Path, dict[str, str]]:
+        job = tmp_path / "job.json"
+        job.write_text(json.dumps({"store": str(tmp_path), "steps": [{"work": {"code": code}}]}))
+        return job, tmp_path / "log", {**os.environ, "OMP_NUM_THREADS": "1", "LOAF": "rye"}
+
+    return made
+
+
+def told(worker: WorkerProcess) -> list[str]:
+    lines = worker.told.read().splitlines()
+    worker.let_go()
+    assert worker.wait() == 0
+    return lines
+
+
+def test_modules_are_there_before_the_job_and_print_into_nothing(
+    work: Work, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "noisy.py").write_text("import os; os.write(1, b'out'); os.write(2, b'err')")
+    started = WarmStart(["noisy", "no_such_module", STAND_IN]).start(
+        *work("print('noisy' in sys.modules, os.environ['LOAF'])")
+    )
+    assert told(started) == ["True rye"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_job_computes_with_its_own_cores(work: Work) -> None:
+    code = "import torch; print(torch.get_num_threads(), torch.ones(999, 999).sum().item())"
+    assert told(WarmStart(["torch", STAND_IN]).start(*work(code))) == ["1 998001.0"]
+
+
+def test_each_worker_leads_a_group_of_its_own(work: Work) -> None:
+    warm = WarmStart([STAND_IN])
+    code = "print(os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid())"
+    assert [told(warm.start(*work(code))) for _ in range(2)] == [["True True"]] * 2
+
+
+def test_a_server_that_dies_over_its_imports_costs_time_only(work: Work, tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text("import os; os._exit(1)")
+    job, log, environment = work("")
+    # The real worker: the server did not live to import the one that stands in.
+    job.write_text(json.dumps({"store": str(tmp_path / "store"), "steps": []}))
+    assert told(WarmStart(["deadly", STAND_IN]).start(job, log, environment)) == []
