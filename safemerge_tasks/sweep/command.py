@@ -87,7 +87,7 @@ def sweep(
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
         for key, reason in progress.reasons.items():
             step = prepared.graph.steps[key]
-            if not reason.startswith("after "):
+            if key not in progress.consequences:
                 console.print(
                     f"failed: {step.kind} {step.name}: {reason}",
                     highlight=False,

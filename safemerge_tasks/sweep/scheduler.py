@@ -6,7 +6,7 @@ when all inputs of its needed steps are there or can no longer come.
 
 import shutil
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +23,7 @@ from safemerge_tasks.sweep.store import Store
 Status = Literal["idle", "waiting", "running", "done", "failed"]
 
 MACHINE_TRIES = 3
+LOST_TRIES = 3
 _SHARE_OF_DISK = 0.8
 # A whole, its halves and its quarters: what fails as often without a success is no single step's.
 _HOPELESS = 7
@@ -35,6 +36,7 @@ class Progress:
     Attributes:
         status: of every step; idle ones are not needed.
         reasons: why steps failed.
+        consequences: those of them that failed because a step that they read did.
         running: jobs, with when they started.
         parts: job number → how far it says it is.
         found: steps whose result was there at the start.
@@ -42,6 +44,7 @@ class Progress:
 
     status: dict[str, Status] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    consequences: set[str] = field(default_factory=set)
     running: dict[int, tuple[Job, float]] = field(default_factory=dict)
     parts: dict[int, tuple[int, int]] = field(default_factory=dict)
     found: set[str] = field(default_factory=set)
@@ -133,7 +136,8 @@ class Scheduler:
         self._disk = disk
         self._jobs = 0
         self._queue: list[Job] = []
-        self._lost: set[int] = set()
+        self._lost: dict[int, list[str]] = {}
+        self._remade: Counter[str] = Counter()
         self._splits: dict[tuple[str, ...], _Split] = {}
         # What only the agreement reads holds no cell up.
         self._aside = graph.only_for_agreement()
@@ -235,12 +239,10 @@ class Scheduler:
                 if status[needed] == "failed":
                     blamed = self._graph.steps[needed]
                     reason = self.progress.reasons[needed]
-                    status[key] = "failed"
-                    self.progress.reasons[key] = (
-                        reason
-                        if reason.startswith("after ")
-                        else f"after {blamed.kind} {blamed.name} failed: {reason}"
-                    )
+                    if needed not in self.progress.consequences:
+                        reason = f"after {blamed.kind} {blamed.name} failed: {reason}"
+                    self._fail(key, reason)
+                    self.progress.consequences.add(key)
                     break
 
     def _ready_jobs(self, *, whole: bool) -> list[Job]:
@@ -330,7 +332,7 @@ class Scheduler:
             done, total = told["progress"]
             self.progress.parts[job.number] = (done, total)
         elif "lost" in told:
-            self._lost.add(job.number)
+            self._lost[job.number] = list(told["lost"])
         if event.ended:
             self._end(event)
 
@@ -345,9 +347,7 @@ class Scheduler:
             left.remove(step)
         if job.number in self._lost:
             # Another sweep shared the store and cleaned up: its inputs are made again.
-            for step in left:
-                self.progress.status[step.key] = "idle"
-            self._take_stock()
+            self._make_again(self._lost.pop(job.number), left)
             left = []
         reason = event.reason or "it ended without a result"
         whole = len(left) == len(job.steps)
@@ -361,6 +361,19 @@ class Scheduler:
             self._judge_failure(split, failure)
         if not self._keep:
             self._clean_up()
+
+    def _make_again(self, lost: list[str], readers: list[Step]) -> None:
+        """Have what steps read made again, unless that was in vain too often."""
+        self._remade.update(lost)
+        for step in readers:
+            self.progress.status[step.key] = "idle"
+            if any(self._remade[key] > LOST_TRIES for key in step.inputs):
+                self._fail(
+                    step.key,
+                    f"the checkpoint that it reads was deleted {LOST_TRIES + 1} times before it "
+                    "could be read; set keep_checkpoints: true in all sweeps of this store.",
+                )
+        self._take_stock()
 
     def _judge_failure(self, split: _Split | None, failure: _Failure) -> None:
         """Decide what a job's end means for the steps that it left undone, if any."""

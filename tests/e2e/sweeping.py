@@ -133,15 +133,16 @@ def finished(store: Path) -> dict[str, tuple[int, str]]:
 
 
 def workers(out: Path) -> list[psutil.Process]:
-    """Return the live workers of the sweep that writes to a folder."""
+    """Return the live workers of the sweep that writes to a folder, and their children."""
     found = []
     for process in psutil.process_iter():
         try:
-            words = process.cmdline()
+            # Forked ones have the fork server's command line; all print to their job's log.
+            log = Path(f"/proc/{process.pid}/fd/2").readlink()
             alive = process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, OSError):
             continue
-        if alive and "safemerge_tasks.sweep.worker" in words and str(out) in " ".join(words):
+        if alive and log.parent == (out / "logs").resolve():
             found.append(process)
     return found
 

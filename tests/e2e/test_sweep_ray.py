@@ -72,7 +72,7 @@ def steps_of(worker: psutil.Process) -> set[str]:
     """Return the answers that a worker of ours was told to give."""
     try:
         job = Path(worker.cmdline()[-1])
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, IndexError):
         return set()
     if not job.name.endswith("-answer.json"):
         return set()

@@ -54,7 +54,9 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         noted.update(out=out, ray=ray)
         if noted.get("interrupt"):
             raise KeyboardInterrupt
-        return SimpleNamespace(name="loaf"), Progress(reasons=noted["reasons"])
+        follows = {key for key in noted["reasons"] if key.startswith("judge")}
+        progress = Progress(reasons=noted["reasons"], consequences=follows)
+        return SimpleNamespace(name="loaf"), progress
 
     monkeypatch.setattr(prepare_module, "prepare", prepare)
     monkeypatch.setattr(run_module, "run_sweep", run_sweep)

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from safemerge_tasks.sweep.graph import ADAPTERS, Pair
 from safemerge_tasks.sweep.jobs import Job
-from safemerge_tasks.sweep.scheduler import MACHINE_TRIES, Progress, Scheduler
+from safemerge_tasks.sweep.scheduler import LOST_TRIES, MACHINE_TRIES, Progress, Scheduler
 from safemerge_tasks.sweep.spec import Needs, Resources
 from safemerge_tasks.sweep.store import Store
 from tests.safemerge_tasks.sweep.fake_runner import (
@@ -184,6 +184,7 @@ class TestFailures:
             "merge-0": "a layer is missing",
             **dict.fromkeys(("answer-0", "score-0", "judge-0"), after),
         }
+        assert progress.consequences == {"answer-0", "score-0", "judge-0"}
         assert runner.started == [["merge-0"]]
 
     def test_one_bad_step_of_eight_is_found_by_halving(self, runner: FakeRunner) -> None:
@@ -438,6 +439,19 @@ class TestSharedStores:
         assert set(progress.status.values()) == {"done"}
         assert Counter(runner.done)["merge-1"] == 2
         assert runner.done.count("answer-1") == 1
+
+    def test_what_is_deleted_again_and_again_fails_with_what_reads_it(
+        self, runner: FakeRunner
+    ) -> None:
+        def before(job: Job) -> None:
+            if job.kind == "answer":
+                runner.store.remove("merge-1")
+
+        runner.before = before
+        progress = run(merged_grid(3), runner)
+        assert only_failed(progress) == {"answer-1"}
+        assert "deleted 4 times" in progress.reasons["answer-1"]
+        assert Counter(runner.done)["merge-1"] == LOST_TRIES + 1
 
     def test_what_came_back_meanwhile_is_read_by_the_next_try(self, runner: FakeRunner) -> None:
         """The other sweep makes the lost checkpoint again before this one looks."""
