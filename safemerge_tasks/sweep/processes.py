@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -173,6 +173,9 @@ def _run_forked(
     stdin.close()
     stdout.close()
     os.environ.update(environment)
+    # Semaphores that a killed or hurried worker leaves behind are told in its log, by a tracker of
+    # its own; the one it shares with the sweep would tell the user.
+    vars(resource_tracker._resource_tracker).update(_fd=None, _pid=None)
     if "torch" in sys.modules:
         # OpenMP has read the server's environment.
         sys.modules["torch"].set_num_threads(int(environment["OMP_NUM_THREADS"].split(",")[0]))

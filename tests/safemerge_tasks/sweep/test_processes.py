@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
@@ -36,8 +39,8 @@ def work(tmp_path: Path) -> Work:
 
 def told(worker: WorkerProcess) -> list[str]:
     lines = worker.told.read().splitlines()
-    worker.let_go()
     assert worker.wait() == 0
+    worker.let_go()
     return lines
 
 
@@ -69,3 +72,26 @@ def test_a_server_that_dies_over_its_imports_costs_time_only(work: Work, tmp_pat
     # The real worker: the server did not live to import the one that stands in.
     job.write_text(json.dumps({"store": str(tmp_path / "store"), "steps": []}))
     assert told(WarmStart(["deadly", STAND_IN]).start(job, log, environment)) == []
+
+
+def test_what_a_worker_leaves_behind_is_no_matter_of_the_sweep(work: Work, tmp_path: Path) -> None:
+    code = """
+import multiprocessing
+left = multiprocessing.get_context("spawn").Lock()
+print("made", flush=True)
+os._exit(0)
+"""
+    job, log, environment = work(code)
+    script = f"""
+from pathlib import Path
+from safemerge_tasks.sweep.processes import WarmStart
+worker = WarmStart(["{STAND_IN}"]).start(Path({str(job)!r}), Path({str(log)!r}), {environment!r})
+print(worker.told.read(), worker.wait())
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("made\n 0\n", "")
+    # The tracker outlives the worker for a moment.
+    deadline = time.monotonic() + 20
+    while "leaked semaphore" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "1 leaked semaphore" in log.read_text()
