@@ -140,6 +140,8 @@ class _Warm:
 
     def kill(self) -> None:
         self._kill_group()
+        # It may not lead a group yet.
+        self._process.kill()
         self.wait()
 
     def wait(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +65,14 @@ def test_each_worker_leads_a_group_of_its_own(work: Work) -> None:
     warm = WarmStart([STAND_IN])
     code = "print(os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid())"
     assert [told(warm.start(*work(code))) for _ in range(2)] == [["True True"]] * 2
+
+
+def test_a_worker_can_be_killed_before_it_leads_its_group(work: Work) -> None:
+    warm = WarmStart([STAND_IN])
+    for _ in range(20):
+        worker = warm.start(*work("time.sleep(60)"))
+        worker.kill()
+        assert worker.wait() == -signal.SIGKILL
 
 
 def test_a_server_that_dies_over_its_imports_costs_time_only(work: Work, tmp_path: Path) -> None:
