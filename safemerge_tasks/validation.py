@@ -126,6 +126,8 @@ def _known_instead(name: str, known: Sequence[str], spelt: Spelling) -> str:
     near = nearest(name, known)
     if near is not None:
         return f"did you mean {spelt(near)}?"
+    if not known:
+        return "remove it"
     return f"known are {', '.join(map(spelt, known))}; correct or remove it"
 
 

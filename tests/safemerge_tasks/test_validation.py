@@ -181,3 +181,4 @@ def test_names() -> None:
     assert nearest("flor", ["salt", "flour"]) == "flour"
     assert nearest("zzz", ["salt", "flour"]) is None
     assert str(unknown_key("slt", ["salt"], "a shelf")) == "slt is not a shelf; did you mean salt?"
+    assert str(unknown_key("slt", [], "a shelf")) == "slt is not a shelf; remove it."
