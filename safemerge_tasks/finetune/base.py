@@ -8,6 +8,7 @@ from typing import Any
 
 from safemerge_tasks.demo.references import resolve
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.file_hashes import files_hash
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.hub_errors import hub_errors
 
@@ -155,15 +156,12 @@ class Base:
 
 def _content(folder: Path) -> str:
     """Return a hash of the files that make a model what it is, told by their bytes."""
-    import xxhash
-
-    state = xxhash.xxh3_128()
     wanted = {".safetensors", ".bin", ".json", ".model", ".jinja"}
-    for path in sorted(folder.iterdir()):
-        # A manifest tells how the model was made, not what it is.
-        if path.suffix in wanted and not path.name.startswith("safemerge_"):
-            state.update(path.name.encode())
-            with path.open("rb") as file:
-                while piece := file.read(1 << 20):
-                    state.update(piece)
-    return state.hexdigest()
+    # A manifest tells how the model was made, not what it is.
+    return files_hash(
+        [
+            path
+            for path in sorted(folder.iterdir())
+            if path.suffix in wanted and not path.name.startswith("safemerge_")
+        ]
+    )

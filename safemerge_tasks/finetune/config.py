@@ -1,17 +1,16 @@
 """What a fine-tuning is made from, validated: from a YAML file or from Python."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from safemerge_tasks.demo.references import PREFIX as TOY
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.presets import preset
+from safemerge_tasks.validation import nearest, validated
 
 SHORT_NAMES = ("chatdoctor", "openfunctions", "magicoder", "flan_cot")
 """Data sets whose rest, after its validation share, is trained on."""
@@ -107,7 +106,7 @@ class FinetuneConfig(BaseModel):
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("`seeds` has one of them twice")
+            raise ValueError("`seeds` has one of them twice; remove one")
         if isinstance(self.data, TaskData):
             if self.validation_share is not None:
                 raise ValueError("`validation_share` is the task's own: remove it, or use a file")
@@ -128,12 +127,7 @@ class FinetuneConfig(BaseModel):
         """
         if not isinstance(given, Mapping):
             raise SafemergeError(f"{where} has no keys; it needs at least `base` and `data`.")
-        try:
-            return cls.model_validate(dict(given))
-        except ValidationError as error:
-            raise SafemergeError(f"{where}: {_sentence(error)}") from error
-        except SafemergeError as error:
-            raise SafemergeError(f"{where}: {error}") from error
+        return validated(cls, dict(given), thing="a key of a fine-tuning", where=where)
 
     def split_seed_of(self, seed: int) -> int:
         """Return what divides training from validation rows in the fine-tuning of `seed`."""
@@ -173,40 +167,8 @@ def _data(given: Any) -> Any:
         return {"task": f"{given}_bertscore_val"}
     if given.startswith(TOY) or Path(given).suffix:
         return {"file": given}
-    near = difflib.get_close_matches(given, SHORT_NAMES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    near = nearest(given, SHORT_NAMES)
+    hint = "." if near is None else f"; did you mean {near}?"
     raise SafemergeError(
         f"data {given!r} is neither one of {', '.join(SHORT_NAMES)} nor a .jsonl file{hint}"
     )
-
-
-_NESTED: dict[Any, type[BaseModel]] = {"lora": Lora, "TaskData": TaskData, "FileData": FileData}
-
-
-def _sentence(error: ValidationError) -> str:
-    found = error.errors()
-    if any(one["loc"][:1] == ("data",) for one in found):
-        found = _of_one_kind(found)
-    # A misspelt key also leaves the right one missing; what was misspelt says more.
-    details = min(found, key=lambda one: one["type"] != "extra_forbidden")
-    location = [part for part in details["loc"] if part not in ("TaskData", "FileData")]
-    key = ".".join(str(part) for part in location)
-    if details["type"] == "extra_forbidden":
-        model = next((_NESTED[part] for part in details["loc"] if part in _NESTED), FinetuneConfig)
-        near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; remove it."
-        return f"there is no key {key!r}{hint}"
-    reason = details["msg"].removeprefix("Value error, ")
-    shown = "" if details["type"] == "missing" or not key else f" {details['input']!r}"
-    return f"{key}{shown}: {reason}." if key else f"{reason}."
-
-
-def _of_one_kind(found: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Leave the complaints of the kind of data that was not meant: that with more of them."""
-    kinds: dict[str, list[ErrorDetails]] = {"TaskData": [], "FileData": []}
-    rest = []
-    for one in found:
-        kind = one["loc"][1] if len(one["loc"]) > 1 and one["loc"][0] == "data" else None
-        kinds[str(kind)].append(one) if kind in kinds else rest.append(one)
-    meant = min(kinds.values(), key=lambda group: (len(group), not group))
-    return rest + (meant or [one for group in kinds.values() for one in group])

@@ -1,15 +1,14 @@
 """What a release has to satisfy, as a YAML file."""
 
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
+from safemerge_tasks.validation import validated
 
 MARGIN = 0.05
 """The increase that is allowed where no policy says otherwise."""
@@ -79,7 +78,9 @@ class MetricPolicy(Limits):
                     f"category {name} states no limit: give max, max_increase or max_drop"
                 )
         if self.max_increase is not None and self.max_drop is not None:
-            raise ValueError("has max_increase and max_drop; only one direction is worse")
+            raise ValueError(
+                "has max_increase and max_drop; only one direction is worse, so remove one"
+            )
         return self
 
 
@@ -134,31 +135,4 @@ def read_policy(path: Path) -> Policy:
         ) from error
     if not isinstance(content, dict) or not content.get("tasks"):
         raise SafemergeError(f"{path} names no tasks; write one with `safemerge check init`.")
-    try:
-        return Policy.model_validate(content)
-    except ValidationError as error:
-        raise SafemergeError(f"{path}: {'; '.join(_sentences(error))}.") from error
-
-
-def _sentences(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        place = [str(part) for part in problem["loc"]]
-        where = ".".join(place)
-        if problem["type"] == "extra_forbidden":
-            known = _known(place)
-            close = get_close_matches(place[-1], known, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            yield f"unknown key {where} ({hint})"
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            given = problem["input"]
-            value = "" if isinstance(given, Mapping) else f" (found {given!r})"
-            yield f"{where}{value}: {message}"
-
-
-def _known(place: list[str]) -> list[str]:
-    if len(place) == 1:
-        return list(Policy.model_fields)
-    if len(place) == 3:
-        return list(TaskPolicy.model_fields)
-    return list(Limits.model_fields if "categories" in place[4:-1] else MetricPolicy.model_fields)
+    return validated(Policy, content, thing="a key of a policy", where=str(path))

@@ -1,15 +1,14 @@
 """How HumanEval is run, read from lm-eval's `--metadata`."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.humaneval.problems import package_folder
 from safemerge_tasks.metrics.pass_at_k import KS
 from safemerge_tasks.sandbox import Limits, SandboxSettings
+from safemerge_tasks.validation import validated
 
 _PREFIX = "humaneval_"
 _SANDBOX = "sandbox"
@@ -40,21 +39,7 @@ class HumanEvalSettings(BaseModel):
                 given[_SANDBOX] = str(value).lower()
             elif key.startswith(_PREFIX):
                 given[key.removeprefix(_PREFIX)] = str(value)
-        names = [name for name in cls.model_fields if name != _SANDBOX]
-        for name in given:
-            if name not in cls.model_fields:
-                near = difflib.get_close_matches(name, names, n=1) or names
-                raise SafemergeError(
-                    f"{_PREFIX}{name} is not a setting of humaneval_pass10; known: "
-                    f"{', '.join(_PREFIX + other for other in near)}, {_SANDBOX}."
-                )
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0])
-            key = name if name == _SANDBOX else f"{_PREFIX}{name}"
-            raise SafemergeError(f"{key}={first['input']!r}: {first['msg']}.") from error
+        return validated(cls, given, thing="a setting of humaneval_pass10", spelt=_spelt)
 
     def for_sandbox(self) -> SandboxSettings:
         """Return the sandbox's settings."""
@@ -64,3 +49,7 @@ class HumanEvalSettings(BaseModel):
             hidden=(package_folder(),),
             workers=self.workers,
         )
+
+
+def _spelt(field: str) -> str:
+    return field if field == _SANDBOX else f"{_PREFIX}{field}"

@@ -1,18 +1,20 @@
 """Which judge, on which engine: read from lm-eval's metadata or the environment."""
 
-import difflib
 import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.validation import unknown_key, validated
 
 METADATA_PREFIX = "judge_"
 ENVIRONMENT_PREFIX = "SAFEMERGE_JUDGE"
+
+_THING = "a setting of a judge"
 
 EngineName = Literal["vllm", "hf", "openai"]
 
@@ -117,17 +119,10 @@ class JudgeSettings(BaseModel):
         known = [field for field in cls.model_fields if field != "own"]
         for key in [*given, *(field for _, field, _ in own)]:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean judge_{near[0]}?" if near else f"known: {_known(cls)}."
-                raise SafemergeError(f"judge_{key} is not a setting of a judge: {hint}")
+                raise SafemergeError(str(unknown_key(key, known, _THING, _spelt)))
         _refuse_strangers(judge for judge, _, _ in own)
         values = {key: str(value) for key, value in given.items() if value is not None}
-        try:
-            return cls.model_validate({**values, "own": own})
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = "judge" if first["loc"][0] == "name" else f"judge_{first['loc'][0]}"
-            raise SafemergeError(f"{name}={first['input']!r}: {first['msg']}.") from error
+        return validated(cls, {**values, "own": own}, thing=_THING, spelt=_spelt)
 
     def as_arguments(self) -> str:
         """Return the arguments that give `safemerge judge` these settings, quoted for a shell."""
@@ -152,5 +147,5 @@ def _refuse_strangers(judges: Iterable[str]) -> None:
             )
 
 
-def _known(cls: type[JudgeSettings]) -> str:
-    return ", ".join(f"judge_{key}" for key in cls.model_fields if key not in ("name", "own"))
+def _spelt(field: str) -> str:
+    return "judge" if field == "name" else f"{METADATA_PREFIX}{field}"

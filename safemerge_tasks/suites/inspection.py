@@ -1,6 +1,5 @@
 """What is wrong with a suite, all of it, also what lm-eval hides or would find out late."""
 
-import difflib
 import importlib
 import re
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from safemerge_tasks.suites.reading import read_part
 from safemerge_tasks.suites.scaffold import TO_FILL_IN
 from safemerge_tasks.suites.spec import SuiteSpec
 from safemerge_tasks.suites.task_files import Function, TaskFile, task_files
+from safemerge_tasks.validation import nearest, unknown_key
 
 LICENCE = re.compile(r"^\W*licen[cs]e\W*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 
@@ -34,8 +34,8 @@ def inspect_suite(name: str, include_path: Path | None = None) -> list[str]:
     chosen = _with_members([file for file in files if name in _names(file)], files)
     if not chosen:
         known = {candidate for file in files for candidate in _names(file)}
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(name, sorted(known))
+        hint = "" if near is None else f"; did you mean {near}?"
         raise SafemergeError(f"no suite {name} among the packaged or below --include-path{hint}")
     problems = [problem for file in chosen for problem in _file_problems(file, files)]
     # A group alone asks nothing of its own, so it needs no licence.
@@ -91,9 +91,7 @@ def _twins(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:
 def _unknown(file: TaskFile, known: set[str]) -> Iterator[str]:
     for key in file.content:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; remove it."
-            yield f"{file.path}: lm-eval has no key {key!r}{hint}"
+            yield f"{file.path}: {unknown_key(str(key), sorted(known), 'a key of lm-eval')}"
 
 
 def _unknown_members(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:

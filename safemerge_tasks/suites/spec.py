@@ -1,19 +1,21 @@
 """How a suite's YAML says where its questions come from."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.validation import mistakes, validated
 
 Format = Literal["csv", "json", "jsonl", "parquet"]
 
 QUESTION_KEYS = frozenset(("id", "question", "category", "subcategory", "language", "cluster"))
 """What every question has."""
+
+_KEYS = "dataset_kwargs"
+_THING = "a key of a suite"
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
@@ -129,9 +131,11 @@ class SuiteSpec(BaseModel):
         if self.parallel and (self.category is None or self.subcategory is None):
             raise ValueError("`parallel` needs `category` and `subcategory`")
         if self.parallel and self.near_duplicates is not None:
-            raise ValueError("`parallel` and `near_duplicates` both say what a cluster is")
+            raise ValueError(
+                "`parallel` and `near_duplicates` both say what a cluster is; keep one"
+            )
         if taken := self.fields.keys() & QUESTION_KEYS:
-            raise ValueError(f"`fields` cannot be called {sorted(taken)[0]}")
+            raise ValueError(f"`fields` cannot be called {sorted(taken)[0]}; rename it")
         return self
 
     @classmethod
@@ -146,10 +150,7 @@ class SuiteSpec(BaseModel):
         Raises:
             SafemergeError: an unknown key (with the nearest known one) or an impossible value.
         """
-        try:
-            spec = cls.model_validate(dict(given))
-        except ValidationError as error:
-            raise SafemergeError(f"{where}: {_sentences(error)[0]}") from error
+        spec = validated(cls, dict(given), thing=_THING, where=f"{where}: {_KEYS}")
         return spec if beside is None else spec._beside(beside)
 
     def _beside(self, folder: Path) -> Self:
@@ -191,27 +192,5 @@ class SuiteSpec(BaseModel):
         try:
             cls.model_validate(dict(given))
         except ValidationError as error:
-            return _sentences(error)
+            return [f"{_KEYS}: {one}" for one in mistakes(error, cls, thing=_THING)]
         return []
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    # A misspelt key also leaves the right one missing; what was misspelt says more.
-    details = sorted(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
-    return [_sentence(one) for one in details]
-
-
-def _sentence(details: ErrorDetails) -> str:
-    location = details["loc"]
-    key = ".".join(str(part) for part in ("dataset_kwargs", *location))
-    hint = ""
-    if details["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {
-            "parts": Part,
-            "sample": Sample,
-            "hold_out": HoldOut,
-        }
-        fields = models.get(location[0], SuiteSpec).model_fields
-        near = difflib.get_close_matches(str(location[-1]), fields, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{key}: {details['msg']}{hint}"

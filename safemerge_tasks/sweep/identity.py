@@ -1,18 +1,13 @@
-"""What a model is, so that steps can be keyed by it: a hash of its files, or a Hub commit.
+"""What a model is, so that steps can be keyed by it: a hash of its files, or a Hub commit."""
 
-Hashing a large model takes seconds, so a file's hash is kept under its path, size and times.
-"""
-
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import xxhash
 
-from safemerge_tasks.cache import cache_dir
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.file_hashes import file_hash, known_file_hash
 
 # What neither changes a model's answers nor a merge: written beside weights by many tools.
 _IGNORED = (".md", ".log", ".lock")
@@ -48,7 +43,7 @@ def _folder_identity(folder: Path, *, read: bool) -> str | None:
     if not files:
         raise SafemergeError(f"{folder} holds no files; name a model's folder.")
     for path in files:
-        value = _file_hash(path, read=read)
+        value = file_hash(path) if read else known_file_hash(path)
         if value is None:
             return None
         digest.update(f"{path.relative_to(folder)}\0{value}\n".encode())
@@ -59,24 +54,6 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix not in _IGNORED and not path.name.startswith("."):
             yield path
-
-
-def _file_hash(path: Path, *, read: bool) -> str | None:
-    status = path.stat()
-    stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    name = xxhash.xxh3_128_hexdigest(json.dumps(stamp).encode())
-    kept = cache_dir() / "file-hashes" / name[:2] / name
-    try:
-        return kept.read_text(encoding="ascii")
-    except FileNotFoundError:
-        if not read:
-            return None
-    from merge.checksums import file_checksum
-
-    checksum = file_checksum(path)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(kept, checksum)
-    return checksum
 
 
 def _hub_identity(model: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.results import replace_file
+from safemerge_tasks.validation import mistakes
 
 MANIFEST = "sweep.json"
 
@@ -132,10 +133,9 @@ class Manifest(_Frozen):
                 f"{folder} is no sweep's output, it has no {MANIFEST}; run safemerge sweep."
             ) from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            first = mistakes(error, cls, thing="a key of it")[0]
             raise SafemergeError(
-                f"{path} is broken ({where}: {first['msg']}); run safemerge sweep again."
+                f"{path} is broken ({first.what}); run safemerge sweep again."
             ) from error
 
     def write(self, folder: Path) -> None:

@@ -1,17 +1,17 @@
 """A sweep's YAML: base, fine-tunings, methods with their grids, tasks, judge, rule for choosing."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from safemerge_tasks.demo.references import resolve
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split
+from safemerge_tasks.validation import nearest, validated
 
 LAMBDA = "lambda"
 
@@ -90,7 +90,7 @@ class TuningSpec(_Frozen):
         if self.models and self.seeds is not None:
             raise ValueError("`models` names the seeds already; remove `seeds`")
         if len(set(self.seeds or ())) < len(self.seeds or ()):
-            raise ValueError("`seeds` has one of them twice")
+            raise ValueError("`seeds` has one of them twice; remove one")
         return self
 
 
@@ -130,16 +130,16 @@ class MethodSpec(BaseModel):
             given = _as_numbers(values)
             numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
             if len(numbers) != len(given) or not given or not all(map(math.isfinite, numbers)):
-                near = difflib.get_close_matches(name, type(self).model_fields, n=1)
-                hint = f", or did you mean {near[0]}?" if near else ""
+                near = nearest(name, type(self).model_fields)
+                hint = "" if near is None else f", or did you mean {near}?"
                 raise ValueError(
                     f"`{name}` is {values!r}; give a number or a list of numbers{hint}"
                 )
             if len(set(numbers)) < len(numbers):
-                raise ValueError(f"`{name}` names a value twice")
+                raise ValueError(f"`{name}` names a value twice; remove one")
         if len(self.grid) < len(self.model_extra or {}):
             twice = next(name for name in self.model_extra or {} if "-" in name)
-            raise ValueError(f"`{twice.replace('-', '_')}` is given twice")
+            raise ValueError(f"`{twice.replace('-', '_')}` is given twice; remove one")
         return self
 
     @property
@@ -236,10 +236,7 @@ def load_spec(path: Path) -> SweepSpec:
         raise SafemergeError(
             f"{path} is no sweep; it needs the keys name, base, tunings, methods, tasks."
         )
-    try:
-        spec = SweepSpec.model_validate(given)
-    except ValidationError as error:
-        raise SafemergeError(f"{path}: {_sentence(error)}") from error
+    spec = validated(SweepSpec, given, thing="a key of a sweep", where=str(path))
     return _located(spec, path.resolve().parent)
 
 
@@ -297,46 +294,3 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
 
 
 _JUDGE_FILES = ("judge_model", "judge_prompt", "judge_calibration")
-
-
-def _sentence(error: ValidationError) -> str:
-    # A misspelt key also leaves the right one missing; what was misspelt says more.
-    details = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
-    where = ".".join(str(part) for part in details["loc"])
-    message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "extra_forbidden":
-        known = _fields_at(details["loc"][:-1])
-        near = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-        return f"{where} is not a key of a sweep; {hint}"
-    if details["type"] == "missing":
-        return f"{where} is missing; add it."
-    if not where:
-        return f"{message}."
-    return f"{where}: {message}" if message[-1] in ".?" else f"{where}: {message}; correct it."
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys known at a place of the file."""
-    names = ".".join(part for part in location if isinstance(part, str))
-    home = next((home for end, home in _HOMES.items() if names.endswith(end)), SweepSpec)
-    return list(home.model_fields)
-
-
-# What a place ends with → what is there; the first that fits.
-_HOMES: dict[str, type[BaseModel]] = {
-    "tunings.utility": SplitUtility,
-    "tunings": TuningSpec,
-    "safety": TaskChoice,
-    "utility": TaskChoice,
-    "tunings.utility.validation": TaskChoice,
-    "tunings.utility.test": TaskChoice,
-    "tasks": SweepTasks,
-    "validation": SplitTasks,
-    "test": SplitTasks,
-    "unaligned": Unaligned,
-    "engine": EngineSpec,
-    "choose": Rule,
-    "resources": Resources,
-    **{f"resources.{kind}": Needs for kind in ("finetune", "merge", "answer", "score", "judge")},
-}

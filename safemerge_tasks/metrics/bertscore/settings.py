@@ -1,13 +1,12 @@
 """Which encoder, at which layer: read from lm-eval's metadata or the environment."""
 
-import difflib
 import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.validation import validated
 
 METADATA_PREFIX = "bertscore_"
 ENVIRONMENT_PREFIX = "SAFEMERGE_BERTSCORE_"
@@ -47,16 +46,10 @@ class BertScoreSettings(BaseModel):
             for key, value in metadata.items()
             if key.startswith(METADATA_PREFIX)
         }
-        for key in given:
-            if key not in cls.model_fields:
-                near = difflib.get_close_matches(key, cls.model_fields, n=1)
-                known = ", ".join(f"{METADATA_PREFIX}{field}" for field in cls.model_fields)
-                hint = f"did you mean {METADATA_PREFIX}{near[0]}?" if near else f"known: {known}."
-                raise SafemergeError(f"{METADATA_PREFIX}{key} is not a setting: {hint}")
-        try:
+        return validated(
+            cls,
             # lm-eval turns what looks like a number into one, so strings are restored.
-            return cls.model_validate({key: str(value) for key, value in given.items()})
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = f"{METADATA_PREFIX}{first['loc'][0]}"
-            raise SafemergeError(f"{name}={first['input']!r}: {first['msg']}.") from error
+            {key: str(value) for key, value in given.items()},
+            thing="a setting of BERTScore",
+            spelt=METADATA_PREFIX.__add__,
+        )

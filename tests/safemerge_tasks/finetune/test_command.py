@@ -77,7 +77,7 @@ def test_errors_are_one_sentence_and_status_2(tmp_path: Path) -> None:
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert ran.stderr.startswith("safemerge: ")
-    assert "did you mean 'learning_rate'?" in ran.stderr
+    assert "did you mean learning_rate?" in ran.stderr
     assert ran.stderr.count("\n") == 1
 
 

@@ -20,10 +20,15 @@ def test_lm_eval_reads_none_as_nothing() -> None:
 @pytest.mark.parametrize(
     ("metadata", "sentence"),
     [
-        ({"humaneval_sampels": 10}, "known: humaneval_samples, sandbox"),
-        ({"humaneval_samples": 5}, "humaneval_samples='5': Input should be greater than or equal"),
-        ({"humaneval_timeout": "soon"}, "humaneval_timeout='soon'"),
-        ({"sandbox": "docker"}, "sandbox='docker': Input should be 'namespaces' or 'none'"),
+        ({"humaneval_sampels": 10}, r"did you mean humaneval_samples\?"),
+        ({"humaneval_sandbx": "none"}, r"did you mean sandbox\?"),
+        ({"humaneval_x": 10}, "known are humaneval_samples, .*, sandbox; correct or remove it"),
+        (
+            {"humaneval_samples": 5},
+            "humaneval_samples is '5': Input should be greater than or equal",
+        ),
+        ({"humaneval_timeout": "soon"}, "humaneval_timeout is 'soon': "),
+        ({"sandbox": "docker"}, "sandbox is 'docker': Input should be 'namespaces' or 'none'"),
     ],
 )
 def test_bad_settings_are_one_sentence(metadata: dict[str, object], sentence: str) -> None:

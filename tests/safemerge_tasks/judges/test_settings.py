@@ -38,7 +38,7 @@ def test_an_unknown_key_names_the_nearest() -> None:
 
 
 def test_an_impossible_value_names_key_and_value() -> None:
-    with pytest.raises(SafemergeError, match="judge_engine='gpu'.*vllm"):
+    with pytest.raises(SafemergeError, match="judge_engine is 'gpu': .*vllm"):
         JudgeSettings.from_metadata({"judge_engine": "gpu"}, {})
 
 

@@ -23,9 +23,9 @@ def test_metadata_goes_over_the_environment() -> None:
     ("metadata", "sentence"),
     [
         ({"bertscore_modle": "x"}, "did you mean bertscore_model?"),
-        ({"bertscore_xyz": "x"}, "known: bertscore_model, bertscore_layer"),
-        ({"bertscore_layer": "deep"}, "bertscore_layer='deep'"),
-        ({"bertscore_batch_size": 0}, "bertscore_batch_size='0'"),
+        ({"bertscore_xyz": "x"}, "known are bertscore_model, bertscore_layer"),
+        ({"bertscore_layer": "deep"}, "bertscore_layer is 'deep': "),
+        ({"bertscore_batch_size": 0}, "bertscore_batch_size is '0': "),
     ],
 )
 def test_mistakes(metadata: dict[str, object], sentence: str) -> None:
