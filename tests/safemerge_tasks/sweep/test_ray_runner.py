@@ -204,15 +204,6 @@ sys.exit(1)
         assert "signal 9" in str(end.reason)
         assert gone(told.told["child"])
 
-    def test_closing_ends_what_runs_with_its_children(self, make: Callable[[], RayRunner]) -> None:
-        ray.shutdown()
-        runner = make()
-        runner.start(job(1, f"{WITH_CHILD}time.sleep(120)"), ready=1)
-        child = first(runner).told["child"]
-        runner.close()
-        assert gone(child)
-        assert not ray.is_initialized()
-
 
 class TestMachines:
     def test_what_keeps_one_from_working_is_told(
@@ -374,3 +365,13 @@ class TestNoCluster:
         monkeypatch.setenv("RAY_ADDRESS", "ray://10.0.0.1:10001")
         assert ray_runner._resolved("auto") == "ray://10.0.0.1:10001"
         assert ray_runner._resolved("10.0.0.2:6379") == "10.0.0.2:6379"
+
+
+def test_closing_ends_what_runs_with_its_children(make: Callable[[], RayRunner]) -> None:
+    ray.shutdown()
+    runner = make()
+    runner.start(job(1, f"{WITH_CHILD}time.sleep(120)"), ready=1)
+    child = first(runner).told["child"]
+    runner.close()
+    assert gone(child)
+    assert not ray.is_initialized()
