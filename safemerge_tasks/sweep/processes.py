@@ -55,6 +55,14 @@ def start_cold(job: Path, log: Path, environment: Mapping[str, str]) -> WorkerPr
     return _Cold(job, log, environment)
 
 
+def end_group_of(child: int) -> None:
+    """Wait for the end of a child of this process and kill what is left of the group it led."""
+    with suppress(ChildProcessError, ProcessLookupError):
+        # Not reaped yet, so that its number still names the group.
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        os.killpg(child, signal.SIGKILL)
+
+
 class WarmStart:
     """Starts workers that have modules imported already.
 
@@ -96,10 +104,7 @@ class _Cold:
         self._held = self._process.stdin
 
     def end_group(self) -> None:
-        with suppress(ChildProcessError, ProcessLookupError):
-            # Not reaped yet, so that its number still names the group.
-            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-            os.killpg(self._process.pid, signal.SIGKILL)
+        end_group_of(self._process.pid)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):

@@ -20,7 +20,8 @@ from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.jobs import Event, Job
-from safemerge_tasks.sweep.local import _end_children, end_of, write_job
+from safemerge_tasks.sweep.local import end_of, write_job
+from safemerge_tasks.sweep.processes import end_group_of
 from safemerge_tasks.sweep.store import Store
 
 DISK = "disk"
@@ -335,5 +336,5 @@ def run_on_machine(job_file: str, log: str, environment: dict[str, str]) -> int:
             start_new_session=True,
         )
         # A child that outlives its worker would keep its GPU.
-        _end_children(process.pid)
+        end_group_of(process.pid)
         return process.wait()

@@ -11,38 +11,26 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from safemerge_tasks.sweep import local, processes
-from safemerge_tasks.sweep.jobs import Event, Job
 from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
 from safemerge_tasks.sweep.processes import WarmStart
-from safemerge_tasks.sweep.spec import Needs
-from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
-
-STAND_IN = "tests.safemerge_tasks.sweep.stand_in_worker"
-ROOT = Path(__file__).parents[3]
-COLD = """#!{python}
-import sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from {stand_in} import run_and_exit
-assert sys.argv[1:3] == ["-m", "safemerge_tasks.sweep.worker"], sys.argv
-run_and_exit(Path(sys.argv[-1]))
-"""
+from tests.safemerge_tasks.sweep.worker_jobs import (
+    STAND_IN,
+    WITH_CHILD,
+    alive,
+    cold_start,
+    gone,
+    job,
+    until_end,
+)
 
 TELL_PLACE = """
 names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND")
 print(json.dumps({name: os.environ.get(name) for name in names}), flush=True)
 time.sleep(0.2)
-"""
-# A child in the same group, such as a vLLM engine, with the worker's standard output.
-WITH_CHILD = """
-child = subprocess.Popen([sys.executable.rpartition("/")[0] + "/python", "-c",
-    "import time; time.sleep(120)"])
-print(json.dumps({"child": child.pid}), flush=True)
 """
 
 
@@ -55,11 +43,7 @@ def _no_settings_of_the_tester(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cold(tmp_path: Path) -> Path:
-    """Return what runs as Python where a worker is started from nothing."""
-    script = tmp_path / "worker"
-    script.write_text(COLD.format(python=sys.executable, root=str(ROOT), stand_in=STAND_IN))
-    script.chmod(0o755)
-    return script
+    return cold_start(tmp_path)
 
 
 @pytest.fixture(params=["cold", "warm"])
@@ -85,36 +69,6 @@ def make(
     yield runner
     for one in made:
         one.close()
-
-
-def job(number: int, code: str, **needs: Any) -> Job:
-    step = Step(f"answer-{number}", "answer", "the loaf", "answers", (), {"code": code})
-    return Job(number, (step,), Needs(**needs))
-
-
-def until_end(runner: LocalRunner, count: int = 1) -> list[Event]:
-    """Return the events until that many jobs have ended."""
-    events: list[Event] = []
-    deadline = time.monotonic() + 30
-    while sum(event.ended for event in events) < count:
-        assert time.monotonic() < deadline, events
-        event = runner.next_event(0.5)
-        events += [event] if event else []
-    return events
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 10
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not alive(pid)
 
 
 class TestShares:

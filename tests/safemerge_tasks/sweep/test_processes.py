@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from safemerge_tasks.sweep.processes import WarmStart, WorkerProcess
-
-STAND_IN = "tests.safemerge_tasks.sweep.stand_in_worker"
-ROOT = str(Path(__file__).parents[3])
+from tests.safemerge_tasks.sweep.worker_jobs import ROOT, STAND_IN
 
 Work = Callable[[str], tuple[Path, Path, dict[str, str]]]
 
@@ -23,7 +21,7 @@ Work = Callable[[str], tuple[Path, Path, dict[str, str]]]
 @pytest.fixture(autouse=True)
 def _own_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     # The server finds its modules as any new Python does.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ROOT, str(tmp_path)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(tmp_path)]))
     yield
     forkserver._forkserver._stop()  # type: ignore[attr-defined]  # as Python's own tests do
 

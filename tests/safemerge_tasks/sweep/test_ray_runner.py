@@ -16,7 +16,7 @@ from safemerge_tasks.sweep.ray_runner import RayRunner
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
-from tests.safemerge_tasks.sweep.test_local import WITH_CHILD, WORKER, gone, job, until_end
+from tests.safemerge_tasks.sweep.worker_jobs import WITH_CHILD, cold_start, gone, job, until_end
 
 ray = pytest.importorskip("ray")
 
@@ -59,9 +59,7 @@ def cluster() -> Iterator[Any]:
 def make(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], RayRunner]]:
-    script = tmp_path / "worker"
-    script.write_text(WORKER.replace("{python}", sys.executable))
-    script.chmod(0o755)
+    script = cold_start(tmp_path)
     monkeypatch.setattr(ray_runner, "run_on_machine", with_executable(str(script)))
     made: list[RayRunner] = []
 
@@ -89,7 +87,6 @@ def runner(
 def with_executable(script: str) -> Callable[..., int]:
     # Nested, so that Ray sends it instead of the name of a module that its workers lack.
     def run(*arguments: Any) -> int:
-        import sys
 
         from safemerge_tasks.sweep.ray_runner import run_on_machine
 
