@@ -89,6 +89,7 @@ def _manifest(prepared: Prepared, variants: list[Variant], provenance: dict[str,
         base=spec.base,
         judge=make_judge(settings).name,
         choose=spec.choose,
+        test_points=spec.test_points,
         tunings=tuple(
             Tuning(name=name, validation=tasks["validation"], test=tasks["test"])
             for name, tasks in prepared.questions.tasks.items()

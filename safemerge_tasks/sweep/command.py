@@ -69,32 +69,31 @@ def sweep(
     prepared = prepare(spec, where)
     folder = out or default_out(spec)
     try:
-        manifest, progress = run_sweep(
-            prepared, folder, console, ray_address if ray else None, warm
-        )
+        done = run_sweep(prepared, folder, console, ray_address if ray else None, warm)
     except KeyboardInterrupt:
         console.print("Interrupted; run the same command again to go on.")
         sys.exit(INTERRUPTED)
     from safemerge_tasks.sweep.report.build import write_report
     from safemerge_tasks.sweep.report.terminal import print_table
 
+    reasons = done.progress.reasons
     written = write_report(folder, folder / "report")
     if as_json:
-        print(json.dumps(_outcome(folder, progress.reasons, written), indent=1))
+        print(json.dumps(_outcome(folder, reasons, written), indent=1))
     else:
-        print_table(manifest, folder, console)
+        print_table(done.manifest, folder, console)
         for path in written:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-        for key, reason in progress.reasons.items():
-            step = prepared.graph.steps[key]
-            if key not in progress.consequences:
+        for key, reason in reasons.items():
+            step = done.graph.steps[key]
+            if key not in done.progress.consequences:
                 console.print(
                     f"failed: {step.kind} {step.name}: {reason}",
                     highlight=False,
                     markup=False,
                     soft_wrap=True,
                 )
-    if progress.reasons:
+    if reasons:
         sys.exit(FAILED)
 
 

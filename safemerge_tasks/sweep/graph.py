@@ -5,7 +5,7 @@ one pass over its inputs with the other λ; a task's requests are made once for 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,15 +100,22 @@ def build_graph(
     questions: Questions,
     *,
     read: bool = True,
+    tested: Collection[str] | None = None,
 ) -> Graph:
     """Return the steps that evaluate every cell.
 
-    With `read` the judge's weights are hashed if they have not been yet.
+    Args:
+        spec: the sweep.
+        cells: its models.
+        sources: where those come from.
+        questions: what they are asked.
+        read: hash the judge's weights if they have not been yet.
+        tested: merged variants that are asked test data; None is all.
 
     Raises:
         SafemergeError: the judge cannot work, or an input cannot be read.
     """
-    return _Builder(spec, sources, questions, judge_key(spec, read=read)).build(cells)
+    return _Builder(spec, sources, questions, judge_key(spec, read=read), tested).build(cells)
 
 
 class _Builder:
@@ -118,12 +125,14 @@ class _Builder:
         sources: Sources,
         questions: Questions,
         judge: Mapping[str, Any],
+        tested: Collection[str] | None,
     ) -> None:
         self._spec = spec
         self._sources = sources
         self._questions = questions
         self._graph = Graph()
         self._judge = judge
+        self._tested = tested
         self._size: int | None = None
 
     def build(self, cells: Sequence[Cell]) -> Graph:
@@ -146,10 +155,15 @@ class _Builder:
         self, cell: Cell, served: str, place: str | None, maker: Step | Source, group: str
     ) -> Iterator[Outcome]:
         for asked in self._questions.of(cell.variant.tuning):
+            if asked.split == "test" and not self._is_tested(cell):
+                continue
             answer = self._answer(cell, asked, served, place, maker, group)
             score = self._score(cell, asked, answer, place)
             final = self._judged(cell, asked, score) if asked.safety else score
             yield Outcome(asked, final.key, answer.key)
+
+    def _is_tested(self, cell: Cell) -> bool:
+        return cell.merging is None or self._tested is None or cell.variant.id in self._tested
 
     def _model(self, cell: Cell, *, exact: bool) -> tuple[str, str | None, Step | Source, str]:
         """Return how a cell is served, where it is, what makes it, and its group of requests."""
@@ -318,7 +332,8 @@ class _Builder:
         return self._add(Step(key, "judge", name, "judge", (score.key,), work))
 
     def _add_agreement(self, cells: Sequence[Cell]) -> None:
-        """Serve one merge of each method and fine-tuning both ways, on the test split."""
+        """Serve one merge of each method and fine-tuning both ways, on data that all are asked."""
+        split: Split = "test" if self._tested is None else "validation"
         groups: dict[tuple[str, str], list[Cell]] = {}
         for cell in cells:
             if cell.merging and self._graph.served[cell.variant.id] == "adapter":
@@ -328,10 +343,10 @@ class _Builder:
             cell = found[len(found) // 2]
             served, place, maker, group = self._model(cell, exact=True)
             for outcome in self._graph.outcomes[cell.variant.id]:
-                if outcome.asked.split == "test":
+                if outcome.asked.split == split:
                     answer = self._answer(cell, outcome.asked, served, place, maker, group)
                     self._graph.pairs.append(
-                        Pair(cell.variant.id, "test", outcome.answer, answer.key)
+                        Pair(cell.variant.id, split, outcome.answer, answer.key)
                     )
 
     def _add(self, step: Step) -> Step:

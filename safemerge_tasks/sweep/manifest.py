@@ -18,6 +18,8 @@ Split = Literal["validation", "test"]
 
 SPLITS: tuple[Split, Split] = ("validation", "test")
 
+TestPoints = Literal["all", "chosen"]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,6 +107,7 @@ class Manifest(_Frozen):
     Attributes:
         base: the aligned model.
         judge: the judge's name, which is also the filter's in lm-eval's files.
+        test_points: which grid points get test data.
         provenance: settings and versions, for the report.
     """
 
@@ -113,6 +116,7 @@ class Manifest(_Frozen):
     base: str
     judge: str
     choose: Rule
+    test_points: TestPoints = "all"
     tunings: tuple[Tuning, ...]
     variants: tuple[Variant, ...]
     agreement: tuple[Agreement, ...] = ()

@@ -124,7 +124,7 @@ class Group:
         method: how it was merged.
         label: what tables call the method, or None.
         point: the grid's values.
-        cells: by split, one a variant.
+        cells: by split, one a variant; on test data only of those that are asked them.
         pooled: by split and task, over the variants that have it.
     """
 
@@ -322,6 +322,8 @@ def _read_group(
     cells: list[Cell] = []
     leaves: dict[Measured, list[list[Leaf]]] = {}
     for variant in variants:
+        if _left_out(manifest, variant, split):
+            continue
         cell = Cell(variant, split)
         cells.append(cell)
         place = variant.results.get(split)
@@ -341,6 +343,17 @@ def _read_group(
                 leaves.setdefault(measured, []).append(leaf)
     confidence = manifest.choose.confidence
     return cells, {measured: _pool(models, confidence) for measured, models in leaves.items()}
+
+
+def _left_out(manifest: Manifest, variant: Variant, split: Split) -> bool:
+    """Return whether a variant was not chosen, and is asked no test data for that."""
+    return (
+        manifest.test_points == "chosen"
+        and split == "test"
+        and variant.kind == "merged"
+        and split not in variant.results
+        and variant.failure is None
+    )
 
 
 def _value(leaves: Sequence[Leaf], folder: Path) -> Value:

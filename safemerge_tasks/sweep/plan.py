@@ -19,8 +19,15 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
     Raises:
         SafemergeError: something would fail.
     """
+    expected = []
+    if prepared.tested is not None:
+        prepared = prepared.with_tests_of(_one_point_each(prepared), read=False)
+        expected.append(
+            "test data are counted for the first point of each method's grid; validation data will "
+            "choose another, of the same cost, and merge a checkpoint once more"
+        )
     graph = prepared.graph
-    notes = [*graph.notes, *check_merges(prepared)]
+    notes = [*graph.notes, *expected, *check_merges(prepared)]
     outlooks = check_finetunes(prepared)
     left = _left(prepared)
     merges = [step for step in left if step.kind == "merge"]
@@ -51,6 +58,16 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
         ),
         "notes": notes,
     }
+
+
+def _one_point_each(prepared: Prepared) -> list[str]:
+    """Return the variants of one grid point of each fine-tuning and method."""
+    first: dict[tuple[str | None, str | None], dict[str, float]] = {}
+    found = []
+    for variant in (cell.variant for cell in prepared.cells if cell.merging):
+        if first.setdefault((variant.tuning, variant.label), variant.point) == variant.point:
+            found.append(variant.id)
+    return found
 
 
 def _left(prepared: Prepared) -> list[Step]:

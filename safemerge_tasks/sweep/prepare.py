@@ -1,7 +1,7 @@
 """From a sweep's file to its graph: everything that has to be known before any work."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +17,11 @@ from safemerge_tasks.sweep.variants import Cell, expand
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sweep, ready to be run or planned."""
+    """A sweep, ready to be run or planned.
+
+    Attributes:
+        tested: merged variants that are asked test data; None is all.
+    """
 
     spec: SweepSpec
     store: Store
@@ -25,6 +29,14 @@ class Prepared:
     cells: Sequence[Cell]
     questions: Questions
     graph: Graph
+    tested: frozenset[str] | None = None
+
+    def with_tests_of(self, variants: Collection[str], *, read: bool = True) -> "Prepared":
+        """Return this sweep with test data asked of some merged variants only."""
+        graph = build_graph(
+            self.spec, self.cells, self.sources, self.questions, read=read, tested=variants
+        )
+        return replace(self, graph=graph, tested=frozenset(variants))
 
 
 def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
@@ -47,8 +59,10 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())
     questions = read_questions(spec, store)
-    graph = build_graph(spec, cells, sources, questions, read=read)
-    return Prepared(spec, store, sources, cells, questions, graph)
+    # What validation data will choose is known later.
+    tested = frozenset[str]() if spec.test_points == "chosen" else None
+    graph = build_graph(spec, cells, sources, questions, read=read, tested=tested)
+    return Prepared(spec, store, sources, cells, questions, graph, tested)
 
 
 def check_merges(prepared: Prepared) -> list[str]:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from rich.console import Console
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.assemble import assemble
+from safemerge_tasks.sweep.choosing import choose
 from safemerge_tasks.sweep.estimate import Estimator
+from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
 from safemerge_tasks.sweep.prepare import Prepared, disk_budget
@@ -43,14 +46,25 @@ def warm_start(spec: SweepSpec) -> WarmStart | None:
     return WarmStart(modules)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What a run left behind: what was evaluated, how its steps went, and their graph."""
+
+    manifest: Manifest
+    progress: Progress
+    graph: Graph
+
+
 def run_sweep(
     prepared: Prepared,
     out: Path,
     console: Console,
     ray: str | None = None,
     warm: WarmStart | None = None,
-) -> tuple[Manifest, Progress]:
+) -> Finished:
     """Do what is left of a sweep and put the results into `out`.
+
+    Where only chosen points get test data, those are asked once validation data are judged.
 
     Args:
         prepared: the sweep.
@@ -62,44 +76,90 @@ def run_sweep(
     Raises:
         SafemergeError: `out` is something else's, or another process is at it.
     """
-    spec = prepared.spec
     with _held(out):
         prepared.store.tidy()
         runner, gpus = _runner(prepared, out / "logs", ray, warm)
-        estimator = Estimator(prepared.graph, prepared.store)
-        with View(console) as view:
-            shown = 0.0
+        # An engine of small models leaves cores idle that a GPU's would not.
+        engines = prepared.spec.engine.engines or (1 if gpus or ray else runner.slots)
+        earlier = None
+        try:
+            with View(console) as view:
+                while True:
+                    progress = _run_graph(prepared, out, runner, gpus, engines, view, earlier)
+                    manifest = assemble(prepared, progress, out)
+                    further = _chosen_untested(prepared, manifest, out)
+                    if not further:
+                        break
+                    prepared = prepared.with_tests_of({*(prepared.tested or ()), *further})
+                    earlier = progress
+        finally:
+            runner.close()
+        return Finished(manifest, progress, prepared.graph)
 
-            def changed(progress: Progress) -> None:
-                nonlocal shown
-                if time.monotonic() - shown < _SHOW_EVERY:
-                    return
-                shown = time.monotonic()
-                left = estimator.remaining(progress, runner.slots)
-                state = describe(spec.name, prepared.graph, progress, left)
-                write_state(out, state)
-                view.show(state)
 
-            scheduler = Scheduler(
-                prepared.graph,
-                prepared.store,
-                runner,
-                resources=spec.resources,
-                gpus=gpus,
-                # An engine of small models leaves cores idle that a GPU's would not.
-                engines=spec.engine.engines or (1 if gpus or ray else runner.slots),
-                disk=disk_budget(spec),
-                keep=spec.keep_checkpoints,
-                changed=changed,
-            )
-            try:
-                progress = scheduler.run()
-            finally:
-                runner.close()
-                state = describe(spec.name, prepared.graph, scheduler.progress, None)
-                write_state(out, state)
-                view.show(state)
-        return assemble(prepared, progress, out), progress
+def _run_graph(
+    prepared: Prepared,
+    out: Path,
+    runner: "Runner",
+    gpus: int,
+    engines: int,
+    view: View,
+    earlier: Progress | None,
+) -> Progress:
+    spec, graph = prepared.spec, prepared.graph
+    estimator = Estimator(graph, prepared.store)
+    shown = 0.0
+
+    def show(progress: Progress, left: float | None) -> None:
+        state = describe(spec.name, graph, progress, left)
+        write_state(out, state)
+        view.show(state)
+
+    def changed(progress: Progress) -> None:
+        nonlocal shown
+        if time.monotonic() - shown < _SHOW_EVERY:
+            return
+        shown = time.monotonic()
+        show(progress, estimator.remaining(progress, runner.slots))
+
+    scheduler = Scheduler(
+        graph,
+        prepared.store,
+        runner,
+        resources=spec.resources,
+        gpus=gpus,
+        engines=engines,
+        disk=disk_budget(spec),
+        keep=spec.keep_checkpoints,
+        changed=changed,
+        earlier=earlier,
+    )
+    try:
+        return scheduler.run()
+    finally:
+        show(scheduler.progress, None)
+
+
+def _chosen_untested(prepared: Prepared, manifest: Manifest, out: Path) -> set[str]:
+    """Return the variants that validation data chose and that are yet to be asked test data."""
+    if prepared.tested is None:
+        return set()
+    points = {
+        (one.tuning, one.method, one.label, one.point)
+        for one in choose(manifest, out)
+        if one.point is not None
+    }
+    return {
+        variant.id
+        for variant in manifest.variants
+        if (
+            variant.tuning,
+            variant.method,
+            variant.label or variant.method,
+            tuple(sorted(variant.point.items())),
+        )
+        in points
+    } - prepared.tested
 
 
 def _runner(

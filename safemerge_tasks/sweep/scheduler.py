@@ -39,7 +39,8 @@ class Progress:
         consequences: those of them that failed because a step that they read did.
         running: jobs, with when they started.
         parts: job number → how far it says it is.
-        found: steps whose result was there at the start.
+        found: steps whose result was there before the first job.
+        jobs: how many were started.
     """
 
     status: dict[str, Status] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Progress:
     running: dict[int, tuple[Job, float]] = field(default_factory=dict)
     parts: dict[int, tuple[int, int]] = field(default_factory=dict)
     found: set[str] = field(default_factory=set)
+    jobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Scheduler:
         disk: bytes for merged checkpoints; else most of what is free.
         keep: leave merged checkpoints in the store.
         changed: called after every change of the progress.
+        earlier: how a smaller graph went; what failed there is not tried again.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class Scheduler:
         disk: int | None = None,
         keep: bool = False,
         changed: Callable[[Progress], None] = lambda _progress: None,
+        earlier: Progress | None = None,
     ) -> None:
         self._graph = graph
         self._store = store
@@ -134,7 +138,6 @@ class Scheduler:
             store.root.mkdir(parents=True, exist_ok=True)
             disk = int(shutil.disk_usage(store.root).free * _SHARE_OF_DISK)
         self._disk = disk
-        self._jobs = 0
         self._queue: list[Job] = []
         self._lost: dict[int, list[str]] = {}
         self._remade: Counter[str] = Counter()
@@ -146,13 +149,20 @@ class Scheduler:
             for key in step.inputs:
                 self._readers[key].append(step.key)
         self.progress = Progress()
+        if earlier:
+            self.progress.status = dict.fromkeys(earlier.reasons, "failed")
+            self.progress.reasons = dict(earlier.reasons)
+            self.progress.consequences = set(earlier.consequences)
+            self.progress.found = set(earlier.found)
+            self.progress.jobs = earlier.jobs
 
     def run(self) -> Progress:
         """Do all that is needed; failures stop only what depends on them."""
         self._take_stock()
-        self.progress.found = {
-            key for key, status in self.progress.status.items() if status == "done"
-        }
+        if not self.progress.jobs:
+            self.progress.found = {
+                key for key, status in self.progress.status.items() if status == "done"
+            }
         if not self._keep:
             self._clean_up()
         self._start_what_fits()
@@ -222,8 +232,8 @@ class Scheduler:
         )
 
     def _start(self, job: Job, ready: int) -> None:
-        self._jobs += 1
-        numbered = replace(job, number=self._jobs)
+        self.progress.jobs += 1
+        numbered = replace(job, number=self.progress.jobs)
         for step in job.steps:
             self.progress.status[step.key] = "running"
         self.progress.running[numbered.number] = (numbered, time.time())

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from safemerge_tasks.demo.references import resolve
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split
+from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split, TestPoints
 from safemerge_tasks.validation import nearest, validated
 
 LAMBDA = "lambda"
@@ -199,6 +199,10 @@ class SweepSpec(_Frozen):
     judge: dict[str, Any] = Field({}, description="as in lm-eval's --metadata: judge, judge_…")
     engine: EngineSpec = EngineSpec()
     choose: Rule = Rule()
+    test_points: TestPoints = Field(
+        "all",
+        description="that get test data: all, for curves on them, or what validation chose",
+    )
     exact: bool = Field(False, description="merge also what an adapter could serve")
     agreement: bool = Field(True, description="compare adapter serving with one merged checkpoint")
     keep_checkpoints: bool = False

@@ -56,7 +56,7 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise KeyboardInterrupt
         follows = {key for key in noted["reasons"] if key.startswith("judge")}
         progress = Progress(reasons=noted["reasons"], consequences=follows)
-        return SimpleNamespace(name="loaf"), progress
+        return run_module.Finished(SimpleNamespace(name="loaf"), progress, prepared.graph)
 
     monkeypatch.setattr(prepare_module, "prepare", prepare)
     monkeypatch.setattr(run_module, "run_sweep", run_sweep)

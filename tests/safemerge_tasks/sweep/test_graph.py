@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,12 +95,18 @@ def asked_of(spec: SweepSpec, digest: str, scoring: str) -> Questions:
 
 
 def graph_of(
-    described: Mapping[str, Any], *, digest: str = "d", scoring: str = "s", read: bool = True
+    described: Mapping[str, Any],
+    *,
+    digest: str = "d",
+    scoring: str = "s",
+    read: bool = True,
+    tested: Collection[str] | None = None,
 ) -> Graph:
     spec = SweepSpec.model_validate(described)
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())
-    return build_graph(spec, cells, sources, asked_of(spec, digest, scoring), read=read)
+    questions = asked_of(spec, digest, scoring)
+    return build_graph(spec, cells, sources, questions, read=read, tested=tested)
 
 
 def kinds(graph: Graph) -> dict[str, int]:
@@ -260,6 +266,38 @@ class TestAgreement:
 
 LINEAR = "bread-linear-seed-1-lambda-0.4"
 SLERP = "bread-slerp-seed-1-lambda-0.4"
+
+
+class TestChosenPoints:
+    """Where test data are for chosen grid points only."""
+
+    def test_others_are_asked_validation_data_alone(self, made: Path) -> None:
+        graph = graph_of(content(made), tested={LINEAR})
+        splits = {
+            cell: {one.asked.split for one in outcomes} for cell, outcomes in graph.outcomes.items()
+        }
+        both = {"validation", "test"}
+        assert splits == {
+            "base": both,
+            "bread-tuned-seed-1": both,
+            "bread-linear-seed-1-lambda-0.2": {"validation"},
+            LINEAR: both,
+            "bread-linear-seed-1-lambda-0.6": {"validation"},
+            SLERP: {"validation"},
+            "bread-slerp-seed-1-lambda-0.8": {"validation"},
+        }
+
+    def test_steps_are_those_of_the_whole_sweep(self, made: Path) -> None:
+        few, more, every = (
+            set(graph_of(content(made, agreement=False), tested=tested).steps)
+            for tested in ((), {LINEAR, SLERP}, None)
+        )
+        assert few < more < every
+
+    def test_the_agreement_is_measured_on_what_all_are_asked(self, made: Path) -> None:
+        pairs = [graph_of(content(made), tested=tested).pairs for tested in ((), {SLERP})]
+        assert pairs[0] == pairs[1]
+        assert {pair.split for pair in pairs[0]} == {"validation"}
 
 
 class TestKeys:

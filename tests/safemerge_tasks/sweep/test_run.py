@@ -14,8 +14,7 @@ from safemerge_tasks.sweep.manifest import Manifest
 from safemerge_tasks.sweep.models import Source, Sources
 from safemerge_tasks.sweep.prepare import Prepared, prepare
 from safemerge_tasks.sweep.questions import Questions
-from safemerge_tasks.sweep.run import run_sweep
-from safemerge_tasks.sweep.scheduler import Progress
+from safemerge_tasks.sweep.run import Finished, run_sweep
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.state import LOCK, is_running, read_state
 from safemerge_tasks.sweep.store import Store
@@ -42,7 +41,7 @@ def spec_of(**changes: object) -> SweepSpec:
     return SweepSpec.model_validate(content)
 
 
-def run_nothing(tmp_path: Path, out: Path) -> tuple[Manifest, Progress]:
+def run_nothing(tmp_path: Path, out: Path) -> Finished:
     """Run a sweep of which everything is done."""
     base = Source("base", "b", adapter=False)
     prepared = Prepared(
@@ -58,12 +57,12 @@ def run_nothing(tmp_path: Path, out: Path) -> tuple[Manifest, Progress]:
 
 def test_a_new_folder_and_a_rerun(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
-    manifest, progress = run_nothing(tmp_path, out)
-    assert manifest == Manifest.read(out)
-    assert progress.reasons == {}
+    done = run_nothing(tmp_path, out)
+    assert done.manifest == Manifest.read(out)
+    assert done.progress.reasons == {}
     state, running = read_state(out)
     assert (state["name"], running) == ("loaf", False)
-    assert run_nothing(tmp_path, out)[0] == manifest
+    assert run_nothing(tmp_path, out).manifest == done.manifest
 
 
 def test_what_was_being_written_when_a_run_was_killed_does_not_stop_the_next(

@@ -425,6 +425,28 @@ class TestDisk:
         assert len(runner.jobs[0].steps) == 2
 
 
+class TestStages:
+    """A graph that grew out of one that was run already."""
+
+    def test_what_failed_is_not_tried_again(self, runner: FakeRunner) -> None:
+        runner.before = failing("answer-0")
+        graph = pipeline(2)
+        first = run(graph, runner)
+        more = [step("answer-x", inputs=["merge-1"]), step("answer-y", inputs=["merge-0"])]
+        graph.steps |= {one.key: one for one in more}
+        graph.outcomes |= graph_of(wanted=["answer-x", "answer-y"]).outcomes
+        tried, jobs = list(runner.done), len(runner.jobs)
+        progress = run(graph, runner, earlier=first)
+        # Checkpoints were deleted when all that read them was done.
+        again = ["merge-0", "merge-1", "answer-x", "answer-y"]
+        assert sorted(runner.done[len(tried) :]) == sorted(again)
+        assert progress.reasons == first.reasons
+        assert progress.consequences == first.consequences == {"score-0", "judge-0"}
+        assert [job.number for job in runner.jobs] == list(range(1, len(runner.jobs) + 1))
+        assert len(runner.jobs) > jobs
+        assert progress.found == first.found
+
+
 class TestSharedStores:
     def test_what_another_sweep_deleted_is_made_again(self, runner: FakeRunner) -> None:
         stolen: list[str] = []
