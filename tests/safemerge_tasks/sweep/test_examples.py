@@ -107,6 +107,14 @@ def test_farn(repository: Path, tmp_path: Path) -> None:
     assert made["jobs"]["judge"] == 1
 
 
+def test_farn_with_test_data_of_chosen_points_only(repository: Path, tmp_path: Path) -> None:
+    example = repository / "examples/farn2024.yaml"
+    made, _ = plan(example, LLAMA_3_8B, tmp_path, test_points="chosen")
+    # One point of each of three methods a task and seed, and Model Stock, which has one anyway.
+    tested = 1 + 4 * 3 + 4 * (3 * 3 + 1)
+    assert made["judge calls"] == 161 * 100 + tested * (420 + 300)
+
+
 def test_resta(repository: Path, tmp_path: Path) -> None:
     files = {}
     for name in ("chinese", "hindi", "english", "code", "math", "unaligned"):
