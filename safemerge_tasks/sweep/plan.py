@@ -62,12 +62,11 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
 
 def _one_point_each(prepared: Prepared) -> list[str]:
     """Return the variants of one grid point of each fine-tuning and method."""
+    variants = [cell.variant for cell in prepared.cells if cell.merging]
     first: dict[tuple[str | None, str | None], dict[str, float]] = {}
-    found = []
-    for variant in (cell.variant for cell in prepared.cells if cell.merging):
-        if first.setdefault((variant.tuning, variant.label), variant.point) == variant.point:
-            found.append(variant.id)
-    return found
+    for one in variants:
+        first.setdefault((one.tuning, one.label), one.point)
+    return [one.id for one in variants if one.point == first[one.tuning, one.label]]
 
 
 def _left(prepared: Prepared) -> list[Step]:
