@@ -26,6 +26,8 @@ Run = Callable[..., int]
 def safemerge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Return a function that runs the command line in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    # A process has one fork server, which would go on to load vLLM beside other tests.
+    monkeypatch.setattr(run_module, "warm_start", lambda _spec: None)
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(smallest()))
 
     def run(*words: str) -> int:
@@ -60,7 +62,6 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(prepare_module, "prepare", prepare)
     monkeypatch.setattr(run_module, "run_sweep", run_sweep)
-    monkeypatch.setattr(run_module, "warm_start", lambda _spec: None)
     monkeypatch.setattr(build, "write_report", lambda _folder, out: [out / "report.md"])
     monkeypatch.setattr(terminal, "print_table", lambda *_: None)
     return noted

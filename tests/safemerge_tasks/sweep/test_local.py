@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,11 @@ from tests.safemerge_tasks.sweep.worker_jobs import (
     STAND_IN,
     WITH_CHILD,
     alive,
+    check_order_of_events,
     cold_start,
     gone,
     job,
+    stop_fork_server,
     until_end,
 )
 
@@ -49,8 +50,9 @@ def cold(tmp_path: Path) -> Path:
 @pytest.fixture(params=["cold", "warm"])
 def start(request: pytest.FixtureRequest) -> Iterator[str]:
     """Return how workers are started, and stop the fork server of this process."""
+    stop_fork_server()
     yield request.param
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # as Python's own tests do
+    stop_fork_server()
 
 
 @pytest.fixture
@@ -176,15 +178,7 @@ class TestShares:
 
 class TestEnds:
     def test_events_are_passed_on_in_order(self, make: Callable[..., LocalRunner]) -> None:
-        runner = make()
-        code = 'print(\'{"progress": [1, 2]}\'); print(\'{"done": "answer-1"}\')'
-        runner.start(job(1, code), ready=1)
-        assert [(event.told, event.ended) for event in until_end(runner)] == [
-            ({"progress": [1, 2]}, False),
-            ({"done": "answer-1"}, False),
-            ({}, True),
-        ]
-        assert runner.next_event(0) is None
+        check_order_of_events(make())
 
     def test_a_sentence_is_the_reason(self, make: Callable[..., LocalRunner]) -> None:
         runner = make()

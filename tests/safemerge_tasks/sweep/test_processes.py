@@ -7,13 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
 from safemerge_tasks.sweep.processes import WarmStart, WorkerProcess
-from tests.safemerge_tasks.sweep.worker_jobs import ROOT, STAND_IN
+from tests.safemerge_tasks.sweep.worker_jobs import ROOT, STAND_IN, stop_fork_server
 
 Work = Callable[[str], tuple[Path, Path, dict[str, str]]]
 
@@ -22,8 +21,9 @@ Work = Callable[[str], tuple[Path, Path, dict[str, str]]]
 def _own_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     # The server finds its modules as any new Python does.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(tmp_path)]))
+    stop_fork_server()
     yield
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # as Python's own tests do
+    stop_fork_server()
 
 
 @pytest.fixture

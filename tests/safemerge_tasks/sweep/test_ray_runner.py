@@ -16,7 +16,14 @@ from safemerge_tasks.sweep.ray_runner import RayRunner
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
-from tests.safemerge_tasks.sweep.worker_jobs import WITH_CHILD, cold_start, gone, job, until_end
+from tests.safemerge_tasks.sweep.worker_jobs import (
+    WITH_CHILD,
+    check_order_of_events,
+    cold_start,
+    gone,
+    job,
+    until_end,
+)
 
 ray = pytest.importorskip("ray")
 
@@ -116,14 +123,7 @@ def until(runner: RayRunner, wanted: Callable[[Event], bool]) -> Event:
 
 class TestEnds:
     def test_events_are_passed_on_in_order(self, runner: RayRunner) -> None:
-        code = 'print(\'{"progress": [1, 2]}\'); print(\'{"done": "answer-1"}\')'
-        runner.start(job(1, code), ready=1)
-        assert [(event.told, event.ended) for event in until_end(runner)] == [
-            ({"progress": [1, 2]}, False),
-            ({"done": "answer-1"}, False),
-            ({}, True),
-        ]
-        assert runner.next_event(0) is None
+        check_order_of_events(runner)
 
     def test_jobs_beside_each_other_keep_their_events(self, runner: RayRunner) -> None:
         for number in (1, 2):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,20 @@ def gone(pid: int) -> bool:
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not alive(pid)
+
+
+def stop_fork_server() -> None:
+    """Stop the one fork server that this process may have, as Python's own tests do."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+def check_order_of_events(runner: Runner) -> None:
+    """Check that a job's events are passed on in order, its end last."""
+    code = 'print(\'{"progress": [1, 2]}\'); print(\'{"done": "answer-1"}\')'
+    runner.start(job(1, code), ready=1)
+    assert [(event.told, event.ended) for event in until_end(runner)] == [
+        ({"progress": [1, 2]}, False),
+        ({"done": "answer-1"}, False),
+        ({}, True),
+    ]
+    assert runner.next_event(0) is None
