@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from merge.errors import MergeError
 
 if TYPE_CHECKING:
-    from merge.api import Merged, check, merge, merge_recipe
+    from merge.api import Merged, check, merge, merge_recipe, merge_recipes
     from merge.engine import Options
     from merge.recipe import Recipe, build_recipe
     from merge.verification import verify
@@ -22,6 +22,7 @@ _HOMES = {
     "check": "merge.api",
     "merge": "merge.api",
     "merge_recipe": "merge.api",
+    "merge_recipes": "merge.api",
     "verify": "merge.verification",
 }
 
@@ -34,6 +35,7 @@ __all__ = [
     "check",
     "merge",
     "merge_recipe",
+    "merge_recipes",
     "verify",
 ]
 

@@ -1,4 +1,4 @@
-"""Merging from Python: `merge(...)` from arguments, `merge_recipe(...)` from a recipe."""
+"""Merging from Python: `merge` from arguments, `merge_recipe` and `merge_recipes` from recipes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -87,49 +87,96 @@ def merge_recipe(
     progress: Progress | None = None,
 ) -> Merged:
     """Carry out a recipe. See `merge`."""
-    out = Path(out)
-    options = options or Options()
-    with open_inputs(recipe) as inputs:
-        plan = make_plan(recipe, inputs)
+    if recipe.output == "adapter":
+        return _merge_adapters(recipe, Path(out), options or Options())
+    return _merge_checkpoints({"": recipe}, Path(out), options, progress)[""]
+
+
+def merge_recipes(
+    recipes: Mapping[str, Recipe],
+    out: str | Path,
+    *,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Merged]:
+    """Carry out several recipes on one base in a single pass: what they share is read once.
+
+    Args:
+        recipes: by the name of the folder below ``out`` that each comes out in.
+        out: folder to make; it must not exist, or be empty.
+        options: threads, device, what to allow.
+        progress: called with the bytes written so far and in all.
+
+    Returns:
+        What each recipe left behind, with the same bits as when it is merged alone.
+
+    Raises:
+        MergeError: one of them cannot be done; then none is.
+    """
+    for name, recipe in recipes.items():
+        if Path(name).name != name or name in {"", ".", ".."}:
+            raise MergeError(f"{name!r} is no name for a folder below {out}; give a plain name.")
         if recipe.output == "adapter":
-            check_adapters(plan)
-            return _merge_adapters(plan, out, options)
-        return _merge_checkpoints(plan, out, options, progress)
+            raise MergeError(f"{name} is to be an adapter, which reads no base; merge it alone.")
+    return _merge_checkpoints(recipes, Path(out), options, progress) if recipes else {}
 
 
 def _merge_checkpoints(
-    plan: Plan, out: Path, options: Options, progress: Progress | None
-) -> Merged:
-    shards = plan_shards(plan.tensors, plan.recipe.max_shard_size)
-    _check_space(plan, out)
-    with staged(out) as staging:
-        names = _make_outputs(plan.recipe, staging)
-        result = _compute(plan, shards, [staging / name for name in names], options, progress)
-        plan.notes.extend(
-            f"{name} holds integers that differ between the inputs; the base's were kept"
-            for name in sorted(result.different_copies)
+    recipes: Mapping[str, Recipe], out: Path, options: Options | None, progress: Progress | None
+) -> dict[str, Merged]:
+    with open_inputs(*recipes.values()) as inputs:
+        plans = {
+            name: make_plan(recipe, models)
+            for (name, recipe), models in zip(recipes.items(), inputs, strict=True)
+        }
+        _check_alike(plans)
+        _check_space(list(plans.values()), out)
+        with staged(out) as staging:
+            folders = {name: _make_outputs(recipes[name], staging / name) for name in plans}
+            shards = {
+                name: plan_shards(plan.tensors, plan.recipe.max_shard_size)
+                for name, plan in plans.items()
+            }
+            results = _compute(plans, shards, folders, options or Options(), progress)
+            for name, plan in plans.items():
+                _complete(plan, shards[name], folders[name], results[name])
+    return {
+        name: Merged(
+            tuple(out / folder.relative_to(staging) for folder in folders[name]),
+            tuple(plan.notes),
+            dict(results[name].report),
         )
-        described = describe_inputs(plan, result)
-        for number, name in enumerate(names):
-            folder = staging / name
-            copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
-            write_config(plan.config, folder)
-            tensors = tensor_entries(result.checksums[number], _places(shards))
-            _close(plan, folder, number, tensors, result, described)
-    folders = tuple(out / name for name in names)
-    return Merged(folders, tuple(plan.notes), dict(result.report))
+        for name, plan in plans.items()
+    }
 
 
-def _merge_adapters(plan: Plan, out: Path, options: Options) -> Merged:
-    with staged(out) as staging:
-        names = _make_outputs(plan.recipe, staging)
-        totals, result = measure(plan, options)
-        described = describe_inputs(plan, result)
-        for number, name in enumerate(names):
-            tensors = write_adapter(plan, number, totals, staging / name)
-            _close(plan, staging / name, number, tensors, result, described)
-    folders = tuple(out / name for name in names)
-    return Merged(folders, tuple(plan.notes), dict(result.report))
+def _complete(plan: Plan, shards: Sequence[Shard], folders: Sequence[Path], result: Result) -> None:
+    """Write what belongs to the weights of every λ."""
+    plan.notes.extend(
+        f"{name} holds integers that differ between the inputs; the base's were kept"
+        for name in sorted(result.different_copies)
+    )
+    described = describe_inputs(plan, result)
+    for number, folder in enumerate(folders):
+        copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
+        write_config(plan.config, folder)
+        tensors = tensor_entries(result.checksums[number], _places(shards))
+        _close(plan, folder, number, tensors, result, described)
+
+
+def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:
+    with open_inputs(recipe) as [inputs]:
+        plan = make_plan(recipe, inputs)
+        check_adapters(plan)
+        with staged(out) as staging:
+            folders = _make_outputs(recipe, staging)
+            totals, result = measure(plan, options)
+            described = describe_inputs(plan, result)
+            for number, folder in enumerate(folders):
+                tensors = write_adapter(plan, number, totals, folder)
+                _close(plan, folder, number, tensors, result, described)
+    made = tuple(out / folder.relative_to(staging) for folder in folders)
+    return Merged(made, tuple(plan.notes), dict(result.report))
 
 
 def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
@@ -141,24 +188,25 @@ def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
     Raises:
         MergeError: the merge would fail.
     """
-    with open_inputs(recipe, headers_only=True) as inputs:
+    with open_inputs(recipe, headers_only=True) as [inputs]:
         plan = make_plan(recipe, inputs)
         if recipe.output == "adapter":
             check_adapters(plan)
         if out is not None:
             check_target(Path(out))
-            _check_space(plan, Path(out))
+            _check_space([plan], Path(out))
     return plan
 
 
-def _make_outputs(recipe: Recipe, staging: Path) -> list[str]:
+def _make_outputs(recipe: Recipe, folder: Path) -> list[Path]:
     """Make the outputs' folders below the one that was asked for; one λ needs none."""
+    folder.mkdir(exist_ok=True)
     if len(recipe.lambdas) <= 1:
-        return [""]
-    names = [lambda_name(value) for value in recipe.lambdas]
-    for name in names:
-        (staging / name).mkdir()
-    return names
+        return [folder]
+    folders = [folder / lambda_name(value) for value in recipe.lambdas]
+    for each in folders:
+        each.mkdir()
+    return folders
 
 
 def _places(shards: Sequence[Shard]) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
@@ -167,8 +215,21 @@ def _places(shards: Sequence[Shard]) -> Iterator[tuple[str, str, str, tuple[int,
             yield name, shard.file, entry.dtype, entry.shape
 
 
-def _check_space(plan: Plan, out: Path) -> None:
-    needed = plan.nbytes * plan.outputs
+def _check_alike(plans: Mapping[str, Plan]) -> None:
+    """Check that merges which share a pass write tensors of the same names and sizes."""
+    first, *others = plans
+    expected = [(tensor.name, tensor.elements) for tensor in plans[first].tensors]
+    for name in others:
+        found = [(tensor.name, tensor.elements) for tensor in plans[name].tensors]
+        if found != expected:
+            raise MergeError(
+                f"{name} and {first} write tensors of different names or sizes; give them the same "
+                f"base and vocabulary, or merge them one by one."
+            )
+
+
+def _check_space(plans: Sequence[Plan], out: Path) -> None:
+    needed = sum(plan.nbytes * plan.outputs for plan in plans)
     free = free_bytes(out)
     if needed > free:
         raise MergeError(
@@ -178,13 +239,13 @@ def _check_space(plan: Plan, out: Path) -> None:
 
 
 def _compute(
-    plan: Plan,
-    shards: Sequence[Shard],
-    folders: Sequence[Path],
+    plans: Mapping[str, Plan],
+    shards: Mapping[str, Sequence[Shard]],
+    folders: Mapping[str, Sequence[Path]],
     options: Options,
     progress: Progress | None,
-) -> Result:
-    total = plan.nbytes * len(folders)
+) -> dict[str, Result]:
+    total = sum(plan.nbytes * len(folders[name]) for name, plan in plans.items())
     done = 0
     lock = Lock()
 
@@ -196,11 +257,15 @@ def _compute(
                 progress(done, total)
 
     with ExitStack() as stack:
-        writers = []
-        for folder in folders:
-            writers.append(ShardWriter(folder, shards))
-            stack.callback(writers[-1].close)
-        return run(plan, writers, options, advance)
+
+        def writer(folder: Path, name: str) -> ShardWriter:
+            made = ShardWriter(folder, shards[name])
+            stack.callback(made.close)
+            return made
+
+        writers = [[writer(folder, name) for folder in folders[name]] for name in plans]
+        results = run(list(plans.values()), writers, options, advance)
+    return dict(zip(plans, results, strict=True))
 
 
 def _close(

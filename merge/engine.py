@@ -2,35 +2,34 @@
 
 Threads take blocks from one queue. Memory is a few blocks per thread, whatever the model's size.
 Sums over a tensor are kept per block and added in the blocks' order, so the result does not depend
-on the number of threads.
+on the number of threads. Several merges of the same models share the pass, and each has the bits
+that it has alone.
 """
 
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from merge.allocator import keep_freed_memory
 from merge.checksums import BLOCK_ELEMENTS, combine, digest
 from merge.dtypes import ITEM_SIZE, torch_dtype
 from merge.errors import MergeError
 from merge.finite import all_finite
-from merge.kept import Kept
-from merge.operands import Block
+from merge.kept import BUDGET_BYTES, Kept
+from merge.operands import Block, Reads
 from merge.plan import Plan, TensorPlan
 from merge.shards import ShardWriter
 from merge.sources import StoredTensor
+from merge.threads import OrderedSum, Team, single_threaded_torch
 
 if TYPE_CHECKING:
     import torch
 
 GROUP_ELEMENTS = 1 << 24
 
-Item = TypeVar("Item")
 Progress = Callable[[int], None]
 
 
@@ -52,35 +51,34 @@ class Options:
         return os.cpu_count() or 1
 
 
+# The digests of input blocks that were read, by tensor and first element.
+Digests = dict[StoredTensor, dict[int, bytes]]
+
+
 @dataclass
 class Result:
-    """What a run computed besides the files.
+    """What a run computed for one plan besides the files.
 
     Attributes:
         checksums: for each output, every tensor's checksum.
-        input_digests: the digests of every input block that was read, by tensor and first element.
+        input_digests: of all inputs of the run.
         report: how often each thing worth counting happened.
         different_copies: integer and boolean tensors that are not the same in all inputs.
     """
 
     checksums: list[dict[str, str]]
-    input_digests: dict[StoredTensor, dict[int, bytes]] = field(default_factory=dict)
+    input_digests: Digests
     report: Counter[str] = field(default_factory=Counter)
     different_copies: set[str] = field(default_factory=set)
-
-    def observe(self, tensor: StoredTensor, start: int, data: memoryview) -> None:
-        """Take note of a block of an input, the first time it is read."""
-        blocks = self.input_digests.setdefault(tensor, {})
-        if start not in blocks:
-            blocks[start] = digest(data)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One block of one tensor."""
+    """One block of the plans' tensor of this number."""
 
-    tensor: TensorPlan
+    number: int
     index: int
+    elements: int
 
     @property
     def start(self) -> int:
@@ -88,51 +86,134 @@ class _Task:
 
     @property
     def stop(self) -> int:
-        return min(self.start + BLOCK_ELEMENTS, self.tensor.elements)
+        return min(self.start + BLOCK_ELEMENTS, self.elements)
 
 
-def run(plan: Plan, writers: Sequence[ShardWriter], options: Options, progress: Progress) -> Result:
-    """Compute every output of a plan, one writer for each λ.
+def run(
+    plans: Sequence[Plan],
+    writers: Sequence[Sequence[ShardWriter]],
+    options: Options,
+    progress: Progress,
+) -> list[Result]:
+    """Compute every output of some plans in one pass over their inputs.
 
     Args:
-        plan: what to compute.
-        writers: where each output goes, in the order of the plan's λ.
+        plans: what to compute; their tensors have the same names and sizes, in the same order.
+        writers: for each plan, where each output goes, in the order of its λ.
         options: threads and device.
         progress: told the bytes of each output block when it is written.
+
+    Returns:
+        Each plan's result.
 
     Raises:
         MergeError: an input or output cannot be read or written, or holds NaN or infinity.
     """
     keep_freed_memory()
-    result = Result([{} for _ in writers])
-    with _single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
-        team = _Team(pool, options.thread_count)
-        worker = _Worker(plan, writers, options, progress, result)
-        for group in _groups(plan):
+    worker = _Worker(plans, writers, options, progress)
+    with single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
+        team = Team(pool, options.thread_count)
+        for group in _groups(plans):
             worker.measure(team, group)
-            team.run(worker.merge, _tasks(group))
+            team.run(worker.merge, _tasks(plans[0], group))
             worker.forget()
-    worker.finish()
-    return result
+    return [part.finished() for part in worker.parts]
 
 
 def measure(plan: Plan, options: Options) -> "tuple[dict[str, list[torch.Tensor]], Result]":
     """Let the method measure every tensor, without merging any. See `run`."""
     keep_freed_memory()
-    result = Result([])
+    worker = _Worker([plan], [[]], options, lambda _: None)
+    [part] = worker.parts
     totals: dict[str, list[torch.Tensor]] = {}
-    with _single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
-        team = _Team(pool, options.thread_count)
-        worker = _Worker(plan, [], options, lambda _: None, result)
-        for group in _groups(plan) if plan.method.passes else []:
+    with single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
+        team = Team(pool, options.thread_count)
+        for group in _groups([plan]) if plan.method.passes else []:
             worker.measure(team, group)
-            totals |= worker.totals
+            totals |= part.totals
             worker.forget()
-    return totals, result
+    return totals, part.result
 
 
 class _Worker:
-    """The work on one block, whichever thread does it."""
+    """The work on one block, whichever thread does it: the same reads for every plan."""
+
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        writers: Sequence[Sequence[ShardWriter]],
+        options: Options,
+        progress: Progress,
+    ) -> None:
+        self._options = options
+        self._digests: Digests = {}
+        measuring = sum(1 for plan in plans if plan.method.passes)
+        self.parts = [
+            _Part(
+                plan,
+                outputs,
+                options,
+                progress,
+                Result([{} for _ in outputs], self._digests),
+                Kept(BUDGET_BYTES // measuring) if plan.method.passes else None,
+            )
+            for plan, outputs in zip(plans, writers, strict=True)
+        ]
+
+    def measure(self, team: Team, numbers: Sequence[int]) -> None:
+        """Let the methods measure some tensors, in as many passes as they declare."""
+        tensors = self.parts[0].plan.tensors
+        numbers = [n for n in numbers if not tensors[n].copied and tensors[n].elements]
+        most = max(part.plan.method.passes for part in self.parts) if numbers else 0
+        for done in range(most):
+            measuring = [part for part in self.parts if part.plan.method.passes > done]
+            for part in measuring:
+                part.begin_pass(numbers, first=not done)
+
+            def work(task: _Task, measuring: "Sequence[_Part]" = measuring) -> None:
+                reads = self._reads(task)
+                for part in measuring:
+                    part.measure(task, reads)
+
+            team.run(work, _tasks(self.parts[0].plan, numbers))
+            for part in measuring:
+                part.end_pass(numbers)
+        if most:
+            for part in self.parts:
+                part.count(numbers)
+
+    def merge(self, task: _Task) -> None:
+        """Compute and write one block of every output."""
+        reads = self._reads(task)
+        for part in self.parts:
+            part.merge(task, reads)
+        if self.parts[-1].has_all(task):
+            for part in self.parts:
+                part.forget_updates(task)
+
+    def forget(self) -> None:
+        """Let go of what was kept for the tensors that are done."""
+        for part in self.parts:
+            part.forget_kept()
+
+    def _reads(self, task: _Task) -> Reads:
+        return Reads(
+            task.start,
+            task.stop,
+            observe=self._observe,
+            device=self._options.device,
+            allow_nonfinite=self._options.allow_nonfinite,
+        )
+
+    def _observe(self, tensor: StoredTensor, start: int, data: memoryview) -> None:
+        """Take note of a block of an input, the first time it is read."""
+        blocks = self._digests.setdefault(tensor, {})
+        if start not in blocks:
+            blocks[start] = digest(data)
+
+
+class _Part:
+    """One plan's part of the work on a block."""
 
     def __init__(
         self,
@@ -141,208 +222,140 @@ class _Worker:
         options: Options,
         progress: Progress,
         result: Result,
+        kept: Kept | None,
     ) -> None:
-        self._plan = plan
+        self.plan = plan
+        self.result = result
+        self.totals: dict[str, list[torch.Tensor]] = {}
         self._writers = writers
         self._options = options
         self._progress = progress
-        self._result = result
+        self._kept = kept
+        self._sums: dict[str, OrderedSum] = {}
         self._digests: list[dict[str, dict[int, bytes]]] = [
             {tensor.name: {} for tensor in plan.tensors} for _ in writers
         ]
-        self._kept = Kept() if plan.method.passes else None
-        self.totals: dict[str, list[torch.Tensor]] = {}
 
-    def forget(self) -> None:
-        """Let go of what was kept for the tensors that are done."""
+    def begin_pass(self, numbers: Sequence[int], *, first: bool) -> None:
+        """Make room for the sums of a pass over some tensors."""
+        names = [self.plan.tensors[number].name for number in numbers]
+        if first:
+            self.totals = {name: [] for name in names}
+        self._sums = {name: OrderedSum() for name in names}
+
+    def measure(self, task: _Task, reads: Reads) -> None:
+        """Add one block to its tensor's sum."""
+        tensor = self.plan.tensors[task.number]
+        block = self._block(tensor, reads)
+        part = self.plan.method.measure(block, tensor.values, self.totals[tensor.name])
+        self._sums[tensor.name].add(task.index, part)
+
+    def end_pass(self, numbers: Sequence[int]) -> None:
+        """Let the method draw its conclusions from the sums."""
+        for name, total in self._sums.items():
+            self.totals[name].append(total.value())
+        tensors = [self.plan.tensors[number] for number in numbers]
+        self.plan.method.settle(self.totals, {tensor.name: tensor.values for tensor in tensors})
+
+    def count(self, numbers: Sequence[int]) -> None:
+        """Count what happened to the tensors that were measured."""
+        for tensor in (self.plan.tensors[number] for number in numbers):
+            totals = self.totals.get(tensor.name)
+            if totals and (note := self.plan.method.report(tensor.values, totals)):
+                self.result.report[note] += 1
+
+    def merge(self, task: _Task, reads: Reads) -> None:
+        """Compute and write one block of every λ."""
+        tensor = self.plan.tensors[task.number]
+        if tensor.copied:
+            self._copy(task, tensor, reads)
+            return
+        block = self._block(tensor, reads)
+        totals = self.totals.get(tensor.name, [])
+        outputs = self.plan.method.merge(block, tensor.values, tensor.lambdas, totals)
+        for number, values in enumerate(outputs):
+            self._write(task, tensor, number, self._rounded(tensor, values))
+
+    def has_all(self, task: _Task) -> bool:
+        """Return whether every block of a tensor is written."""
+        name = self.plan.tensors[task.number].name
+        return len(self._digests[-1][name]) == _block_count(task.elements)
+
+    def forget_updates(self, task: _Task) -> None:
+        """Let go of the adapters' parts of a tensor."""
+        for operand in self.plan.tensors[task.number].operands.all():
+            operand.forget()
+
+    def forget_kept(self) -> None:
+        """Let go of what was kept between passes."""
         if self._kept:
             self._kept.clear()
 
-    def merge(self, task: _Task) -> None:
-        """Compute and write one block of every output."""
-        if task.tensor.copied:
-            self._copy(task)
-            return
-        block = self._block(task)
-        totals = self.totals.get(task.tensor.name, [])
-        tensor = task.tensor
-        outputs = self._plan.method.merge(block, tensor.values, tensor.lambdas, totals)
-        for number, values in enumerate(outputs):
-            self._write(task, number, self._rounded(task, values))
-        if len(self._digests[-1][tensor.name]) == _block_count(tensor):
-            for operand in tensor.operands.all():
-                operand.forget()
-
-    def measure(self, team: "_Team", tensors: Sequence[TensorPlan]) -> None:
-        """Let the method measure some tensors, in as many passes as it declares."""
-        method = self._plan.method
-        measured = [tensor for tensor in tensors if not tensor.copied and tensor.elements]
-        if not method.passes or not measured:
-            return
-        values = {tensor.name: tensor.values for tensor in measured}
-        self.totals = {tensor.name: [] for tensor in measured}
-        for _ in range(method.passes):
-            sums = {tensor.name: _OrderedSum() for tensor in measured}
-
-            def part(task: _Task, sums: "dict[str, _OrderedSum]" = sums) -> None:
-                name = task.tensor.name
-                measure = method.measure(self._block(task), task.tensor.values, self.totals[name])
-                sums[name].add(task.index, measure)
-
-            team.run(part, _tasks(measured))
-            for name, total in sums.items():
-                self.totals[name].append(total.value())
-            method.settle(self.totals, values)
-        for name, totals in self.totals.items():
-            if note := method.report(values[name], totals):
-                self._result.report[note] += 1
-
-    def finish(self) -> None:
-        """Combine the blocks' digests."""
-        for checksums, digests in zip(self._result.checksums, self._digests, strict=True):
+    def finished(self) -> Result:
+        """Combine the blocks' digests and return the result."""
+        for checksums, digests in zip(self.result.checksums, self._digests, strict=True):
             for name, blocks in digests.items():
                 checksums[name] = combine(blocks[index] for index in sorted(blocks))
+        return self.result
 
-    def _block(self, task: _Task) -> Block:
+    def _block(self, tensor: TensorPlan, reads: Reads) -> Block:
         return Block(
-            task.tensor.name,
-            task.start,
-            task.stop,
-            task.tensor.operands,
-            seed=self._plan.recipe.seed,
-            observe=self._result.observe,
-            device=self._options.device,
-            allow_nonfinite=self._options.allow_nonfinite,
-            kept=self._kept,
+            tensor.name, tensor.operands, reads, seed=self.plan.recipe.seed, kept=self._kept
         )
 
-    def _rounded(self, task: _Task, values: "torch.Tensor") -> memoryview:
+    def _rounded(self, tensor: TensorPlan, values: "torch.Tensor") -> memoryview:
         import torch
 
-        output = values.to("cpu").to(torch_dtype(task.tensor.dtype))
+        output = values.to("cpu").to(torch_dtype(tensor.dtype))
         if not self._options.allow_nonfinite and not all_finite(output):
             raise MergeError(
-                f"Merging gives NaN or infinity in {task.tensor.name} as {task.tensor.dtype}; "
+                f"Merging gives NaN or infinity in {tensor.name} as {tensor.dtype}; "
                 f"write a wider --dtype such as bfloat16 or float32."
             )
         return output.contiguous().view(torch.uint8).numpy().data
 
-    def _copy(self, task: _Task) -> None:
-        data, *others = (self._raw(operand.stored, task) for operand in task.tensor.operands.all())
+    def _copy(self, task: _Task, tensor: TensorPlan, reads: Reads) -> None:
+        data, *others = (reads.raw(operand.stored) for operand in tensor.operands.all())
         if any(other != data for other in others):
-            self._result.different_copies.add(task.tensor.name)
+            self.result.different_copies.add(tensor.name)
         for number in range(len(self._writers)):
-            self._write(task, number, data)
+            self._write(task, tensor, number, data)
 
-    def _raw(self, stored: StoredTensor, task: _Task) -> memoryview:
-        data = stored.read_bytes(task.start, task.stop)
-        self._result.observe(stored, task.start, data)
-        return data
-
-    def _write(self, task: _Task, number: int, data: memoryview) -> None:
-        name = task.tensor.name
-        self._digests[number][name][task.index] = digest(data)
-        self._writers[number].write(name, task.start * ITEM_SIZE[task.tensor.dtype], data)
+    def _write(self, task: _Task, tensor: TensorPlan, number: int, data: memoryview) -> None:
+        self._digests[number][tensor.name][task.index] = digest(data)
+        self._writers[number].write(tensor.name, task.start * ITEM_SIZE[tensor.dtype], data)
         self._progress(len(data))
 
 
-class _OrderedSum:
-    """Adds parts in the order of their numbers, whatever order they come in.
-
-    Floating-point sums depend on the order; keeping all parts until the end would need memory that
-    grows with the tensor.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[int, torch.Tensor] = {}
-        self._next = 0
-        self._sum: torch.Tensor | None = None
-
-    def add(self, number: int, part: "torch.Tensor") -> None:
-        """Add one part, or keep it until those before it are there."""
-        with self._lock:
-            self._waiting[number] = part
-            while self._next in self._waiting:
-                ready = self._waiting.pop(self._next)
-                self._sum = ready if self._sum is None else self._sum.add_(ready)
-                self._next += 1
-
-    def value(self) -> "torch.Tensor":
-        """Return the sum of all parts."""
-        assert self._sum is not None, "a tensor without elements was measured"
-        return self._sum
-
-
-class _Team:
-    """Threads that share one queue of work."""
-
-    def __init__(self, pool: ThreadPoolExecutor, size: int) -> None:
-        self._pool = pool
-        self._size = size
-
-    def run(self, work: "Callable[[Item], None]", items: "Iterable[Item]") -> None:
-        """Do the work on every item; the first error stops all threads and is raised."""
-        queue, lock, stop = iter(items), threading.Lock(), threading.Event()
-
-        def take_turns() -> None:
-            while not stop.is_set():
-                with lock:
-                    item = next(queue, None)
-                if item is None:
-                    return
-                try:
-                    work(item)
-                except BaseException:
-                    stop.set()
-                    raise
-
-        futures = [self._pool.submit(take_turns) for _ in range(self._size)]
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            # An interrupt arrives here, in the main thread; the others must not work on.
-            stop.set()
-
-
-def _groups(plan: Plan) -> Iterator[Sequence[TensorPlan]]:
-    """Return which tensors are measured together before any of them is merged.
+def _groups(plans: Sequence[Plan]) -> Iterator[Sequence[int]]:
+    """Return the numbers of tensors that are measured together before any of them is merged.
 
     Threads wait for each other after each pass over a group, so a group is several tensors, though
     no more than can be kept.
     """
-    method = plan.method
-    if not method.passes or any(method.over_model(tensor.values) for tensor in plan.tensors):
-        yield plan.tensors
+    tensors = plans[0].tensors
+    if not any(plan.method.passes for plan in plans) or any(
+        plan.method.over_model(tensor.values) for plan in plans for tensor in plan.tensors
+    ):
+        yield range(len(tensors))
         return
-    group: list[TensorPlan] = []
-    for tensor in plan.tensors:
-        if group and sum(each.elements for each in group) + tensor.elements > GROUP_ELEMENTS:
+    group: list[int] = []
+    elements = 0
+    for number, tensor in enumerate(tensors):
+        if group and elements + tensor.elements > GROUP_ELEMENTS:
             yield group
-            group = []
-        group.append(tensor)
+            group, elements = [], 0
+        group.append(number)
+        elements += tensor.elements
     yield group
 
 
-def _tasks(tensors: Iterable[TensorPlan]) -> Iterator[_Task]:
-    for tensor in tensors:
-        for index in range(_block_count(tensor)):
-            yield _Task(tensor, index)
+def _tasks(plan: Plan, numbers: Iterable[int]) -> Iterator[_Task]:
+    for number in numbers:
+        elements = plan.tensors[number].elements
+        for index in range(_block_count(elements)):
+            yield _Task(number, index, elements)
 
 
-def _block_count(tensor: TensorPlan) -> int:
-    return -(-tensor.elements // BLOCK_ELEMENTS)
-
-
-@contextmanager
-def _single_threaded_torch() -> Iterator[None]:
-    """Our own threads share the cores; torch's, one team per thread, would fight over them."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _block_count(elements: int) -> int:
+    return -(-elements // BLOCK_ELEMENTS)

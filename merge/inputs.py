@@ -63,8 +63,8 @@ class Inputs:
 
 
 @contextmanager
-def open_inputs(recipe: Recipe, *, headers_only: bool = False) -> Iterator[Inputs]:
-    """Open every model of a recipe, for as long as the context lasts.
+def open_inputs(*recipes: Recipe, headers_only: bool = False) -> Iterator[list[Inputs]]:
+    """Open every model of some recipes, for as long as the context lasts; what they share once.
 
     With `headers_only`, for a check, weights on the Hub stay there: only their headers are fetched.
 
@@ -73,22 +73,26 @@ def open_inputs(recipe: Recipe, *, headers_only: bool = False) -> Iterator[Input
     """
     with ExitStack() as stack:
         opener = _Opener(stack, headers_only)
-        main_name = recipe.base or recipe.aligned
-        assert main_name is not None, "check_recipe asks for a base"
-        main = opener.open(main_name, "base")
-        tuned = tuple(opener.open(model.model, "tuned", main) for model in recipe.tuned)
-        _check_kind(recipe, tuned)
-        ends: dict[str, InputModel | None] = {
-            role: opener.open(name, role, main) if name else None
-            for role, name in (
-                ("aligned", recipe.aligned),
-                ("unaligned", recipe.unaligned),
-                ("vector", recipe.vector),
-            )
-        }
-        if recipe.unaligned and ends["aligned"] is None:
-            ends["aligned"] = main
-        yield Inputs(main, tuned, **ends)
+        yield [_open(recipe, opener) for recipe in recipes]
+
+
+def _open(recipe: Recipe, opener: "_Opener") -> Inputs:
+    main_name = recipe.base or recipe.aligned
+    assert main_name is not None, "check_recipe asks for a base"
+    main = opener.open(main_name, "base")
+    tuned = tuple(opener.open(model.model, "tuned", main) for model in recipe.tuned)
+    _check_kind(recipe, tuned)
+    ends: dict[str, InputModel | None] = {
+        role: opener.open(name, role, main) if name else None
+        for role, name in (
+            ("aligned", recipe.aligned),
+            ("unaligned", recipe.unaligned),
+            ("vector", recipe.vector),
+        )
+    }
+    if recipe.unaligned and ends["aligned"] is None:
+        ends["aligned"] = main
+    return Inputs(main, tuned, **ends)
 
 
 def _check_kind(recipe: Recipe, tuned: tuple[InputModel, ...]) -> None:
@@ -108,6 +112,7 @@ class _Opener:
         self._headers_only = headers_only
         self._located: dict[ModelReference, LocalModel] = {}
         self._checkpoints: dict[Path, Checkpoint] = {}
+        self._adapters: dict[tuple[Path, Path], Adapter] = {}
 
     def open(self, name: str, role: str, base: InputModel | None = None) -> InputModel:
         reference = ModelReference.parse(name)
@@ -135,12 +140,15 @@ class _Opener:
     def _adapted(
         self, reference: ModelReference, role: str, local: LocalModel, checkpoint: Checkpoint
     ) -> InputModel:
-        adapter = open_adapter(local.folder)
-        self._stack.callback(adapter.close)
-        problems = check_against(adapter, checkpoint)
-        if problems:
-            raise MergeError(list_problems("The adapter does not fit its base", problems))
-        return InputModel(role, reference, local, checkpoint, adapter)
+        key = local.folder.resolve(), checkpoint.folder.resolve()
+        if key not in self._adapters:
+            adapter = open_adapter(local.folder)
+            self._stack.callback(adapter.close)
+            problems = check_against(adapter, checkpoint)
+            if problems:
+                raise MergeError(list_problems("The adapter does not fit its base", problems))
+            self._adapters[key] = adapter
+        return InputModel(role, reference, local, checkpoint, self._adapters[key])
 
     def _checkpoint(self, folder: Path) -> Checkpoint:
         key = folder.resolve()

@@ -1,7 +1,8 @@
 """What a method computes on: one block of one tensor, from every input of the merge.
 
 A block is a run of elements of the flattened tensor. Its inputs are read when first asked for and
-kept until the block is done, so a method names what it needs and nothing is read twice.
+kept until the block is done, so a method names what it needs and nothing is read twice, by however
+many merges that are computed together.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # Told about the bytes of every block that is read: the tensor, the first element, the bytes.
 Observer = Callable[[StoredTensor, int, memoryview], None]
+_Identity = tuple[StoredTensor, StoredTensor | None, int, str]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Operand:
     adapter: Adapter | None = None
     name: str = ""
     filler: StoredTensor | None = None
+
+    @property
+    def identity(self) -> "_Identity":
+        """What its values depend on: the same for two merges of the same inputs."""
+        return self.stored, self.filler, id(self.adapter), self.name
 
     @cached_property
     def update(self) -> Update | None:
@@ -73,113 +80,65 @@ class Operands:
         return [operand for operand in named if operand is not None]
 
 
-class Block:
-    """Elements ``start`` to ``stop`` of one tensor, from every input, as flat float32 tensors.
+class Reads:
+    """Elements ``start`` to ``stop`` of stored tensors, flat and in float32, each read once.
 
-    The tensors a method gets from here are shared: it must not change them in place.
+    Every merge that is computed in one pass takes its block's inputs from here.
     """
 
     def __init__(
         self,
-        name: str,
         start: int,
         stop: int,
-        operands: Operands,
         *,
-        seed: int,
         observe: Observer,
         device: str = "cpu",
         allow_nonfinite: bool = False,
-        kept: Kept | None = None,
     ) -> None:
-        self.name = name
         self.start = start
         self.stop = stop
-        self.seed = seed
-        self._operands = operands
         self._observe = observe
         self._device = device
         self._allow_nonfinite = allow_nonfinite
-        self._kept = kept
         self._stored: dict[StoredTensor, torch.Tensor] = {}
-        self._weights: dict[int, torch.Tensor] = {}
-        self._updates: dict[int, torch.Tensor] = {}
-        self._deltas: list[torch.Tensor] | None = None
-        self._vector: torch.Tensor | None = None
+        self._weights: dict[_Identity, torch.Tensor] = {}
+        self._updates: dict[_Identity, torch.Tensor] = {}
+        self._differences: dict[tuple[_Identity, _Identity], torch.Tensor] = {}
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The whole tensor's shape."""
-        return _present(self._operands.base).stored.shape
+    def weight(self, operand: Operand) -> "torch.Tensor":
+        """Return an input's weights."""
+        stored = self._extended(operand)
+        if operand.adapter is None:
+            return stored
+        key = operand.identity
+        if key not in self._weights:
+            self._weights[key] = stored + self._update(operand)
+        return self._weights[key]
 
-    @property
-    def low_rank(self) -> LowRank | None:
-        """The one fine-tuned model's LoRA update of this tensor, or None if it has none."""
-        update = self._operands.tuned[0].update
-        return update if isinstance(update, LowRank) else None
+    def difference(self, left: Operand, right: Operand) -> "torch.Tensor":
+        """Return one input's weights minus another's."""
+        key = left.identity, right.identity
+        if key not in self._differences:
+            self._differences[key] = self._subtracted(left, right)
+        return self._differences[key]
 
-    @property
-    def base(self) -> "torch.Tensor":
-        """The base's weights."""
-        return self._weight(_present(self._operands.base))
+    def raw(self, stored: StoredTensor) -> memoryview:
+        """Return stored elements' bytes, as they are."""
+        data = stored.read_bytes(self.start, self.stop)
+        self._observe(stored, self.start, data)
+        return data
 
-    @property
-    def tuned(self) -> "list[torch.Tensor]":
-        """Each fine-tuned model's weights."""
-        return [self._weight(operand) for operand in self._operands.tuned]
-
-    def once(self, what: str, compute: "Callable[[], torch.Tensor]") -> "torch.Tensor":
-        """Return what an earlier pass over this block computed under this name, or compute it.
-
-        Whether it is kept depends on memory alone. It must not be changed in place.
-        """
-        if self._kept is None:
-            return compute()
-        return self._kept.get((what, self.name, self.start), compute)
-
-    # Not cached_property: until Python 3.12 it computes under one lock for all blocks, so that only
-    # one thread at a time would do this, the most of the arithmetic.
-    @property
-    def deltas(self) -> "list[torch.Tensor]":
-        """Each fine-tuned model's weights minus the base's."""
-        if self._deltas is None:
-            base = _present(self._operands.base)
-            self._deltas = [self._difference(operand, base) for operand in self._operands.tuned]
-        return self._deltas
-
-    @property
-    def safety_vector(self) -> "torch.Tensor":
-        """The aligned model's weights minus the unaligned model's, or the saved vector."""
-        if self._vector is None:
-            self._vector = self._safety_vector()
-        return self._vector
-
-    def _safety_vector(self) -> "torch.Tensor":
-        if self._operands.vector is not None:
-            return self._weight(self._operands.vector)
-        return self._difference(
-            _present(self._operands.aligned), _present(self._operands.unaligned)
-        )
-
-    def _difference(self, left: Operand, right: Operand) -> "torch.Tensor":
+    def _subtracted(self, left: Operand, right: Operand) -> "torch.Tensor":
         """Subtract; adapters on one stored tensor differ by their updates, without its rounding."""
         if left.stored is not right.stored or left.filler is not right.filler:
-            return self._weight(left) - self._weight(right)
-        if left.update is None and right.update is None:
+            return self.weight(left) - self.weight(right)
+        if left.adapter is None and right.adapter is None:
             return self._read(left.stored).new_zeros(self.stop - self.start)
-        if right.update is None:
+        if right.adapter is None:
             return self._update(left)
-        if left.update is None:
+        if left.adapter is None:
             return -self._update(right)
         return self._update(left) - self._update(right)
-
-    def _weight(self, operand: Operand) -> "torch.Tensor":
-        stored = self._extended(operand)
-        if operand.update is None:
-            return stored
-        if id(operand) not in self._weights:
-            self._weights[id(operand)] = stored + self._update(operand)
-        return self._weights[id(operand)]
 
     def _extended(self, operand: Operand) -> "torch.Tensor":
         """Return the stored elements, and the filler's where the output has more rows."""
@@ -191,11 +150,12 @@ class Block:
         return torch.cat([stored, self._read(operand.filler)[len(stored) :]])
 
     def _update(self, operand: Operand) -> "torch.Tensor":
-        if id(operand) not in self._updates:
+        key = operand.identity
+        if key not in self._updates:
             assert operand.update is not None
             values = operand.update.read(self.start, self.stop)
-            self._updates[id(operand)] = values.to(self._device)
-        return self._updates[id(operand)]
+            self._updates[key] = values.to(self._device)
+        return self._updates[key]
 
     def _read(self, stored: StoredTensor) -> "torch.Tensor":
         if stored not in self._stored:
@@ -218,6 +178,69 @@ class Block:
                 f"--allow-nonfinite to merge it all the same."
             )
         return values
+
+
+class Block:
+    """What one merge computes on: a block of one tensor, from every input of its own.
+
+    The tensors a method gets from here are shared: it must not change them in place.
+    """
+
+    def __init__(
+        self, name: str, operands: Operands, reads: Reads, *, seed: int, kept: Kept | None = None
+    ) -> None:
+        self.name = name
+        self.start = reads.start
+        self.stop = reads.stop
+        self.seed = seed
+        self._operands = operands
+        self._reads = reads
+        self._kept = kept
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole tensor's shape."""
+        return _present(self._operands.base).stored.shape
+
+    @property
+    def low_rank(self) -> LowRank | None:
+        """The one fine-tuned model's LoRA update of this tensor, or None if it has none."""
+        update = self._operands.tuned[0].update
+        return update if isinstance(update, LowRank) else None
+
+    @property
+    def base(self) -> "torch.Tensor":
+        """The base's weights."""
+        return self._reads.weight(_present(self._operands.base))
+
+    @property
+    def tuned(self) -> "list[torch.Tensor]":
+        """Each fine-tuned model's weights."""
+        return [self._reads.weight(operand) for operand in self._operands.tuned]
+
+    def once(self, what: str, compute: "Callable[[], torch.Tensor]") -> "torch.Tensor":
+        """Return what an earlier pass over this block computed under this name, or compute it.
+
+        Whether it is kept depends on memory alone. It must not be changed in place.
+        """
+        if self._kept is None:
+            return compute()
+        return self._kept.get((what, self.name, self.start), compute)
+
+    @property
+    def deltas(self) -> "list[torch.Tensor]":
+        """Each fine-tuned model's weights minus the base's."""
+        base = _present(self._operands.base)
+        return [self._reads.difference(operand, base) for operand in self._operands.tuned]
+
+    @property
+    def safety_vector(self) -> "torch.Tensor":
+        """The aligned model's weights minus the unaligned model's, or the saved vector."""
+        if self._operands.vector is not None:
+            return self._reads.weight(self._operands.vector)
+        return self._reads.difference(
+            _present(self._operands.aligned), _present(self._operands.unaligned)
+        )
 
 
 def _present(operand: Operand | None) -> Operand:

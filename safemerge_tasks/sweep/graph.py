@@ -1,7 +1,8 @@
 """The sweep as a graph of steps, as few as the mathematics allows.
 
 What is a scaled adapter is served beside the base and never merged; what has to be merged shares
-one pass over its inputs with the other λ; a task's requests are made once for all variants.
+one pass over its inputs with all other merges of the same fine-tuned model; a task's requests are
+made once for all variants.
 """
 
 import os
@@ -206,7 +207,7 @@ class _Builder:
         key = make_key("merge", shaped_by, inputs)
         if key in self._graph.steps:
             return self._graph.steps[key]
-        # One process makes all merges of a fine-tuned model, and all λ of a recipe in one pass.
+        # One process makes all merges of a fine-tuned model in one pass.
         # Adapters are megabytes, and one engine waits for all of them.
         seeds = "+".join(map(str, variant.seeds))
         group = "merge adapters" if adapter else f"merge {variant.tuning} {seeds}"

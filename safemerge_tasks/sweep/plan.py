@@ -128,15 +128,13 @@ def _bytes_read(prepared: Prepared, merges: list[Step]) -> int:
             sizes[model.place] = weight_bytes(model.place)
         return sizes[model.place]
 
-    total = 0
-    for step in _one_a_pass(merges):
+    named: dict[str, set[str | None]] = defaultdict(set)
+    for step in merges:
         recipe = step.work["recipe"]
-        if recipe["output"] == "adapter":
-            continue
-        named = {recipe["base"], recipe.get("unaligned")}
-        named |= {one["model"] for one in recipe["tuned"]}
-        total += sum(size(model) for model in every if model.place in named)
-    return total
+        if recipe["output"] != "adapter":
+            tuned = {one["model"] for one in recipe["tuned"]}
+            named[pass_of(step)] |= {recipe["base"], recipe.get("unaligned"), *tuned}
+    return sum(size(model) for names in named.values() for model in every if model.place in names)
 
 
 def _largest_group(merges: list[Step]) -> int:

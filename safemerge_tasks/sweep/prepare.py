@@ -10,7 +10,7 @@ from safemerge_tasks.sweep.graph import Graph, build_graph
 from safemerge_tasks.sweep.models import Sources, find_sources
 from safemerge_tasks.sweep.questions import Questions, read_questions
 from safemerge_tasks.sweep.spec import SweepSpec
-from safemerge_tasks.sweep.steps import pass_of
+from safemerge_tasks.sweep.steps import recipe_of
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.variants import Cell, expand
 
@@ -76,9 +76,9 @@ def check_merges(prepared: Prepared) -> list[str]:
     notes: list[str] = []
     seen: set[str] = set()
     for step in prepared.graph.steps.values():
-        if step.kind != "merge" or step.inputs or pass_of(step) in seen:
+        if step.kind != "merge" or step.inputs or recipe_of(step) in seen:
             continue
-        seen.add(pass_of(step))
+        seen.add(recipe_of(step))
         weight = step.work["lambda"]
         try:
             plan = check(

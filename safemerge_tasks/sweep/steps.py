@@ -82,9 +82,20 @@ def place_of(key: str, part: str) -> str:
     return f"{_STEP}{key}/{part}"
 
 
-def pass_of(step: Step) -> str:
-    """Return what merges have in common that one pass over their inputs makes: all but λ."""
+def recipe_of(step: Step) -> str:
+    """Return what merges have in common that are one recipe with several λ."""
     return json.dumps(step.work["recipe"], sort_keys=True)
+
+
+def pass_of(step: Step) -> str:
+    """Return what merges have in common that one pass over their inputs makes.
+
+    Those are all merges of one fine-tuned model; adapters are put together without any such pass.
+    """
+    recipe = step.work["recipe"]
+    if recipe.get("output") == "adapter":
+        return recipe_of(step)
+    return json.dumps([recipe["base"], recipe["tuned"]], sort_keys=True)
 
 
 def located(work: Any, store: Store) -> Any:

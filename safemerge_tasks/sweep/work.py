@@ -13,7 +13,7 @@ from typing import Any
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
 from safemerge_tasks.sweep.models import MODEL
-from safemerge_tasks.sweep.steps import LIBRARIES, Step, located, pass_of, version_of
+from safemerge_tasks.sweep.steps import LIBRARIES, Step, located, pass_of, recipe_of, version_of
 from safemerge_tasks.sweep.store import JUDGING, Store
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -60,6 +60,7 @@ class _Session:
         self.tell = tell
         self.begun = time.time()
         self.published = 0
+        self._percent = 0
 
     def work(self, step: Step) -> dict[str, Any]:
         """Return what to do, with the places of inputs as paths."""
@@ -86,6 +87,13 @@ class _Session:
         """Tell how far the job is."""
         self.tell({"progress": [done, total]})
 
+    def percent(self, done: int, total: int) -> None:
+        """Tell how far a long piece of work is, not more often than a person would ask."""
+        percent = 100 * done // total
+        if percent != self._percent:
+            self._percent = percent
+            self.progress(percent, 100)
+
     def failed(self, step: Step, reason: str) -> None:
         """Tell that one step failed and others go on."""
         self.tell({"failed": step.key, "reason": reason})
@@ -108,34 +116,53 @@ def _finetune(session: _Session) -> None:
 
 
 def _merge(session: _Session) -> None:
-    """Merge recipe by recipe, all λ of one in one pass; one that fails stops no other."""
+    """Merge all that one pass makes together; a recipe that fails stops no other."""
+    passes: dict[str, dict[str, list[Step]]] = {}
+    for step in sorted(session.steps, key=lambda step: step.work["lambda"] or 0.0):
+        passes.setdefault(pass_of(step), {}).setdefault(recipe_of(step), []).append(step)
+    for number, recipes in enumerate(passes.values(), 1):
+        _merge_pass(session, list(recipes.values()))
+        if len(passes) > 1:
+            session.progress(number, len(passes))
+
+
+def _merge_pass(session: _Session, recipes: Sequence[Sequence[Step]]) -> None:
+    """Merge recipes, all λ of each, in one pass; one by one if that fails."""
     from merge import MergeError
 
-    recipes: dict[str, list[Step]] = {}
-    for step in sorted(session.steps, key=lambda step: step.work["lambda"] or 0.0):
-        recipes.setdefault(pass_of(step), []).append(step)
-    for number, steps in enumerate(recipes.values(), 1):
-        try:
-            _merge_one(session, steps)
-        except MergeError as error:
-            for step in steps:
-                session.failed(step, str(error))
-        session.progress(number, len(recipes))
+    try:
+        _merge_together(session, recipes)
+    except MergeError as error:
+        if len(recipes) > 1:
+            for steps in recipes:
+                _merge_pass(session, [steps])
+            return
+        for step in recipes[0]:
+            session.failed(step, str(error))
 
 
-def _merge_one(session: _Session, steps: Sequence[Step]) -> None:
-    from merge import build_recipe, merge_recipe
+def _merge_together(session: _Session, recipes: Sequence[Sequence[Step]]) -> None:
+    from merge import build_recipe, merge_recipe, merge_recipes
 
-    weights = [step.work["lambda"] for step in steps if step.work["lambda"] is not None]
     with ExitStack() as stack:
-        folders = [stack.enter_context(session.store.staging(step.key)) for step in steps]
-        recipe = build_recipe(**session.work(steps[0])["recipe"], lambdas=weights)
-        merged = merge_recipe(recipe, folders[0] / "pass")
-        for staged, made in zip(folders, merged.folders, strict=True):
-            made.rename(staged / MODEL)
-        shutil.rmtree(folders[0] / "pass", ignore_errors=True)
-        for step, staged in zip(steps, folders, strict=True):
-            session.publish(step, staged)
+        staged = [[stack.enter_context(session.store.staging(s.key)) for s in r] for r in recipes]
+        built = {}
+        for number, steps in enumerate(recipes):
+            weights = [step.work["lambda"] for step in steps if step.work["lambda"] is not None]
+            recipe = session.work(steps[0])["recipe"]
+            built[str(number)] = build_recipe(**recipe, lambdas=weights)
+        out = staged[0][0] / "pass"
+        if len(built) == 1:
+            merged = [merge_recipe(built["0"], out, progress=session.percent)]
+        else:
+            merged = list(merge_recipes(built, out, progress=session.percent).values())
+        for folders, made in zip(staged, merged, strict=True):
+            for folder, checkpoint in zip(folders, made.folders, strict=True):
+                checkpoint.rename(folder / MODEL)
+        shutil.rmtree(out, ignore_errors=True)
+        for steps, folders in zip(recipes, staged, strict=True):
+            for step, folder in zip(steps, folders, strict=True):
+                session.publish(step, folder)
 
 
 def _answer(session: _Session) -> None:

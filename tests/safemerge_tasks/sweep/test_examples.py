@@ -94,8 +94,9 @@ def test_farn(repository: Path, tmp_path: Path) -> None:
     # SLERP, DARE and Model Stock as checkpoints, and one linear merge a task for the agreement.
     checkpoints = 2 * merged + 4 + 4
     assert made["bytes written"] == checkpoints * nbytes
-    # Each recipe reads the base once for all of its λ, whatever their number.
-    assert made["bytes read"] == (2 * 4 * 3 + 4 + 4) * nbytes
+    # The base is read once for all merges of a fine-tuned model, and once a task for Model Stock.
+    assert made["bytes read"] == (4 * 3 + 4) * nbytes
+    assert made["shared"]["passes over weights"] == 4 * 3 + 4
     assert made["shared"]["models on one engine"] == 1 + 4 * 3 * (1 + 4)
     assert made["steps"]["finetune"]["all"] == 12
     # 500 steps of 8 rows, and of OpenFunctions' stand-in all there are.
@@ -134,4 +135,6 @@ def test_resta(repository: Path, tmp_path: Path) -> None:
     assert made["steps"]["finetune"]["all"] == 6
     # RESTA_d, and one RESTA a task for the agreement.
     assert made["bytes written"] == (5 + 5) * nbytes
+    # In one pass with it.
+    assert made["bytes read"] == 5 * nbytes
     assert made["judge calls"] == 16 * (100 + 3 * 550 + 196 + 200 + 200)

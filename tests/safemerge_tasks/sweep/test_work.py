@@ -1,4 +1,4 @@
-"""Merging jobs: each λ in its own step, all of a recipe in one pass, and one failure alone."""
+"""Merging jobs: each λ in its own step, all of a fine-tuned model in one pass, failures alone."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from merge_models import llama_config, random_model, write_tokenizer
 
+import merge.engine
 from merge import verify
+from merge.manifest import read_manifest
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.work import InputLostError, do_steps
@@ -54,7 +56,49 @@ def test_every_lambda_of_a_recipe_is_a_step_of_its_own(
     assert not list((tmp_path / "staging").iterdir())
 
 
-def test_a_recipe_that_fails_stops_no_other(
+def test_all_recipes_of_a_model_are_one_pass(
+    models: list[Path], tmp_path: Path, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    original = merge.engine.run
+
+    def counted(plans: Any, *rest: Any) -> Any:
+        passes.append([plan.recipe.method for plan in plans])
+        return original(plans, *rest)
+
+    monkeypatch.setattr("merge.api.run", counted)
+    store = Store(tmp_path)
+    steps = [merging(models, "linear", weight) for weight in (0.2, 0.8)]
+    steps.append(merging(models, "slerp", 0.5))
+    do_steps(steps, store, told.append)
+    assert sorted(passes[0]) == ["linear", "slerp"]
+    assert len(passes) == 1
+    assert outcome(told, "done") == ["merge-linear-0.2", "merge-linear-0.8", "merge-slerp-0.5"]
+    for step in steps:
+        verify(store.folder(step.key) / "model")
+    manifest = read_manifest(store.folder("merge-slerp-0.5") / "model")
+    assert manifest["recipe"]["method"] == "slerp"
+    assert manifest["lambda"] == 0.5
+    assert {"progress": [100, 100]} in told
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_a_recipe_that_fails_stops_no_other_of_its_pass(
+    models: list[Path], tmp_path: Path, told: list[Any]
+) -> None:
+    steps = [
+        merging(models, "linear", 0.5, parameters={"weigth": 1}),
+        merging(models, "slerp", 0.5),
+        merging(models, "linear", 0.2),
+    ]
+    do_steps(steps, Store(tmp_path / "store"), told.append)
+    assert outcome(told, "done") == ["merge-linear-0.2", "merge-slerp-0.5"]
+    assert outcome(told, "failed") == ["merge-linear-0.5"]
+    (reason,) = outcome(told, "reason")
+    assert "weigth" in reason
+
+
+def test_a_model_that_is_missing_stops_no_other(
     models: list[Path], tmp_path: Path, told: list[Any]
 ) -> None:
     missing = [models[0], tmp_path / "missing"]

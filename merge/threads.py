@@ -1,0 +1,85 @@
+"""Threads that share the work on blocks, and sums that do not depend on which of them adds."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+
+
+class OrderedSum:
+    """Adds parts in the order of their numbers, whatever order they come in.
+
+    Floating-point sums depend on the order; keeping all parts until the end would need memory that
+    grows with the tensor.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[int, torch.Tensor] = {}
+        self._next = 0
+        self._sum: torch.Tensor | None = None
+
+    def add(self, number: int, part: "torch.Tensor") -> None:
+        """Add one part, or keep it until those before it are there."""
+        with self._lock:
+            self._waiting[number] = part
+            while self._next in self._waiting:
+                ready = self._waiting.pop(self._next)
+                self._sum = ready if self._sum is None else self._sum.add_(ready)
+                self._next += 1
+
+    def value(self) -> "torch.Tensor":
+        """Return the sum of all parts."""
+        assert self._sum is not None, "a tensor without elements was measured"
+        return self._sum
+
+
+class Team:
+    """Threads that share one queue of work."""
+
+    def __init__(self, pool: ThreadPoolExecutor, size: int) -> None:
+        self._pool = pool
+        self._size = size
+
+    def run(self, work: "Callable[[Item], None]", items: "Iterable[Item]") -> None:
+        """Do the work on every item; the first error stops all threads and is raised."""
+        queue, lock, stop = iter(items), threading.Lock(), threading.Event()
+
+        def take_turns() -> None:
+            while not stop.is_set():
+                with lock:
+                    item = next(queue, None)
+                if item is None:
+                    return
+                try:
+                    work(item)
+                except BaseException:
+                    stop.set()
+                    raise
+
+        futures = [self._pool.submit(take_turns) for _ in range(self._size)]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            # An interrupt arrives here, in the main thread; the others must not work on.
+            stop.set()
+
+
+@contextmanager
+def single_threaded_torch() -> Iterator[None]:
+    """Our own threads share the cores; torch's, one team per thread, would fight over them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
