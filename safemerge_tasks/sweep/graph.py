@@ -14,6 +14,7 @@ from typing import Any
 from safemerge_tasks.cache import VARIABLE as CACHE_DIR
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.manifest import Split
+from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
 from safemerge_tasks.sweep.questions import Asked, Questions
 from safemerge_tasks.sweep.spec import SweepSpec
@@ -195,7 +196,8 @@ class _Builder:
         del recipe["lambdas"]
         models = [*tuned, *([vector] if vector else [])]
         adapter = not exact and self._is_adapter(cell, models)
-        fields = {**recipe, "output": "adapter" if adapter else "checkpoint"}
+        shape = {} if adapter else self._spec.merge.recipe_fields()
+        fields = {**recipe, **shape, "output": "adapter" if adapter else "checkpoint"}
         shaped_by = {
             **{name: value for name, value in fields.items() if name in _SHAPING},
             "base": self._sources.base.identity,
@@ -211,8 +213,12 @@ class _Builder:
         # Adapters are megabytes, and one engine waits for all of them.
         seeds = "+".join(map(str, variant.seeds))
         group = "merge adapters" if adapter else f"merge {variant.tuning} {seeds}"
-        work = {"recipe": fields, "lambda": merging.weight}
-        nbytes = 0 if adapter else self._base_bytes()
+        work = {
+            "recipe": fields,
+            "lambda": merging.weight,
+            "allow_nonfinite": self._spec.merge.allow_nonfinite,
+        }
+        nbytes = 0 if adapter else self._checkpoint_bytes()
         step = Step(key, "merge", variant.id, group, inputs, work, nbytes)
         self._graph.steps[key] = step
         return step
@@ -240,7 +246,7 @@ class _Builder:
         try:
             check(recipe)
         except MergeError as error:
-            self._note_merged(cell, str(error))
+            self._note_merged(cell, in_sweep_words(error))
             return False
         return True
 
@@ -353,16 +359,16 @@ class _Builder:
     def _add(self, step: Step) -> Step:
         return self._graph.steps.setdefault(step.key, step)
 
-    def _base_bytes(self) -> int:
+    def _checkpoint_bytes(self) -> int:
         if self._size is None:
-            self._size = weight_bytes(self._spec.base)
+            self._size = weight_bytes(self._spec.base, self._spec.merge.dtype)
         return self._size
 
 
 _WRITTEN_OUT = Merging("linear", 1.0, {}, 0, safety_vector=False)
 """A fine-tuned model that has to be served as a checkpoint: all of its way from the base."""
 
-_SHAPING = ("method", "parameters", "seed", "output")
+_SHAPING = ("method", "parameters", "seed", "output", "dtype", "vocabulary")
 
 
 def _settings() -> Mapping[str, str]:

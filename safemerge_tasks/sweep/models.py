@@ -170,20 +170,23 @@ def is_adapter(model: str) -> bool:
         return "+" not in model and holds_adapter(folder)
 
 
-def weight_bytes(model: str) -> int:
-    """Return the size of a model's tensors.
+def weight_bytes(model: str, dtype: str | None = None) -> int:
+    """Return the size of a model's tensors, or of a copy with its floating-point ones in `dtype`.
 
     Raises:
         SafemergeError: it cannot be read.
     """
-    from merge.dtypes import ITEM_SIZE
+    from merge.dtypes import FLOATS, ITEM_SIZE, code_of
     from merge.sources import open_checkpoint
+
+    def size(stored: str) -> int:
+        return ITEM_SIZE[code_of(dtype) if dtype and stored in FLOATS else stored]
 
     with _headers(model) as folder:
         checkpoint = open_checkpoint(folder)
         try:
             stored = checkpoint.tensors.values()
-            return sum(tensor.elements * ITEM_SIZE[tensor.dtype] for tensor in stored)
+            return sum(tensor.elements * size(tensor.dtype) for tensor in stored)
         finally:
             checkpoint.close()
 

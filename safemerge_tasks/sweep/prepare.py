@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.graph import Graph, build_graph
+from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import Sources, find_sources
 from safemerge_tasks.sweep.questions import Questions, read_questions
 from safemerge_tasks.sweep.spec import SweepSpec
@@ -85,7 +86,7 @@ def check_merges(prepared: Prepared) -> list[str]:
                 build_recipe(**step.work["recipe"], lambdas=[] if weight is None else [weight])
             )
         except MergeError as error:
-            raise SafemergeError(f"{step.name}: {error}") from error
+            raise SafemergeError(f"{step.name}: {in_sweep_words(error)}") from error
         notes += [note for note in plan.notes if note not in notes]
     return notes
 

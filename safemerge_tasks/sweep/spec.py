@@ -152,6 +152,23 @@ class MethodSpec(BaseModel):
         }
 
 
+class MergeSpec(_Frozen):
+    """How checkpoints are merged, whatever the method; see `safemerge merge`."""
+
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="of merged checkpoints; else each tensor keeps the base's"
+    )
+    vocabulary: Literal["refuse", "grow", "base"] = Field(
+        "refuse", description="where a fine-tuned model has more tokens than the base"
+    )
+    allow_nonfinite: bool = Field(False, description="merge weights that hold NaN or infinity")
+
+    def recipe_fields(self) -> dict[str, str]:
+        """Return what differs from a recipe's defaults, so that keys stay as they were."""
+        fields = self.model_dump(exclude_defaults=True, include={"dtype", "vocabulary"})
+        return {name: str(value) for name, value in fields.items()}
+
+
 class EngineSpec(_Frozen):
     """What answers the requests: lm-eval's model type and its arguments."""
 
@@ -197,6 +214,7 @@ class SweepSpec(_Frozen):
     data_dir: str | None = Field(None, description="SAFEMERGE_DATA_DIR of every step")
     tasks: SweepTasks
     judge: dict[str, Any] = Field({}, description="as in lm-eval's --metadata: judge, judge_…")
+    merge: MergeSpec = MergeSpec()
     engine: EngineSpec = EngineSpec()
     choose: Rule = Rule()
     test_points: TestPoints = Field(

@@ -9,6 +9,7 @@ from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.manifest import Variant
+from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.spec import LAMBDA, MethodSpec, SweepSpec
 
 
@@ -138,4 +139,4 @@ def _check(spec: SweepSpec, merging: Merging, count: int) -> None:
     try:
         build_recipe(**merging.recipe("base", names, "unaligned", weights))
     except MergeError as error:
-        raise SafemergeError(f"{spec.name}, {merging.method}: {error}") from error
+        raise SafemergeError(f"{spec.name}, {merging.method}: {in_sweep_words(error)}") from error

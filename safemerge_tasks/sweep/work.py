@@ -12,6 +12,7 @@ from typing import Any
 
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
+from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL
 from safemerge_tasks.sweep.steps import LIBRARIES, Step, located, pass_of, recipe_of, version_of
 from safemerge_tasks.sweep.store import JUDGING, Store
@@ -138,11 +139,11 @@ def _merge_pass(session: _Session, recipes: Sequence[Sequence[Step]]) -> None:
                 _merge_pass(session, [steps])
             return
         for step in recipes[0]:
-            session.failed(step, str(error))
+            session.failed(step, in_sweep_words(error))
 
 
 def _merge_together(session: _Session, recipes: Sequence[Sequence[Step]]) -> None:
-    from merge import build_recipe, merge_recipe, merge_recipes
+    from merge import Options, build_recipe, merge_recipe, merge_recipes
 
     with ExitStack() as stack:
         staged = [[stack.enter_context(session.store.staging(s.key)) for s in r] for r in recipes]
@@ -152,12 +153,13 @@ def _merge_together(session: _Session, recipes: Sequence[Sequence[Step]]) -> Non
             recipe = session.work(steps[0])["recipe"]
             built[str(number)] = build_recipe(**recipe, lambdas=weights)
         out = staged[0][0] / "pass"
-        if len(built) == 1:
-            merged = [merge_recipe(built["0"], out, progress=session.percent)]
+        options = Options(allow_nonfinite=recipes[0][0].work["allow_nonfinite"])
+        if built["0"].output == "adapter":
+            made = [merge_recipe(built["0"], out, options=options)]
         else:
-            merged = list(merge_recipes(built, out, progress=session.percent).values())
-        for folders, made in zip(staged, merged, strict=True):
-            for folder, checkpoint in zip(folders, made.folders, strict=True):
+            made = [*merge_recipes(built, out, options=options, progress=session.percent).values()]
+        for folders, merged in zip(staged, made, strict=True):
+            for folder, checkpoint in zip(folders, merged.folders, strict=True):
                 checkpoint.rename(folder / MODEL)
         shutil.rmtree(out, ignore_errors=True)
         for steps, folders in zip(recipes, staged, strict=True):

@@ -22,7 +22,7 @@ from safemerge_tasks.sweep.models import find_sources
 from safemerge_tasks.sweep.questions import Asked, Questions
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.spec import SPLITS, SweepSpec
-from safemerge_tasks.sweep.steps import Step
+from safemerge_tasks.sweep.steps import Step, pass_of
 from safemerge_tasks.sweep.variants import expand
 
 
@@ -169,7 +169,19 @@ class TestAsFewAsPossible:
         groups = Counter(step.group for step in answers)
         assert groups == {ADAPTERS: 5 * 6, "answer bread 1": 2 * 6 + 3}
 
-    def test_one_pass_over_the_inputs_for_all_lambda(self, made: Path) -> None:
+    def test_one_pass_over_the_inputs_for_all_methods_and_lambda(self, made: Path) -> None:
+        methods = [
+            {"method": "slerp", "lambda": [0.4, 0.8]},
+            {"method": "dare-linear", "lambda": 0.5, "drop_rate": [0.1, 0.3]},
+            {"method": "resta", "gamma": 0.5, "drop_rate": 0.1},
+        ]
+        unaligned = str(made / "adapter-2")
+        graph = graph_of(content(made, methods=methods, unaligned=unaligned, agreement=False))
+        assert len(merges(graph)) == 2 + 2 + 1
+        assert len({step.group for step in merges(graph)}) == 1
+        assert len({pass_of(step) for step in merges(graph)}) == 1
+
+    def test_adapters_are_put_together_by_one_job(self, made: Path) -> None:
         graph = graph_of(content(made, agreement=False))
         groups = Counter(step.group for step in merges(graph))
         assert sorted(groups.values()) == [2, 3]
@@ -298,6 +310,34 @@ class TestChosenPoints:
         pairs = [graph_of(content(made), tested=tested).pairs for tested in ((), {SLERP})]
         assert pairs[0] == pairs[1]
         assert {pair.split for pair in pairs[0]} == {"validation"}
+
+
+class TestHowCheckpointsAreMerged:
+    def test_the_default_is_no_part_of_keys(self, made: Path) -> None:
+        default = {"vocabulary": "refuse", "allow_nonfinite": True}
+        plain, said = graph_of(content(made)), graph_of(content(made, merge=default))
+        assert set(plain.steps) == set(said.steps)
+
+    @pytest.mark.parametrize("merge", [{"dtype": "bfloat16"}, {"vocabulary": "grow"}])
+    def test_it_is_part_of_checkpoints_alone(self, made: Path, merge: dict[str, str]) -> None:
+        plain, other = graph_of(content(made)), graph_of(content(made, merge=merge))
+        for cell in ("base", "bread-tuned-seed-1", LINEAR):
+            assert keys(plain, cell) == keys(other, cell)
+        assert not keys(plain, SLERP)[0] & keys(other, SLERP)[0]
+        for step in merges(other):
+            recipe = step.work["recipe"]
+            said = {name: recipe[name] for name in merge if name in recipe}
+            assert said == (merge if recipe["output"] == "checkpoint" else {})
+
+    def test_bytes_are_of_the_type_that_is_written(self, made: Path) -> None:
+        graphs = [graph_of(content(made, merge={"dtype": d})) for d in ("float32", "float16")]
+        wide, narrow = (sum(step.nbytes for step in merges(graph)) for graph in graphs)
+        assert wide == 2 * narrow > 0
+
+    def test_what_merging_says_is_in_the_words_of_a_sweep(self, made: Path) -> None:
+        methods = [{"method": "slerp"}]
+        with pytest.raises(SafemergeError, match="needs λ; give lambda, such as lambda 0.5"):
+            graph_of(content(made, methods=methods))
 
 
 class TestKeys:

@@ -1,5 +1,6 @@
 """Merging jobs: each λ in its own step, all of a fine-tuned model in one pass, failures alone."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
-def merging(models: list[Path], method: str, weight: float, **changes: Any) -> Step:
+def merging(
+    models: list[Path], method: str, weight: float, *, allow_nonfinite: bool = False, **changes: Any
+) -> Step:
     base, tuned = map(str, models)
     recipe = {"method": method, "base": base, "tuned": [{"model": tuned}], **changes}
     name = f"merge-{method}-{weight:g}"
-    return Step(name, "merge", name, "merge", work={"recipe": recipe, "lambda": weight})
+    work = {"recipe": recipe, "lambda": weight, "allow_nonfinite": allow_nonfinite}
+    return Step(name, "merge", name, "merge", work=work)
 
 
 @pytest.fixture
@@ -108,6 +112,22 @@ def test_a_model_that_is_missing_stops_no_other(
     assert outcome(told, "failed") == ["merge-linear-0.5"]
     (reason,) = outcome(told, "reason")
     assert "missing: no such folder" in reason
+
+
+def test_weights_that_are_not_finite(models: list[Path], tmp_path: Path, told: list[Any]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(models[1], tmp_path / "broken")
+    tensors = load_file(broken / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    pair = [models[0], broken]
+    do_steps([merging(pair, "linear", 0.5)], Store(tmp_path / "store"), told.append)
+    (reason,) = outcome(told, "reason")
+    assert reason.endswith("or merge.allow_nonfinite to merge it all the same.")
+    allowed = merging(pair, "linear", 0.5, allow_nonfinite=True)
+    do_steps([allowed], Store(tmp_path / "store"), told.append)
+    assert outcome(told, "done") == ["merge-linear-0.5"]
 
 
 def test_what_is_there_is_not_made_again(
