@@ -10,13 +10,13 @@ from merge.errors import MergeError
 
 if TYPE_CHECKING:
     from merge.api import Merged, check, merge, merge_recipe, merge_recipes
-    from merge.engine import Options
+    from merge.options import Options
     from merge.recipe import Recipe, build_recipe
     from merge.verification import verify
 
 _HOMES = {
     "Merged": "merge.api",
-    "Options": "merge.engine",
+    "Options": "merge.options",
     "Recipe": "merge.recipe",
     "build_recipe": "merge.recipe",
     "check": "merge.api",

@@ -10,10 +10,12 @@ from typing import Any
 from merge.adapter_output import check_adapters, write_adapter
 from merge.card import model_card
 from merge.companions import CARD, copy_companions, write_config
-from merge.engine import Options, Result, measure, run
+from merge.engine import measure, run
 from merge.errors import MergeError
 from merge.inputs import open_inputs
 from merge.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
+from merge.options import Options
+from merge.part import Result
 from merge.plan import Plan, make_plan
 from merge.recipe import Recipe, TunedModel, build_recipe, lambda_name
 from merge.settings import Setting

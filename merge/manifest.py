@@ -14,9 +14,9 @@ from typing import Any
 
 from merge.adapters import ADAPTER_FILE
 from merge.checksums import ALGORITHM, combine, file_checksum, text_checksum
-from merge.engine import Result
 from merge.errors import MergeError
 from merge.inputs import InputModel
+from merge.part import Result
 from merge.plan import Plan
 from merge.sources import Checkpoint, StoredTensor
 
