@@ -7,7 +7,7 @@ from typing import Any
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS, Outcome
 from safemerge_tasks.sweep.manifest import SPLITS, Agreement, Manifest, Split, Tuning, Variant
 from safemerge_tasks.sweep.prepare import Prepared
-from safemerge_tasks.sweep.scheduler import Progress
+from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.steps import LIBRARIES, version_of
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from safemerge_tasks.sweep.graph import Graph
-from safemerge_tasks.sweep.scheduler import Progress
+from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.store import Store
 
 

@@ -91,13 +91,9 @@ def _one_a_group(steps: list[Step]) -> list[Step]:
     return list({step.group: step for step in steps}.values())
 
 
-def _one_a_pass(merges: list[Step]) -> list[Step]:
-    return list({pass_of(step): step for step in merges}.values())
-
-
 def _shared(graph: Graph) -> dict[str, int]:
     """Return how many steps' work is shared: by adapters on one engine, and by merges."""
-    merges = [step for step in graph.steps.values() if step.kind == "merge"]
+    merges = [step for step in graph.steps.values() if step.kind == "merge" and step.nbytes]
     served = [
         step
         for step in graph.steps.values()
@@ -106,8 +102,8 @@ def _shared(graph: Graph) -> dict[str, int]:
     models = {step.work["model"] for step in served}
     return {
         "models on one engine": len(models),
-        "passes over weights": len(_one_a_pass(merges)),
-        "merges in them": len(merges),
+        "passes over weights": len({pass_of(step) for step in merges}),
+        "checkpoints merged in them": len(merges),
         "recordings of requests": len(
             {step.work["recording"] for step in graph.steps.values() if step.kind == "answer"}
         ),

@@ -20,7 +20,8 @@ from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
 from safemerge_tasks.sweep.prepare import Prepared, disk_budget
 from safemerge_tasks.sweep.processes import WarmStart
-from safemerge_tasks.sweep.scheduler import Progress, Scheduler
+from safemerge_tasks.sweep.progress import Progress
+from safemerge_tasks.sweep.scheduler import Scheduler
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.state import LOCK, STATE, describe, write_state
 from safemerge_tasks.sweep.view import View

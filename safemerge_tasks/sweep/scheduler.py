@@ -4,96 +4,22 @@ A step is needed if it is wanted, or if a needed step that is not done reads it.
 when all inputs of its needed steps are there or can no longer come.
 """
 
-import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
-from filelock import Timeout
-
+from safemerge_tasks.sweep.blame import Blame, Failure
 from safemerge_tasks.sweep.graph import ADAPTERS, Graph
 from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
+from safemerge_tasks.sweep.progress import Progress
+from safemerge_tasks.sweep.room import Room
 from safemerge_tasks.sweep.spec import Resources
 from safemerge_tasks.sweep.steps import KINDS, Step
 from safemerge_tasks.sweep.store import Store
 
-Status = Literal["idle", "waiting", "running", "done", "failed"]
-
 MACHINE_TRIES = 3
 LOST_TRIES = 3
-_SHARE_OF_DISK = 0.8
-# A whole, its halves and its quarters: what fails as often without a success is no single step's.
-_HOPELESS = 7
-
-
-@dataclass
-class Progress:
-    """What the scheduler knows, for whoever shows it.
-
-    Attributes:
-        status: of every step; idle ones are not needed.
-        reasons: why steps failed.
-        consequences: those of them that failed because a step that they read did.
-        running: jobs, with when they started.
-        parts: job number → how far it says it is.
-        found: steps whose result was there before the first job.
-        jobs: how many were started.
-    """
-
-    status: dict[str, Status] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    consequences: set[str] = field(default_factory=set)
-    running: dict[int, tuple[Job, float]] = field(default_factory=dict)
-    parts: dict[int, tuple[int, int]] = field(default_factory=dict)
-    found: set[str] = field(default_factory=set)
-    jobs: int = 0
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What a failed job left undone, and why."""
-
-    steps: tuple[Step, ...]
-    reason: str
-    ours: bool
-    whole: bool
-
-
-@dataclass
-class _Search:
-    """The search for those steps of a failed job that are to blame."""
-
-    failures: int = 1
-    successes: int = 0
-
-    def learn(self, failure: _Failure) -> None:
-        """Count a part of the job that ended."""
-        self.failures += failure.whole
-        self.successes += not failure.whole
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether everything fails, so that looking further only costs time."""
-        return self.failures >= _HOPELESS and not self.successes
-
-
-@dataclass(frozen=True)
-class _Split:
-    """A failed job cut in two, to find out which of its steps is to blame."""
-
-    cause: _Failure
-    search: _Search
-    halves: list[_Failure] = field(default_factory=list)
-
-    @property
-    def systematic(self) -> bool:
-        """Whether both halves fail as the whole did, so that it is none of their steps."""
-        return all(
-            half.whole and half.ours and half.reason == self.cause.reason for half in self.halves
-        )
 
 
 class Scheduler:
@@ -134,21 +60,14 @@ class Scheduler:
         self._engines = engines
         self._keep = keep
         self._changed = changed
-        if disk is None:
-            store.root.mkdir(parents=True, exist_ok=True)
-            disk = int(shutil.disk_usage(store.root).free * _SHARE_OF_DISK)
-        self._disk = disk
         self._queue: list[Job] = []
         self._lost: dict[int, list[str]] = {}
         self._remade: Counter[str] = Counter()
-        self._splits: dict[tuple[str, ...], _Split] = {}
         # What only the agreement reads holds no cell up.
         self._aside = graph.only_for_agreement()
-        self._readers: dict[str, list[str]] = defaultdict(list)
-        for step in graph.steps.values():
-            for key in step.inputs:
-                self._readers[key].append(step.key)
+        self._blame = Blame(self._fail, lambda steps: self._again(steps, 0), self._withdraw)
         self.progress = Progress()
+        self._room = Room(graph, store, self.progress, disk)
         if earlier:
             self.progress.status = dict.fromkeys(earlier.reasons, "failed")
             self.progress.reasons = dict(earlier.reasons)
@@ -164,7 +83,7 @@ class Scheduler:
                 key for key, status in self.progress.status.items() if status == "done"
             }
         if not self._keep:
-            self._clean_up()
+            self._room.clean_up()
         self._start_what_fits()
         while self.progress.running:
             event = self._runner.next_event(timeout=1.0)
@@ -211,7 +130,7 @@ class Scheduler:
         jobs.sort(key=lambda job: (self._is_aside(job), -KINDS.index(job.kind), -len(job.steps)))
         left = len(jobs)
         for job in jobs:
-            if self._runner.fits(job) and self._has_room(job) and not self._held_back(job):
+            if self._runner.fits(job) and self._room.holds(job) and not self._held_back(job):
                 if job in self._queue:
                     self._queue.remove(job)
                 self._start(job, left)
@@ -304,33 +223,8 @@ class Scheduler:
     def _job(self, steps: list[Step], tries: int = 0) -> Job:
         kind = steps[0].kind
         if kind == "merge":
-            steps = self._fitting(steps) or steps[:1]
+            steps = self._room.fitting(steps) or steps[:1]
         return Job(0, tuple(steps), needs_of(kind, self._resources, self._gpus), tries)
-
-    def _fitting(self, steps: list[Step]) -> list[Step]:
-        """Return the first steps whose checkpoints fit on the disk now."""
-        room = self._disk - self._used()
-        found = []
-        for step in steps:
-            room -= step.nbytes
-            if step.nbytes and room < 0:
-                break
-            found.append(step)
-        return found
-
-    def _used(self) -> int:
-        """Return the bytes of merged checkpoints that are there or being written."""
-        return sum(
-            step.nbytes
-            for key, step in self._graph.steps.items()
-            if step.nbytes and (self.progress.status[key] == "running" or self._store.done(key))
-        )
-
-    def _has_room(self, job: Job) -> bool:
-        if not job.nbytes:
-            return True
-        used = self._used()
-        return not used or used + job.nbytes <= self._disk
 
     def _take(self, event: Event) -> None:
         job, told = event.job, event.told
@@ -361,16 +255,14 @@ class Scheduler:
             left = []
         reason = event.reason or "it ended without a result"
         whole = len(left) == len(job.steps)
-        failure = _Failure(tuple(left), reason, event.ours, whole)
-        split = self._splits.pop(_keys(job.steps), None)
+        failure = Failure(tuple(left), reason, event.ours, whole)
         if left and event.machine_failed and job.tries < MACHINE_TRIES:
+            self._blame.tried_again(job.steps, failure.steps)
             self._again(failure.steps, job.tries + 1)
-            if split:
-                self._splits[_keys(failure.steps)] = split
         else:
-            self._judge_failure(split, failure)
+            self._blame.ended(job.steps, failure)
         if not self._keep:
-            self._clean_up()
+            self._room.clean_up()
 
     def _make_again(self, lost: list[str], readers: list[Step]) -> None:
         """Have what steps read made again, unless that was in vain too often."""
@@ -385,73 +277,20 @@ class Scheduler:
                 )
         self._take_stock()
 
-    def _judge_failure(self, split: _Split | None, failure: _Failure) -> None:
-        """Decide what a job's end means for the steps that it left undone, if any."""
-        if split is None:
-            self._blame(failure, _Search())
-            return
-        split.halves.append(failure)
-        split.search.learn(failure)
-        if split.search.hopeless:
-            self._give_up(split, failure.reason)
-            return
-        if len(split.halves) < 2:
-            # What is left of this half stays "running" until the other half tells more.
-            return
-        for half in split.halves:
-            if split.systematic:
-                for step in half.steps:
-                    self._fail(step.key, half.reason)
-            else:
-                self._blame(half, split.search)
-
-    def _give_up(self, split: _Split, reason: str) -> None:
-        """Fail a part of a job of which every part fails, and the parts that are yet to start."""
-        given_up = [split]
-        for job in list(self._queue):
-            queued = self._splits.get(_keys(job.steps))
-            if queued is not None and queued.search is split.search:
-                self._queue.remove(job)
-                del self._splits[_keys(job.steps)]
-                given_up.append(queued)
-                for step in job.steps:
-                    self._fail(step.key, reason)
-        for half in (half for one in given_up for half in one.halves):
-            for step in half.steps:
-                self._fail(step.key, half.reason)
-
-    def _blame(self, failure: _Failure, search: _Search) -> None:
-        """Fail a step that failed alone; of several, find the one to blame."""
-        if len(failure.steps) == 1:
-            self._fail(failure.steps[0].key, failure.reason)
-        elif failure.steps:
-            split = _Split(failure, search)
-            middle = len(failure.steps) // 2
-            for part in (failure.steps[:middle], failure.steps[middle:]):
-                self._splits[_keys(part)] = split
-                self._again(part, 0)
-
     def _again(self, steps: tuple[Step, ...], tries: int) -> None:
         needs = needs_of(steps[0].kind, self._resources, self._gpus)
         for step in steps:
             self.progress.status[step.key] = "waiting"
         self._queue.append(Job(0, steps, needs, tries))
 
+    def _withdraw(self, keys: tuple[str, ...]) -> bool:
+        """Take a job out of the queue, if it is there."""
+        for job in self._queue:
+            if tuple(step.key for step in job.steps) == keys:
+                self._queue.remove(job)
+                return True
+        return False
+
     def _fail(self, key: str, reason: str) -> None:
         self.progress.status[key] = "failed"
         self.progress.reasons[key] = reason
-
-    def _clean_up(self) -> None:
-        """Delete merged checkpoints that nothing reads any more."""
-        waiting = ("waiting", "running")
-        for key, step in self._graph.steps.items():
-            wanted = any(self.progress.status[reader] in waiting for reader in self._readers[key])
-            if not step.nbytes or wanted or not self._store.done(key):
-                continue
-            # Held by a job of another sweep that reads it: that one will clean up.
-            with suppress(Timeout), self._store.lock(key).acquire(blocking=False):
-                self._store.remove(key)
-
-
-def _keys(steps: tuple[Step, ...]) -> tuple[str, ...]:
-    return tuple(step.key for step in steps)

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.results import replace_file
 from safemerge_tasks.sweep.graph import Graph
-from safemerge_tasks.sweep.scheduler import Progress
+from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.steps import KINDS
 
 STATE = "state.json"

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from safemerge_tasks.sweep.graph import Graph, Outcome
 from safemerge_tasks.sweep.jobs import Event, Job
+from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.questions import Asked
-from safemerge_tasks.sweep.scheduler import Progress, Scheduler
+from safemerge_tasks.sweep.scheduler import Scheduler
 from safemerge_tasks.sweep.spec import Resources
 from safemerge_tasks.sweep.steps import Kind, Step
 from safemerge_tasks.sweep.store import Store

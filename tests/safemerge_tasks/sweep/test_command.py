@@ -13,8 +13,8 @@ import yaml
 from safemerge_tasks.cli import main
 from safemerge_tasks.sweep import prepare as prepare_module
 from safemerge_tasks.sweep import run as run_module
+from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.report import build, terminal
-from safemerge_tasks.sweep.scheduler import Progress
 from safemerge_tasks.sweep.state import write_state
 from tests.safemerge_tasks.sweep.fake_runner import graph_of, step
 from tests.safemerge_tasks.sweep.test_spec import smallest

@@ -10,7 +10,8 @@ from filelock import FileLock
 
 from safemerge_tasks.sweep.graph import ADAPTERS, Pair
 from safemerge_tasks.sweep.jobs import Job
-from safemerge_tasks.sweep.scheduler import LOST_TRIES, MACHINE_TRIES, Progress, Scheduler
+from safemerge_tasks.sweep.progress import Progress
+from safemerge_tasks.sweep.scheduler import LOST_TRIES, MACHINE_TRIES, Scheduler
 from safemerge_tasks.sweep.spec import Needs, Resources
 from safemerge_tasks.sweep.store import Store
 from tests.safemerge_tasks.sweep.fake_runner import (

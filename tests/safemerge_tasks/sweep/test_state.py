@@ -13,7 +13,7 @@ from rich.console import Console
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.estimate import Estimator
 from safemerge_tasks.sweep.jobs import Job
-from safemerge_tasks.sweep.scheduler import Progress
+from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.state import describe, read_state, write_state
 from safemerge_tasks.sweep.store import Store
