@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.sweep import ray_runner
+from safemerge_tasks.sweep import ray_cluster, ray_machines, ray_runner
 from safemerge_tasks.sweep.jobs import Event, Job
 from safemerge_tasks.sweep.ray_runner import RayRunner
 from safemerge_tasks.sweep.spec import Needs
@@ -218,7 +218,7 @@ class TestMachines:
         self, cluster: Any, runner: RayRunner, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ray_runner, "_LOOK_EVERY", 0.5)
-        monkeypatch.setattr(ray_runner, "_PATIENCE", 3)
+        monkeypatch.setattr(ray_machines, "_PATIENCE", 3)
         asking = [job(number, f"{WITH_CHILD}time.sleep(120)", cpus=4) for number in (1, 2, 3)]
         machine = cluster.add_node(num_cpus=4)
         cluster.wait_for_nodes()
@@ -307,7 +307,7 @@ class TestTooBig:
     def test_no_machine_has_all_of_it(self) -> None:
         asked = {"CPU": 8, "GPU": 0.5, "disk": 0}
         machines = [{"CPU": 16.0}, {"CPU": 4.0, "GPU": 1.0}]
-        assert ray_runner.nowhere(job(1, "pass"), asked, machines) == (
+        assert ray_machines.nowhere(job(1, "pass"), asked, machines) == (
             "it asks for 8 CPUs and 0.5 GPUs of one machine, and none in the Ray cluster has all "
             "of that; lower resources.answer.cpus or resources.answer.gpus in the file of the "
             "sweep, or start a machine that has them"
@@ -317,7 +317,7 @@ class TestTooBig:
         self, runner: RayRunner, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ray_runner, "_LOOK_EVERY", 0)
-        monkeypatch.setattr(ray_runner, "_PATIENCE", 0)
+        monkeypatch.setattr(ray_machines, "_PATIENCE", 0)
         runner.start(job(1, f"{TELL_STARTED}time.sleep(1)", gpus=2), ready=2)
         first(runner)
         runner.start(job(2, "pass", gpus=2), ready=1)
@@ -360,8 +360,8 @@ class TestNoCluster:
 
     def test_the_address_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAY_ADDRESS", "ray://10.0.0.1:10001")
-        assert ray_runner._resolved("auto") == "ray://10.0.0.1:10001"
-        assert ray_runner._resolved("10.0.0.2:6379") == "10.0.0.2:6379"
+        assert ray_cluster.resolved("auto") == "ray://10.0.0.1:10001"
+        assert ray_cluster.resolved("10.0.0.2:6379") == "10.0.0.2:6379"
 
 
 def test_closing_ends_what_runs_with_its_children(make: Callable[[], RayRunner]) -> None:
