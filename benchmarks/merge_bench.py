@@ -9,7 +9,6 @@ kernel counted. Files are read once beforehand, so that both find them in the pa
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 import shutil
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from merge_models import make_all
+from merge_models import make_apart
 
 HERE = Path(__file__).parent
 MERGEKIT = "mergekit==0.1.5"
@@ -246,16 +245,8 @@ def main() -> None:
     parser.add_argument("--without-mergekit", action="store_true")
     parser.add_argument("--save", type=Path, help="also write the rows as JSON to this file")
     arguments = parser.parse_args()
-    # In a process of its own: the kernel counts a parent's peak as its children's.
-    maker = multiprocessing.get_context("spawn").Process(
-        target=make_all, args=(arguments.root, arguments.size), kwargs={"tuned": 3}
-    )
-    maker.start()
-    maker.join()
-    if maker.exitcode:
-        sys.exit("The synthetic models could not be made; the reason is above.")
+    models = make_apart(arguments.root, arguments.size, tuned=3)
     mergekit = None if arguments.without_mergekit else install_mergekit(arguments.root)
-    models = arguments.root / arguments.size
     warm(models)
     wanted = tuple((arguments.methods or "").split(","))
     theirs = arguments.runs if arguments.mergekit_runs is None else arguments.mergekit_runs

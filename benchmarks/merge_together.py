@@ -8,7 +8,6 @@ merges them. Whole processes are timed, in turns; bytes read are the kernel's co
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 import shutil
@@ -17,7 +16,7 @@ import sys
 from pathlib import Path
 
 from merge_bench import Run, timed, warm
-from merge_models import make_all
+from merge_models import make_apart
 
 WORK = """
 import json, sys
@@ -47,15 +46,7 @@ def main() -> None:
     parser.add_argument("--size", default="0.5b")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
-    # In a process of its own: the kernel counts a parent's peak as its children's.
-    maker = multiprocessing.get_context("spawn").Process(
-        target=make_all, args=(arguments.root, arguments.size), kwargs={"tuned": 1}
-    )
-    maker.start()
-    maker.join()
-    if maker.exitcode:
-        sys.exit("The synthetic models could not be made; the reason is above.")
-    models = arguments.root / arguments.size
+    models = make_apart(arguments.root, arguments.size, tuned=1)
     warm(models)
     out, counts = arguments.root / "out", arguments.root / "counts.json"
     rows = []
