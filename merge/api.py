@@ -1,6 +1,6 @@
 """Merging from Python: `merge` from arguments, `merge_recipe` and `merge_recipes` from recipes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ def merge_recipe(
     """Carry out a recipe. See `merge`."""
     if recipe.output == "adapter":
         return _merge_adapters(recipe, Path(out), options or Options())
-    return _merge_checkpoints({"": recipe}, Path(out), options, progress)[""]
+    return _merge_checkpoints({"": recipe}, Path(out), options or Options(), progress)[""]
 
 
 def merge_recipes(
@@ -120,11 +120,27 @@ def merge_recipes(
             raise MergeError(f"{name!r} is no name for a folder below {out}; give a plain name.")
         if recipe.output == "adapter":
             raise MergeError(f"{name} is to be an adapter, which reads no base; merge it alone.")
-    return _merge_checkpoints(recipes, Path(out), options, progress) if recipes else {}
+    if not recipes:
+        return {}
+    return _merge_checkpoints(recipes, Path(out), options or Options(), progress)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be written: a plan, how its tensors are spread over files, a folder for each λ."""
+
+    plan: Plan
+    shards: Sequence[Shard]
+    folders: Sequence[Path]
+
+    def merged(self, result: Result, staging: Path, out: Path) -> Merged:
+        """Return what it left behind, once its folders are no longer staged."""
+        places = tuple(out / folder.relative_to(staging) for folder in self.folders)
+        return Merged(places, tuple(self.plan.notes), dict(result.report))
 
 
 def _merge_checkpoints(
-    recipes: Mapping[str, Recipe], out: Path, options: Options | None, progress: Progress | None
+    recipes: Mapping[str, Recipe], out: Path, options: Options, progress: Progress | None
 ) -> dict[str, Merged]:
     with open_inputs(*recipes.values()) as inputs:
         plans = {
@@ -132,37 +148,37 @@ def _merge_checkpoints(
             for (name, recipe), models in zip(recipes.items(), inputs, strict=True)
         }
         _check_alike(plans)
-        _check_space(list(plans.values()), out)
+        _check_space(plans.values(), out)
         with staged(out) as staging:
-            folders = {name: _make_outputs(recipes[name], staging / name) for name in plans}
-            shards = {
-                name: plan_shards(plan.tensors, plan.recipe.max_shard_size)
+            orders = [
+                _Order(
+                    plan,
+                    plan_shards(plan.tensors, plan.recipe.max_shard_size),
+                    _make_outputs(plan.recipe, staging / name),
+                )
                 for name, plan in plans.items()
-            }
-            results = _compute(plans, shards, folders, options or Options(), progress)
-            for name, plan in plans.items():
-                _complete(plan, shards[name], folders[name], results[name])
+            ]
+            results = _compute(orders, options, progress)
+            for order, result in zip(orders, results, strict=True):
+                _complete(order, result)
     return {
-        name: Merged(
-            tuple(out / folder.relative_to(staging) for folder in folders[name]),
-            tuple(plan.notes),
-            dict(results[name].report),
-        )
-        for name, plan in plans.items()
+        name: order.merged(result, staging, out)
+        for name, order, result in zip(plans, orders, results, strict=True)
     }
 
 
-def _complete(plan: Plan, shards: Sequence[Shard], folders: Sequence[Path], result: Result) -> None:
+def _complete(order: _Order, result: Result) -> None:
     """Write what belongs to the weights of every λ."""
+    plan = order.plan
     plan.notes.extend(
         f"{name} holds integers that differ between the inputs; the base's were kept"
         for name in sorted(result.different_copies)
     )
     described = describe_inputs(plan, result)
-    for number, folder in enumerate(folders):
+    for number, folder in enumerate(order.folders):
         copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
         write_config(plan.config, folder)
-        tensors = tensor_entries(result.checksums[number], _places(shards))
+        tensors = tensor_entries(result.checksums[number], _places(order.shards))
         _close(plan, folder, number, tensors, result, described)
 
 
@@ -171,14 +187,13 @@ def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:
         plan = make_plan(recipe, inputs)
         check_adapters(plan)
         with staged(out) as staging:
-            folders = _make_outputs(recipe, staging)
+            order = _Order(plan, (), _make_outputs(recipe, staging))
             totals, result = measure(plan, options)
             described = describe_inputs(plan, result)
-            for number, folder in enumerate(folders):
+            for number, folder in enumerate(order.folders):
                 tensors = write_adapter(plan, number, totals, folder)
                 _close(plan, folder, number, tensors, result, described)
-    made = tuple(out / folder.relative_to(staging) for folder in folders)
-    return Merged(made, tuple(plan.notes), dict(result.report))
+    return order.merged(result, staging, out)
 
 
 def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
@@ -230,8 +245,8 @@ def _check_alike(plans: Mapping[str, Plan]) -> None:
             )
 
 
-def _check_space(plans: Sequence[Plan], out: Path) -> None:
-    needed = sum(plan.nbytes * plan.outputs for plan in plans)
+def _check_space(plans: Iterable[Plan], out: Path) -> None:
+    needed = sum(plan.written for plan in plans)
     free = free_bytes(out)
     if needed > free:
         raise MergeError(
@@ -240,14 +255,8 @@ def _check_space(plans: Sequence[Plan], out: Path) -> None:
         )
 
 
-def _compute(
-    plans: Mapping[str, Plan],
-    shards: Mapping[str, Sequence[Shard]],
-    folders: Mapping[str, Sequence[Path]],
-    options: Options,
-    progress: Progress | None,
-) -> dict[str, Result]:
-    total = sum(plan.nbytes * len(folders[name]) for name, plan in plans.items())
+def _compute(orders: Sequence[_Order], options: Options, progress: Progress | None) -> list[Result]:
+    total = sum(order.plan.written for order in orders)
     done = 0
     lock = Lock()
 
@@ -260,14 +269,13 @@ def _compute(
 
     with ExitStack() as stack:
 
-        def writer(folder: Path, name: str) -> ShardWriter:
-            made = ShardWriter(folder, shards[name])
+        def writer(folder: Path, shards: Sequence[Shard]) -> ShardWriter:
+            made = ShardWriter(folder, shards)
             stack.callback(made.close)
             return made
 
-        writers = [[writer(folder, name) for folder in folders[name]] for name in plans]
-        results = run(list(plans.values()), writers, options, advance)
-    return dict(zip(plans, results, strict=True))
+        writers = [[writer(folder, order.shards) for folder in order.folders] for order in orders]
+        return run([order.plan for order in orders], writers, options, advance)
 
 
 def _close(

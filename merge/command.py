@@ -216,7 +216,7 @@ def _check(recipe: "Recipe", out: Path | None, as_json: bool) -> None:
     outcome = {
         "method": plan.method.name,
         "tensors": len(plan.tensors),
-        "bytes": plan.nbytes * plan.outputs,
+        "bytes": plan.written,
         "outputs": plan.outputs,
         "notes": plan.notes,
     }

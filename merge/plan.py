@@ -74,6 +74,11 @@ class Plan:
         """How many checkpoints come out."""
         return max(1, len(self.recipe.lambdas))
 
+    @property
+    def written(self) -> int:
+        """Bytes of tensors in all outputs."""
+        return self.nbytes * self.outputs
+
 
 def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
     """Settle a merge.

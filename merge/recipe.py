@@ -15,6 +15,9 @@ DEFAULT_SHARD_SIZE = 5 * 10**9
 _UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1}
 LAMBDA = "lambda"
 
+Dtype = Literal["float32", "float16", "bfloat16"]
+Vocabulary = Literal["refuse", "grow", "base"]
+
 
 class TunedModel(BaseModel):
     """A fine-tuned model and the parameters that are its own."""
@@ -55,10 +58,10 @@ class Recipe(BaseModel):
     lambdas: tuple[float, ...] = ()
     parameters: dict[str, Setting] = Field(default_factory=dict)
     seed: int = 0
-    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    dtype: Dtype | None = None
     layers: int | None = None
     output: Literal["checkpoint", "adapter"] = "checkpoint"
-    vocabulary: Literal["refuse", "grow", "base"] = "refuse"
+    vocabulary: Vocabulary = "refuse"
     max_shard_size: int = Field(default=DEFAULT_SHARD_SIZE, gt=0)
 
     def lambdas_at(self, place: Place) -> tuple[float, ...]:

@@ -126,8 +126,8 @@ def _bytes_read(prepared: Prepared, merges: list[Step]) -> int:
 
     named: dict[str, set[str | None]] = defaultdict(set)
     for step in merges:
-        recipe = step.work["recipe"]
-        if recipe["output"] != "adapter":
+        if step.nbytes:
+            recipe = step.work["recipe"]
             tuned = {one["model"] for one in recipe["tuned"]}
             named[pass_of(step)] |= {recipe["base"], recipe.get("unaligned"), *tuned}
     return sum(size(model) for names in named.values() for model in every if model.place in names)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from merge.recipe import Dtype, Vocabulary
 from safemerge_tasks.demo.references import resolve
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split, TestPoints
@@ -155,18 +156,17 @@ class MethodSpec(BaseModel):
 class MergeSpec(_Frozen):
     """How checkpoints are merged, whatever the method; see `safemerge merge`."""
 
-    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+    dtype: Dtype | None = Field(
         None, description="of merged checkpoints; else each tensor keeps the base's"
     )
-    vocabulary: Literal["refuse", "grow", "base"] = Field(
+    vocabulary: Vocabulary = Field(
         "refuse", description="where a fine-tuned model has more tokens than the base"
     )
     allow_nonfinite: bool = Field(False, description="merge weights that hold NaN or infinity")
 
-    def recipe_fields(self) -> dict[str, str]:
+    def recipe_fields(self) -> dict[str, Any]:
         """Return what differs from a recipe's defaults, so that keys stay as they were."""
-        fields = self.model_dump(exclude_defaults=True, include={"dtype", "vocabulary"})
-        return {name: str(value) for name, value in fields.items()}
+        return self.model_dump(exclude_defaults=True, include={"dtype", "vocabulary"})
 
 
 class EngineSpec(_Frozen):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from merge_models import copy_with, weights
+from safetensors.torch import load_file
 
 from merge import MergeError, build_recipe, merge_recipe, merge_recipes
 from merge.manifest import read_manifest
@@ -117,15 +118,9 @@ def test_what_is_shared_is_read_once(tmp_path, models, adapters, monkeypatch):
         (str(path), name): tensor.numel()
         for folder in inputs
         for path in folder.glob("*.safetensors")
-        for name, tensor in _read(path).items()
+        for name, tensor in load_file(path).items()
     }
     assert read == stored
-
-
-def _read(path: Path):
-    from safetensors.torch import load_file
-
-    return load_file(path)
 
 
 def test_progress_counts_the_bytes_of_all(tmp_path, models):

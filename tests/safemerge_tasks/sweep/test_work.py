@@ -1,11 +1,10 @@
 """Merging jobs: each λ in its own step, all of a fine-tuned model in one pass, failures alone."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from merge_models import llama_config, random_model, write_tokenizer
+from merge_models import copy_with, llama_config, random_model, weights, write_tokenizer
 
 import merge.engine
 from merge import verify
@@ -115,13 +114,9 @@ def test_a_model_that_is_missing_stops_no_other(
 
 
 def test_weights_that_are_not_finite(models: list[Path], tmp_path: Path, told: list[Any]) -> None:
-    from safetensors.torch import load_file, save_file
-
-    broken = shutil.copytree(models[1], tmp_path / "broken")
-    tensors = load_file(broken / "model.safetensors")
-    tensors["model.norm.weight"][0] = float("nan")
-    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    pair = [models[0], broken]
+    norm = weights(models[1])["model.norm.weight"]
+    norm[0] = float("nan")
+    pair = [models[0], copy_with(models[1], tmp_path / "broken", {"model.norm.weight": norm})]
     do_steps([merging(pair, "linear", 0.5)], Store(tmp_path / "store"), told.append)
     (reason,) = outcome(told, "reason")
     assert reason.endswith("or merge.allow_nonfinite to merge it all the same.")
