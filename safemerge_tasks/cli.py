@@ -13,7 +13,6 @@ from merge.command import vector as vector_command
 from merge.command import verify as verify_command
 from merge.errors import MergeError
 from safemerge_tasks.check_command import app as check_app
-from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.command import finetune as finetune_command
 from safemerge_tasks.judge_command import app as judge_app
@@ -23,6 +22,7 @@ from safemerge_tasks.report_command import report as report_command
 from safemerge_tasks.rescore_command import rescore as rescore_command
 from safemerge_tasks.suite_command import app as suite_app
 from safemerge_tasks.sweep.command import app as sweep_app
+from safemerge_tasks.toy.command import demo as demo_command
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
