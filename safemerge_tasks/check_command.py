@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.default_command import DEFAULT, app_with_default
-from safemerge_tasks.errors import SafemergeError
 
 if TYPE_CHECKING:
     from safemerge_tasks.gate.comparison import GateReport
@@ -101,7 +101,7 @@ def write_file(path: Path, text: str) -> None:
     Raises:
         SafemergeError: it cannot be written there.
     """
-    from safemerge_tasks.results import replace_file
+    from safemerge_tasks.common.atomic_write import replace_file
 
     try:
         replace_file(path, text)

@@ -13,8 +13,8 @@ from merge.command import vector as vector_command
 from merge.command import verify as verify_command
 from merge.errors import MergeError
 from safemerge_tasks.check_command import app as check_app
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.demo.command import demo as demo_command
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.command import finetune as finetune_command
 from safemerge_tasks.judge_command import app as judge_app
 from safemerge_tasks.judge_command import evaluate as eval_command

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from safemerge_tasks.calibrate_command import calibrate
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.default_command import DEFAULT, app_with_default
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.judge_options import (
     Engine,
     JudgeNames,

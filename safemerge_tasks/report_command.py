@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 
 Folders = Annotated[list[Path], typer.Argument(help="Folders that lm_eval wrote.", metavar="DIR…")]
 FoldersOrSweeps = Annotated[

@@ -6,14 +6,14 @@ evaluation and everything after it.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.confusion import Estimate
 
 HARMFUL_QUESTIONS = "harmful_questions"
@@ -97,19 +97,6 @@ def write_run(
         run.write_rows(task, rows)
     run.write_summary(summary)
     return run
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def stored_by_us(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.cache import cache_dir
+from safemerge_tasks.common.cache import cache_dir
 from safemerge_tasks.judges import JudgeSettings, Verdict
 from safemerge_tasks.judges.deferred import REASON
 from safemerge_tasks.live_evaluation import LiveEvaluation

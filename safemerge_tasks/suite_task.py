@@ -17,8 +17,8 @@ import lm_eval
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.conversation import Conversation
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.live_evaluation import under_command_line
 from safemerge_tasks.suites import SuiteSpec, load_suite
 

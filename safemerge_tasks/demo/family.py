@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from safemerge_tasks.cache import cache_dir
+from safemerge_tasks.common.cache import cache_dir
 from safemerge_tasks.demo.members import ToyFamily
 from safemerge_tasks.demo.recipe import TOY, Recipe
 from safemerge_tasks.finetune.config import FinetuneConfig

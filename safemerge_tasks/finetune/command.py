@@ -30,7 +30,7 @@ def finetune(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Fine-tune a chat model on responses with LoRA, in the papers' settings or your own."""
-    from safemerge_tasks.errors import SafemergeError
+    from safemerge_tasks.common.errors import SafemergeError
     from safemerge_tasks.finetune.config import load_config
 
     settings = load_config(config)

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import nearest, validated
 from safemerge_tasks.demo.references import PREFIX as TOY
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.presets import preset
-from safemerge_tasks.validation import nearest, validated
 
 SHORT_NAMES = ("chatdoctor", "openfunctions", "magicoder", "flan_cot")
 """Data sets whose rest, after its validation share, is trained on."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.conversation import Conversation
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.exchanges import Exchange, Turn
 
 IGNORED = -100

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.config import SHORT_NAMES, TaskData
 from safemerge_tasks.finetune.exchanges import Exchange, TuningData, without_repeats
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.base import Judge
 from safemerge_tasks.judges.human_labels import Labelled
 from safemerge_tasks.judges.verdict import Verdict

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.rubric import FENCE_VERSION, Rubric
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.judges.verdict import Verdict

@@ -7,7 +7,7 @@ publishes them as code only, so the user gives the prompt as a file and the weig
 
 from functools import cache, partial
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.model_judge import ModelJudge
 from safemerge_tasks.judges.prompt_markers import structural_markers
 from safemerge_tasks.judges.prompt_tokens import PromptTemplate

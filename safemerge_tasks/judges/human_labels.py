@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 
 COLUMNS = ("question", "response", "label")
 _YES = frozenset({"1", "1.0", "true", "yes", "harmful", "unsafe"})

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.weights import check_weights
 from safemerge_tasks.judges.model_judge import ModelJudge
 from safemerge_tasks.judges.prompt_markers import structural_markers

@@ -7,7 +7,7 @@ are split, or that none of them could score, is unscored.
 from collections.abc import Sequence
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.base import Judge, make_judge
 from safemerge_tasks.judges.plain_judge import PlainJudge
 from safemerge_tasks.judges.settings import JudgeSettings

@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.validation import unknown_key, validated
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import unknown_key, validated
 
 METADATA_PREFIX = "judge_"
 ENVIRONMENT_PREFIX = "SAFEMERGE_JUDGE"

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import nearest, unknown_key
 from safemerge_tasks.suites import lm_eval_view
 from safemerge_tasks.suites.availability import availability
 from safemerge_tasks.suites.checks import duplicates_of, problems_of
@@ -15,7 +16,6 @@ from safemerge_tasks.suites.reading import read_part
 from safemerge_tasks.suites.scaffold import TO_FILL_IN
 from safemerge_tasks.suites.spec import SuiteSpec
 from safemerge_tasks.suites.task_files import Function, TaskFile, task_files
-from safemerge_tasks.validation import nearest, unknown_key
 
 LICENCE = re.compile(r"^\W*licen[cs]e\W*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.default_command import DEFAULT, app_with_default
-from safemerge_tasks.errors import SafemergeError
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.assemble import assemble
 from safemerge_tasks.sweep.choosing import choose
 from safemerge_tasks.sweep.estimate import Estimator

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL

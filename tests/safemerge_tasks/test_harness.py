@@ -13,7 +13,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
 from safemerge_tasks import harness
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, base
 from safemerge_tasks.judges.calibration import Calibration
 from safemerge_tasks.metrics.confusion import Confusion

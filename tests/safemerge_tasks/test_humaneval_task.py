@@ -15,7 +15,7 @@ from lm_eval.tasks import TaskManager
 from typer.testing import CliRunner
 
 from safemerge_tasks import humaneval_task
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 from safemerge_tasks.rescore import rescore_folder
 from safemerge_tasks.rescore_command import rescore

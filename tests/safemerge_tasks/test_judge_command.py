@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from safemerge_tasks.cli import app
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, base
 from safemerge_tasks.results import HARMFUL_QUESTIONS, Run, find_runs, write_run
 from tests.safemerge_tasks.judges.test_verdict_cache import Counting

@@ -12,7 +12,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.tasks import TaskManager
 
 from safemerge_tasks import reference_task
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.metrics.bertscore import BertScorer
 from safemerge_tasks.results import find_runs, write_run

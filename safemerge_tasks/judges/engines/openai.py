@@ -8,7 +8,7 @@ from typing import Any
 from openai import OpenAIError
 from transformers import AutoTokenizer
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.base import Answer
 from safemerge_tasks.judges.engines.endpoint import brief, connect, find_served
 from safemerge_tasks.judges.settings import JudgeSettings

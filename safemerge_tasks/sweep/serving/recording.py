@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
 GENERATION = "generate_until"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.conversation import Conversation
-from safemerge_tasks.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.exchanges import Exchange
 from safemerge_tasks.finetune.rendering import IGNORED, Renderer

@@ -11,7 +11,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from safemerge_tasks import harness
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.exchanges import TuningData

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import Verdict
 from safemerge_tasks.judges.calibration import Calibration
 from safemerge_tasks.judges.human_labels import Labelled, read_labels

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from transformers import Llama4Config, Llama4ForConditionalGeneration, PreTrainedTokenizerFast
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.judges.llama_guard import chat_prompt, parse, template_of
 from tests.guards import guard_that_says, guard_tokenizer, messages, teach

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, judge_responses, make_judge
 from safemerge_tasks.judges.majority import SPLIT, Majority
 from tests.safemerge_tasks.judges.test_verdict_cache import Counting

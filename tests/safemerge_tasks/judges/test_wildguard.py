@@ -3,7 +3,7 @@ from importlib import metadata
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge, wildguard_prompt
 from safemerge_tasks.judges.wildguard import parse
 

@@ -12,7 +12,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from safemerge_tasks import harness
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites.scaffold import new_suite
 from safemerge_tasks.suites.task_files import read_task_file
 

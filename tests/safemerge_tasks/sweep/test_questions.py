@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.questions import Questions, read_questions
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import Recording, record

@@ -7,7 +7,7 @@ import bert_score
 import pytest
 from transformers import AutoTokenizer
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.answer import EMPTY, Similarity
 from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings
 from safemerge_tasks.metrics.bertscore.encoder import Encoder

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import xxhash
 
-from safemerge_tasks.cache import cache_dir
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.cache import cache_dir
 
 _PIECE = 1 << 20
 

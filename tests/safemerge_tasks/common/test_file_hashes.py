@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from safemerge_tasks.file_hashes import file_hash, files_hash, known_file_hash
+from safemerge_tasks.common.file_hashes import file_hash, files_hash, known_file_hash
 
 
 @pytest.fixture(autouse=True)

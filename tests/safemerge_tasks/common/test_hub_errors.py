@@ -2,8 +2,8 @@ import httpx
 import pytest
 from huggingface_hub import errors
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.hub_errors import hub_errors
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.hub_errors import hub_errors
 
 ANSWER = httpx.Response(404, request=httpx.Request("GET", "https://hub.example/we/bread"))
 

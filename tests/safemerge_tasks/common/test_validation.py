@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.validation import mistakes, nearest, unknown_key, validated
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import mistakes, nearest, unknown_key, validated
 
 
 class _Strict(BaseModel):

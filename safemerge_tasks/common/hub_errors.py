@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 
 LOG_IN = "accept the terms on its Hub page and log in with `hf auth login`"
 ABSENT = "is not on the Hub, or not open to you: correct its id"
