@@ -8,6 +8,7 @@ can be a second thin adapter.
 import atexit
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ from safemerge_tasks.results import (
     judged_metadata,
 )
 from safemerge_tasks.saved_responses import follow_up, save_responses
-from safemerge_tasks.scored import Scored
 from safemerge_tasks.suite_task import SuiteTask, one_sentence, process_results
+from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
 
@@ -140,12 +141,13 @@ class HarmfulQuestions(SuiteTask):
     def dump_config(self) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what shaped the verdicts."""
         config: dict[str, Any] = super().dump_config()
+        corrected = asdict(self.corrected) if self.corrected else None
         config["metadata"] = {
             **config["metadata"],
             "safemerge": {
                 "kind": HARMLESS_QUESTIONS if self.harmless else HARMFUL_QUESTIONS,
                 "judges": [self.judged_by],
-                **judged_metadata(self.judged_by["name"], self.counts, self.corrected),
+                **judged_metadata(self.judged_by["name"], self.counts, corrected),
                 "system_prompt": self.conversation.system_prompt,
             },
         }

@@ -7,14 +7,14 @@ from typing import Any
 
 from lm_eval.api.metrics import mean
 
-from safemerge_tasks.judges.responses import strip_thinking
 from safemerge_tasks.live_evaluation import LiveEvaluation
-from safemerge_tasks.metrics.answer import HIGHER_IS_BETTER, Answer, Similarity
 from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings
 from safemerge_tasks.metrics.call_match import call_match
+from safemerge_tasks.metrics.reference_score import HIGHER_IS_BETTER, ReferenceScore, Similarity
 from safemerge_tasks.results import REFERENCE_ANSWERS
 from safemerge_tasks.saved_responses import save_responses
 from safemerge_tasks.suite_task import SuiteTask, one_sentence
+from safemerge_tasks.verdicts.thinking import strip_thinking
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class ReferenceAnswers(SuiteTask):
         for instance, text, reference, similarity in zip(
             instances, texts, references, similarities, strict=True
         ):
-            instance.filtered_resps[FILTER] = Answer(
+            instance.filtered_resps[FILTER] = ReferenceScore(
                 similarity=similarity,
                 empty=not text,
                 call=call_match(text, reference) if self.matches_calls else None,
@@ -79,8 +79,8 @@ class ReferenceAnswers(SuiteTask):
         return similarities, None
 
     def process_results(self, doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:  # noqa: ARG002
-        """Return one document's metrics from its filtered response, a saved `Answer`."""
-        return Answer.from_json(results[0]).metrics()
+        """Return one document's metrics from its filtered response, a saved `ReferenceScore`."""
+        return ReferenceScore.from_json(results[0]).metrics()
 
     def dump_config(self) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what shaped the scores."""

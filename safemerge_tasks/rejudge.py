@@ -6,12 +6,11 @@ files as they were are kept beside them.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.groups import update_groups
 from safemerge_tasks.judges import (
     Judge,
     JudgeSettings,
@@ -36,7 +35,8 @@ from safemerge_tasks.results import (
     replace_rates,
     stored_by_us,
 )
-from safemerge_tasks.scored import Scored
+from safemerge_tasks.results.groups import update_groups
+from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class _Session:
         for path in [run.path, *(run.samples[task] for task in tasks)]:
             back_up(path, BACKUP_SUFFIX)
         tables = self.judged.tables.setdefault(str(run.path), {})
-        tables |= dict(update_groups(summary, self._judge.name))
+        tables |= dict(update_groups(summary, self._judge.name, higher_is_better))
         for task, rows in new_rows.items():
             run.write_rows(task, rows)
         run.write_summary(summary)
@@ -174,7 +174,12 @@ class _Session:
         if corrected and corrected.value is not None:
             table |= {f"{CORRECTED},{name}": corrected.value, f"{CORRECTED}_stderr,{name}": "N/A"}
         found = {} if harmless else counts(verdicts, [row["doc"] for row in documents])
-        self._update_summary(summary, task, table, judged_metadata(name, found, corrected))
+        self._update_summary(
+            summary,
+            task,
+            table,
+            judged_metadata(name, found, asdict(corrected) if corrected else None),
+        )
         self.judged.tables.setdefault(str(run.path), {})[task] = table
         return [row for row in rows if row["filter"] not in (name, "deferred")] + fresh
 

@@ -17,7 +17,7 @@ from safemerge_tasks.judges import JudgeSettings, Verdict
 from safemerge_tasks.judges.deferred import REASON
 from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.results import Row, content_hash, write_run
-from safemerge_tasks.scored import Scored
+from safemerge_tasks.verdicts.scored import Scored
 
 
 def save_responses(evaluation: LiveEvaluation) -> Path:

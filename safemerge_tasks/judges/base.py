@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 
 class Panel(Protocol):

@@ -10,9 +10,9 @@ from typing import Any, Self
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.base import Judge
 from safemerge_tasks.judges.human_labels import Labelled
-from safemerge_tasks.judges.verdict import Verdict
 from safemerge_tasks.metrics.confusion import Confusion, Estimate
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
+from safemerge_tasks.verdicts.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from functools import partial
 from safemerge_tasks.judges.chat_judge import ChatJudge
 from safemerge_tasks.judges.rubric import load_rubric
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 READS_PROMPT = True
 PARSER_VERSION = 1

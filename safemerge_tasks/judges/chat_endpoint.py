@@ -7,9 +7,9 @@ from typing import Any
 from openai import APIStatusError, OpenAIError
 
 from safemerge_tasks.judges.engines.endpoint import brief, connect, find_served
-from safemerge_tasks.judges.responses import strip_thinking
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.thinking import strip_thinking
+from safemerge_tasks.verdicts.verdict import Verdict
 
 # The request itself is at fault: too long, or stopped by the provider's filter. A missing model or
 # a wrong key is not among them, because the user can mend those and judge again.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.rubric import FENCE_VERSION, Rubric
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from safemerge_tasks.judges.base import Judge

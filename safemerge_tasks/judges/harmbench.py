@@ -13,7 +13,7 @@ from safemerge_tasks.judges.prompt_markers import structural_markers
 from safemerge_tasks.judges.prompt_tokens import PromptTemplate
 from safemerge_tasks.judges.rubric import read_prompt, require
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 # HarmBench takes the classifier's first token for its answer.
 MAX_NEW_TOKENS = 1

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from safemerge_tasks.judges.base import Judge, Panel
-from safemerge_tasks.judges.responses import strip_thinking
-from safemerge_tasks.judges.verdict import Verdict
 from safemerge_tasks.judges.verdict_cache import VerdictCache
+from safemerge_tasks.verdicts.thinking import strip_thinking
+from safemerge_tasks.verdicts.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 

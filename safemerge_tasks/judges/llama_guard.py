@@ -15,7 +15,7 @@ from safemerge_tasks.judges.model_judge import ModelJudge
 from safemerge_tasks.judges.prompt_markers import structural_markers
 from safemerge_tasks.judges.prompt_tokens import PromptTemplate
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.judges.engines import Answer, Engine, open_engine
+from safemerge_tasks.judges.engines import Completion, Engine, open_engine
 from safemerge_tasks.judges.engines.fingerprint import weights_fingerprint
 from safemerge_tasks.judges.engines.weights import check_weights
 from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate, TokenisedPrompt
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from safemerge_tasks.judges.base import Judge
@@ -100,7 +100,7 @@ class ModelJudge:
         except PromptError as error:
             return Verdict.no_verdict(str(error))
 
-    def _verdict(self, answer: Answer) -> Verdict:
+    def _verdict(self, answer: Completion) -> Verdict:
         if answer.text is None:
             reason = f"the judge's engine failed: {answer.error or 'no answer'}"
             return Verdict.no_verdict(reason, pending=True)

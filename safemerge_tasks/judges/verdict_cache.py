@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.cache import cache_dir
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 

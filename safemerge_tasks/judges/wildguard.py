@@ -9,8 +9,8 @@ from functools import cache
 from safemerge_tasks.judges.model_judge import ModelJudge
 from safemerge_tasks.judges.prompt_tokens import PromptTemplate
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
 from safemerge_tasks.judges.wildguard_prompt import wildguard_prompt
+from safemerge_tasks.verdicts.verdict import Verdict
 
 DEFAULT_MODEL = "allenai/wildguard"
 MAX_NEW_TOKENS = 128

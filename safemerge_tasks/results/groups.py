@@ -5,21 +5,23 @@ suite counts alike, however many questions it has, and each with its own scored 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from safemerge_tasks.metrics.asr import higher_is_better
-from safemerge_tasks.results import CORRECTED, replace_rates
+from safemerge_tasks.results.stored import CORRECTED, replace_rates
 
-Table = dict[str, float | str]
+Rates = dict[str, float | str]
 
 
-def update_groups(summary: dict[str, Any], judge: str) -> Iterator[tuple[str, Table]]:
+def update_groups(
+    summary: dict[str, Any], judge: str, higher_is_better: Callable[[str], bool]
+) -> Iterator[tuple[str, Rates]]:
     """Bring every group of a results file up to its tasks, and return its rows for a judge.
 
     Args:
         summary: the results file, with its tasks' new rows.
         judge: the name of the judge whose rows are new.
+        higher_is_better: the direction of a metric.
     """
     subtasks: Mapping[str, list[str]] = summary.get("group_subtasks") or {}
     for group in subtasks:
@@ -48,9 +50,9 @@ def _leaves(group: str, subtasks: Mapping[str, list[str]]) -> Iterator[str]:
             yield name
 
 
-def _mean(results: list[Mapping[str, Any]], judge: str) -> Table:
+def _mean(results: list[Mapping[str, Any]], judge: str) -> Rates:
     """Return the mean of the rates that every task has, with the error of a mean of means."""
-    table: Table = {}
+    table: Rates = {}
     for key in results[0] if results else ():
         metric, _, name = key.partition(",")
         # A sub-category's row stays with its task.

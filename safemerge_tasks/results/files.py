@@ -8,25 +8,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.atomic_write import replace_file
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.metrics.confusion import Estimate
-
-HARMFUL_QUESTIONS = "harmful_questions"
-"""Marks, in a task's stored metadata, the tasks whose samples a judge can read."""
-
-HARMLESS_QUESTIONS = "harmless_questions"
-"""Marks those whose questions only look harmful, where refusing is the failure."""
-
-REFERENCE_ANSWERS = "reference_answers"
-"""Marks those whose answers are compared with a reference; no judge reads them."""
-
-CORRECTED = "asr_corrected"
-"""The metric that a judge's calibration gives: one number for all documents."""
 
 Row = dict[str, Any]
 """One line of a samples file: one document under one filter."""
@@ -99,36 +86,11 @@ def write_run(
     return run
 
 
-def stored_by_us(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what safemerge stored in a task's configuration; empty for a task of others."""
-    ours = (config.get("metadata") or {}).get("safemerge")
-    return ours if isinstance(ours, dict) else {}
-
-
-def replace_rates(row: dict[str, Any], table: Mapping[str, float | str], name: str) -> None:
-    """Put the rates of one filter into a task's or group's result, for its old ones or deferred."""
-    for key in [key for key in row if key.endswith((f",{name}", ",deferred"))]:
-        del row[key]
-    row.update(table)
-
-
 def back_up(path: Path, suffix: str) -> None:
     """Keep the first state of a file for good: what replaces it later can be made again."""
     backup = path.with_name(path.name + suffix)
     if not backup.exists():
         shutil.copy2(path, backup)
-
-
-def judged_metadata(
-    judge: str, counts: Mapping[str, Mapping[str, int]], corrected: Estimate | None
-) -> dict[str, Any]:
-    """Return what a task's stored metadata keeps of one judge's verdicts, besides the rates."""
-    kept: dict[str, Any] = {}
-    if counts:
-        kept["counts"] = {judge: counts}
-    if corrected:
-        kept[CORRECTED] = {judge: asdict(corrected)}
-    return kept
 
 
 def content_hash(value: Any) -> str:

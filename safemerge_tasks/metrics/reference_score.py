@@ -29,7 +29,7 @@ EMPTY = Similarity(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReferenceScore:
     """One answer's measurements.
 
     Attributes:
