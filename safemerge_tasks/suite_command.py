@@ -67,7 +67,7 @@ def check(
     include_path: IncludePath = None,
 ) -> None:
     """Find what is wrong with a suite, also what lm_eval hides."""
-    from safemerge_tasks.suites.inspection import inspect_suite
+    from safemerge_tasks.harness.suite_inspection import inspect_suite
 
     problems = inspect_suite(name, include_path)
     for problem in problems:

@@ -11,7 +11,7 @@ import yaml
 from safemerge_tasks.common.errors import SafemergeError
 
 HARNESS_CLASS = "safemerge_tasks.harness.HarmfulQuestions"
-SUITE_CLASSES = frozenset((HARNESS_CLASS, "safemerge_tasks.reference_task.ReferenceAnswers"))
+SUITE_CLASSES = frozenset((HARNESS_CLASS, "safemerge_tasks.harness.ReferenceAnswers"))
 
 
 class Function(str):

@@ -8,7 +8,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.live_evaluation import token_limit
+from safemerge_tasks.harness.live_evaluation import token_limit
 from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split, Tasks
 from safemerge_tasks.sweep.spec import SweepSpec, TaskChoice, TuningSpec
 from safemerge_tasks.sweep.store import Store

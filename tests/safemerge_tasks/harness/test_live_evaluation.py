@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks import live_evaluation
-from safemerge_tasks.live_evaluation import LiveEvaluation
-from safemerge_tasks.saved_responses import save_responses
+from safemerge_tasks.harness import live_evaluation
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
+from safemerge_tasks.harness.saved_responses import save_responses
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.cache import cache_dir
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.judges import JudgeSettings, Verdict
 from safemerge_tasks.judges.deferred import REASON
-from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.results import Row, content_hash, write_run
 from safemerge_tasks.verdicts.scored import Scored
 

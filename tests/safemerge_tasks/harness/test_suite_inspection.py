@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.suites.inspection import inspect_suite
+from safemerge_tasks.harness.suite_inspection import inspect_suite
 from safemerge_tasks.suites.scaffold import new_suite
 
 Change = Callable[[str, str], None]

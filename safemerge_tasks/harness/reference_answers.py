@@ -7,13 +7,13 @@ from typing import Any
 
 from lm_eval.api.metrics import mean
 
-from safemerge_tasks.live_evaluation import LiveEvaluation
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
+from safemerge_tasks.harness.saved_responses import save_responses
+from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
 from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings
 from safemerge_tasks.metrics.call_match import call_match
 from safemerge_tasks.metrics.reference_score import HIGHER_IS_BETTER, ReferenceScore, Similarity
 from safemerge_tasks.results import REFERENCE_ANSWERS
-from safemerge_tasks.saved_responses import save_responses
-from safemerge_tasks.suite_task import SuiteTask, one_sentence
 from safemerge_tasks.verdicts.thinking import strip_thinking
 
 _log = logging.getLogger(__name__)

@@ -8,20 +8,15 @@ import datasets
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
+from safemerge_tasks.harness.saved_responses import save_responses
+from safemerge_tasks.harness.suite_task import one_sentence
 from safemerge_tasks.humaneval.problems import problem, problems
 from safemerge_tasks.humaneval.scoring import FILTER, KIND, metrics, score, stored, stored_metadata
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
-from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.sandbox import SandboxUnavailableError, check_isolation
-from safemerge_tasks.saved_responses import save_responses
-from safemerge_tasks.suite_task import one_sentence
 
 _log = logging.getLogger(__name__)
-
-
-def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
-    """Stand for the task's own method: without it lm-eval looks the metrics up on the Hub."""
-    raise NotImplementedError("HumanEval.process_results is called instead")
 
 
 class HumanEval(ConfigurableTask):  # type: ignore[misc]

@@ -1,7 +1,4 @@
-"""What lm-eval itself makes of task files: the keys it knows and the tasks it finds.
-
-Beside `harness.py` the only place that asks lm-eval.
-"""
+"""What lm-eval itself makes of task files: the keys it knows and the tasks it finds."""
 
 from dataclasses import fields
 from pathlib import Path

@@ -3,7 +3,7 @@ import json
 import jinja2
 import pytest
 
-from safemerge_tasks.conversation import APPLIED, FOLDED, OMITTED, Conversation
+from safemerge_tasks.suites.conversation import APPLIED, FOLDED, OMITTED, Conversation
 
 Messages = list[dict[str, str]]
 

@@ -11,9 +11,9 @@ import pytest
 from lm_eval.api.registry import register_model
 from lm_eval.tasks import TaskManager
 
-from safemerge_tasks import reference_task
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.live_evaluation import LiveEvaluation
+from safemerge_tasks.harness import reference_answers
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.metrics.bertscore import BertScorer
 from safemerge_tasks.results import find_runs, write_run
 from tests.table_model import TableModel
@@ -41,7 +41,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "suite"
     folder.mkdir()
     (folder / "advice.yaml").write_text(
-        "class: !function safemerge_tasks.reference_task.ReferenceAnswers\n"
+        "class: !function safemerge_tasks.harness.ReferenceAnswers\n"
         "task: advice\n"
         "dataset_kwargs: {suite: advice, parts: [{file: advice.json}], question: q, "
         "fields: {reference: [a]}}\n"
@@ -52,9 +52,9 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     rows = [{"q": f"What {n}?", "a": reference} for n, reference in enumerate(REFERENCES)]
     (folder / "advice.json").write_text(json.dumps(rows))
     monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
-    reference_task._shared_scorer.cache_clear()
+    reference_answers._shared_scorer.cache_clear()
     yield folder
-    reference_task._shared_scorer.cache_clear()
+    reference_answers._shared_scorer.cache_clear()
 
 
 def run(suite: Path, encoder: Path, metadata: dict[str, Any] | None = None, **options: Any) -> Any:

@@ -12,8 +12,8 @@ from lm_eval.api.registry import register_model
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
-from safemerge_tasks import harness
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.harness import harmful_questions
 from safemerge_tasks.judges import JudgeSettings, Verdict, base
 from safemerge_tasks.judges.calibration import Calibration
 from safemerge_tasks.metrics.confusion import Confusion
@@ -74,12 +74,12 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SpyJudge]]:
     def make(settings: JudgeSettings) -> Any:
         return SpyJudge(settings) if settings.name == "spy" else real(settings)
 
-    monkeypatch.setattr(harness, "make_judge", make)
+    monkeypatch.setattr(harmful_questions, "make_judge", make)
     monkeypatch.setattr("safemerge_tasks.rejudge.make_judge", make)
-    harness._shared_judge.cache_clear()
+    harmful_questions._shared_judge.cache_clear()
     yield SpyJudge
     SpyJudge.before = staticmethod(lambda: None)
-    harness._shared_judge.cache_clear()
+    harmful_questions._shared_judge.cache_clear()
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_a_model_of_the_callers_own_is_not_shut_down(
 
 
 def test_a_judge_that_cannot_work_stops_the_run_before_generation(suite: Path) -> None:
-    harness._shared_judge.cache_clear()
+    harmful_questions._shared_judge.cache_clear()
     with pytest.raises(SafemergeError, match="judge=oracle is unknown"):
         run(suite, metadata={"judge": "oracle"})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, unknown_key
-from safemerge_tasks.suites import lm_eval_view
+from safemerge_tasks.harness import lm_eval_view
 from safemerge_tasks.suites.availability import availability
 from safemerge_tasks.suites.checks import duplicates_of, problems_of
 from safemerge_tasks.suites.load import load_suite

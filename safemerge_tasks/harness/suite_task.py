@@ -1,7 +1,6 @@
 """What lm-eval's tasks over our question suites share: the second half of the thin adapter.
 
-`harness.py` (harmful questions and a judge) and `reference_task.py` (answers with a reference)
-build on it; nothing else knows lm-eval's tasks.
+`harmful_questions.py` (with a judge) and `reference_answers.py` build on it.
 """
 
 import logging
@@ -18,9 +17,9 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.conversation import Conversation
-from safemerge_tasks.live_evaluation import under_command_line
+from safemerge_tasks.harness.live_evaluation import under_command_line
 from safemerge_tasks.suites import SuiteSpec, load_suite
+from safemerge_tasks.suites.conversation import Conversation
 
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from typer.testing import CliRunner
 
-from safemerge_tasks import humaneval_task
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.harness import human_eval
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 from safemerge_tasks.rescore import rescore_folder
 from safemerge_tasks.rescore_command import rescore
@@ -182,7 +182,7 @@ def test_responses_are_on_disk_before_any_code_runs(
     metadata: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    real = humaneval_task.score
+    real = human_eval.score
 
     def look(*arguments: Any) -> Any:
         (folder,) = (tmp_path / "out").rglob("responses_*")
@@ -190,7 +190,7 @@ def test_responses_are_on_disk_before_any_code_runs(
         seen.append(found.tables[str(find_runs(folder)[0].path)][TASK])
         return real(*arguments)
 
-    monkeypatch.setattr(humaneval_task, "score", look)
+    monkeypatch.setattr(human_eval, "score", look)
     row = run(tmp_path / "out", metadata=metadata)["results"][TASK]
     assert seen[0]["pass@10,python_block"] == row["pass@10,python_block"]
     assert seen[0]["pass@1,python_block"] == pytest.approx(row["pass@1,python_block"])
@@ -202,7 +202,7 @@ def test_a_sandbox_that_fails_costs_no_response(
     def fail(*_: Any) -> None:
         raise SandboxUnavailableError("no more namespaces")
 
-    monkeypatch.setattr(humaneval_task, "score", fail)
+    monkeypatch.setattr(human_eval, "score", fail)
     row = run(tmp_path / "out")["results"][TASK]
     assert "pass@10,python_block" not in row
     assert "no more namespaces" in caplog.text
@@ -217,7 +217,7 @@ def test_without_a_sandbox_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> No
     def fail(*_: Any) -> None:
         raise SandboxUnavailableError("no namespaces here")
 
-    monkeypatch.setattr(humaneval_task, "check_isolation", fail)
+    monkeypatch.setattr(human_eval, "check_isolation", fail)
     with pytest.raises(SafemergeError, match="no namespaces here"):
         run()
     assert not Programs.seen
@@ -236,7 +236,7 @@ def test_lm_evals_own_confirmation_is_asked_for() -> None:
 
 
 def test_predict_only_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(humaneval_task, "score", lambda *_: pytest.fail("code was run"))
+    monkeypatch.setattr(human_eval, "score", lambda *_: pytest.fail("code was run"))
     results = run(predict_only=True)
     assert len(results["samples"][TASK][0]["resps"][0]) == 10
 

@@ -1,8 +1,7 @@
 """The thin adapter to lm-evaluation-harness for harmful questions and a judge.
 
-`suite_task.py` holds what it shares with `reference_task.py`; these three know lm-eval's tasks and
-filters. Everything else works on questions, responses and verdicts, so that lm-eval 0.5's `Scorer`
-can be a second thin adapter.
+`suite_task.py` holds what it shares with `reference_answers.py`. Everything outside this room works
+on questions, responses and verdicts, so that lm-eval 0.5's `Scorer` can be a second thin adapter.
 """
 
 import atexit
@@ -16,6 +15,9 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
+from safemerge_tasks.harness.saved_responses import follow_up, save_responses
+from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
 from safemerge_tasks.judges import (
     Judge,
     JudgeSettings,
@@ -25,7 +27,6 @@ from safemerge_tasks.judges import (
 )
 from safemerge_tasks.judges.calibration import Calibration
 from safemerge_tasks.judges.languages import warn_about_languages
-from safemerge_tasks.live_evaluation import LiveEvaluation
 from safemerge_tasks.metrics.asr import (
     HARMLESS_HIGHER_IS_BETTER,
     HIGHER_IS_BETTER,
@@ -42,13 +43,9 @@ from safemerge_tasks.results import (
     HARMLESS_QUESTIONS,
     judged_metadata,
 )
-from safemerge_tasks.saved_responses import follow_up, save_responses
-from safemerge_tasks.suite_task import SuiteTask, one_sentence, process_results
 from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
-
-__all__ = ["HarmfulQuestions", "process_results"]
 
 DEFERRED = JudgeSettings(name="deferred")
 
