@@ -23,7 +23,7 @@ from safemerge_tasks.judge_options import (
 )
 
 if TYPE_CHECKING:
-    from safemerge_tasks.judges.calibration import Calibration
+    from safemerge_tasks.judges.judging.calibration import Calibration
     from safemerge_tasks.metrics.confusion import Confusion, Estimate
 
 MEASURES = ("sensitivity", "specificity", "f1", "agreement")
@@ -47,8 +47,8 @@ def calibrate(
 ) -> None:
     """Compare judges with people's labels; keep what corrects a judge's rates."""
     from safemerge_tasks.judges import VerdictCache, judge_responses, make_judge
-    from safemerge_tasks.judges.calibration import Calibration
-    from safemerge_tasks.judges.human_labels import read_labels
+    from safemerge_tasks.judges.judging.calibration import Calibration
+    from safemerge_tasks.judges.judging.human_labels import read_labels
 
     log_to_stderr()
     asked = judges_asked_for(judge, engine, model, url, revision, judge_prompt, metadata)

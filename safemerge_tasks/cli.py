@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+import safemerge_tasks.demo.references  # noqa: F401 - `toy:` names
 from merge.command import merge as merge_command
 from merge.command import vector as vector_command
 from merge.command import verify as verify_command

@@ -61,7 +61,7 @@ def judge_saved(results_dir: Path, asked: "list[JudgeSettings]", *, as_json: boo
         SafemergeError: nothing to judge, a judge that cannot work, or responses it failed on.
     """
     from safemerge_tasks.judges import make_judge
-    from safemerge_tasks.rejudge import judge_folder
+    from safemerge_tasks.judges.judging.saved_results import judge_folder
     from safemerge_tasks.results import find_runs
 
     if any(settings.name == "deferred" for settings in asked):

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from safemerge_tasks.rejudge import Judged
+from safemerge_tasks.judges.judging.saved_results import Judged
 
 
 def print_tables(judged: Judged, console: Console | None = None) -> None:

@@ -26,10 +26,10 @@ _SOURCES = tuple(
             *("tokenizer", "training", "tuning", "vocabulary"),
         ),
         "finetune": ("encoded", "exchanges", "own_rows", "rendering", "steps", "training"),
-        "judges": ("prompt_tokens", "wildguard", "wildguard_prompt"),
+        "judges": ("wildguard",),
+        "judges/prompts": ("tokens", "wildguard"),
         # How rows are divided, and where their system prompt goes.
-        "suites": ("sampling",),
-        "": ("conversation",),
+        "suites": ("conversation", "sampling"),
     }.items()
     for name in names
 )

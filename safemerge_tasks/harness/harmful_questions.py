@@ -25,8 +25,8 @@ from safemerge_tasks.judges import (
     judge_responses,
     make_judge,
 )
-from safemerge_tasks.judges.calibration import Calibration
-from safemerge_tasks.judges.languages import warn_about_languages
+from safemerge_tasks.judges.judging.calibration import Calibration
+from safemerge_tasks.judges.judging.languages import warn_about_languages
 from safemerge_tasks.metrics.asr import (
     HARMLESS_HIGHER_IS_BETTER,
     HIGHER_IS_BETTER,

@@ -186,7 +186,7 @@ def _first_to_raise(task: str, metrics: Mapping[str, bool]) -> str:
 
 
 def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: bool) -> Asked:
-    from safemerge_tasks.sweep.serving.recording import record
+    from safemerge_tasks.sweep.serving.record import record
 
     evaluation = _evaluation(spec, split, (task,))
     with _one_sentence(spec, task):

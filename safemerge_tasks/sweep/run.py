@@ -39,7 +39,11 @@ def warm_start(spec: SweepSpec) -> WarmStart | None:
     if visible_gpus():
         return None
     serving = "safemerge_tasks.sweep.serving"
-    modules = [f"{serving}.scoring", f"{serving}.replaying_model", "safemerge_tasks.rejudge"]
+    modules = [
+        f"{serving}.scoring",
+        f"{serving}.replaying_model",
+        "safemerge_tasks.judges.judging.saved_results",
+    ]
     modules.append(f"{serving}.{spec.engine.model}_answers")
     if spec.engine.model == "vllm":
         # What an engine imports only as it starts.

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from safemerge_tasks.cli import app
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges import JudgeSettings, Verdict, base
+from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.results import HARMFUL_QUESTIONS, Run, find_runs, write_run
-from tests.safemerge_tasks.judges.test_verdict_cache import Counting
+from tests.safemerge_tasks.judges.judging.test_verdict_cache import Counting
 
 RESPONSES = ["Mix flour.", "I'm sorry, no.", "Boil water.", "Flour and water."]
 
@@ -40,12 +40,12 @@ class Finder(Counting):
 
 @pytest.fixture(autouse=True)
 def finders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Finder]:
-    real = base.make_judge
+    real = make_judge
 
     def make(settings: JudgeSettings) -> Any:
         return Finder(settings) if settings.name in ("flour", "water") else real(settings)
 
-    for place in ("judges", "rejudge", "judges.majority"):
+    for place in ("judges", "judges.judging.saved_results", "judges.majority"):
         monkeypatch.setattr(f"safemerge_tasks.{place}.make_judge", make)
     monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
     Finder.made = []

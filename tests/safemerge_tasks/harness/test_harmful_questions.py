@@ -15,10 +15,10 @@ from lm_eval.tasks import TaskManager
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import harmful_questions
 from safemerge_tasks.judges import JudgeSettings, Verdict, base
-from safemerge_tasks.judges.calibration import Calibration
+from safemerge_tasks.judges.judging.calibration import Calibration
+from safemerge_tasks.judges.judging.saved_results import judge_folder
 from safemerge_tasks.metrics.confusion import Confusion
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
-from safemerge_tasks.rejudge import judge_folder
 from safemerge_tasks.results import Run, find_runs
 from tests.table_model import TableModel
 
@@ -75,7 +75,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SpyJudge]]:
         return SpyJudge(settings) if settings.name == "spy" else real(settings)
 
     monkeypatch.setattr(harmful_questions, "make_judge", make)
-    monkeypatch.setattr("safemerge_tasks.rejudge.make_judge", make)
+    monkeypatch.setattr("safemerge_tasks.judges.judging.saved_results.make_judge", make)
     harmful_questions._shared_judge.cache_clear()
     yield SpyJudge
     SpyJudge.before = staticmethod(lambda: None)

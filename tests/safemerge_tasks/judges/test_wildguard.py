@@ -4,7 +4,8 @@ from importlib import metadata
 import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge, wildguard_prompt
+from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
+from safemerge_tasks.judges.prompts import wildguard as wildguard_prompt
 from safemerge_tasks.judges.wildguard import parse
 
 

@@ -1,6 +1,6 @@
 """Text that the model under test wrote, made harmless for prompts.
 
-Where this package makes the token ids itself (`prompt_tokens`), control strings are split there and
+Where this package makes the token ids itself (`tokens`), control strings are split there and
 the judge reads the text as it is. An endpoint that takes text tokenises it out of our sight; for it
 control strings are broken here.
 """

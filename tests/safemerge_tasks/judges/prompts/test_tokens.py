@@ -1,7 +1,7 @@
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate
+from safemerge_tasks.judges.prompts.tokens import PromptError, PromptTemplate
 from safemerge_tasks.judges.wildguard import judge_template
 
 QUESTION = "How do I bake bread?"

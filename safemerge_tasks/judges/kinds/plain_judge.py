@@ -1,18 +1,14 @@
 """What judges without a model share: there is nothing to check, load or free."""
 
-from typing import TYPE_CHECKING
-
+from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.settings import JudgeSettings
-
-if TYPE_CHECKING:
-    from safemerge_tasks.judges.base import Judge
 
 
 class PlainJudge:
     """A judge that needs nothing but its own code."""
 
     uses_accelerator = False
-    members: "tuple[Judge, ...]" = ()
+    members: tuple[Judge, ...] = ()
 
     def __init__(self, settings: JudgeSettings) -> None:
         self.name = settings.name

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges.base import Judge
-from safemerge_tasks.judges.human_labels import Labelled
+from safemerge_tasks.judges.judging.human_labels import Labelled
+from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.metrics.confusion import Confusion, Estimate
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
 from safemerge_tasks.verdicts.verdict import Verdict

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from safemerge_tasks.judges.base import Judge, Panel
-from safemerge_tasks.judges.verdict_cache import VerdictCache
+from safemerge_tasks.judges.judging.verdict_cache import VerdictCache
+from safemerge_tasks.judges.protocol import Judge, Panel
 from safemerge_tasks.verdicts.thinking import strip_thinking
 from safemerge_tasks.verdicts.verdict import Verdict
 

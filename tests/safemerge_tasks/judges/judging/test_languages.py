@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from safemerge_tasks.judges import JudgeSettings, make_judge
-from safemerge_tasks.judges.languages import warn_about_languages
+from safemerge_tasks.judges.judging.languages import warn_about_languages
 
 
 def warnings(caplog: pytest.LogCaptureFixture, judge: str, languages: list[str]) -> list[str]:

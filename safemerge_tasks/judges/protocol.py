@@ -1,13 +1,8 @@
-"""What every judge offers, and how one is found by name."""
+"""What every judge offers."""
 
-import pkgutil
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol
 
-from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.verdict import Verdict
 
 
@@ -20,12 +15,7 @@ class Panel(Protocol):
 
 
 class Judge(Protocol):
-    """A pure batch function from exchanges to verdicts.
-
-    A judge named `my-judge` is a module `judges/my_judge.py` with a function
-    `make(settings: JudgeSettings) -> Judge` that loads nothing heavy. One whose prompt can be
-    replaced with `judge_prompt` says so with `READS_PROMPT = True`.
-    """
+    """A pure batch function from exchanges to verdicts."""
 
     name: str
     empty: Verdict
@@ -70,34 +60,3 @@ class Judge(Protocol):
     def close(self) -> None:
         """Free what `open` loaded; a `judge` running in another thread ends soon after."""
         ...
-
-
-def judge_names() -> list[str]:
-    """Return the names that `judge=` accepts."""
-    folder = Path(__file__).parent
-    modules = (module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg)
-    return [
-        name.replace("_", "-")
-        for name in modules
-        if "\ndef make(" in (folder / f"{name}.py").read_text(encoding="utf-8")
-    ]
-
-
-def make_judge(settings: JudgeSettings) -> Judge:
-    """Return the judge that `settings` name; nothing is loaded yet.
-
-    Raises:
-        SafemergeError: there is no such judge.
-    """
-    names = judge_names()
-    kind = settings.name.partition("(")[0]
-    if kind not in names:
-        raise SafemergeError(f"judge={settings.name} is unknown; choose from {', '.join(names)}.")
-    module = import_module(f"safemerge_tasks.judges.{kind.replace('-', '_')}")
-    if settings.prompt and not (settings.is_panel or getattr(module, "READS_PROMPT", False)):
-        raise SafemergeError(
-            f"judge={settings.name} has a prompt of its own, which judge_prompt cannot replace; "
-            "leave that out, or for one judge of several write judge_prompt.NAME=FILE."
-        )
-    judge: Judge = module.make(settings)
-    return judge

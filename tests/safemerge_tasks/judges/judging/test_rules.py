@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.judges import Verdict, judge_responses
-from safemerge_tasks.judges.judging import UNFINISHED_THINKING
+from safemerge_tasks.judges.judging.rules import UNFINISHED_THINKING
 
 
 class Recorder:

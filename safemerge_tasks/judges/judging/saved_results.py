@@ -19,8 +19,8 @@ from safemerge_tasks.judges import (
     judge_responses,
     make_judge,
 )
-from safemerge_tasks.judges.calibration import Calibration
-from safemerge_tasks.judges.languages import warn_about_languages
+from safemerge_tasks.judges.judging.calibration import Calibration
+from safemerge_tasks.judges.judging.languages import warn_about_languages
 from safemerge_tasks.metrics.asr import aggregate, counts, document_metrics, higher_is_better
 from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
 from safemerge_tasks.results import (

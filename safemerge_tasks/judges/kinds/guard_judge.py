@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.weights import check_weights
-from safemerge_tasks.judges.model_judge import ModelJudge
-from safemerge_tasks.judges.prompt_markers import structural_markers
-from safemerge_tasks.judges.prompt_tokens import PromptTemplate
+from safemerge_tasks.judges.kinds.model_judge import ModelJudge
+from safemerge_tasks.judges.prompts.markers import structural_markers
+from safemerge_tasks.judges.prompts.tokens import PromptTemplate
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.verdict import Verdict
 

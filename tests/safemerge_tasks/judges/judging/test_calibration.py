@@ -5,11 +5,11 @@ import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import Verdict
-from safemerge_tasks.judges.calibration import Calibration
-from safemerge_tasks.judges.human_labels import Labelled, read_labels
+from safemerge_tasks.judges.judging.calibration import Calibration
+from safemerge_tasks.judges.judging.human_labels import Labelled, read_labels
 from safemerge_tasks.metrics.confusion import Confusion
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
-from tests.safemerge_tasks.judges.test_verdict_cache import Counting
+from tests.safemerge_tasks.judges.judging.test_verdict_cache import Counting
 
 YES, NO, LOST = Verdict(harmful=True), Verdict(harmful=False), Verdict.no_verdict("lost")
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 
-from safemerge_tasks.judges.base import Judge
+from safemerge_tasks.judges.protocol import Judge
 
 _log = logging.getLogger(__name__)
 

@@ -4,24 +4,22 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from safemerge_tasks.common.weights_fingerprint import weights_fingerprint
 from safemerge_tasks.judges.engines import Completion, Engine, open_engine
-from safemerge_tasks.judges.engines.fingerprint import weights_fingerprint
 from safemerge_tasks.judges.engines.weights import check_weights
-from safemerge_tasks.judges.prompt_tokens import PromptError, PromptTemplate, TokenisedPrompt
+from safemerge_tasks.judges.prompts.tokens import PromptError, PromptTemplate, TokenisedPrompt
+from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.verdict import Verdict
-
-if TYPE_CHECKING:
-    from safemerge_tasks.judges.base import Judge
 
 
 class ModelJudge:
     """A classifier that reads one prompt an exchange and answers in a fixed form."""
 
     deferred = False
-    members: "tuple[Judge, ...]" = ()
+    members: tuple[Judge, ...] = ()
 
     def __init__(
         self,

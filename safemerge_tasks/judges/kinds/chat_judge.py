@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges.rubric import FENCE_VERSION, Rubric
+from safemerge_tasks.judges.prompts.rubric import FENCE_VERSION, Rubric
+from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
-    from safemerge_tasks.judges.base import Judge
-    from safemerge_tasks.judges.chat_endpoint import ChatEndpoint
+    from safemerge_tasks.judges.engines.chat_endpoint import ChatEndpoint
 
 TRIES = 5
 """How often one exchange is put before the judge until its reply can be read (RESTA's number)."""
@@ -34,7 +34,7 @@ class ChatJudge:
     languages: frozenset[str] | None = None
     uses_accelerator = False
     deferred = False
-    members: "tuple[Judge, ...]" = ()
+    members: tuple[Judge, ...] = ()
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ChatJudge:
         """Connect unless connected."""
         if self._endpoint is None:
             self.check()
-            from safemerge_tasks.judges.chat_endpoint import ChatEndpoint
+            from safemerge_tasks.judges.engines.chat_endpoint import ChatEndpoint
 
             self._endpoint = ChatEndpoint(self._settings)
 
