@@ -14,11 +14,11 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from typer.testing import CliRunner
 
+from safemerge_tasks.cli.rescore import rescore
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import human_eval
+from safemerge_tasks.humaneval.saved_results import rescore_folder
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
-from safemerge_tasks.rescore import rescore_folder
-from safemerge_tasks.rescore_command import rescore
 from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.sandbox import SandboxUnavailableError
 from tests.table_model import TableModel

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import safemerge_tasks.demo.references  # noqa: F401 - the names `toy:…`
+
 if TYPE_CHECKING:
     from safemerge_tasks.finetune.config import FinetuneConfig
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def finetune(
     config: Annotated[Path, typer.Argument(help="A YAML file; see examples/.")],
     seed: Annotated[

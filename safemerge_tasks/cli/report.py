@@ -1,19 +1,23 @@
-"""`safemerge report` and `safemerge history`: what results say, for people."""
+"""The `safemerge report` command."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from safemerge_tasks.cli._writing import write_file
 from safemerge_tasks.common.errors import SafemergeError
 
-Folders = Annotated[list[Path], typer.Argument(help="Folders that lm_eval wrote.", metavar="DIR…")]
+app = typer.Typer(add_completion=False)
+
 FoldersOrSweeps = Annotated[
     list[Path],
     typer.Argument(help="Folders that lm_eval wrote, or sweeps' outputs.", metavar="DIR…"),
 ]
 
 
+@app.command()
 def report(
     folders: FoldersOrSweeps,
     out: Annotated[Path, typer.Option(help="The HTML page to write.")],
@@ -45,7 +49,6 @@ def report(
         return
     if csv:
         raise SafemergeError(f"{folders[0]} is no sweep's output, so leave --csv {csv} out.")
-    from safemerge_tasks.check_command import write_file
     from safemerge_tasks.report.build import build_report
     from safemerge_tasks.report.figure import draw
     from safemerge_tasks.report.markdown import as_markdown
@@ -62,7 +65,7 @@ def report(
     made = build_report(models, redact=redact, with_plot=figure is not None)
     write_file(out, as_html(made, figure))
     if plot and figure:
-        write_bytes(plot, figure)
+        write_file(plot, figure)
     if markdown:
         beside = _seen_from(markdown, plot) if plot else None
         write_file(markdown, as_markdown(made, beside))
@@ -71,7 +74,6 @@ def report(
 def _report_sweeps(
     folders: list[Path], out: Path, markdown: Path | None, plot: Path | None, csv: Path | None
 ) -> None:
-    from safemerge_tasks.check_command import write_file
     from safemerge_tasks.report.document import Picture
     from safemerge_tasks.report.markdown import as_markdown
     from safemerge_tasks.report.page import as_html
@@ -90,7 +92,7 @@ def _report_sweeps(
     write_file(out, as_html(build_report(sweeps, pictures_of(rows)), None))
     pictures = []
     if plot:
-        write_bytes(plot, draw(rows, (shape,))[shape])
+        write_file(plot, draw(rows, (shape,))[shape])
         seen = _seen_from(markdown, plot) if markdown else None
         pictures.append(Picture(ALT, b"", (), seen))
     if markdown:
@@ -99,39 +101,5 @@ def _report_sweeps(
         write_file(csv / "results.csv" if csv.is_dir() else csv, as_csv(sweeps))
 
 
-def history(
-    folders: Folders,
-    plot: Annotated[Path | None, typer.Option(help="Write the plot as PNG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
-    """Show the attack success rate of nightly runs in date order, and whether it drifted."""
-    import json
-
-    from safemerge_tasks.report.history import as_records, read_history
-    from safemerge_tasks.report.history_views import draw_history, print_history
-
-    found = read_history(folders)
-    if plot:
-        write_bytes(plot, draw_history(found))
-    if as_json:
-        print(json.dumps(as_records(found), indent=2))
-    else:
-        print_history(found)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a picture.
-
-    Raises:
-        SafemergeError: it cannot be written there.
-    """
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise SafemergeError(f"{path} cannot be written ({error.strerror}).") from error
-
-
 def _seen_from(markdown: Path, plot: Path) -> str:
-    import os
-
     return Path(os.path.relpath(plot.resolve(), markdown.resolve().parent)).as_posix()

@@ -23,6 +23,8 @@ class _DefaultGroup(TyperGroup):
         return "" if name == DEFAULT else name, command, rest
 
 
-def app_with_default() -> typer.Typer:
+def app_with_default(description: str) -> typer.Typer:
     """Return an app whose command `DEFAULT` runs where no other is named."""
-    return typer.Typer(cls=_DefaultGroup, no_args_is_help=False, add_completion=False)
+    return typer.Typer(
+        cls=_DefaultGroup, help=description, no_args_is_help=False, add_completion=False
+    )

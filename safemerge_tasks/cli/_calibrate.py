@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judge_options import (
+from safemerge_tasks.cli._judge_options import (
     Engine,
     JudgeNames,
     Metadata,
@@ -21,6 +20,7 @@ from safemerge_tasks.judge_options import (
     judges_asked_for,
     log_to_stderr,
 )
+from safemerge_tasks.common.errors import SafemergeError
 
 if TYPE_CHECKING:
     from safemerge_tasks.judges.judging.calibration import Calibration

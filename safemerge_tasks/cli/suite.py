@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 PROBLEMS = 2
 
-app = typer.Typer(help="Suites of questions: new, check, list.", no_args_is_help=True)
+app = typer.Typer(
+    help="Suites of questions: new, check, list.", no_args_is_help=True, add_completion=False
+)
 
 IncludePath = Annotated[
     Path | None, typer.Option(help="The folder of your own suites, as lm_eval's --include_path.")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
+from safemerge_tasks.cli._writing import write_file
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.default_command import DEFAULT, app_with_default
 
 if TYPE_CHECKING:
     from safemerge_tasks.gate.comparison import GateReport
     from safemerge_tasks.gate.evaluation import Evaluation
 
-app = app_with_default()
+app = app_with_default("Fail if a candidate is less safe than a baseline.")
 
 Results = Annotated[Path, typer.Argument(help="A folder that lm_eval wrote, of one model.")]
 OutFile = Annotated[Path | None, typer.Option(help="The file to write; default: print it.")]
@@ -93,20 +94,6 @@ def freeze(
     except OSError as error:
         raise SafemergeError(f"{out} cannot be written ({error.strerror}).") from error
     print(f"{out}: {len(found.tasks)} tasks of {found.model}", file=sys.stderr)
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a report in one step.
-
-    Raises:
-        SafemergeError: it cannot be written there.
-    """
-    from safemerge_tasks.common.atomic_write import replace_file
-
-    try:
-        replace_file(path, text)
-    except OSError as error:
-        raise SafemergeError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 def _load(path: Path, cluster_by: str) -> "Evaluation":

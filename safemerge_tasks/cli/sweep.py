@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.default_command import DEFAULT, app_with_default
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-app = app_with_default()
+app = app_with_default("The whole grid from one file, or how far it is.")
 
 FAILED = 1
 INTERRUPTED = 130
@@ -49,7 +49,7 @@ def sweep(
     """
     from rich.console import Console
 
-    from safemerge_tasks.judge_options import log_to_stderr
+    from safemerge_tasks.cli._judge_options import log_to_stderr
     from safemerge_tasks.sweep.prepare import default_out, default_store, prepare
     from safemerge_tasks.sweep.spec import load_spec
     from safemerge_tasks.sweep.store import Store

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import typer
 
-from safemerge_tasks.judge_options import log_to_stderr
+from safemerge_tasks.cli._judge_options import log_to_stderr
+
+app = typer.Typer(add_completion=False)
 
 
+@app.command()
 def rescore(
     results_dir: Annotated[Path, typer.Argument(help="A folder that lm_eval wrote.")],
     timeout: Annotated[float, typer.Option(help="Seconds for each check.")] = 3.0,
@@ -20,8 +23,8 @@ def rescore(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run the code in saved HumanEval responses again; results are rewritten beside a backup."""
+    from safemerge_tasks.humaneval.saved_results import rescore_folder
     from safemerge_tasks.humaneval.settings import HumanEvalSettings
-    from safemerge_tasks.rescore import rescore_folder
 
     log_to_stderr()
     given = {"timeout": timeout, "memory_mb": memory_mb, "workers": workers}
