@@ -8,7 +8,7 @@ from pydantic import Field
 from safemerge_tasks.common.settings import TaskSettings
 from safemerge_tasks.humaneval.problems import package_folder
 from safemerge_tasks.metrics.pass_at_k import KS
-from safemerge_tasks.sandbox import Limits, SandboxSettings
+from safemerge_tasks.sandbox import ResourceLimits, SandboxSettings
 
 
 class HumanEvalSettings(TaskSettings):
@@ -39,7 +39,7 @@ class HumanEvalSettings(TaskSettings):
     def for_sandbox(self) -> SandboxSettings:
         """Return the sandbox's settings."""
         return SandboxSettings(
-            Limits(seconds=self.timeout, memory=self.memory_mb * 1024 * 1024),
+            ResourceLimits(seconds=self.timeout, memory=self.memory_mb * 1024 * 1024),
             isolated=self.sandbox != "none",
             hidden=(package_folder(),),
             workers=self.workers,
