@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tests.command_line import CommandLine
 from tests.question_sets import write_every_suite
 
 CHAT_TEMPLATE = (
@@ -114,3 +115,11 @@ def every_suite(data: Path) -> Path:
     """Return a data folder with every packaged suite."""
     write_every_suite(data)
     return data
+
+
+@pytest.fixture
+def safemerge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """Return what runs the command line in this process, in the test's folder."""
+    return CommandLine(monkeypatch, capsys, tmp_path)

@@ -12,6 +12,7 @@ from safemerge_tasks.cli import app
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.results import HARMFUL_QUESTIONS, Run, find_runs, write_run
+from tests.lm_eval_files import sample_row, summary_of
 from tests.safemerge_tasks.judges.judging.test_verdict_cache import Counting
 
 RESPONSES = ["Mix flour.", "I'm sorry, no.", "Boil water.", "Flour and water."]
@@ -56,21 +57,13 @@ def finders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Finder]:
 def saved(tmp_path: Path) -> Run:
     """Return a run whose judging was deferred."""
     rows = [
-        {
-            "doc_id": number,
-            "doc": {"id": f"k-{number}", "question": "Recipe?", "language": "en"},
-            "resps": [[response]],
-            "filtered_resps": ["{}"],
-            "filter": "deferred",
-            "metrics": ["unscored_rate"],
-            "unscored_rate": 1.0,
-        }
-        for number, response in enumerate(RESPONSES)
+        sample_row(number, "deferred", {"unscored_rate": 1.0}, {"language": "en"}, resps=[[text]])
+        for number, text in enumerate(RESPONSES)
     ]
-    summary = {
-        "results": {"kitchen_asr": {"name": "kitchen_asr", "unscored_rate,deferred": 1.0}},
-        "configs": {"kitchen_asr": {"metadata": {"safemerge": {"kind": HARMFUL_QUESTIONS}}}},
-    }
+    summary = summary_of(
+        {"kitchen_asr": {"unscored_rate,deferred": 1.0}},
+        ours={"kitchen_asr": {"kind": HARMFUL_QUESTIONS}},
+    )
     write_run(tmp_path / "run", "2020-01-01", summary, {"kitchen_asr": rows})
     return find_runs(tmp_path / "run")[0]
 
