@@ -30,7 +30,7 @@ def rescore(
     given = {"timeout": timeout, "memory_mb": memory_mb, "workers": workers}
     metadata = {f"humaneval_{key}": value for key, value in given.items() if value is not None}
     settings = HumanEvalSettings.from_metadata({**metadata, "sandbox": sandbox})
-    tables = rescore_folder(results_dir, settings).tables
+    tables = rescore_folder(results_dir, settings)
     if as_json:
         print(json.dumps(tables, indent=2))
         return

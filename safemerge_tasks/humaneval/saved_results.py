@@ -5,7 +5,6 @@ beside them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +36,17 @@ from safemerge_tasks.sandbox import check_isolation
 BACKUP_SUFFIX = ".before-rescoring"
 
 
-@dataclass
-class Rescored:
-    """What `rescore_folder` did: results file → task → result keys."""
-
-    tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-
-
-def rescore_folder(folder: Path, settings: HumanEvalSettings) -> Rescored:
+def rescore_folder(
+    folder: Path, settings: HumanEvalSettings
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Score every HumanEval run below a folder again.
 
     Args:
         folder: where lm-eval wrote one run or many, or where the responses were saved.
         settings: the sandbox and its limits; `samples` and `seed` are those of the run.
+
+    Returns:
+        Results file → task → result keys.
 
     Raises:
         SafemergeError: nothing to score, damaged samples, or no sandbox.
@@ -61,15 +58,15 @@ def rescore_folder(folder: Path, settings: HumanEvalSettings) -> Rescored:
             "humaneval_pass10."
         )
     sandbox = check_isolation(settings.for_sandbox())
-    done = Rescored()
+    tables: dict[str, dict[str, dict[str, Any]]] = {}
     for run, tasks in work:
         with alone_with(run) as summary:
             rows = {task: _score_task(run, summary, task, settings, sandbox) for task in tasks}
             rewrite(run, summary, rows, BACKUP_SUFFIX)
         for task in tasks:
             keys = {key: v for key, v in summary["results"][task].items() if key.endswith(FILTER)}
-            done.tables.setdefault(str(run.path), {})[task] = keys
-    return done
+            tables.setdefault(str(run.path), {})[task] = keys
+    return tables
 
 
 def _ours(run: Run, summary: Mapping[str, Any]) -> list[str]:

@@ -51,14 +51,12 @@ class Judged:
 
     Attributes:
         judge: the judge's name.
-        results: the rewritten results files.
         tables: results file → task → result keys of this judge.
         identity: the judge as it is stored with the results.
         pending: responses that the judge failed on.
     """
 
     judge: str
-    results: list[Path] = field(default_factory=list)
     tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
     pending: int = 0
@@ -134,7 +132,6 @@ class _Session:
             tables = self.judged.tables.setdefault(str(run.path), {})
             tables |= dict(update_groups(summary, self._judge.name, higher_is_better))
             rewrite(run, summary, rows, BACKUP_SUFFIX)
-        self.judged.results.append(run.path)
 
     def _judge_task(self, run: Run, summary: dict[str, Any], task: str) -> list[Row]:
         """Judge one task, put the outcome into the summary, and return the task's rows."""

@@ -187,7 +187,7 @@ def test_responses_are_on_disk_before_any_code_runs(
     def look(*arguments: Any) -> Any:
         (folder,) = (tmp_path / "out").rglob("responses_*")
         found = rescore_folder(folder, HumanEvalSettings())
-        seen.append(found.tables[str(find_runs(folder)[0].path)][TASK])
+        seen.append(found[str(find_runs(folder)[0].path)][TASK])
         return real(*arguments)
 
     monkeypatch.setattr(human_eval, "score", look)
