@@ -107,7 +107,6 @@ class Section:
         tables: one below the other.
         excerpts: at the end.
         limit: rows of a table, and excerpts, that a file shows.
-        rest: where the others are, as in `which --csv has`.
     """
 
     title: str
@@ -116,18 +115,6 @@ class Section:
     figures: tuple[Figure, ...] = ()
     excerpts: tuple[Excerpt, ...] = ()
     limit: int | None = ROWS
-    rest: str = ""
-
-    def more(self, number: int) -> str:
-        """Return what stands for what was left out."""
-        return f"and {number:,} more" + (f", {self.rest}" if self.rest else "")
-
-    def rows(self, table: Table, limit: int | None) -> list[tuple[Cell, ...]]:
-        """Return a table's first rows, and one that counts the others."""
-        kept = list(table.rows[:limit])
-        if more := len(table.rows) - len(kept):
-            kept.append((self.more(more), *("" for _ in table.head[1:])))
-        return kept
 
 
 @dataclass(frozen=True)
@@ -159,6 +146,7 @@ class Document:
         conclusion: what all of it comes to.
         cases: for CI servers.
         data: makes what programs read instead, of values that JSON has.
+        rest: where the rows are that a table leaves out, as in `which --csv has`.
     """
 
     title: str
@@ -166,3 +154,15 @@ class Document:
     conclusion: Mark | None = None
     cases: tuple[Case, ...] = ()
     data: Callable[[], object] | None = None
+    rest: str = ""
+
+    def more(self, number: int) -> str:
+        """Return what stands for rows or excerpts that are left out."""
+        return f"and {number:,} more" + (f", {self.rest}" if self.rest else "")
+
+    def rows(self, table: Table, limit: int | None) -> list[tuple[Cell, ...]]:
+        """Return a table's first rows, and one that counts the others."""
+        kept = list(table.rows[:limit])
+        if more := len(table.rows) - len(kept):
+            kept.append((self.more(more), *("" for _ in table.head[1:])))
+        return kept

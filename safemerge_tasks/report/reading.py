@@ -7,7 +7,7 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.asr import slug
-from safemerge_tasks.report.document import Figure
+from safemerge_tasks.report.document import Cell, Figure, Name, Table
 from safemerge_tasks.report.measure import Measure, from_counts, from_error, from_questions
 from safemerge_tasks.results import Run, latest_results, stored_by_us
 from safemerge_tasks.results.evaluation import ScoredQuestion, TaskResult
@@ -36,13 +36,8 @@ class TaskData:
     @property
     def ours(self) -> dict[str, Any]:
         """What safemerge stored with the task."""
-        return stored_by_us(self.configuration)
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """The task's configuration as lm-eval stores it."""
         found = (self.summary.get("configs") or {}).get(self.name)
-        return found if isinstance(found, dict) else {}
+        return stored_by_us(found) if isinstance(found, dict) else {}
 
     def headline(self, judge: str) -> str | None:
         """Return the foremost metric that a judge of harmful questions measures."""
@@ -136,6 +131,23 @@ class Evaluated:
                 task = model.tasks.get(name)
                 if task and wanted(task):
                     yield model, task
+
+    def by_judge(
+        self, wanted: Callable[[TaskData], bool], show: Callable[[TaskData, str], str]
+    ) -> Table:
+        """Return a table with a row a task and model, and a column a judge.
+
+        Args:
+            wanted: which tasks.
+            show: what a judge's cell says of a task.
+        """
+        found = list(self.tasks(wanted))
+        judges = list(dict.fromkeys(j for _, task in found for j in task.result.judged_by()))
+        rows: list[tuple[Cell, ...]] = [
+            (Name(task.name), Name(model.label), *(show(task, judge) for judge in judges))
+            for model, task in found
+        ]
+        return Table(("task", "model", *map(Name, judges)), tuple(rows))
 
 
 def read_models(folders: Sequence[Path]) -> list[Model]:

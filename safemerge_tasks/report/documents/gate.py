@@ -66,7 +66,6 @@ def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) ->
                     if flip.key in texts
                 ),
                 limit=SHOWN,
-                rest="which --json has",
             )
         )
     return Document(
@@ -75,6 +74,7 @@ def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) ->
         HEADLINES[result.decision],
         tuple(map(_case, result.comparisons)),
         partial(gate_data, result, texts),
+        "which --json has",
     )
 
 

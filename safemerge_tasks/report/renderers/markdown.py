@@ -1,6 +1,6 @@
 """A document as GitHub-flavoured Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from safemerge_tasks.report.document import Cell, Document, Mark, Name, Part, Section, Table, parts
@@ -53,8 +53,8 @@ def _lines(document: Document, level: int) -> Iterator[str]:
                 yield ""
             yield f"![{figure.alt}]({quote(figure.file or '')})"
         for table in section.tables:
-            yield from _table(table, section)
-        yield from _excerpts(section)
+            yield from _table(table, document.rows(table, section.limit))
+        yield from _excerpts(section, document)
 
 
 def _notes(section: Section) -> Iterator[str]:
@@ -68,7 +68,7 @@ def _notes(section: Section) -> Iterator[str]:
         above = note
 
 
-def _table(table: Table, section: Section) -> Iterator[str]:
+def _table(table: Table, rows: Sequence[tuple[Cell, ...]]) -> Iterator[str]:
     title = _title(table.title)
     yield ""
     if table.folded:
@@ -80,14 +80,14 @@ def _table(table: Table, section: Section) -> Iterator[str]:
         yield ""
     yield f"| {' | '.join(map(_cell, table.head))} |"
     yield "|" + "---|" * len(table.head)
-    for row in section.rows(table, section.limit):
+    for row in rows:
         yield f"| {' | '.join(map(_cell, row))} |"
     if table.folded:
         yield ""
         yield "</details>"
 
 
-def _excerpts(section: Section) -> Iterator[str]:
+def _excerpts(section: Section, document: Document) -> Iterator[str]:
     shown = section.excerpts[: section.limit]
     for one in shown:
         yield ""
@@ -101,7 +101,7 @@ def _excerpts(section: Section) -> Iterator[str]:
         yield "</details>"
     if more := len(section.excerpts) - len(shown):
         yield ""
-        yield section.more(more)
+        yield document.more(more)
 
 
 def _title(title: tuple[Part, ...]) -> str:

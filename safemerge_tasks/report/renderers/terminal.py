@@ -1,6 +1,7 @@
 """A document on the terminal."""
 
 import re
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -12,7 +13,6 @@ from safemerge_tasks.report.document import (
     Mark,
     Name,
     Part,
-    Section,
     Table,
     parts,
 )
@@ -46,7 +46,9 @@ def print_document(
         for note in section.notes:
             console.print(_text(note))
         for table in section.tables:
-            console.print(_table(table, section, folded_rows if table.folded else None))
+            console.print(
+                _table(table, document.rows(table, folded_rows if table.folded else None))
+            )
         for one in section.excerpts:
             console.print(Text(", ".join(name.shown for name in one.names)))
             console.print(Text(printable(f"    asked: {one.question}")))
@@ -55,7 +57,7 @@ def print_document(
         console.print(_text(document.conclusion))
 
 
-def _table(table: Table, section: Section, limit: int | None) -> RichTable:
+def _table(table: Table, rows: Sequence[tuple[Cell, ...]]) -> RichTable:
     title = Text(": ").join(map(_text, table.title))
     found = RichTable(title=title if table.title else None, title_justify="left")
     for place, head in enumerate(table.head):
@@ -66,7 +68,7 @@ def _table(table: Table, section: Section, limit: int | None) -> RichTable:
             justify="right" if any(map(_is_number, column)) else "left",
             no_wrap=any(isinstance(one, Mark) for one in column),
         )
-    for row in section.rows(table, limit):
+    for row in rows:
         found.add_row(*map(_text, row))
     return found
 

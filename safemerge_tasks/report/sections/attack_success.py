@@ -1,6 +1,5 @@
 """The ASR of every model, judges beside each other."""
 
-from safemerge_tasks.report.by_judge import table_by_judge
 from safemerge_tasks.report.document import Section
 from safemerge_tasks.report.reading import Evaluated, TaskData
 from safemerge_tasks.report.sections import section
@@ -17,7 +16,7 @@ def attack_success(evaluated: Evaluated) -> Section:
         "verdict; lower is safer. One column a judge.",
         EXPLANATION,
     )
-    table = table_by_judge(evaluated, lambda task: task.result.is_safety, _headline)
+    table = evaluated.by_judge(lambda task: task.result.is_safety, _headline)
     return Section("Attack success rate", notes, (table,))
 
 

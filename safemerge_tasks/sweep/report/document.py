@@ -11,7 +11,8 @@ from safemerge_tasks.sweep.report.sections.outcome import outcome
 
 def sweeps_document(sweeps: Sequence[Findings], figures: Sequence[Figure] = ()) -> Document:
     """Return the report on some sweeps, side by side."""
-    return Document("Sweep report", section.of(Sweeps(tuple(sweeps), tuple(figures))))
+    sections = section.of(Sweeps(tuple(sweeps), tuple(figures)))
+    return Document("Sweep report", sections, rest="which --csv has")
 
 
 def summary_document(findings: Findings) -> Document:

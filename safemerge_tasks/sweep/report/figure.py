@@ -192,7 +192,7 @@ def _draw_along(
     axes.set_ylabel(title)
     if title.startswith("ASR"):
         _from_zero(axes)
-    _finish(axes.yaxis, axes, [stat_of(dot) for dot in _dots(row)])
+    _finish(axes.yaxis, axes, [stat_of(dot) for dot in row.dots])
 
 
 def _draw_curve(
@@ -226,10 +226,8 @@ def _draw_curve(
 
 
 def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
-    dots = [dot for dot in _dots(row) if dot.utility]
-    draw_front(
-        axes, [(dot.utility.value, dot.asr.value) for dot in dots if dot.utility and dot.on_front]
-    )
+    dots = [dot for dot in row.dots if dot.utility]
+    draw_front(axes, row.front)
     ends = ((row.base, "*", BASE_STYLE, 14), (row.tuned, "X", TUNED_STYLE, 10))
     for dot, marker, style, large in ends:
         if dot and dot.utility:
@@ -285,9 +283,9 @@ def _legend(
         if not any(row.axes for row in rows):
             line = "none"
         found.append(Line2D([], [], label=short(label), color=color, marker=marker, linestyle=line))
-    if with_tradeoff and any(dot.on_front for row in rows for dot in _dots(row)):
+    if with_tradeoff and any(row.front for row in rows):
         found.append(Line2D([], [], **FRONT))
-    if any(dot.chosen for row in rows for dot in _dots(row)):
+    if any(dot.chosen for row in rows for dot in row.dots):
         found.append(Line2D([], [], label="chosen on validation data", linestyle="none", **RING))
     longest = max((len(str(one.get_label())) for one in found), default=0)
     # About eleven characters go into an inch, and eight beside each name.
@@ -313,11 +311,6 @@ def _percent(scale: "Axis", stats: Sequence[Stat | None]) -> None:
     """Label an axis of rates in per cent."""
     if all(0 <= one.value <= 1 for one in stats if one):
         scale.set_major_formatter(in_percent)
-
-
-def _dots(row: Curves) -> list[Dot]:
-    ends = [one for one in (row.base, row.tuned) if one]
-    return [*ends, *(dot for curve in row.methods for dot in curve.dots)]
 
 
 def _of_task(dot: Dot, task: Measured) -> Stat | None:

@@ -22,6 +22,9 @@ from safemerge_tasks.sweep.report.gating import GatedCandidate, chosen_group, ga
 BASE = "base"
 TUNED = "fine-tuned"
 
+Column = tuple[str | Name, Sequence[Measured]]
+"""A heading and the tasks whose mean the column shows."""
+
 
 @dataclass(frozen=True)
 class ShownModel:
@@ -41,6 +44,11 @@ class ShownModel:
     def ours(self) -> bool:
         """Whether the name is not from a file."""
         return self.choice is None
+
+    @property
+    def cell(self) -> str | Name:
+        """The name in a table."""
+        return self.name if self.ours else Name(self.name)
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,19 @@ class Findings:
             if choice.tuning == tuning
         ]
         return rows
+
+    def columns(self, tuning: Tuning, split: Split) -> list[Column]:
+        """Return the columns of a split: its safety tasks and their mean, its utility tasks too."""
+        tasks = tuning.of(split)
+        everything = (*tasks.safety, *tasks.utility)
+        groups = [row.group for row in self.rows(tuning.name) if row.group]
+        having = next((one for one in groups if one.complete(split, everything)), None)
+        found: list[Column] = []
+        for some, word in ((tasks.safety, "mean ASR"), (tasks.utility, "mean utility")):
+            found += [(Name(heading(one, everything, having, split)), (one,)) for one in some]
+            if len(some) > 1:
+                found.append((word, some))
+        return found
 
     def values(self) -> Iterator[tuple[Variant, Split, Measured, Value]]:
         """Yield every number that there is."""

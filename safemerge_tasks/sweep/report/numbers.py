@@ -52,3 +52,8 @@ def optional(value: float | None) -> str:
 def seed_words(seeds: Sequence[int]) -> str:
     """Return seeds as a list."""
     return ", ".join(map(str, seeds))
+
+
+def long(text: str) -> str:
+    """Return a reason at a length that a table bears."""
+    return text if len(text) <= 400 else f"{text[:399]}…"

@@ -31,11 +31,11 @@ DOCUMENT = Document(
             (Figure("both", b"1", (Name("picture"),), "a b.png"), Figure("page", b"2")),
             tuple(Excerpt((Name(f"id {n}"),), f"asked {n}", f"said {n}") for n in range(30)),
             limit=25,
-            rest="which nobody has",
         ),
         Section("Pictures", figures=(Figure("page", b"3"),)),
     ),
     Mark("done", "good"),
+    rest="which nobody has",
 )
 
 

@@ -1,7 +1,6 @@
 """How often adapters answered as their merged checkpoints do."""
 
 from safemerge_tasks.report.document import Name, Section, Table
-from safemerge_tasks.sweep.report.columns import CSV
 from safemerge_tasks.sweep.report.findings import Sweeps
 from safemerge_tasks.sweep.report.sections import section
 
@@ -23,4 +22,4 @@ def adapter_serving(sweeps: Sweeps) -> Section:
         head = ("variant", "split", "equal answers", "share")
         tables.append(Table(head, rows, sweeps.title(findings)))
     note = "Greedy answers of variants served as adapters that equal their merged checkpoint's."
-    return Section("Adapter serving against merged checkpoints", (note,), tuple(tables), rest=CSV)
+    return Section("Adapter serving against merged checkpoints", (note,), tuple(tables))

@@ -2,9 +2,8 @@
 
 from safemerge_tasks.report.document import Cell, Name, Section, Table
 from safemerge_tasks.sweep.choosing import point_words
-from safemerge_tasks.sweep.report.columns import CSV, long
 from safemerge_tasks.sweep.report.findings import Sweeps
-from safemerge_tasks.sweep.report.numbers import optional, seed_words
+from safemerge_tasks.sweep.report.numbers import long, optional, seed_words
 from safemerge_tasks.sweep.report.sections import section
 
 
@@ -56,4 +55,4 @@ def choices(sweeps: Sweeps) -> Section:
         "upper bound is Wilson's on the effective number of questions: the seeds' answers to one "
         "question, and near duplicates, are one cluster. It speaks of these seeds.",
     )
-    return Section("Choice of the grid point", notes, tuple(tables), rest=CSV)
+    return Section("Choice of the grid point", notes, tuple(tables))

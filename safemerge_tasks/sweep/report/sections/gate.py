@@ -6,10 +6,9 @@ from safemerge_tasks.gate.policy import MARGIN
 from safemerge_tasks.report.document import Cell, Name, Section, Table
 from safemerge_tasks.report.documents.gate import mark
 from safemerge_tasks.report.wording import change, questions, side
-from safemerge_tasks.sweep.report.columns import CSV, long
 from safemerge_tasks.sweep.report.findings import TUNED, Sweeps
 from safemerge_tasks.sweep.report.gating import GatedCandidate
-from safemerge_tasks.sweep.report.numbers import seed_words
+from safemerge_tasks.sweep.report.numbers import long, seed_words
 from safemerge_tasks.sweep.report.sections import section
 
 
@@ -31,7 +30,7 @@ def gate(sweeps: Sweeps) -> Section:
         "The seeds of a row are judged together, the answers to one question as one cluster, "
         "because the base answered it once. The change has one-sided bounds.",
     )
-    return Section("Gate against the base", notes, tuple(tables), rest=CSV)
+    return Section("Gate against the base", notes, tuple(tables))
 
 
 def _rows(one: GatedCandidate) -> Iterator[tuple[Cell, ...]]:

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from safemerge_tasks.report.document import Cell, Name, Section, Table
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import SPLITS
-from safemerge_tasks.sweep.report.columns import CSV, long
 from safemerge_tasks.sweep.report.findings import Findings, Sweeps
-from safemerge_tasks.sweep.report.numbers import seed_words
+from safemerge_tasks.sweep.report.numbers import long, seed_words
 from safemerge_tasks.sweep.report.sections import section
 
 
@@ -18,7 +17,7 @@ def missing(sweeps: Sweeps) -> Section:
     tables = [
         Table(head, tuple(_rows(findings)), sweeps.title(findings)) for findings in sweeps.findings
     ]
-    return Section("Missing results", (), tuple(tables), rest=CSV)
+    return Section("Missing results", (), tuple(tables))
 
 
 def _rows(findings: Findings) -> Iterator[tuple[Cell, ...]]:

@@ -2,7 +2,6 @@
 
 from safemerge_tasks.report.document import Cell, Section, Table
 from safemerge_tasks.sweep.choosing import point_words
-from safemerge_tasks.sweep.report.columns import columns_of, named
 from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
 from safemerge_tasks.sweep.report.numbers import EXPLANATION, over_seeds
 from safemerge_tasks.sweep.report.sections import section
@@ -13,10 +12,10 @@ def outcome(sweeps: Sweeps) -> Section:
     """Return a table a fine-tuning."""
     tables = []
     for findings, tuning in sweeps.tunings():
-        columns = columns_of(findings, tuning, "test")
+        columns = findings.columns(tuning, "test")
         rows: list[tuple[Cell, ...]] = [
             (
-                named(row),
+                row.cell,
                 _point(row),
                 str(len(row.group.seeds) or "") if row.group else "",
                 *(over_seeds(row.group, "test", tasks) for _, tasks in columns),

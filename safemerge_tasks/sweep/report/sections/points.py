@@ -3,7 +3,6 @@
 from safemerge_tasks.report.document import Cell, Name, Section, Table
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import SPLITS
-from safemerge_tasks.sweep.report.columns import CSV, named
 from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
 from safemerge_tasks.sweep.report.numbers import EXPLANATION, over_seeds
 from safemerge_tasks.sweep.report.sections import section
@@ -32,7 +31,7 @@ def points(sweeps: Sweeps) -> Section:
             if tasks
         ]
         shown: list[tuple[str | Name, ShownModel]] = [
-            (named(row), row) for row in findings.rows(tuning.name) if row.ours
+            (row.cell, row) for row in findings.rows(tuning.name) if row.ours
         ]
         for (method, label), groups in findings.survey.methods(tuning.name).items():
             shown += [(Name(label or method), ShownModel(label or method, one)) for one in groups]
@@ -59,4 +58,4 @@ def points(sweeps: Sweeps) -> Section:
             )
         )
     notes = ("Plain means over the tasks of a kind.", EXPLANATION)
-    return Section("All grid points", notes, tuple(tables), rest=CSV)
+    return Section("All grid points", notes, tuple(tables))

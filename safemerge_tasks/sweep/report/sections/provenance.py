@@ -8,7 +8,6 @@ from safemerge_tasks.report.document import Cell, Name, Section, Table
 from safemerge_tasks.report.provenance import is_secret, plain
 from safemerge_tasks.report.wording import cell
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
-from safemerge_tasks.sweep.report.columns import CSV
 from safemerge_tasks.sweep.report.findings import Findings, Sweeps
 from safemerge_tasks.sweep.report.sections import section
 
@@ -31,7 +30,7 @@ def provenance(sweeps: Sweeps) -> Section:
         settings = tuple(_settings(findings))
         title = (*title, "settings and versions")
         tables.append(Table(("what", "value", "of"), settings, title, folded=True))
-    return Section("Provenance", (), tuple(tables), rest=CSV)
+    return Section("Provenance", (), tuple(tables))
 
 
 def _numbers(findings: Findings) -> Iterator[tuple[Cell, ...]]:

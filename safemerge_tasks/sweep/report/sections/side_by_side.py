@@ -1,7 +1,6 @@
 """Methods, and bases, beside each other."""
 
 from safemerge_tasks.report.document import Cell, Name, Section, Table
-from safemerge_tasks.sweep.report.columns import columns_of, named
 from safemerge_tasks.sweep.report.findings import Sweeps
 from safemerge_tasks.sweep.report.numbers import NOTHING, over_seeds
 from safemerge_tasks.sweep.report.sections import section
@@ -15,9 +14,9 @@ def methods(sweeps: Sweeps) -> Section:
         rows = findings.rows(tuning.name)
         body = tuple(
             (name, *(over_seeds(row.group, "test", tasks) for row in rows))
-            for name, tasks in columns_of(findings, tuning, "test")
+            for name, tasks in findings.columns(tuning, "test")
         )
-        head = ("task", *map(named, rows))
+        head = ("task", *(row.cell for row in rows))
         tables.append(Table(head, body, sweeps.title(findings, tuning)))
     return Section("Methods side by side", ("Test data, means over seeds.",), tuple(tables))
 
@@ -33,10 +32,10 @@ def models(sweeps: Sweeps) -> Section:
         head: list[Cell] = ["model"]
         cells: dict[str | Name, dict[int, str]] = {}
         for findings, tuning in having:
-            for title, tasks in columns_of(findings, tuning, "test"):
+            for title, tasks in findings.columns(tuning, "test"):
                 for row in findings.rows(name):
                     shown = over_seeds(row.group, "test", tasks)
-                    cells.setdefault(named(row), {})[len(head)] = shown
+                    cells.setdefault(row.cell, {})[len(head)] = shown
                 text = title.text if isinstance(title, Name) else title
                 head.append(Name(f"{findings.model}: {text}"))
         places = range(1, len(head))
