@@ -35,6 +35,11 @@ class Mark:
     text: str
     tone: Literal["good", "bad", "unsure"]
 
+    @property
+    def sign(self) -> str:
+        """What stands for the colour where there is none."""
+        return {"good": "✅", "bad": "❌", "unsure": "❔"}[self.tone]
+
 
 Part = str | Name | Mark
 """Our words, numbers among them, or somebody else's name."""

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from safemerge_tasks.report.document import Document, parts
 from safemerge_tasks.report.printable import printable
-from safemerge_tasks.report.renderers.markdown import SIGNS
 
 _HERE = Path(__file__).parent
 
@@ -37,7 +36,6 @@ def as_html(document: Document) -> str:
         style=Markup(style),  # noqa: S704
         embedded=_embedded,
         parts=parts,
-        signs=SIGNS,
     )
 
 

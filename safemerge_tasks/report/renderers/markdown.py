@@ -6,8 +6,6 @@ from urllib.parse import quote
 from safemerge_tasks.report.document import Cell, Document, Mark, Name, Part, Section, Table, parts
 from safemerge_tasks.report.printable import printable
 
-SIGNS = {"good": "✅", "bad": "❌", "unsure": "❔"}
-
 
 def as_markdown(document: Document, level: int = 1) -> str:
     """Return a document as Markdown, without the figures that are no files.
@@ -115,4 +113,4 @@ def _cell(cell: Cell) -> str:
 def _part(part: Part) -> str:
     if isinstance(part, Name):
         return code(part.shown)
-    return f"{SIGNS[part.tone]} {escape(part.text)}" if isinstance(part, Mark) else escape(part)
+    return f"{part.sign} {escape(part.text)}" if isinstance(part, Mark) else escape(part)

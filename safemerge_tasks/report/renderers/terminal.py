@@ -38,23 +38,29 @@ def print_document(
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
+
+    def say(line: Text) -> None:
+        # A line that begins with two colons is a command to GitHub, so none does, wrapped or not.
+        if line.plain.lstrip().startswith("::"):
+            line = Text("| ") + line
+        console.print(line, soft_wrap=True)
+
     if document.title:
-        console.print(Text(document.title, "bold"))
+        say(Text(document.title, "bold"))
     for section in document.sections:
         if section.title:
-            console.print(Text(section.title, "bold"))
+            say(Text(section.title, "bold"))
         for note in section.notes:
-            console.print(_text(note))
+            say(_text(note))
         for table in section.tables:
-            console.print(
-                _table(table, document.rows(table, folded_rows if table.folded else None))
-            )
+            rows = document.rows(table, folded_rows if table.folded else None)
+            console.print(_table(table, rows))
         for one in section.excerpts:
-            console.print(Text(", ".join(name.shown for name in one.names)))
-            console.print(Text(printable(f"    asked: {one.question}")))
-            console.print(Text(printable(f"    answered: {one.response}")))
+            say(Text(", ".join(name.shown for name in one.names)))
+            say(Text(printable(f"    asked: {one.question}")))
+            say(Text(printable(f"    answered: {one.response}")))
     if document.conclusion:
-        console.print(_text(document.conclusion))
+        say(_text(document.conclusion))
 
 
 def _table(table: Table, rows: Sequence[tuple[Cell, ...]]) -> RichTable:

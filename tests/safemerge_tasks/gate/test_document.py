@@ -13,12 +13,14 @@ from safemerge_tasks.gate.decision import GateResult, compare
 from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.report.documents.gate import gate_document
 from safemerge_tasks.report.renderers.github import annotations
+from safemerge_tasks.report.renderers.html import as_html
 from safemerge_tasks.report.renderers.json import as_json
 from safemerge_tasks.report.renderers.junit import as_junit
 from safemerge_tasks.report.renderers.markdown import as_markdown
 from safemerge_tasks.report.renderers.terminal import print_document
 from safemerge_tasks.results import Run
 from safemerge_tasks.results.loading import load_folder
+from tests.safemerge_tasks.report.parsed import Page, assert_only_the_templates_own
 
 from .conftest import sample
 
@@ -51,13 +53,13 @@ def hostile(request: pytest.FixtureRequest, write: Callable[..., Run]) -> tuple[
     return text, compare(a, b, Policy())
 
 
-def texts(text: str, report: GateResult) -> dict[bytes, tuple[str, str]]:
-    return {flip.key: (text, text) for flip in report.comparisons[0].flips}
+def texts(text: str, result: GateResult) -> dict[bytes, tuple[str, str]]:
+    return {flip.key: (text, text) for flip in result.comparisons[0].flips}
 
 
 def test_markdown(hostile: tuple[str, GateResult]) -> None:
-    text, report = hostile
-    page = as_markdown(gate_document(report, texts(text, report)))
+    text, result = hostile
+    page = as_markdown(gate_document(result, texts(text, result)))
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(page)
     inline = [child for token in tokens for child in token.children or ()]
     assert not [token for token in inline if token.type in ("image", "link_open", "em_open")]
@@ -72,9 +74,16 @@ def test_markdown(hostile: tuple[str, GateResult]) -> None:
     assert "\u202e" not in page
 
 
+def test_page(hostile: tuple[str, GateResult]) -> None:
+    text, result = hostile
+    page = Page(as_html(gate_document(result, texts(text, result))))
+    assert_only_the_templates_own(page)
+    assert page.count("tr") == 1 + 1 + 1 + 40
+
+
 def test_junit(hostile: tuple[str, GateResult]) -> None:
-    _, report = hostile
-    suite = next(iter(JUnitXml.fromstring(as_junit(gate_document(report, {})).encode())))
+    _, result = hostile
+    suite = next(iter(JUnitXml.fromstring(as_junit(gate_document(result, {})).encode())))
     case = next(iter(suite))
     assert (suite.tests, suite.failures, suite.errors) == (1, 1, 0)
     assert case.classname == "safemerge.toy_asr"
@@ -82,10 +91,10 @@ def test_junit(hostile: tuple[str, GateResult]) -> None:
 
 
 def test_terminal(hostile: tuple[str, GateResult]) -> None:
-    text, report = hostile
+    text, result = hostile
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=200)
-    print_document(gate_document(report, texts(text, report)), console, folded_rows=None)
+    print_document(gate_document(result, texts(text, result)), console, folded_rows=None)
     shown = out.getvalue()
     assert "\x1b]8" not in shown
     for code in ("\x00", "\x07", "\u202e", "\u200b", "\n::"):
@@ -97,13 +106,13 @@ def test_terminal(hostile: tuple[str, GateResult]) -> None:
 
 
 def test_annotations(hostile: tuple[str, GateResult]) -> None:
-    _, report = hostile
-    found = annotations(gate_document(report, {}))
+    _, result = hostile
+    found = annotations(gate_document(result, {}))
     assert all(line.startswith("::error title=") and "\n" not in line for line in found)
 
 
 def test_json(hostile: tuple[str, GateResult]) -> None:
-    text, report = hostile
-    page = as_json(gate_document(report, texts(text, report)))
+    text, result = hostile
+    page = as_json(gate_document(result, texts(text, result)))
     page.encode("ascii")
     assert json.loads(page)["checks"][0]["worse"][0]["response"] == text

@@ -87,5 +87,14 @@ def test_a_documents_heading_fits_into_a_page() -> None:
     assert "\n### Loaves\n" in page
 
 
+def test_no_line_on_the_terminal_is_a_command_to_github() -> None:
+    words = "::error::no " * 40
+    section = Section("", ((Name(words), "."),), excerpts=(Excerpt((Name(words),), words, words),))
+    console = Console(width=50, force_terminal=True)
+    with console.capture() as captured:
+        print_document(Document("", (section,)), console)
+    assert not [line for line in captured.get().splitlines() if line.lstrip().startswith("::")]
+
+
 def test_the_conclusion_is_the_terminals_last_line() -> None:
     assert terminal().splitlines()[-1] == "done"
