@@ -1,13 +1,11 @@
 """A sweep with results on both splits, and the command line."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from safemerge_tasks.sweep.manifest import Agreement, Measured, Rule, Tasks, Tuning
-from tests.command_line import CommandLine
 from tests.sweep_folder import SAFETY, UTILITY, Outcomes, SweepFolder
 
 SECOND = Measured(task="spoon_asr", metric="asr")
@@ -65,14 +63,3 @@ def make_sweep(path: Path, *, base: str = "org/aligned", tuning: str = "doctor")
 def sweep(tmp_path: Path) -> SweepFolder:
     """Return a small sweep that is written."""
     return make_sweep(tmp_path / "sweep")
-
-
-@pytest.fixture
-def safemerge(safemerge: CommandLine) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs the command line: exit status and standard error."""
-
-    def run(*words: str | Path) -> tuple[int, str]:
-        done = safemerge(*words)
-        return done.status, done.err
-
-    return run
