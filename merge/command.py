@@ -84,7 +84,10 @@ def merge(
     allow_nonfinite: AllowNonfinite = False,
     as_json: Json = False,
 ) -> None:
-    """Merge a fine-tuned model back toward its aligned base."""
+    """Merge a fine-tuned model back toward its aligned base.
+
+    Example: safemerge merge --method linear --base BASE --tuned TUNED --lambda 0.4,0.6 --out merged
+    """
     given = {
         "method": method,
         "base": base,
@@ -121,7 +124,10 @@ def vector(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Save a safety vector, aligned - unaligned, for `safemerge merge --vector`."""
+    """Save a safety vector, aligned - unaligned, for `safemerge merge --vector`.
+
+    Example: safemerge vector --aligned ALIGNED --unaligned UNALIGNED --out vector
+    """
     from merge.options import Options
     from merge.recipe import build_recipe, parse_size
 
@@ -139,7 +145,10 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="A merged checkpoint, or the folder of several.")],
     as_json: Json = False,
 ) -> None:
-    """Check a merged checkpoint against its manifest."""
+    """Check a merged checkpoint against its manifest.
+
+    Example: safemerge verify merged
+    """
     from merge.verification import verify as run_verify
 
     folders = run_verify(folder)

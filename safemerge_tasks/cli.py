@@ -5,6 +5,7 @@ it runs, so `safemerge --help` does not wait for torch.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -12,6 +13,7 @@ from merge.command import merge as merge_command
 from merge.command import vector as vector_command
 from merge.command import verify as verify_command
 from merge.errors import MergeError
+from safemerge_tasks import __version__
 from safemerge_tasks.check_command import app as check_app
 from safemerge_tasks.demo.command import demo as demo_command
 from safemerge_tasks.errors import SafemergeError
@@ -28,16 +30,36 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(
     name="safemerge",
-    help="Measure and restore the safety of fine-tuned language models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"safemerge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def safemerge(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Measure and restore the safety of fine-tuned language models.
+
+    Example: safemerge suite list
+    """
+
+
 app.command("merge")(merge_command)
 app.command("vector")(vector_command)
 app.command("verify")(verify_command)
 app.add_typer(judge_app, name="judge", help="Judge saved responses, or calibrate a judge.")
-app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)(eval_command)
+app.command("eval", context_settings=PASS_THROUGH)(eval_command)
 app.command("rescore")(rescore_command)
 app.add_typer(check_app, name="check", help="Fail if a candidate is less safe than a baseline.")
 app.command("report")(report_command)

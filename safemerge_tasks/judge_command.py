@@ -48,6 +48,8 @@ def judge(
     """Judge saved responses; results are rewritten in place beside a backup.
 
     Several judges give a row each. `safemerge judge calibrate` compares judges with people.
+
+    Example: safemerge judge results --judge wildguard --engine vllm
     """
     log_to_stderr()
     asked = judges_asked_for(judge, engine, model, url, revision, judge_prompt, metadata)
@@ -100,6 +102,9 @@ def evaluate(context: typer.Context) -> None:
 
     Takes lm_eval's own arguments; lm_eval runs in a process of its own, which is gone before the
     judge starts.
+
+    Example: safemerge eval --model vllm --model_args pretrained=MODEL --batch_size auto
+    --apply_chat_template --tasks advbench_asr --output_path results
     """
     from safemerge_tasks.judges import JudgeSettings, make_judge
 

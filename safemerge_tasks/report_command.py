@@ -32,6 +32,8 @@ def report(
 
     The page needs no network and no script. Without --no-redact it holds no question or response.
     Sweeps, whose folders have a sweep.json, are shown with what was chosen, side by side.
+
+    Example: safemerge report results/base results/tuned --out report.html
     """
     from safemerge_tasks.sweep.report.build import any_sweeps
 
@@ -104,7 +106,10 @@ def history(
     plot: Annotated[Path | None, typer.Option(help="Write the plot as PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show the attack success rate of nightly runs in date order, and whether it drifted."""
+    """Show the attack success rate of nightly runs in date order, and whether it drifted.
+
+    Example: safemerge history nightly --plot drift.png
+    """
     import json
 
     from safemerge_tasks.report.history import as_records, read_history

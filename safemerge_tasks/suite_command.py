@@ -36,7 +36,10 @@ def new(
     config: Annotated[str | None, typer.Option(help="Configuration on the Hub.")] = None,
     split: Annotated[str | None, typer.Option(help="Split on the Hub, if it has several.")] = None,
 ) -> None:
-    """Make a suite that lm_eval runs from your own prompts."""
+    """Make a suite that lm_eval runs from your own prompts.
+
+    Example: safemerge suite new mysuite --from prompts.csv --prompt-column question
+    """
     from safemerge_tasks.suites.scaffold import new_suite
 
     made = new_suite(
@@ -66,7 +69,10 @@ def check(
     name: Annotated[str, typer.Argument(help="A task, a group, or a folder of them.")],
     include_path: IncludePath = None,
 ) -> None:
-    """Find what is wrong with a suite, also what lm_eval hides."""
+    """Find what is wrong with a suite, also what lm_eval hides.
+
+    Example: safemerge suite check mysuite --include-path suites
+    """
     from safemerge_tasks.suites.inspection import inspect_suite
 
     problems = inspect_suite(name, include_path)
@@ -82,7 +88,10 @@ def list_(
     include_path: IncludePath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List all suites: questions, language, access, and whether they are on this machine."""
+    """List all suites: questions, language, access, and whether they are on this machine.
+
+    Example: safemerge suite list --include-path suites
+    """
     from safemerge_tasks.suites.catalogue import list_suites
 
     suites = list_suites(include_path)
