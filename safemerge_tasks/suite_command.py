@@ -60,7 +60,8 @@ def new(
     print(f"safemerge suite check {name} --include-path {where}")
     print(
         f"lm_eval --include_path {where} --tasks {name}_asr --model vllm --model_args "
-        "pretrained=MODEL --apply_chat_template --log_samples --output_path results"
+        "pretrained=MODEL --batch_size auto --apply_chat_template --log_samples "
+        "--output_path results"
     )
 
 
