@@ -1,12 +1,14 @@
 """What the documentation tells people to type."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from safemerge_tasks.suite_command import new
+from tests.commands import assert_taken
 
 
 def documents(repository: Path) -> list[Path]:
@@ -25,6 +27,39 @@ def test_every_command_with_vllm_sends_requests_in_batches(repository: Path) -> 
     assert seen >= 6
 
 
+def typed(repository: Path) -> list[str]:
+    """Return what people type, without comments and with long lines joined."""
+    return [
+        re.sub(r"\s#.*", "", line)
+        for path in documents(repository)
+        for block in re.findall(
+            r"```(?:console|bash)\n(.*?)```", path.read_text("utf-8"), re.DOTALL
+        )
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+
+
+def test_safemerge_takes_every_documented_command(repository: Path) -> None:
+    """Reads all arguments, runs nothing."""
+    seen = 0
+    for line in typed(repository):
+        if line.removeprefix("$ ").startswith("safemerge ") and "…" not in line:
+            assert_taken(shlex.split(line.removeprefix("$ "))[1:])
+            seen += 1
+    assert seen >= 20
+
+
+def test_links_lead_to_files(repository: Path) -> None:
+    for path in documents(repository):
+        text = re.sub("<!--.*?-->", "", path.read_text("utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (path.parent / target).exists(), f"{path}: {target}"
+
+
+def test_the_readme_is_short(repository: Path) -> None:
+    assert len((repository / "README.md").read_text("utf-8").split()) < 1200
+
+
 # Options that are followed by a file or folder to write.
 WRITTEN = r"--(?:out|output_path|junit|markdown|json|plot|csv)[ =]\"?([\w./-]+)"
 
@@ -32,14 +67,7 @@ WRITTEN = r"--(?:out|output_path|junit|markdown|json|plot|csv)[ =]\"?([\w./-]+)"
 def test_git_ignores_what_the_documented_commands_write(repository: Path) -> None:
     if not (repository / ".git").exists():
         pytest.skip("this is no git checkout")
-    commands = [
-        re.sub(r"\s#.*", "", block)
-        for path in documents(repository)
-        for block in re.findall(
-            r"```(?:console|bash)\n(.*?)```", path.read_text("utf-8"), re.DOTALL
-        )
-    ]
-    written = {name for block in commands for name in re.findall(WRITTEN, block)}
+    written = {name for line in typed(repository) for name in re.findall(WRITTEN, line)}
     assert {"results", "merged", "report.html", "junit.xml"} <= written
     git = ["git", "check-ignore", "--no-index", "--stdin"]
     told = "\n".join(f"{name}/x" if "." not in name else name for name in sorted(written))

@@ -2,30 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
 import merge
 import safemerge_tasks
-from safemerge_tasks.cli import app
-from safemerge_tasks.default_command import DEFAULT
-
-
-def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the words that lead to each command, and the command."""
-    if not hasattr(command, "commands"):
-        yield path, command
-        return
-    for name, below in command.commands.items():
-        yield from leaves(below, path if name == DEFAULT else (*path, name))
-
-
-COMMANDS = dict(leaves(typer.main.get_command(app)))
+from tests.commands import COMMANDS, assert_taken
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -34,7 +18,7 @@ def test_the_example_in_the_help_is_taken(path: tuple[str, ...]) -> None:
     assert found
     words = example.split()
     assert tuple(words[: len(path)]) == path
-    COMMANDS[path].make_context(" ".join(path), words[len(path) :])
+    assert_taken(words)
 
 
 def test_the_version_is_that_of_the_package(repository: Path) -> None:
