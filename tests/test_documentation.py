@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from lm_eval._cli.harness import HarnessCLI
 
 from safemerge_tasks.suite_command import new
 from tests.commands import assert_taken
@@ -47,6 +48,23 @@ def test_safemerge_takes_every_documented_command(repository: Path) -> None:
             assert_taken(shlex.split(line.removeprefix("$ "))[1:])
             seen += 1
     assert seen >= 20
+
+
+def test_lm_eval_takes_every_documented_command_and_has_its_tasks(repository: Path) -> None:
+    run = HarnessCLI()._subparsers.choices["run"]
+    task = re.compile(r"^(?:task|group): (\w+)$", re.MULTILINE)
+    ours = {
+        name
+        for path in (repository / "task_configs").rglob("*.yaml")
+        for name in task.findall(path.read_text("utf-8"))
+    }
+    seen = 0
+    for line in typed(repository):
+        if line.removeprefix("$ ").startswith("lm_eval "):
+            asked = run.parse_args(shlex.split(line.removeprefix("$ "))[1:])
+            assert asked.include_path or set(asked.tasks) <= ours, line
+            seen += 1
+    assert seen >= 6
 
 
 def test_links_lead_to_files(repository: Path) -> None:
