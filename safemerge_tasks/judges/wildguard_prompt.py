@@ -5,11 +5,12 @@ Copied by requirements/wildguard_prompt.py. Whitespace matters to the classifier
 
 import hashlib
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 from safemerge_tasks.errors import SafemergeError
 
-PATH = Path(__file__).parent / "prompts" / "wildguard.txt"
+PATH = Path(str(files("safemerge_tasks.judges"))) / "prompts" / "wildguard.txt"
 SHA256 = "5e74b62445cca8e91d51deba51848059267bd2b8c279ac1c7a94adef445d8bdf"
 
 
