@@ -3,12 +3,15 @@
 import re
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lm_eval._cli.harness import HarnessCLI
 
+from safemerge_tasks.finetune.config import load_config
 from safemerge_tasks.suite_command import new
+from safemerge_tasks.sweep.spec import load_spec
 from tests.commands import assert_taken
 
 
@@ -65,6 +68,17 @@ def test_lm_eval_takes_every_documented_command_and_has_its_tasks(repository: Pa
             assert asked.include_path or set(asked.tasks) <= ours, line
             seen += 1
     assert seen >= 6
+
+
+@pytest.mark.parametrize(("page", "load"), [("sweep", load_spec), ("fine-tuning", load_config)])
+def test_documented_files_are_read(
+    repository: Path, tmp_path: Path, page: str, load: Callable[[Path], object]
+) -> None:
+    text = (repository / "docs" / f"{page}.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "file.yaml"
+    file.write_text(block, encoding="utf-8")
+    load(file)
 
 
 def test_links_lead_to_files(repository: Path) -> None:
