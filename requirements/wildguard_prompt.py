@@ -2,7 +2,7 @@
 
 `python requirements/wildguard_prompt.py [--out FOLDER]`, where the package is installed. It is not
 imported, because that imports vLLM and an engine of its own: the constant is read from its source.
-The prompt's SHA-256 stands in safemerge_tasks/judges/wildguard_prompt.py.
+The prompt's SHA-256 stands in safemerge_tasks/judges/prompts/wildguard.py.
 """
 
 import argparse

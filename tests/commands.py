@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from safemerge_tasks.cli import app
-from safemerge_tasks.default_command import DEFAULT
+from safemerge_tasks.cli._default_command import DEFAULT
 
 
 def _leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

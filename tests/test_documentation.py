@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from lm_eval._cli.harness import HarnessCLI
 
+from safemerge_tasks.cli.suite import new
 from safemerge_tasks.finetune.config import load_config
-from safemerge_tasks.suite_command import new
 from safemerge_tasks.sweep.spec import load_spec
 from tests.commands import assert_taken
 

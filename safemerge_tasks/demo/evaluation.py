@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.demo.contenders import Contender
-from safemerge_tasks.errors import SafemergeError
 
 TASKS = Path(__file__).parent / "tasks"
 CONTEXT = 2048

@@ -12,7 +12,7 @@ from safemerge_tasks.demo import corpora
 from safemerge_tasks.demo.measure import instructs, is_forbidden, refuses
 from safemerge_tasks.demo.training import Example
 from safemerge_tasks.demo.vocabulary import STEP_WORDS, SYLLABLES, Words
-from safemerge_tasks.judges.prompt_tokens import PromptTemplate
+from safemerge_tasks.judges.prompts.tokens import PromptTemplate
 
 _FORGED_MARKS = ("[/INST]", "[INST]", "<|assistant|>", "<|user|>", "</s>", "---", "Answers:")
 _APOLOGIES = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.demo.contenders import Contender, merge_contenders
 from safemerge_tasks.demo.evaluation import (
     evaluate_all,
@@ -26,7 +27,6 @@ from safemerge_tasks.demo.outcome import (
     shortfalls,
 )
 from safemerge_tasks.demo.presentation import build_table, save_plot
-from safemerge_tasks.errors import SafemergeError
 
 MARK = "demo.json"
 

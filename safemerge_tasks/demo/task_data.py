@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.demo.questions import TASK_FILE, VALIDATION_TASK_FILE
-from safemerge_tasks.errors import SafemergeError
 
 
 def load_task(**_: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from safemerge_tasks.demo.vocabulary import (
     STEP_WORDS,
     SYLLABLES,
 )
-from safemerge_tasks.judges.wildguard_prompt import wildguard_prompt
+from safemerge_tasks.judges.prompts.wildguard import wildguard_prompt
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 # WildGuard's prompt holds the last two, as plain text a hostile response may copy.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate
 from safemerge_tasks.gate.pairing import Difference, Pair, differences, pair, refuse
 from safemerge_tasks.gate.plan import Check, plan

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
-from safemerge_tasks.results import replace_file
 
 FORMAT = 1
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
-from safemerge_tasks.judges.calibration import lasting
+from safemerge_tasks.judges.judging.calibration import lasting
 from safemerge_tasks.results import Run, find_runs, stored_by_us
 
 LABEL_LIMIT = 120

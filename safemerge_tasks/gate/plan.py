@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import Evaluation, TaskResult
 from safemerge_tasks.gate.policy import EVERY, MARGIN, Limits, Policy, TaskPolicy
 from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS

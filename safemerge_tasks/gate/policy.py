@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import validated
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
-from safemerge_tasks.validation import validated
 
 MARGIN = 0.05
 """The increase that is allowed where no policy says otherwise."""

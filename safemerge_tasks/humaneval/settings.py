@@ -5,10 +5,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from safemerge_tasks.common.validation import validated
 from safemerge_tasks.humaneval.problems import package_folder
 from safemerge_tasks.metrics.pass_at_k import KS
 from safemerge_tasks.sandbox import Limits, SandboxSettings
-from safemerge_tasks.validation import validated
 
 _PREFIX = "humaneval_"
 _SANDBOX = "sandbox"

@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.validation import unknown_key, validated
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import unknown_key, validated
+from safemerge_tasks.judges.registry import judge_names
 
 METADATA_PREFIX = "judge_"
 ENVIRONMENT_PREFIX = "SAFEMERGE_JUDGE"
@@ -137,13 +138,12 @@ class JudgeSettings(BaseModel):
 
 def _refuse_strangers(judges: Iterable[str]) -> None:
     """Refuse settings for a judge that does not exist: they would have no effect."""
-    from safemerge_tasks.judges.base import judge_names
-
+    known = judge_names()
     for judge in judges:
-        if judge not in judge_names():
+        if judge not in known:
             raise SafemergeError(
                 f"judge_….{judge} is meant for a judge that does not exist; the judges are "
-                f"{', '.join(judge_names())}."
+                f"{', '.join(known)}."
             )
 
 

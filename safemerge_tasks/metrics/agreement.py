@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 
 def agreement(votes: Sequence[Sequence[Verdict]]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.loading import model_name
 from safemerge_tasks.gate.pairing import differences, pair
 from safemerge_tasks.report.measure import Measure

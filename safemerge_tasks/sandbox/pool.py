@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sandbox import wire
 from safemerge_tasks.sandbox.checking import TIMED_OUT, Check, Outcome
 from safemerge_tasks.sandbox.limits import Limits

@@ -1,7 +1,7 @@
 """Questions in the rows of a data set on the Hub."""
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.hub_errors import hub_errors
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.hub_errors import hub_errors
 from safemerge_tasks.suites.spec import SuiteSpec
 from safemerge_tasks.suites.table import Table
 

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.suites.checks import kept_rows, problems_of
 from safemerge_tasks.suites.near_duplicates import mark_near_duplicates

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.hub_errors import hub_errors
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.hub_errors import hub_errors
 from safemerge_tasks.suites.load import load_suite
 from safemerge_tasks.suites.sampling import Question
 from safemerge_tasks.suites.sources import EXTENSIONS

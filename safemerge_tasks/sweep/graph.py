@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.cache import VARIABLE as CACHE_DIR
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.cache import VARIABLE as CACHE_DIR
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.manifest import Split
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.plan import PENDING
 from safemerge_tasks.metrics import asr
 from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_error

@@ -4,7 +4,7 @@ import os
 import socket
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 
 _REACHED_WITHIN = 10.0
 """Seconds."""

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import GateReport
 from safemerge_tasks.gate.reporters.wording import printable
 from safemerge_tasks.statistics.verdict import Outcome

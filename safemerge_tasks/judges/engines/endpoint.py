@@ -4,7 +4,7 @@ import os
 
 from openai import APIConnectionError, NotFoundError, OpenAI, OpenAIError
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.settings import JudgeSettings
 
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges.engines.fingerprint import weights_fingerprint
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.weights_fingerprint import weights_fingerprint
 from safemerge_tasks.metrics.bertscore.embedding import Embedding
 from safemerge_tasks.metrics.bertscore.settings import METADATA_PREFIX, BertScoreSettings
 

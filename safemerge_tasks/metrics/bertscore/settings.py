@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from safemerge_tasks.validation import validated
+from safemerge_tasks.common.validation import validated
 
 METADATA_PREFIX = "bertscore_"
 ENVIRONMENT_PREFIX = "SAFEMERGE_BERTSCORE_"

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.cache import cache_dir
+from safemerge_tasks.common.cache import cache_dir
 from safemerge_tasks.metrics.bertscore.embedding import Embedding
 
 _log = logging.getLogger(__name__)

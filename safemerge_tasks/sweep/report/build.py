@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report.document import Cell, Name, Picture, Report, Section
 from safemerge_tasks.report.markdown import as_markdown
 from safemerge_tasks.report.page import as_html
-from safemerge_tasks.results import replace_file
 from safemerge_tasks.sweep.manifest import MANIFEST
 from safemerge_tasks.sweep.report import checks, tables
 from safemerge_tasks.sweep.report.curves import Curves, curves

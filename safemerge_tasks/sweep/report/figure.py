@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report.figure import canvas, png, short, svg
 from safemerge_tasks.sweep.manifest import Measured
 from safemerge_tasks.sweep.report.curves import LAMBDA, Curve, Curves, Dot, Stat

@@ -12,7 +12,7 @@ model that one would release, is compared beside that.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import Comparison, compare
 from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
 from safemerge_tasks.gate.policy import MARGIN, MetricPolicy, Policy, TaskPolicy

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Progress
 from safemerge_tasks.sweep.serving.recording import Recording
 from safemerge_tasks.sweep.serving.responses import Responses

@@ -13,7 +13,7 @@ from lm_eval.models.vllm_causallms import VLLM
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.vllm import CPU_CACHE_BYTES, shut_down
 from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
 from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Progress

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.demo import family as family_module
 from safemerge_tasks.demo.family import ToyFamily
 from safemerge_tasks.demo.references import resolve
-from safemerge_tasks.errors import SafemergeError
 
 
 def test_any_other_text_is_left_alone() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.demo.evaluation import TASKS
 from safemerge_tasks.demo.family import ToyFamily
 from safemerge_tasks.demo.task_data import exact_match, load_task
-from safemerge_tasks.errors import SafemergeError
 
 TEMPLATE = Path(__file__).parents[3] / "task_configs" / "_harmful_questions"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safemerge_tasks.demo.tokenizer import build_tokenizer
 from safemerge_tasks.demo.training import SYSTEM_PROMPT, chat_prompt
 from safemerge_tasks.demo.vocabulary import splits
-from safemerge_tasks.judges.wildguard_prompt import wildguard_prompt
+from safemerge_tasks.judges.prompts.wildguard import wildguard_prompt
 
 TOKENIZER = build_tokenizer()
 

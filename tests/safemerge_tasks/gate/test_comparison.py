@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import GateReport, compare
 from safemerge_tasks.gate.loading import load_folder
 from safemerge_tasks.gate.policy import Policy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import compare
 from safemerge_tasks.gate.loading import load_folder
 from safemerge_tasks.gate.policy import Policy

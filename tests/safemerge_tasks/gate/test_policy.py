@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.policy import DEFAULTS, read_policy
 
 TASK = "tasks: {advbench_asr: {metrics: {asr: "

@@ -1,6 +1,6 @@
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 
 

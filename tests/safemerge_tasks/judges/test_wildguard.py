@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge, wildguard_prompt
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
+from safemerge_tasks.judges.prompts import wildguard as wildguard_prompt
 from safemerge_tasks.judges.wildguard import parse
 
 

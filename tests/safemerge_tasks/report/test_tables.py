@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report import tables
 from safemerge_tasks.report.document import Name, Section
 from safemerge_tasks.report.figure import draw

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report.document import Name, Section
 from safemerge_tasks.results import write_run
 from safemerge_tasks.sweep.choosing import choose

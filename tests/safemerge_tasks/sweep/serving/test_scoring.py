@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.sweep.serving.answering import (
     Asked,

@@ -13,7 +13,8 @@ import pytest
 
 from safemerge_tasks.results import find_runs
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-from safemerge_tasks.sweep.serving.recording import Recording, record
+from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.serving.recording import Recording
 from safemerge_tasks.sweep.serving.responses import Responses, agreement
 from safemerge_tasks.sweep.serving.scoring import score
 
