@@ -29,7 +29,6 @@ WANTED = [
     "rich",
     "matplotlib",
     "jinja2",
-    "krippendorff",
     "junitparser",
     "scipy",
     "statsmodels",

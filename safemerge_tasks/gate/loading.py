@@ -1,8 +1,7 @@
 """lm-eval's output folders as evaluations; samples are streamed, and no text is kept."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from sys import intern
@@ -11,13 +10,10 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
 from safemerge_tasks.judges.judging.calibration import lasting
-from safemerge_tasks.results import Run, find_runs, stored_by_us
+from safemerge_tasks.results import Run, latest_results, stored_by_us, stream_rows
 
 LABEL_LIMIT = 120
 """Ids, categories and the like are labels; a longer one is cut, since it may be a text."""
-
-UNSAVED = "responses_"
-"""Folders of responses that were saved before judging; not an evaluation of their own."""
 
 
 def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
@@ -48,38 +44,16 @@ def latest_samples(folder: Path) -> dict[str, Path]:
 
 def _latest(folder: Path) -> tuple[str, dict[str, tuple[Run, dict[str, Any]]]]:
     """Return the model and, for every task, its latest run with the results file's content."""
-    runs = evaluations_below(folder)
-    latest: dict[str, tuple[Run, dict[str, Any]]] = {}
-    models = {}
-    for run in runs:
-        summary = run.summary()
-        if not isinstance(summary.get("results"), dict):
-            raise SafemergeError(f"{run.path} has no results in it; run lm_eval again.")
-        models[model_name(summary, run)] = run.path.parent
-        groups = summary.get("group_subtasks") or {}
-        for task in summary["results"]:
-            if not groups.get(task):
-                latest[task] = (run, summary)
+    latest = latest_results(folder)
+    models = {model: run.path.parent for (model, _), (run, _) in latest.items()}
+    if not models:
+        raise SafemergeError(f"{folder} has results of no task; run lm_eval again.")
     if len(models) > 1:
         raise SafemergeError(
             f"{folder} holds results of {len(models)} models ({', '.join(sorted(models))}); give "
             f"the folder of one, such as {next(iter(models.values()))}."
         )
-    return next(iter(models)), latest
-
-
-def evaluations_below(folder: Path) -> list[Run]:
-    """Return the runs that a folder, or one results file, stands for; oldest first."""
-    if folder.is_file() and folder.name.startswith("results_"):
-        return [run for run in find_runs(folder.parent) if run.path == folder]
-    runs = find_runs(folder)
-    saved = [run for run in runs if not run.path.parent.name.startswith(UNSAVED)]
-    return saved or runs
-
-
-def model_name(summary: Mapping[str, Any], run: Run) -> str:
-    """Return the model as lm-eval names it."""
-    return str(summary.get("model_name") or run.path.parent.name)
+    return next(iter(models)), {task: found for (_, task), found in latest.items()}
 
 
 def task_result(task: str, summary: Mapping[str, Any]) -> TaskResult:
@@ -122,7 +96,7 @@ def read_tables(path: Path, cluster_by: str = "cluster") -> dict[str, Table]:
     """Return a samples file's answers by judge (filter), in the order of the questions."""
     tables: dict[str, Table] = {}
     columns: dict[str, dict[str, int]] = {}
-    for row in rows(path):
+    for row in stream_rows(path):
         try:
             judge = intern(row.get("filter") or "none")
             table = tables.setdefault(judge, Table())
@@ -136,31 +110,6 @@ def read_tables(path: Path, cluster_by: str = "cluster") -> dict[str, Table]:
     for table in tables.values():
         table.answers.sort(key=lambda answer: answer.key)
     return tables
-
-
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield a samples file's rows, one line at a time.
-
-    Raises:
-        SafemergeError: a line is not a JSON object.
-    """
-    # Not stricter: lm-eval writes NaN, which JSON itself does not have.
-    decode = json.JSONDecoder().decode
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.isspace():
-                continue
-            try:
-                row = decode(line.decode("utf-8"))
-                if not isinstance(row, dict):
-                    raise ValueError("not an object")
-            except (ValueError, RecursionError) as error:
-                whole = "" if line.endswith(b"\n") else ", cut off at the end of the file"
-                raise SafemergeError(
-                    f"{path}, line {number} is not a JSON object{whole} ({error}); run lm_eval "
-                    "again."
-                ) from error
-            yield row
 
 
 def _answer(

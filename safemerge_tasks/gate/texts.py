@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from safemerge_tasks.gate.comparison import GateReport
-from safemerge_tasks.gate.loading import document_key, latest_samples, rows
+from safemerge_tasks.gate.loading import document_key, latest_samples
+from safemerge_tasks.results import stream_rows
 
 LIMIT = 1000
 """A response of thousands of characters would bury the report."""
@@ -17,7 +18,7 @@ def flipped_texts(report: GateReport, folder: Path) -> dict[bytes, tuple[str, st
     found: dict[bytes, tuple[str, str]] = {}
     for task, path in latest_samples(folder).items():
         keys = wanted.get(task)
-        for row in rows(path) if keys else ():
+        for row in stream_rows(path) if keys else ():
             if keys and (key := document_key(row)) in keys:
                 found[key] = (question_text(row)[:LIMIT], response_text(row)[:LIMIT])
     return found

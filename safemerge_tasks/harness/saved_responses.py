@@ -17,6 +17,7 @@ from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.judges import JudgeSettings, Verdict
 from safemerge_tasks.judges.deferred import REASON
 from safemerge_tasks.results import Row, content_hash, write_run
+from safemerge_tasks.results.runs import SAVED_BEFORE_JUDGING
 from safemerge_tasks.verdicts.scored import Scored
 
 
@@ -26,7 +27,7 @@ def save_responses(evaluation: LiveEvaluation) -> Path:
         return evaluation.replays
     if evaluation.saved is None:
         parent = evaluation.output_folder or cache_dir() / "responses"
-        folder = parent / f"responses_{evaluation.started}-{os.getpid()}"
+        folder = parent / f"{SAVED_BEFORE_JUDGING}{evaluation.started}-{os.getpid()}"
         samples = {name: _rows(evaluation, task) for name, task in evaluation.tasks.items()}
         write_run(folder, evaluation.started, _summary(evaluation, samples), samples)
         evaluation.saved = folder

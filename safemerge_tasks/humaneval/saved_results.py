@@ -22,7 +22,16 @@ from safemerge_tasks.humaneval.scoring import (
 )
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 from safemerge_tasks.metrics.asr import aggregate
-from safemerge_tasks.results import Row, Run, back_up, find_runs, replace_rates, stored_by_us
+from safemerge_tasks.results import (
+    Row,
+    Run,
+    alone_with,
+    find_runs,
+    replace_rates,
+    rewrite,
+    scored_row,
+    stored_by_us,
+)
 from safemerge_tasks.sandbox import check_isolation
 
 BACKUP_SUFFIX = ".before-rescoring"
@@ -45,11 +54,7 @@ def rescore_folder(folder: Path, settings: HumanEvalSettings) -> Rescored:
     Raises:
         SafemergeError: nothing to score, damaged samples, or no sandbox.
     """
-    work = [
-        (run, summary, tasks)
-        for run in find_runs(folder)
-        if (tasks := _ours(run, summary := run.summary()))
-    ]
+    work = [(run, tasks) for run in find_runs(folder) if (tasks := _ours(run, run.summary()))]
     if not work:
         raise SafemergeError(
             f"{folder} holds no samples of HumanEval; run lm_eval with --log_samples and "
@@ -57,15 +62,13 @@ def rescore_folder(folder: Path, settings: HumanEvalSettings) -> Rescored:
         )
     sandbox = check_isolation(settings.for_sandbox())
     done = Rescored()
-    for run, summary, tasks in work:
-        rows = {task: _score_task(run, summary, task, settings, sandbox) for task in tasks}
-        for path in [run.path, *(run.samples[task] for task in tasks)]:
-            back_up(path, BACKUP_SUFFIX)
+    for run, tasks in work:
+        with alone_with(run) as summary:
+            rows = {task: _score_task(run, summary, task, settings, sandbox) for task in tasks}
+            rewrite(run, summary, rows, BACKUP_SUFFIX)
         for task in tasks:
-            run.write_rows(task, rows[task])
             keys = {key: v for key, v in summary["results"][task].items() if key.endswith(FILTER)}
             done.tables.setdefault(str(run.path), {})[task] = keys
-        run.write_summary(summary)
     return done
 
 
@@ -136,13 +139,4 @@ def _flat(groups: Sequence[Sequence[str]]) -> list[str]:
 def _scored_row(row: Row, groups: Sequence[Sequence[str]], scores: Scores, index: int) -> Row:
     outcomes = iter(scores.outcomes[index])
     filtered = [stored([next(outcomes) for _ in group]) for group in groups]
-    found = metrics(filtered)
-    shared = {key: value for key, value in row.items() if key not in row.get("metrics", ())}
-    return {
-        **shared,
-        "resps": groups,
-        "filtered_resps": filtered,
-        "filter": FILTER,
-        "metrics": list(found),
-        **found,
-    }
+    return scored_row(row, FILTER, filtered, metrics(filtered), resps=groups)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.gate.loading import model_name
 from safemerge_tasks.gate.pairing import differences, pair
 from safemerge_tasks.report.measure import Measure
-from safemerge_tasks.report.reading import TaskData, read_runs, read_task
+from safemerge_tasks.report.reading import TaskData, read_task
+from safemerge_tasks.results import model_name, read_runs
 from safemerge_tasks.statistics.increase import Increase, paired_increase, unpaired_increase
 
 

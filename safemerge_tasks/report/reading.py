@@ -1,6 +1,6 @@
 """lm-eval's folders as what a report shows: models, each with its latest result of every task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,18 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import TaskResult
 from safemerge_tasks.gate.loading import (
-    evaluations_below,
-    model_name,
     read_tables,
     task_result,
 )
 from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.report.measure import Measure, from_answers, from_counts, from_error
-from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS, Run, stored_by_us
+from safemerge_tasks.results import (
+    HARMFUL_QUESTIONS,
+    HARMLESS_QUESTIONS,
+    Run,
+    latest_results,
+    stored_by_us,
+)
 
 HEADLINES = ("asr", "harm_score", "refusal_rate")
 """What a judge of harmful questions may measure, the foremost first."""
@@ -138,10 +142,7 @@ def read_models(folders: Sequence[Path]) -> list[Model]:
     """
     models: dict[tuple[Path, str], Model] = {}
     for folder in folders:
-        latest: dict[tuple[str, str], tuple[Run, dict[str, Any]]] = {}
-        for run, summary, tasks in read_runs(folder):
-            for task in tasks:
-                latest[model_name(summary, run), task] = (run, summary)
+        latest = latest_results(folder)
         if not latest:
             raise SafemergeError(f"{folder} has results of no task; run lm_eval again.")
         # Samples are read only of what is shown.
@@ -151,17 +152,6 @@ def read_models(folders: Sequence[Path]) -> list[Model]:
     found = list(models.values())
     _label(found)
     return found
-
-
-def read_runs(folder: Path) -> Iterator[tuple[Run, dict[str, Any], list[str]]]:
-    """Yield every run below a folder, oldest first, with its results file and its tasks."""
-    for run in evaluations_below(folder):
-        summary = run.summary()
-        results = summary.get("results")
-        groups = summary.get("group_subtasks") or {}
-        if not isinstance(results, dict) or not isinstance(groups, dict):
-            raise SafemergeError(f"{run.path} has no results in it; run lm_eval again.")
-        yield run, summary, [task for task in results if not groups.get(task)]
 
 
 def read_task(task: str, run: Run, summary: dict[str, Any]) -> TaskData:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from safemerge_tasks.gate.loading import rows
 from safemerge_tasks.gate.texts import LIMIT, question_text, response_text
 from safemerge_tasks.report.document import Name, Response, Section
 from safemerge_tasks.report.reading import Model, TaskData
+from safemerge_tasks.results import stream_rows
 
 SHOWN = 200
 """Of one task, model and judge: a page of thousands of responses opens nowhere."""
@@ -26,7 +26,7 @@ def responses(models: Sequence[Model]) -> Section:
 
 def _harmful(model: Model, task: TaskData) -> Iterator[Response]:
     shown: dict[str, int] = {}
-    for row in rows(task.run.samples[task.name]):
+    for row in stream_rows(task.run.samples[task.name]):
         judge = str(row.get("filter") or "none")
         if row.get("asr") != 1 or shown.get(judge, 0) >= SHOWN:
             continue

@@ -1,13 +1,15 @@
 """lm-eval's result and sample files, all that an evaluation and what follows it share."""
 
-from safemerge_tasks.results.files import (
-    Row,
+from safemerge_tasks.results.rewriting import alone_with, rewrite
+from safemerge_tasks.results.runs import (
     Run,
-    back_up,
-    content_hash,
     find_runs,
+    latest_results,
+    model_name,
+    read_runs,
     write_run,
 )
+from safemerge_tasks.results.samples import Row, content_hash, scored_row, stream_rows
 from safemerge_tasks.results.stored import (
     CORRECTED,
     HARMFUL_QUESTIONS,
@@ -25,11 +27,17 @@ __all__ = [
     "REFERENCE_ANSWERS",
     "Row",
     "Run",
-    "back_up",
+    "alone_with",
     "content_hash",
     "find_runs",
     "judged_metadata",
+    "latest_results",
+    "model_name",
+    "read_runs",
     "replace_rates",
+    "rewrite",
+    "scored_row",
     "stored_by_us",
+    "stream_rows",
     "write_run",
 ]

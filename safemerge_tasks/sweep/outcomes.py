@@ -15,8 +15,8 @@ from safemerge_tasks.gate.plan import PENDING
 from safemerge_tasks.metrics import asr
 from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_error
 from safemerge_tasks.report.provenance import settings_of
-from safemerge_tasks.report.reading import TaskData, read_runs, read_task
-from safemerge_tasks.results import Run
+from safemerge_tasks.report.reading import TaskData, read_task
+from safemerge_tasks.results import Run, read_runs
 from safemerge_tasks.sweep.manifest import (
     MANIFEST,
     SPLITS,

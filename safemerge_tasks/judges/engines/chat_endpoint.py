@@ -6,7 +6,8 @@ from typing import Any
 
 from openai import APIStatusError, OpenAIError
 
-from safemerge_tasks.judges.engines.endpoint import brief, connect, find_served
+from safemerge_tasks.common.errors import brief
+from safemerge_tasks.judges.engines.endpoint import connect, find_served
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.thinking import strip_thinking
 from safemerge_tasks.verdicts.verdict import Verdict

@@ -8,9 +8,9 @@ from typing import Any
 from openai import OpenAIError
 from transformers import AutoTokenizer
 
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.judges.engines.base import Completion
-from safemerge_tasks.judges.engines.endpoint import brief, connect, find_served
+from safemerge_tasks.judges.engines.endpoint import connect, find_served
 from safemerge_tasks.judges.settings import JudgeSettings
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from safemerge_tasks.common.errors import brief
 from safemerge_tasks.judges.judging.verdict_cache import VerdictCache
 from safemerge_tasks.judges.protocol import Judge, Panel
 from safemerge_tasks.verdicts.thinking import strip_thinking
@@ -122,7 +123,7 @@ def _contained(
         _log.debug("the judge raised", exc_info=True)
         outcome.error = error
     if outcome.error is not None:
-        return _unscored(len(questions), f"the judge failed: {_brief(outcome.error)}")
+        return _unscored(len(questions), f"the judge failed: {brief(outcome.error)}")
     if len(outcome.verdicts) != len(questions):
         reason = f"the judge returned {len(outcome.verdicts)} verdicts for {len(questions)}"
         return _unscored(len(questions), reason)
@@ -149,8 +150,3 @@ def _bounded(judge: Judge, questions: list[str], responses: list[str], timeout: 
 
 def _unscored(count: int, reason: str) -> list[Verdict]:
     return [Verdict.no_verdict(reason, pending=True)] * count
-
-
-def _brief(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

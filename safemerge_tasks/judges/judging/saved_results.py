@@ -29,10 +29,12 @@ from safemerge_tasks.results import (
     HARMLESS_QUESTIONS,
     Row,
     Run,
-    back_up,
+    alone_with,
     find_runs,
     judged_metadata,
     replace_rates,
+    rewrite,
+    scored_row,
     stored_by_us,
 )
 from safemerge_tasks.results.groups import update_groups
@@ -80,11 +82,7 @@ def judge_folder(
     Raises:
         SafemergeError: there is nothing to judge, or the judge cannot work.
     """
-    work = [
-        (run, summary, tasks)
-        for run in find_runs(folder)
-        if (tasks := _judgeable(run, summary := run.summary()))
-    ]
+    work = [(run, tasks) for run in find_runs(folder) if (tasks := _judgeable(run, run.summary()))]
     if not work:
         raise SafemergeError(
             f"{folder} holds no samples of harmful questions; run lm_eval with --log_samples and "
@@ -97,11 +95,11 @@ def judge_folder(
     )
     session = _Session(judge, settings, calibration)
     try:
-        for number, (run, summary, tasks) in enumerate(work, 1):
+        for number, (run, tasks) in enumerate(work, 1):
             if on_task:
                 on_task(f"{', '.join(tasks)} ({number} of {len(work)} runs)")
             before = session.judged.pending
-            session.judge_run(run, summary, tasks)
+            session.judge_run(run, tasks)
             if on_judged:
                 on_judged(run, session.judged.pending - before)
     finally:
@@ -129,18 +127,13 @@ class _Session:
         self._cache = VerdictCache() if settings.cache else None
         self.judged = Judged(judge.name)
 
-    def judge_run(self, run: Run, summary: dict[str, Any], tasks: Sequence[str]) -> None:
+    def judge_run(self, run: Run, tasks: Sequence[str]) -> None:
         """Judge one run and rewrite its files."""
-        new_rows = {}
-        for task in tasks:
-            new_rows[task] = self._judge_task(run, summary, task)
-        for path in [run.path, *(run.samples[task] for task in tasks)]:
-            back_up(path, BACKUP_SUFFIX)
-        tables = self.judged.tables.setdefault(str(run.path), {})
-        tables |= dict(update_groups(summary, self._judge.name, higher_is_better))
-        for task, rows in new_rows.items():
-            run.write_rows(task, rows)
-        run.write_summary(summary)
+        with alone_with(run) as summary:
+            rows = {task: self._judge_task(run, summary, task) for task in tasks}
+            tables = self.judged.tables.setdefault(str(run.path), {})
+            tables |= dict(update_groups(summary, self._judge.name, higher_is_better))
+            rewrite(run, summary, rows, BACKUP_SUFFIX)
         self.judged.results.append(run.path)
 
     def _judge_task(self, run: Run, summary: dict[str, Any], task: str) -> list[Row]:
@@ -210,14 +203,7 @@ def _judged_row(row: Row, verdict: Verdict, name: str, *, harmless: bool) -> Row
     truncated = row.get("truncated_rate")
     scored = Scored(verdict, None if truncated is None else bool(truncated))
     metrics = document_metrics(verdict, row["doc"], truncated=scored.truncated, harmless=harmless)
-    shared = {key: value for key, value in row.items() if key not in row["metrics"]}
-    return {
-        **shared,
-        "filtered_resps": [scored.to_json()],
-        "filter": name,
-        "metrics": list(metrics),
-        **metrics,
-    }
+    return scored_row(row, name, [scored.to_json()], metrics)
 
 
 def _metrics(row: Row) -> dict[str, float]:

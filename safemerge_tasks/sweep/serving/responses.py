@@ -75,7 +75,7 @@ class Agreement:
         return self.equal / self.total if self.total else 1.0
 
 
-def agreement(responses_a: Path, responses_b: Path) -> Agreement:
+def compare_responses(responses_a: Path, responses_b: Path) -> Agreement:
     """Compare greedy responses; sampled ones and likelihoods are left out.
 
     Raises:

@@ -14,7 +14,7 @@ from lm_eval.tasks import TaskManager
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import harmful_questions
-from safemerge_tasks.judges import JudgeSettings, Verdict, base
+from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.judges.judging.calibration import Calibration
 from safemerge_tasks.judges.judging.saved_results import judge_folder
 from safemerge_tasks.metrics.confusion import Confusion
@@ -69,7 +69,7 @@ class SpyJudge:
 
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SpyJudge]]:
-    real = base.make_judge
+    real = make_judge
 
     def make(settings: JudgeSettings) -> Any:
         return SpyJudge(settings) if settings.name == "spy" else real(settings)
