@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
-from safemerge_tasks.cli._writing import write_file
+from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 
 if TYPE_CHECKING:
@@ -89,10 +89,7 @@ def freeze(
     from safemerge_tasks.gate.frozen import freeze as write_frozen
 
     found = _load(results, cluster_by)
-    try:
-        write_frozen(found, out, cluster_by)
-    except OSError as error:
-        raise SafemergeError(f"{out} cannot be written ({error.strerror}).") from error
+    write_frozen(found, out, cluster_by)
     print(f"{out}: {len(found.tasks)} tasks of {found.model}", file=sys.stderr)
 
 
@@ -123,18 +120,20 @@ def _write(
     markdown: Path | None,
     json_file: Path | None,
 ) -> None:
-    from safemerge_tasks.gate.reporters.document import as_json
-    from safemerge_tasks.gate.reporters.github import announce
-    from safemerge_tasks.gate.reporters.junit import as_junit
-    from safemerge_tasks.gate.reporters.markdown import as_markdown
-    from safemerge_tasks.gate.reporters.terminal import print_report
+    from safemerge_tasks.report.documents.gate import gate_document
+    from safemerge_tasks.report.renderers.github import announce
+    from safemerge_tasks.report.renderers.json import as_json
+    from safemerge_tasks.report.renderers.junit import as_junit
+    from safemerge_tasks.report.renderers.markdown import as_markdown
+    from safemerge_tasks.report.renderers.terminal import SHOWN, print_document
 
-    print_report(report, texts)
-    page = as_markdown(report, texts)
+    document = gate_document(report, texts)
+    print_document(document, folded_rows=None if texts else SHOWN)
+    page = as_markdown(document, level=2)
     if junit:
-        write_file(junit, as_junit(report))
+        write_file(junit, as_junit(document))
     if markdown:
         write_file(markdown, page)
     if json_file:
-        write_file(json_file, as_json(report, texts))
-    announce(report, page)
+        write_file(json_file, as_json(document))
+    announce(document, page)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
 
@@ -16,7 +16,11 @@ FORMAT = 1
 
 
 def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
-    """Write an evaluation as a baseline file, signed with the SHA-256 of its content."""
+    """Write an evaluation as a baseline file, signed with the SHA-256 of its content.
+
+    Raises:
+        SafemergeError: it cannot be written there.
+    """
     content = {
         "format": FORMAT,
         "safemerge": version("safemerge"),
@@ -25,7 +29,7 @@ def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
         "tasks": {name: _task(result) for name, result in evaluation.tasks.items()},
     }
     signed = {"sha256": content_sha256(content), **content}
-    replace_file(out, json.dumps(signed, ensure_ascii=False, separators=(",", ":")) + "\n")
+    write_file(out, json.dumps(signed, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 def load_frozen(path: Path, cluster_by: str) -> Evaluation:

@@ -1,6 +1,6 @@
 """lm-eval's folders as what a report shows: models, each with its latest result of every task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from safemerge_tasks.gate.loading import (
     task_result,
 )
 from safemerge_tasks.metrics.asr import slug
+from safemerge_tasks.report.document import Figure
 from safemerge_tasks.report.measure import Measure, from_answers, from_counts, from_error
 from safemerge_tasks.results import (
     HARMFUL_QUESTIONS,
@@ -52,6 +53,11 @@ class TaskData:
     def is_refusal(self) -> bool:
         """Whether refusing its questions is the failure."""
         return self.result.kind == HARMLESS_QUESTIONS
+
+    @property
+    def is_utility(self) -> bool:
+        """Whether it measures what a model can do, apart from safety."""
+        return not self.is_safety and not self.is_refusal
 
     @property
     def ours(self) -> dict[str, Any]:
@@ -132,6 +138,29 @@ class Model:
     source: Path
     label: str = ""
     tasks: dict[str, TaskData] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a report on models is about.
+
+    Attributes:
+        models: in the order in which they are shown.
+        redact: leave the text of questions and responses out.
+        plot: the figure of all of them.
+    """
+
+    models: Sequence[Model]
+    redact: bool = True
+    plot: Figure | None = None
+
+    def tasks(self, wanted: Callable[[TaskData], bool]) -> Iterator[tuple[Model, TaskData]]:
+        """Yield task by task the models that have it."""
+        for name in dict.fromkeys(name for model in self.models for name in model.tasks):
+            for model in self.models:
+                task = model.tasks.get(name)
+                if task and wanted(task):
+                    yield model, task
 
 
 def read_models(folders: Sequence[Path]) -> list[Model]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.report.reading import Model
-from safemerge_tasks.report.tables import is_utility
 
 PANELS = 3
 """More utility tasks than that do not fit beside each other."""
@@ -83,7 +82,7 @@ def mean_rate(measures: Sequence[Measure]) -> tuple[float, float, float]:
 
 
 def _tradeoff(name: str, models: Sequence[Model]) -> Tradeoff | None:
-    having = [model for model in models if name in model.tasks and is_utility(model.tasks[name])]
+    having = [model for model in models if name in model.tasks and model.tasks[name].is_utility]
     for judge, metric in _metrics(name, having):
         utilities = {}
         for model in having:

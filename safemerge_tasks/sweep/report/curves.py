@@ -101,6 +101,12 @@ class Curves:
         return sorted(found, key=lambda name: name != LAMBDA)
 
 
+def all_curves(sweeps: Sequence[Findings]) -> list[Curves]:
+    """Return what the figures show, one a fine-tuning."""
+    found = (curves(one, tuning) for one in sweeps for tuning in one.survey.manifest.tunings)
+    return [one for one in found if one]
+
+
 def curves(findings: Findings, tuning: Tuning) -> Curves | None:
     """Return a fine-tuning's curves; None where no merge has a result.
 

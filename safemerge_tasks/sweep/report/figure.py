@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.report.figure import canvas, png, short, svg
+from safemerge_tasks.report.figures.canvas import FORMATS, canvas, encoded, reach, short
 from safemerge_tasks.sweep.manifest import Measured
 from safemerge_tasks.sweep.report.curves import LAMBDA, Curve, Curves, Dot, Stat
 
@@ -43,9 +41,7 @@ COLUMNS = 3
 """More panels beside each other cannot be read on a page."""
 HEIGHT = 4.1
 
-PNG, SVG = ".png", ".svg"
-BOTH = (PNG, SVG)
-_WRITERS = {PNG: png, SVG: svg}
+ALT = "ASR and task score of every method along its grid; the tables hold the numbers."
 
 Drawn = dict[str, bytes]
 """Suffix of a file's name → the figure in that format."""
@@ -60,19 +56,7 @@ class Look(NamedTuple):
     width: float
 
 
-def format_of(path: Path) -> str:
-    """Return the format that a file's name asks for.
-
-    Raises:
-        SafemergeError: neither PNG nor SVG.
-    """
-    found = path.suffix.lower()
-    if found not in (PNG, SVG):
-        raise SafemergeError(f"{path} is neither .png nor .svg; name the figure with one of them.")
-    return found
-
-
-def draw(rows: Sequence[Curves], formats: Sequence[str] = BOTH) -> Drawn:
+def draw(rows: Sequence[Curves], formats: Sequence[str] = tuple(FORMATS)) -> Drawn:
     """Return one figure, panels for each fine-tuning, with one legend for all.
 
     Args:
@@ -92,10 +76,10 @@ def draw(rows: Sequence[Curves], formats: Sequence[str] = BOTH) -> Drawn:
             _draw_row(panels, row, styles)
             panels[0].set_title(_title(row, rows), loc="left", weight="bold")
         _legend(figure, rows, styles, with_tradeoff=True)
-        return {one: _WRITERS[one](figure) for one in formats}
+        return {one: encoded(figure, one) for one in formats}
 
 
-def draw_tasks(row: Curves, formats: Sequence[str] = BOTH) -> Drawn:
+def draw_tasks(row: Curves, formats: Sequence[str] = tuple(FORMATS)) -> Drawn:
     """Return a figure with a panel for each task of a fine-tuning.
 
     Args:
@@ -115,7 +99,7 @@ def draw_tasks(row: Curves, formats: Sequence[str] = BOTH) -> Drawn:
             unused.set_visible(False)
         every[0].set_title(_title(row, [row]), loc="left", weight="bold")
         _legend(figure, [row], styles, with_tradeoff=False)
-        return {one: _WRITERS[one](figure) for one in formats}
+        return {one: encoded(figure, one) for one in formats}
 
 
 def _title(row: Curves, rows: Sequence[Curves]) -> str:
@@ -212,7 +196,7 @@ def _draw_curve(
         axes.errorbar(
             places,
             values,
-            yerr=_reach(values, low, high),
+            yerr=reach(values, low, high),
             fmt=marker,
             markersize=size,
             capsize=3,
@@ -248,8 +232,8 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
             at = (dot.utility.value, dot.asr.value)
             axes.errorbar(
                 *at,
-                xerr=_reach([at[0]], [dot.utility.low], [dot.utility.high]),
-                yerr=_reach([at[1]], [dot.asr.low], [dot.asr.high]),
+                xerr=reach([at[0]], [dot.utility.low], [dot.utility.high]),
+                yerr=reach([at[1]], [dot.asr.low], [dot.asr.high]),
                 fmt=marker,
                 markersize=size,
                 color=color,
@@ -322,13 +306,6 @@ def _percent(scale: "Axis", stats: Sequence[Stat | None]) -> None:
 
 def _in_percent(value: float, _: object) -> str:
     return f"{round(100 * value, 6):.4g}%"
-
-
-def _reach(
-    values: Sequence[float], low: Sequence[float], high: Sequence[float]
-) -> list[list[float]]:
-    below = [max(value - end, 0.0) for value, end in zip(values, low, strict=True)]
-    return [below, [max(end - value, 0.0) for value, end in zip(values, high, strict=True)]]
 
 
 def _dots(row: Curves) -> list[Dot]:

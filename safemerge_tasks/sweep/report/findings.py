@@ -1,12 +1,22 @@
 """A sweep with what was chosen and what the gate says: all that its report shows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.report.document import Figure, Name, Part
 from safemerge_tasks.sweep.choosing import Choice, choose_from
-from safemerge_tasks.sweep.manifest import Manifest, Measured, Split
-from safemerge_tasks.sweep.outcomes import Group, Survey, read_sweep
+from safemerge_tasks.sweep.manifest import (
+    MANIFEST,
+    SPLITS,
+    Manifest,
+    Measured,
+    Split,
+    Tuning,
+    Variant,
+)
+from safemerge_tasks.sweep.outcomes import Group, Survey, Value, read_sweep
 from safemerge_tasks.sweep.report.gating import Verdict, chosen_group, verdicts
 
 BASE = "base"
@@ -60,6 +70,36 @@ class Findings:
         ]
         return rows
 
+    def values(self) -> Iterator[tuple[Variant, Split, Measured, Value]]:
+        """Yield every number that there is."""
+        for group in self.survey.groups:
+            for split in SPLITS:
+                for cell in group.cells[split]:
+                    for task, value in cell.values.items():
+                        yield cell.variant, split, task, value
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """What a report on sweeps is about.
+
+    Attributes:
+        findings: of each sweep.
+        figures: of their fine-tunings.
+    """
+
+    findings: tuple[Findings, ...]
+    figures: tuple[Figure, ...] = ()
+
+    def tunings(self) -> list[tuple[Findings, Tuning]]:
+        """Return all fine-tunings with their sweeps."""
+        return [(one, tuning) for one in self.findings for tuning in one.survey.manifest.tunings]
+
+    def title(self, findings: Findings, tuning: Tuning | None = None) -> tuple[Part, ...]:
+        """Return what stands in front of a sweep's table, or of one of its fine-tunings."""
+        model = (Name(findings.model),) if len(self.findings) > 1 else ()
+        return model + ((Name(tuning.name),) if tuning else ())
+
 
 def find(manifest: Manifest, folder: Path) -> Findings:
     """Read a sweep, choose, and compare with the base."""
@@ -68,6 +108,21 @@ def find(manifest: Manifest, folder: Path) -> Findings:
     return Findings(
         _last_part(manifest.base), survey, tuple(choices), tuple(verdicts(survey, choices))
     )
+
+
+def any_sweeps(folders: Sequence[Path]) -> bool:
+    """Return whether folders are sweeps' outputs, all of them.
+
+    Raises:
+        SafemergeError: some are and some are not.
+    """
+    others = [folder for folder in folders if not (folder / MANIFEST).is_file()]
+    if others and len(others) < len(folders):
+        raise SafemergeError(
+            f"{others[0]} is no sweep's output as the other folders are, it has no {MANIFEST}; "
+            "make a report of each kind."
+        )
+    return not others
 
 
 def find_all(folders: Sequence[Path]) -> list[Findings]:

@@ -7,7 +7,7 @@ import pytest
 from safemerge_tasks.gate.comparison import compare
 from safemerge_tasks.gate.loading import load_folder
 from safemerge_tasks.gate.policy import Policy
-from safemerge_tasks.gate.reporters.wording import questions
+from safemerge_tasks.report.wording import questions
 from safemerge_tasks.statistics.verdict import Outcome
 from safemerge_tasks.sweep.report.findings import find
 from safemerge_tasks.sweep.report.gating import Verdict

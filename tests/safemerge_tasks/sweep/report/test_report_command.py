@@ -11,9 +11,9 @@ import pytest
 from lxml import etree
 
 from safemerge_tasks.results import write_run
-from safemerge_tasks.sweep.report.build import write_report
 from safemerge_tasks.sweep.report.curves import curves
 from safemerge_tasks.sweep.report.figure import draw, draw_tasks
+from safemerge_tasks.sweep.report.files import write_report
 from safemerge_tasks.sweep.report.findings import find, find_all
 from safemerge_tasks.sweep.report.records import as_csv
 from tests.safemerge_tasks.report.parsed import (
