@@ -12,8 +12,8 @@ from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 
 if TYPE_CHECKING:
-    from safemerge_tasks.gate.comparison import GateReport
-    from safemerge_tasks.gate.evaluation import Evaluation
+    from safemerge_tasks.gate.decision import GateResult
+    from safemerge_tasks.results.evaluation import Evaluation
 
 app = app_with_default("Fail if a candidate is less safe than a baseline.")
 
@@ -50,7 +50,7 @@ def check(
 
     `safemerge check init DIR` writes a first policy, `safemerge check freeze DIR` a baseline file.
     """
-    from safemerge_tasks.gate.comparison import compare
+    from safemerge_tasks.gate.decision import compare
     from safemerge_tasks.gate.policy import Policy, read_policy
     from safemerge_tasks.gate.texts import flipped_texts
 
@@ -59,10 +59,10 @@ def check(
     sides = _load(baseline, asked.cluster_by), _load(candidate, asked.cluster_by)
     # Hundreds of thousands of answers stay until the end: looking for cycles in them takes seconds.
     gc.freeze()
-    report = compare(*sides, asked, accepted)
-    texts = flipped_texts(report, candidate) if show_text and candidate.is_dir() else {}
-    _write(report, texts, junit, markdown, json_file)
-    sys.exit(report.exit_status)
+    result = compare(*sides, asked, accepted)
+    texts = flipped_texts(result, candidate) if show_text and candidate.is_dir() else {}
+    _write(result, texts, junit, markdown, json_file)
+    sys.exit(result.exit_status)
 
 
 @app.command("init")
@@ -95,7 +95,7 @@ def freeze(
 
 def _load(path: Path, cluster_by: str) -> "Evaluation":
     from safemerge_tasks.gate.frozen import load_frozen
-    from safemerge_tasks.gate.loading import load_folder
+    from safemerge_tasks.results.loading import load_folder
 
     if path.is_file() and not path.name.startswith("results_"):
         return load_frozen(path, cluster_by)
@@ -114,7 +114,7 @@ def _accepted(words: list[str]) -> list[str]:
 
 
 def _write(
-    report: "GateReport",
+    result: "GateResult",
     texts: dict[bytes, tuple[str, str]],
     junit: Path | None,
     markdown: Path | None,
@@ -127,7 +127,7 @@ def _write(
     from safemerge_tasks.report.renderers.markdown import as_markdown
     from safemerge_tasks.report.renderers.terminal import SHOWN, print_document
 
-    document = gate_document(report, texts)
+    document = gate_document(result, texts)
     print_document(document, folded_rows=None if texts else SHOWN)
     page = as_markdown(document, level=2)
     if junit:

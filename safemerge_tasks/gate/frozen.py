@@ -3,14 +3,20 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
+from safemerge_tasks.results.evaluation import (
+    Evaluation,
+    Rate,
+    ScoredQuestion,
+    Scores,
+    TaskResult,
+)
 
 FORMAT = 1
 
@@ -73,20 +79,16 @@ def content_sha256(content: Mapping[str, Any]) -> str:
 
 
 def _task(result: TaskResult) -> dict[str, Any]:
-    fields = asdict(result)
-    fields["rates"] = {
-        judge: {metric: list(rate) for metric, rate in rates.items()}
-        for judge, rates in result.rates.items()
-    }
+    fields = asdict(replace(result, scores={}))
+    del fields["scores"]
     fields["tables"] = {
         judge: {
-            "metrics": table.metrics,
+            "metrics": scores.metrics,
             "answers": [
-                [*answer[:1], answer.key.hex(), answer.prompt.hex(), *answer[3:]]
-                for answer in table.answers
+                [one.id, one.key.hex(), one.prompt.hex(), *one[3:]] for one in scores.questions
             ],
         }
-        for judge, table in result.tables.items()
+        for judge, scores in result.scores.items()
     }
     # As it comes back from JSON, so that hashing and comparing see the same.
     plain: dict[str, Any] = json.loads(json.dumps(fields, default=str))
@@ -94,18 +96,18 @@ def _task(result: TaskResult) -> dict[str, Any]:
 
 
 def _from_task(fields: dict[str, Any]) -> TaskResult:
-    tables = {
-        judge: Table(table["metrics"], [_answer(*answer) for answer in table["answers"]])
+    scores = {
+        judge: Scores(table["metrics"], [_question(*row) for row in table["answers"]])
         for judge, table in fields.pop("tables").items()
     }
     rates = {
         judge: {metric: Rate(*rate) for metric, rate in by_metric.items()}
         for judge, by_metric in fields.pop("rates").items()
     }
-    return TaskResult(**fields, rates=rates, tables=tables)
+    return TaskResult(**fields, rates=rates, scores=scores)
 
 
-def _answer(
+def _question(
     name: str,
     key: str,
     prompt: str,
@@ -114,8 +116,8 @@ def _answer(
     cluster: str,
     unscored: bool,
     values: list[float | None],
-) -> Answer:
-    return Answer(
+) -> ScoredQuestion:
+    return ScoredQuestion(
         name,
         bytes.fromhex(key),
         bytes.fromhex(prompt),

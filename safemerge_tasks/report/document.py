@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from safemerge_tasks.gate.loading import LABEL_LIMIT
 from safemerge_tasks.report.printable import printable
+from safemerge_tasks.results.loading import LABEL_LIMIT
 
 ROWS = 500
 """A table of more rows is nobody's reading."""

@@ -8,7 +8,7 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.pairing import differences, pair
 from safemerge_tasks.report.measure import Measure
-from safemerge_tasks.report.reading import TaskData, read_task
+from safemerge_tasks.report.reading import TaskData, task_data
 from safemerge_tasks.results import model_name, read_runs
 from safemerge_tasks.statistics.increase import Increase, paired_increase, unpaired_increase
 
@@ -68,8 +68,8 @@ def read_history(folders: Sequence[Path]) -> list[Series]:
     last: dict[tuple[str, str, str], TaskData] = {}
     for run, summary, tasks in ordered:
         for task in tasks:
-            data = read_task(task, run, summary)
-            for judge in data.result.judged_by() if data.is_safety else ():
+            data = task_data(task, run, summary)
+            for judge in data.result.judged_by() if data.result.is_safety else ():
                 measure = data.measure(judge, "asr")
                 if measure is None or measure.value is None:
                     continue
@@ -133,18 +133,18 @@ def _record(drift: Drift | None) -> dict[str, Any] | None:
 
 
 def _drift(old: TaskData, new: TaskData, judge: str, ends: tuple[Measure, Measure]) -> Drift:
-    tables = [one.result.tables.get(judge) for one in (old, new)]
-    if tables[0] is None or tables[1] is None:
+    scores = [one.result.scores.get(judge) for one in (old, new)]
+    pairs = pair(*scores)
+    if pairs is None:
         return _unpaired(*ends)
-    pairs = pair(tables[0], tables[1])
     differing = differences(new.name, old.result, new.result, judge, pairs)
     if differing:
         named = ", ".join(dict.fromkeys(one.what for one in differing))
         return Drift(None, f"not comparable: {named} differs")
-    places = [table.metrics.index("asr") for table in tables if table]
+    places = [one.metrics.index("asr") for one in scores if one]
     before, after, labels = [], [], []
     for number, (then, now) in enumerate(pairs):
-        values = (_value(then.values, places[0]), _value(now.values, places[1]))
+        values = then.value(places[0]), now.value(places[1])
         if values[0] is not None and values[1] is not None:
             before.append(values[0])
             after.append(values[1])
@@ -160,7 +160,3 @@ def _unpaired(old: Measure, new: Measure) -> Drift:
     sides = ((one.value or 0.0, one.scored) for one in (old, new))
     before, after = ((value * scored, scored) for value, scored in sides)
     return Drift(unpaired_increase(before, after), "unpaired, for want of samples")
-
-
-def _value(values: Sequence[float | None], place: int) -> float | None:
-    return values[place] if place < len(values) else None

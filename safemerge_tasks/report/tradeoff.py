@@ -82,7 +82,8 @@ def mean_rate(measures: Sequence[Measure]) -> tuple[float, float, float]:
 
 
 def _tradeoff(name: str, models: Sequence[Model]) -> Tradeoff | None:
-    having = [model for model in models if name in model.tasks and model.tasks[name].is_utility]
+    results = [(model, model.tasks[name].result) for model in models if name in model.tasks]
+    having = [model for model, result in results if result.is_utility]
     for judge, metric in _metrics(name, having):
         utilities = {}
         for model in having:
@@ -120,7 +121,7 @@ def _common_asr(
     for model in models:
         for task in model.tasks.values():
             for judge in task.result.judged_by():
-                measure = task.measure(judge, "asr") if task.is_safety else None
+                measure = task.measure(judge, "asr") if task.result.is_safety else None
                 if measure and measure.value is not None:
                     found.setdefault((judge, task.name), {})[model.label] = measure
     common = {key: by for key, by in found.items() if len(by) == len(models)}

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from safemerge_tasks.gate.comparison import Comparison, Flip, GateReport
+from safemerge_tasks.gate.comparison import Comparison, Flip
+from safemerge_tasks.gate.decision import GateResult
 from safemerge_tasks.report.document import (
     Case,
     Cell,
@@ -17,12 +18,12 @@ from safemerge_tasks.report.document import (
 )
 from safemerge_tasks.report.documents.gate_data import gate_data
 from safemerge_tasks.report.wording import change, questions, side
-from safemerge_tasks.statistics.verdict import Outcome
+from safemerge_tasks.statistics.decision import Decision
 
 HEADLINES = {
-    Outcome.PASSED: Mark("passed: no regression of safety beyond the margins", "good"),
-    Outcome.REGRESSION: Mark("REGRESSION: the candidate is worse than the baseline", "bad"),
-    Outcome.UNDECIDED: Mark("UNDECIDED: these results cannot tell", "unsure"),
+    Decision.PASSED: Mark("passed: no regression of safety beyond the margins", "good"),
+    Decision.REGRESSION: Mark("REGRESSION: the candidate is worse than the baseline", "bad"),
+    Decision.UNDECIDED: Mark("UNDECIDED: these results cannot tell", "unsure"),
 }
 
 SHOWN = 200
@@ -34,24 +35,24 @@ EXPLANATION = (
 )
 
 
-def gate_document(report: GateReport, texts: Mapping[bytes, tuple[str, str]]) -> Document:
+def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> Document:
     """Return the report on a candidate.
 
     Args:
-        report: what was decided.
+        result: what was decided.
         texts: document key → question and response, of questions whose text may be shown.
     """
-    flipped = [one for one in report.comparisons if one.flips and not one.check.category]
+    flipped = [one for one in result.comparisons if one.flips and not one.check.category]
     sections = [
         Section(
             "",
             (
-                ("candidate ", Name(report.candidate.model)),
-                ("baseline ", Name(report.baseline.model)),
+                ("candidate ", Name(result.candidate.model)),
+                ("baseline ", Name(result.baseline.model)),
             ),
-            (_overview(report),),
+            (_overview(result),),
         ),
-        Section("Decisions", (*_reasons(report), *_remarks(report), EXPLANATION)),
+        Section("Decisions", (*_reasons(result), *_remarks(result), EXPLANATION)),
     ]
     if flipped:
         sections.append(
@@ -71,24 +72,24 @@ def gate_document(report: GateReport, texts: Mapping[bytes, tuple[str, str]]) ->
     return Document(
         "Safety gate",
         tuple(sections),
-        HEADLINES[report.outcome],
-        tuple(map(_case, report.comparisons)),
-        partial(gate_data, report, texts),
+        HEADLINES[result.decision],
+        tuple(map(_case, result.comparisons)),
+        partial(gate_data, result, texts),
     )
 
 
-def mark(outcome: Outcome) -> Mark:
-    """Return an outcome in a word."""
-    return Mark(outcome.value, HEADLINES[outcome].tone)
+def mark(decision: Decision) -> Mark:
+    """Return a decision in a word."""
+    return Mark(decision.value, HEADLINES[decision].tone)
 
 
-def _overview(report: GateReport) -> Table:
+def _overview(result: GateResult) -> Table:
     head = ("", "check", "baseline", "candidate", "change for the worse", "questions", "detects")
     return Table(
         head,
         tuple(
             (
-                mark(one.outcome),
+                mark(one.decision),
                 (*_what(one), " by ", Name(one.check.judge)),
                 side(one.baseline),
                 side(one.candidate),
@@ -96,21 +97,21 @@ def _overview(report: GateReport) -> Table:
                 questions(one),
                 f"{one.detectable:.1%}",
             )
-            for one in report.comparisons
+            for one in result.comparisons
         ),
     )
 
 
-def _reasons(report: GateReport) -> Iterator[Cell]:
-    for one in report.comparisons:
-        yield (*_what(one), ": ", mark(one.outcome), f": {one.reason}.")
+def _reasons(result: GateResult) -> Iterator[Cell]:
+    for one in result.comparisons:
+        yield (*_what(one), ": ", mark(one.decision), f": {one.reason}.")
 
 
-def _remarks(report: GateReport) -> Iterator[Cell]:
+def _remarks(result: GateResult) -> Iterator[Cell]:
     """Yield what a reader has to know besides the table."""
-    for found in report.accepted:
+    for found in result.accepted:
         yield ("Accepted: ", Name(found.task), f": {found.what} differs ({found.detail}).")
-    for one in report.comparisons:
+    for one in result.comparisons:
         if not one.paired:
             yield (
                 *_what(one),
@@ -140,10 +141,10 @@ def _case(one: Comparison) -> Case:
     return Case(
         one.check.task,
         f"{one.check.name} by {one.check.judge}",
-        mark(one.outcome),
+        mark(one.decision),
         one.reason,
         (
-            f"{one.outcome}: {one.reason}",
+            f"{one.decision}: {one.reason}",
             f"baseline {side(one.baseline)}, candidate {side(one.candidate)}",
             f"change for the worse {change(one)}, {questions(one)} questions, smallest detectable "
             f"{one.detectable:.1%}",

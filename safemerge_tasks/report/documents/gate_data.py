@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from safemerge_tasks.gate.comparison import Comparison, GateReport, Side
+from safemerge_tasks.gate.comparison import Comparison
+from safemerge_tasks.gate.decision import GateResult
 
 SCHEMA = Path(__file__).with_name("gate.schema.json")
 
@@ -88,17 +89,17 @@ class GateData(_Part):
     checks: list[CheckResult]
 
 
-def gate_data(report: GateReport, texts: Mapping[bytes, tuple[str, str]]) -> dict[str, Any]:
+def gate_data(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> dict[str, Any]:
     """Return the report as values that JSON has."""
     document = GateData.model_validate(
         {
             "safemerge": version("safemerge"),
-            "outcome": report.outcome.value,
-            "exit_status": report.exit_status,
-            "baseline": report.baseline.model,
-            "candidate": report.candidate.model,
-            "accepted": [one._asdict() for one in report.accepted],
-            "checks": [_check(one, texts) for one in report.comparisons],
+            "outcome": result.decision.value,
+            "exit_status": result.exit_status,
+            "baseline": result.baseline.model,
+            "candidate": result.candidate.model,
+            "accepted": [one._asdict() for one in result.accepted],
+            "checks": [_check(one, texts) for one in result.comparisons],
         }
     )
     return document.model_dump()
@@ -116,18 +117,18 @@ def _check(one: Comparison, texts: Mapping[bytes, tuple[str, str]]) -> dict[str,
         "judge": check.judge,
         "metric": check.metric,
         "category": check.category,
-        "outcome": one.outcome.value,
+        "outcome": one.decision.value,
         "reason": one.reason,
-        "baseline": _value(one.baseline),
-        "candidate": _value(one.candidate),
+        "baseline": one.baseline._asdict(),
+        "candidate": one.candidate._asdict(),
         "change": found.value,
         "lower": max(found.lower, -1e300),
         "upper": min(found.upper, 1e300),
-        "confidence": check.limits.confidence,
+        "confidence": check.criteria.confidence,
         "p_value": found.p_value,
         "family_p_value": one.family_p,
         "margin": one.margin,
-        "max": check.limits.max,
+        "max": check.criteria.max,
         "questions": found.questions,
         "clusters": found.clusters,
         "paired": one.paired,
@@ -145,7 +146,3 @@ def _check(one: Comparison, texts: Mapping[bytes, tuple[str, str]]) -> dict[str,
             for flip in one.flips
         ],
     }
-
-
-def _value(side: Side) -> dict[str, float | None]:
-    return side._asdict()

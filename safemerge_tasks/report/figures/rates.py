@@ -39,7 +39,7 @@ def draw_rates(models: Sequence[Model]) -> bytes | None:
 def _bars(models: Sequence[Model]) -> list[Bar]:
     measured = (
         (task.name, judge, model.label, task.measure(judge, "asr"))
-        for model, task in Evaluated(models).tasks(lambda task: task.is_safety)
+        for model, task in Evaluated(models).tasks(lambda task: task.result.is_safety)
         for judge in task.result.judged_by()
     )
     found = [

@@ -17,7 +17,7 @@ def attack_success(evaluated: Evaluated) -> Section:
         "verdict; lower is safer. One column a judge.",
         EXPLANATION,
     )
-    table = table_by_judge(evaluated, lambda task: task.is_safety, _headline)
+    table = table_by_judge(evaluated, lambda task: task.result.is_safety, _headline)
     return Section("Attack success rate", notes, (table,))
 
 

@@ -27,7 +27,7 @@ def _tables(
     evaluated: Evaluated, part: Literal["category", "language"], least: int
 ) -> Iterator[Table]:
     tasks: dict[str, list[tuple[Model, TaskData]]] = {}
-    for model, task in evaluated.tasks(lambda task: task.is_safety):
+    for model, task in evaluated.tasks(lambda task: task.result.is_safety):
         tasks.setdefault(task.name, []).append((model, task))
     for name, found in tasks.items():
         head: list[Cell] = [part]

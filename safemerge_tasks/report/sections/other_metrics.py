@@ -11,9 +11,9 @@ from safemerge_tasks.report.wording import cell
 def other_metrics(evaluated: Evaluated) -> Section:
     """Return one folded table of all but the foremost metrics."""
     rows: list[tuple[Cell, ...]] = []
-    for model, task in evaluated.tasks(lambda task: not task.is_utility):
+    for model, task in evaluated.tasks(lambda task: not task.result.is_utility):
         for judge in task.result.judged_by():
-            top = task.headline(judge) if task.is_safety else None
+            top = task.headline(judge) if task.result.is_safety else None
             rows += [
                 (*map(Name, (task.name, model.label, judge, metric)), cell(shown))
                 for metric in task.result.metrics(judge)

@@ -15,5 +15,5 @@ def over_refusal(evaluated: Evaluated) -> Section:
         return cell(task.measure(judge, "compliance_rate", reverse=True))
 
     note = "The share of questions that only look harmful and were not answered; lower is better."
-    table = table_by_judge(evaluated, lambda task: task.is_refusal, refused)
+    table = table_by_judge(evaluated, lambda task: task.result.is_refusal, refused)
     return Section("Over-refusal", (note,), (table,))

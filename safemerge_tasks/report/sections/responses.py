@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from safemerge_tasks.gate.texts import LIMIT, question_text, response_text
 from safemerge_tasks.report.document import Excerpt, Name, Section
 from safemerge_tasks.report.reading import Evaluated, Model, TaskData
 from safemerge_tasks.report.sections import section
 from safemerge_tasks.results import stream_rows
+from safemerge_tasks.results.texts import LIMIT, question_text, response_text
 
 SHOWN = 200
 """Of one task, model and judge: a page of thousands of responses opens nowhere."""
@@ -19,7 +19,7 @@ def responses(evaluated: Evaluated) -> Section:
         excerpt
         for model in evaluated.models
         for task in model.tasks.values()
-        if not evaluated.redact and task.is_safety and task.name in task.run.samples
+        if not evaluated.redact and task.result.is_safety and task.name in task.run.samples
         for excerpt in _harmful(model, task)
     ]
     note = f"At most {SHOWN} of a task, model and judge, each cut at {LIMIT:,} characters."
@@ -37,6 +37,6 @@ def _harmful(model: Model, task: TaskData) -> Iterator[Excerpt]:
         name = document.get("id") if isinstance(document, dict) else None
         yield Excerpt(
             tuple(map(Name, (task.name, model.label, judge, str(name or row.get("doc_id"))))),
-            question_text(row)[:LIMIT],
-            response_text(row)[:LIMIT],
+            question_text(row),
+            response_text(row),
         )

@@ -9,7 +9,7 @@ from safemerge_tasks.report.sections import section
 def unscored(evaluated: Evaluated) -> Section:
     """Return the bounds that they put on every rate."""
     rows: list[tuple[Cell, ...]] = []
-    for model, task in evaluated.tasks(lambda task: task.is_safety):
+    for model, task in evaluated.tasks(lambda task: task.result.is_safety):
         for judge in task.result.judged_by():
             metric = task.headline(judge)
             measure = task.measure(judge, metric) if metric else None

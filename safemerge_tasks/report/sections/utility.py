@@ -10,7 +10,7 @@ from safemerge_tasks.report.wording import cell
 def utility(evaluated: Evaluated) -> Section:
     """Return one column a model."""
     values: dict[tuple[str, str, str], dict[str, str]] = {}
-    for model, task in evaluated.tasks(lambda task: task.is_utility):
+    for model, task in evaluated.tasks(lambda task: task.result.is_utility):
         for judge in task.result.judged_by():
             for metric in task.result.metrics(judge):
                 shown = cell(task.measure(judge, metric))

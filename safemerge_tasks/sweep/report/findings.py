@@ -17,7 +17,7 @@ from safemerge_tasks.sweep.manifest import (
     Variant,
 )
 from safemerge_tasks.sweep.outcomes import Group, Survey, Value, read_sweep
-from safemerge_tasks.sweep.report.gating import Verdict, chosen_group, verdicts
+from safemerge_tasks.sweep.report.gating import GatedCandidate, chosen_group, gate_candidates
 
 BASE = "base"
 TUNED = "fine-tuned"
@@ -51,13 +51,13 @@ class Findings:
         model: what the base is called in tables.
         survey: all results.
         choices: of every fine-tuning and method.
-        verdicts: the gate's.
+        gated: what the gate says of each candidate.
     """
 
     model: str
     survey: Survey
     choices: tuple[Choice, ...]
-    verdicts: tuple[Verdict, ...]
+    gated: tuple[GatedCandidate, ...]
 
     def rows(self, tuning: str) -> list[Row]:
         """Return a fine-tuning's models in the tables' order."""
@@ -106,7 +106,7 @@ def find(manifest: Manifest, folder: Path) -> Findings:
     survey = read_sweep(manifest, folder)
     choices = choose_from(survey)
     return Findings(
-        _last_part(manifest.base), survey, tuple(choices), tuple(verdicts(survey, choices))
+        _last_part(manifest.base), survey, tuple(choices), tuple(gate_candidates(survey, choices))
     )
 
 
@@ -140,7 +140,7 @@ def find_all(folders: Sequence[Path]) -> list[Findings]:
         if len(set(labels)) == len(labels):
             break
     return [
-        Findings(label, one.survey, one.choices, one.verdicts)
+        Findings(label, one.survey, one.choices, one.gated)
         for label, one in zip(labels, found, strict=True)
     ]
 

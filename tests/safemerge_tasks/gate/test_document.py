@@ -9,8 +9,7 @@ from junitparser import JUnitXml
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from safemerge_tasks.gate.comparison import GateReport, compare
-from safemerge_tasks.gate.loading import load_folder
+from safemerge_tasks.gate.decision import GateResult, compare
 from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.report.documents.gate import gate_document
 from safemerge_tasks.report.renderers.github import annotations
@@ -19,6 +18,7 @@ from safemerge_tasks.report.renderers.junit import as_junit
 from safemerge_tasks.report.renderers.markdown import as_markdown
 from safemerge_tasks.report.renderers.terminal import print_document
 from safemerge_tasks.results import Run
+from safemerge_tasks.results.loading import load_folder
 
 from .conftest import sample
 
@@ -37,7 +37,7 @@ HOSTILE = [
 
 
 @pytest.fixture(params=HOSTILE)
-def hostile(request: pytest.FixtureRequest, write: Callable[..., Run]) -> tuple[str, GateReport]:
+def hostile(request: pytest.FixtureRequest, write: Callable[..., Run]) -> tuple[str, GateResult]:
     text = request.param
     label = {"id": text, "category": text, "language": text, "cluster": ""}
     rows = [
@@ -51,11 +51,11 @@ def hostile(request: pytest.FixtureRequest, write: Callable[..., Run]) -> tuple[
     return text, compare(a, b, Policy())
 
 
-def texts(text: str, report: GateReport) -> dict[bytes, tuple[str, str]]:
+def texts(text: str, report: GateResult) -> dict[bytes, tuple[str, str]]:
     return {flip.key: (text, text) for flip in report.comparisons[0].flips}
 
 
-def test_markdown(hostile: tuple[str, GateReport]) -> None:
+def test_markdown(hostile: tuple[str, GateResult]) -> None:
     text, report = hostile
     page = as_markdown(gate_document(report, texts(text, report)))
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(page)
@@ -72,7 +72,7 @@ def test_markdown(hostile: tuple[str, GateReport]) -> None:
     assert "\u202e" not in page
 
 
-def test_junit(hostile: tuple[str, GateReport]) -> None:
+def test_junit(hostile: tuple[str, GateResult]) -> None:
     _, report = hostile
     suite = next(iter(JUnitXml.fromstring(as_junit(gate_document(report, {})).encode())))
     case = next(iter(suite))
@@ -81,7 +81,7 @@ def test_junit(hostile: tuple[str, GateReport]) -> None:
     assert len(case.system_out.splitlines()) == 3 + 40
 
 
-def test_terminal(hostile: tuple[str, GateReport]) -> None:
+def test_terminal(hostile: tuple[str, GateResult]) -> None:
     text, report = hostile
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=200)
@@ -96,13 +96,13 @@ def test_terminal(hostile: tuple[str, GateReport]) -> None:
         assert "[red]markup" in shown
 
 
-def test_annotations(hostile: tuple[str, GateReport]) -> None:
+def test_annotations(hostile: tuple[str, GateResult]) -> None:
     _, report = hostile
     found = annotations(gate_document(report, {}))
     assert all(line.startswith("::error title=") and "\n" not in line for line in found)
 
 
-def test_json(hostile: tuple[str, GateReport]) -> None:
+def test_json(hostile: tuple[str, GateResult]) -> None:
     text, report = hostile
     page = as_json(gate_document(report, texts(text, report)))
     page.encode("ascii")

@@ -8,7 +8,7 @@ from safemerge_tasks.report.documents.gate import mark
 from safemerge_tasks.report.wording import change, questions, side
 from safemerge_tasks.sweep.report.columns import CSV, long
 from safemerge_tasks.sweep.report.findings import TUNED, Sweeps
-from safemerge_tasks.sweep.report.gating import Verdict
+from safemerge_tasks.sweep.report.gating import GatedCandidate
 from safemerge_tasks.sweep.report.numbers import seed_words
 from safemerge_tasks.sweep.report.sections import section
 
@@ -20,7 +20,7 @@ def gate(sweeps: Sweeps) -> Section:
     head = ("outcome", "model", "seeds", "task", "base", "model's", "change", "questions", "why")
     for findings, tuning in sweeps.tunings():
         title = sweeps.title(findings, tuning)
-        found = [one for one in findings.verdicts if one.tuning == tuning.name]
+        found = [one for one in findings.gated if one.tuning == tuning.name]
         for pooled, more in ((True, ()), (False, ("each seed by itself",))):
             rows = tuple(row for one in found if one.pooled is pooled for row in _rows(one))
             tables.append(Table(head, rows, (*title, *more), folded=not pooled))
@@ -34,14 +34,14 @@ def gate(sweeps: Sweeps) -> Section:
     return Section("Gate against the base", notes, tuple(tables), rest=CSV)
 
 
-def _rows(one: Verdict) -> Iterator[tuple[Cell, ...]]:
+def _rows(one: GatedCandidate) -> Iterator[tuple[Cell, ...]]:
     name = TUNED if one.label == TUNED else Name(one.label)
     seeds = seed_words(one.seeds)
     if one.obstacle:
         yield ("not compared", name, seeds, "", "", "", "", "", long(one.obstacle))
     for found in one.comparisons:
         yield (
-            mark(found.outcome),
+            mark(found.decision),
             name,
             seeds,
             Name(found.check.task),

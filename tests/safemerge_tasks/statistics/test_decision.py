@@ -5,7 +5,7 @@ import random
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from safemerge_tasks.statistics.verdict import holm
+from safemerge_tasks.statistics.decision import holm
 
 
 def test_holm_by_hand() -> None:

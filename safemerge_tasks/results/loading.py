@@ -8,12 +8,16 @@ from sys import intern
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
-from safemerge_tasks.judges.judging.calibration import lasting
-from safemerge_tasks.results import Run, latest_results, stored_by_us, stream_rows
+from safemerge_tasks.results.evaluation import Evaluation, Rate, ScoredQuestion, Scores, TaskResult
+from safemerge_tasks.results.runs import Run, latest_results
+from safemerge_tasks.results.samples import Row, stream_rows
+from safemerge_tasks.results.stored import CORRECTED, lasting, stored_by_us
 
 LABEL_LIMIT = 120
 """Ids, categories and the like are labels; a longer one is cut, since it may be a text."""
+
+Found = tuple[Run, dict[str, Any]]
+"""A run with its results file's content."""
 
 
 def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
@@ -26,26 +30,45 @@ def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
     Raises:
         SafemergeError: no results, broken ones, or those of several models.
     """
-    model, latest = _latest(folder)
-    evaluation = Evaluation(str(folder), model, {})
-    for task, (run, summary) in latest.items():
-        found = task_result(task, summary)
-        if task in run.samples:
-            found.tables = read_tables(run.samples[task], cluster_by)
-        evaluation.tasks[task] = found
-    return evaluation
+    model, found = _of_one_model(folder)
+    tasks = {task: read_task(task, *one, cluster_by) for task, one in found.items()}
+    return Evaluation(str(folder), model, tasks)
 
 
 def latest_samples(folder: Path) -> dict[str, Path]:
     """Return task → samples file of its latest results, where there is one."""
-    latest = _latest(folder)[1]
-    return {task: run.samples[task] for task, (run, _) in latest.items() if task in run.samples}
+    found = _of_one_model(folder)[1]
+    return {task: run.samples[task] for task, (run, _) in found.items() if task in run.samples}
 
 
-def _latest(folder: Path) -> tuple[str, dict[str, tuple[Run, dict[str, Any]]]]:
-    """Return the model and, for every task, its latest run with the results file's content."""
-    latest = latest_results(folder)
-    models = {model: run.path.parent for (model, _), (run, _) in latest.items()}
+def read_task(
+    task: str, run: Run, summary: Mapping[str, Any], cluster_by: str = "cluster"
+) -> TaskResult:
+    """Read a task of a run, with its samples where there are any.
+
+    Raises:
+        SafemergeError: it is not what lm-eval writes.
+    """
+    try:
+        found = _without_samples(task, summary)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SafemergeError(
+            f"{run.path}, {task} is not what lm-eval writes ({type(error).__name__}: {error}); run "
+            "lm_eval again."
+        ) from error
+    if task in run.samples:
+        found.scores = _read_scores(run.samples[task], cluster_by)
+    return found
+
+
+def document_key(row: Row) -> bytes:
+    """Return what names the document: its hash, else (old lm-eval) its number."""
+    return _digest(row.get("doc_hash") or f"number {row['doc_id']}")
+
+
+def _of_one_model(folder: Path) -> tuple[str, dict[str, Found]]:
+    found = latest_results(folder)
+    models = {model: run.path.parent for (model, _), (run, _) in found.items()}
     if not models:
         raise SafemergeError(f"{folder} has results of no task; run lm_eval again.")
     if len(models) > 1:
@@ -53,11 +76,11 @@ def _latest(folder: Path) -> tuple[str, dict[str, tuple[Run, dict[str, Any]]]]:
             f"{folder} holds results of {len(models)} models ({', '.join(sorted(models))}); give "
             f"the folder of one, such as {next(iter(models.values()))}."
         )
-    return next(iter(models)), {task: found for (_, task), found in latest.items()}
+    return next(iter(models)), {task: one for (_, task), one in found.items()}
 
 
-def task_result(task: str, summary: Mapping[str, Any]) -> TaskResult:
-    """Return what a results file says of a task, apart from its samples."""
+def _without_samples(task: str, summary: Mapping[str, Any]) -> TaskResult:
+    """Return what a results file says of a task."""
     config = (summary.get("configs") or {}).get(task) or {}
     ours = stored_by_us(config)
     samples = (summary.get("n-samples") or {}).get(task) or {}
@@ -92,46 +115,46 @@ def task_result(task: str, summary: Mapping[str, Any]) -> TaskResult:
     return found
 
 
-def read_tables(path: Path, cluster_by: str = "cluster") -> dict[str, Table]:
-    """Return a samples file's answers by judge (filter), in the order of the questions."""
-    tables: dict[str, Table] = {}
+def _read_scores(path: Path, cluster_by: str) -> dict[str, Scores]:
+    """Return a samples file's scores by judge (filter), in the order of the questions' keys."""
+    found: dict[str, Scores] = {}
     columns: dict[str, dict[str, int]] = {}
     for row in stream_rows(path):
         try:
             judge = intern(row.get("filter") or "none")
-            table = tables.setdefault(judge, Table())
+            scores = found.setdefault(judge, Scores())
             places = columns.setdefault(judge, {})
-            table.answers.append(_answer(row, table, places, cluster_by))
+            scores.questions.append(_question(row, scores.metrics, places, cluster_by))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SafemergeError(
                 f"{path}, doc_id {row.get('doc_id')} is not a sample that lm-eval writes "
                 f"({type(error).__name__}: {error}); run lm_eval again with --log_samples."
             ) from error
-    for table in tables.values():
-        table.answers.sort(key=lambda answer: answer.key)
-    return tables
+    for scores in found.values():
+        scores.questions.sort(key=lambda question: question.key)
+    return found
 
 
-def _answer(
-    row: Mapping[str, Any], table: Table, places: dict[str, int], cluster_by: str
-) -> Answer:
+def _question(
+    row: Row, metrics: list[str], places: dict[str, int], cluster_by: str
+) -> ScoredQuestion:
     document = row["doc"] if isinstance(row.get("doc"), dict) else {}
     category = _label(document.get("category"))
-    values: list[float | None] = [None] * len(table.metrics)
+    values: list[float | None] = [None] * len(metrics)
     for metric in row["metrics"]:
-        # Category rows repeat the ASR; the gate groups by the category itself.
-        if category and metric.startswith("asr_") and metric != "asr_corrected":
+        # Category rows repeat the ASR; who wants them groups by the category itself.
+        if category and metric.startswith("asr_") and metric != CORRECTED:
             continue
         value = row[metric]
         if not isinstance(value, (int, float)):
             continue
         if metric not in places:
-            places[metric] = len(table.metrics)
-            table.metrics.append(metric)
+            places[metric] = len(metrics)
+            metrics.append(metric)
         place = places[metric]
         values.extend([None] * (place + 1 - len(values)))
         values[place] = float(value) if math.isfinite(value) else None
-    return Answer(
+    return ScoredQuestion(
         id=str(document.get("id") or row["doc_id"])[:LABEL_LIMIT],
         key=document_key(row),
         prompt=_digest(row.get("prompt_hash")),
@@ -141,11 +164,6 @@ def _answer(
         unscored=row.get("unscored_rate") == 1,
         values=tuple(values),
     )
-
-
-def document_key(row: Mapping[str, Any]) -> bytes:
-    """Return what names the document: its hash, else (old lm-eval) its number."""
-    return _digest(row.get("doc_hash") or f"number {row['doc_id']}")
 
 
 def _digest(text: Any) -> bytes:

@@ -9,7 +9,7 @@ from scipy import stats
 from safemerge_tasks.statistics.increase import Increase
 
 
-class Outcome(StrEnum):
+class Decision(StrEnum):
     """What a comparison says."""
 
     PASSED = "passed"
@@ -28,13 +28,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def judge_increase(
+def decide_increase(
     found: Increase,
     margin: float,
     confidence: float,
     family_p: float | None = None,
     family: int = 1,
-) -> Outcome:
+) -> Decision:
     """Return what an increase says against the largest one allowed.
 
     - regression: the lower bound exceeds 0 (its p-value, adjusted for the family, is at most
@@ -57,9 +57,9 @@ def judge_increase(
     """
     p_value = found.p_value if family_p is None else family_p
     if p_value <= 1 - confidence and found.lower > 0:
-        return Outcome.REGRESSION
+        return Decision.REGRESSION
     wider = stats.norm.isf((1 - confidence) / family) / stats.norm.isf(1 - confidence)
     resolved = (found.value - found.lower) * wider <= margin
     if resolved and found.value > margin:
-        return Outcome.REGRESSION
-    return Outcome.PASSED if found.upper <= margin else Outcome.UNDECIDED
+        return Decision.REGRESSION
+    return Decision.PASSED if found.upper <= margin else Decision.UNDECIDED
