@@ -97,7 +97,7 @@ def _task(result: TaskResult) -> dict[str, Any]:
 
 def _from_task(fields: dict[str, Any]) -> TaskResult:
     scores = {
-        judge: Scores(table["metrics"], [_question(*row) for row in table["answers"]])
+        judge: Scores(table["metrics"], [_question(row) for row in table["answers"]])
         for judge, table in fields.pop("tables").items()
     }
     rates = {
@@ -107,23 +107,8 @@ def _from_task(fields: dict[str, Any]) -> TaskResult:
     return TaskResult(**fields, rates=rates, scores=scores)
 
 
-def _question(
-    name: str,
-    key: str,
-    prompt: str,
-    category: str,
-    language: str,
-    cluster: str,
-    unscored: bool,
-    values: list[float | None],
-) -> ScoredQuestion:
-    return ScoredQuestion(
-        name,
-        bytes.fromhex(key),
-        bytes.fromhex(prompt),
-        category,
-        language,
-        cluster,
-        unscored,
-        tuple(values),
+def _question(row: list[Any]) -> ScoredQuestion:
+    name, key, prompt, *labels, values = row
+    return ScoredQuestion._make(
+        (name, bytes.fromhex(key), bytes.fromhex(prompt), *labels, tuple(values))
     )

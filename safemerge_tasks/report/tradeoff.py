@@ -12,7 +12,7 @@ PANELS = 3
 
 
 @dataclass(frozen=True)
-class Point:
+class PlottedModel:
     """A model in the plot.
 
     Attributes:
@@ -42,7 +42,7 @@ class Tradeoff:
     utility: str
     judge: str
     tasks: tuple[str, ...]
-    points: tuple[Point, ...]
+    points: tuple[PlottedModel, ...]
 
 
 def tradeoffs(models: Sequence[Model]) -> list[Tradeoff]:
@@ -97,7 +97,7 @@ def _tradeoff(name: str, models: Sequence[Model]) -> Tradeoff | None:
         asr_judge, tasks, rates = safety
         front = pareto((rates[label][0], utilities[label]) for label in rates)
         points = tuple(
-            Point(label, rates[label], utilities[label], on)
+            PlottedModel(label, rates[label], utilities[label], on)
             for label, on in zip(rates, front, strict=True)
         )
         return Tradeoff(f"{name}, {metric}", asr_judge, tasks, points)

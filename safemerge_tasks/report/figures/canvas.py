@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LABEL = 32
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Told apart with any colour vision: Okabe and Ito 2008, less black, and yellow, which fades."""
+
+FRONT: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 3, "label": "Pareto front"}
 
 PNG, SVG = ".png", ".svg"
 FORMATS: dict[str, dict[str, Any]] = {
@@ -78,6 +83,23 @@ def short(text: str) -> str:
     # The end of a path tells more than its beginning.
     shown = printable(text if len(text) <= LABEL else f"…{text[1 - LABEL :]}")
     return f" {shown}" if shown.startswith("_") else shown
+
+
+def color_of(number: int) -> str:
+    """Return a line's colour; they repeat after `COLORS`."""
+    return COLORS[number % len(COLORS)]
+
+
+def draw_front(axes: "Axes", points: Iterable[tuple[float, float]]) -> None:
+    """Join the points (utility, ASR) that no other beats."""
+    front = sorted(set(points))
+    if len(front) > 1:
+        axes.plot(*zip(*front, strict=True), "-", zorder=1, **FRONT)
+
+
+def in_percent(value: float, _: object = None) -> str:
+    """Return a rate at an axis; matplotlib takes this as a formatter."""
+    return f"{round(100 * value, 6):.4g}%"
 
 
 def reach(

@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
-from safemerge_tasks.report.figures.canvas import canvas, encoded, reach, short
+from safemerge_tasks.report.figures.canvas import (
+    canvas,
+    color_of,
+    encoded,
+    in_percent,
+    reach,
+    short,
+)
 from safemerge_tasks.report.history import Series
 
 
@@ -22,13 +29,14 @@ def draw_history(history: Sequence[Series]) -> bytes:
                 yerr=reach(values, *ends),
                 fmt="o-",
                 capsize=3,
-                color=f"C{number}",
+                color=color_of(number),
                 label=f"{label}, {short(one.model)}" if len(models) > 1 else label,
             )
         step = max(1, len(dates) // 12)
         shown = range(0, len(dates), step)
         axes.set_xticks(shown, labels=[short(dates[n][:10]) for n in shown], rotation=45)
         axes.set(ylabel="attack success rate (lower is safer)", ylim=(-0.03, 1.03))
+        axes.yaxis.set_major_formatter(in_percent)
         axes.grid(alpha=0.3)
         axes.legend()
         return encoded(figure)

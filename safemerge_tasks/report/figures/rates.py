@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from safemerge_tasks.report.figures.canvas import canvas, encoded, reach, short
+from safemerge_tasks.report.figures.canvas import (
+    COLORS,
+    canvas,
+    color_of,
+    draw_front,
+    encoded,
+    in_percent,
+    reach,
+    short,
+)
 from safemerge_tasks.report.reading import Evaluated, Model
 from safemerge_tasks.report.tradeoff import Tradeoff, tradeoffs
 
@@ -12,9 +21,6 @@ if TYPE_CHECKING:
 
 BARS = 60
 """More bars than that cannot be told apart."""
-
-COLORS = 10
-"""As many does matplotlib tell apart; they repeat after that."""
 
 Bar = tuple[str, str, str, tuple[float, float | None, float | None]]
 """Task, judge and model, with the rate and its interval."""
@@ -60,7 +66,7 @@ def _draw_rates(axes: "Axes", bars: Sequence[Bar], labels: Sequence[str]) -> Non
             xerr=reach([value], [low], [high]),
             fmt="o",
             capsize=3,
-            color=f"C{labels.index(model)}",
+            color=color_of(labels.index(model)),
             label=short(model) if many and model not in drawn else None,
         )
         drawn.add(model)
@@ -68,6 +74,7 @@ def _draw_rates(axes: "Axes", bars: Sequence[Bar], labels: Sequence[str]) -> Non
     axes.set_yticks(range(len(bars)), labels=ticks)
     axes.invert_yaxis()
     axes.set(xlabel="attack success rate (lower is safer), 95 % interval", xlim=(-0.03, 1.03))
+    axes.xaxis.set_major_formatter(in_percent)
     axes.grid(alpha=0.3)
 
 
@@ -79,33 +86,24 @@ def _draw_tradeoff(axes: "Axes", panel: Tradeoff, labels: Sequence[str]) -> None
             value,
             yerr=reach([value], [low], [high]),
             fmt="o" if point.on_front else "x",
-            color=f"C{labels.index(point.label)}",
+            color=color_of(labels.index(point.label)),
             capsize=3,
         )
         # Colours repeat; without need, names on points only cover each other.
-        if len(labels) > COLORS:
+        if len(labels) > len(COLORS):
             axes.annotate(
                 short(point.label),
                 (point.utility, value),
                 textcoords="offset points",
                 xytext=(6, 6),
             )
-    front = sorted(
-        (point for point in panel.points if point.on_front), key=lambda point: point.utility
-    )
-    axes.plot(
-        [point.utility for point in front],
-        [point.asr[0] for point in front],
-        "-",
-        color="0.5",
-        zorder=1,
-        label="Pareto front",
-    )
+    draw_front(axes, [(point.utility, point.asr[0]) for point in panel.points if point.on_front])
     tasks = short(panel.tasks[0]) if len(panel.tasks) == 1 else f"mean of {len(panel.tasks)} tasks"
     axes.set(
         xlabel=f"{short(panel.utility)} (higher is better)",
         ylabel=f"ASR, {tasks}, {short(panel.judge)}",
     )
+    axes.yaxis.set_major_formatter(in_percent)
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     axes.legend()

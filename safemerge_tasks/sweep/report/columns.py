@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from safemerge_tasks.report.document import Name
 from safemerge_tasks.sweep.manifest import Measured, Split, Tuning
-from safemerge_tasks.sweep.report.findings import Findings, Row, heading
+from safemerge_tasks.sweep.report.findings import Findings, ShownModel, heading
 
 CSV = "which --csv has"
 """Where the rows are that a table leaves out."""
@@ -27,7 +27,7 @@ def columns_of(findings: Findings, tuning: Tuning, split: Split) -> list[Column]
     return found
 
 
-def named(row: Row) -> str | Name:
+def named(row: ShownModel) -> str | Name:
     """Return a row's name as a cell."""
     return row.name if row.ours else Name(row.name)
 

@@ -100,6 +100,11 @@ class Curves:
         found = dict.fromkeys(one.axis for one in self.methods if one.axis)
         return sorted(found, key=lambda name: name != LAMBDA)
 
+    @property
+    def along(self) -> list[str | None]:
+        """What panels are drawn along: each parameter, or the methods beside each other."""
+        return [*self.axes] or [None]
+
 
 def all_curves(sweeps: Sequence[Findings]) -> list[Curves]:
     """Return what the figures show, one a fine-tuning."""

@@ -24,7 +24,7 @@ TUNED = "fine-tuned"
 
 
 @dataclass(frozen=True)
-class Row:
+class ShownModel:
     """A model in the tables: the base, the fine-tuned one, or what was chosen of a method.
 
     Attributes:
@@ -59,12 +59,12 @@ class Findings:
     choices: tuple[Choice, ...]
     gated: tuple[GatedCandidate, ...]
 
-    def rows(self, tuning: str) -> list[Row]:
+    def rows(self, tuning: str) -> list[ShownModel]:
         """Return a fine-tuning's models in the tables' order."""
         ends = ((BASE, self.survey.base()), (TUNED, self.survey.tuned(tuning)))
-        rows = [Row(name, group) for name, group in ends if group]
+        rows = [ShownModel(name, group) for name, group in ends if group]
         rows += [
-            Row(choice.label, chosen_group(self.survey, choice), choice)
+            ShownModel(choice.label, chosen_group(self.survey, choice), choice)
             for choice in self.choices
             if choice.tuning == tuning
         ]

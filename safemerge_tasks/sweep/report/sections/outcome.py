@@ -3,7 +3,7 @@
 from safemerge_tasks.report.document import Cell, Section, Table
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.report.columns import columns_of, named
-from safemerge_tasks.sweep.report.findings import Row, Sweeps
+from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
 from safemerge_tasks.sweep.report.numbers import EXPLANATION, over_seeds
 from safemerge_tasks.sweep.report.sections import section
 
@@ -33,7 +33,7 @@ def outcome(sweeps: Sweeps) -> Section:
     return Section("Fine-tuned against merged", notes, tuple(tables))
 
 
-def _point(row: Row) -> str:
+def _point(row: ShownModel) -> str:
     if row.group is None:
         return f"nothing chosen: {row.choice.reason}" if row.choice else ""
     return point_words(row.group.point) or ("no grid" if row.choice else "")

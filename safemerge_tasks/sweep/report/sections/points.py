@@ -4,7 +4,7 @@ from safemerge_tasks.report.document import Cell, Name, Section, Table
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import SPLITS
 from safemerge_tasks.sweep.report.columns import CSV, named
-from safemerge_tasks.sweep.report.findings import Row, Sweeps
+from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
 from safemerge_tasks.sweep.report.numbers import EXPLANATION, over_seeds
 from safemerge_tasks.sweep.report.sections import section
 
@@ -31,11 +31,11 @@ def points(sweeps: Sweeps) -> Section:
             )
             if tasks
         ]
-        shown: list[tuple[str | Name, Row]] = [
+        shown: list[tuple[str | Name, ShownModel]] = [
             (named(row), row) for row in findings.rows(tuning.name) if row.ours
         ]
         for (method, label), groups in findings.survey.methods(tuning.name).items():
-            shown += [(Name(label or method), Row(label or method, one)) for one in groups]
+            shown += [(Name(label or method), ShownModel(label or method, one)) for one in groups]
         rows: list[tuple[Cell, ...]] = []
         for name, row in shown:
             assert row.group is not None
