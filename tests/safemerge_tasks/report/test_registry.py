@@ -1,6 +1,5 @@
 """A section is added with one decorated function, here or in another package."""
 
-import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from safemerge_tasks.report.document import Section, Table
 from safemerge_tasks.report.reading import Evaluated
 from safemerge_tasks.report.sections import section
+from tests.other_package import install
 
 from .parsed import Page
 
@@ -34,6 +34,7 @@ def page(
 ) -> Callable[[], Page]:
     """Return a function that makes a report; sections of this test are forgotten after it."""
     write("one", [1.0, None])
+    section.of(Evaluated(()))
     monkeypatch.setattr(section, "_found", dict(section._found))
 
     def make() -> Page:
@@ -45,22 +46,14 @@ def page(
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def install_loaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Return a function that installs a package whose one module has a section."""
+    monkeypatch.delitem(sys.modules, "other_loaves", raising=False)
 
-    def install(text: str) -> None:
-        metadata = tmp_path / "bakery-1.0.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: bakery\nVersion: 1.0\n")
-        (metadata / "entry_points.txt").write_text(
-            "[safemerge.report_sections]\nloaves = bakery_sections\n"
-        )
-        (tmp_path / "bakery_sections.py").write_text(text)
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, "bakery_sections", raising=False)
-        importlib.invalidate_caches()
+    def put(source: str) -> None:
+        install(tmp_path, monkeypatch, "safemerge.report_sections", "loaves", source)
 
-    return install
+    return put
 
 
 def test_a_section_of_ones_own_stands_at_its_place(page: Callable[[], Page]) -> None:
@@ -82,18 +75,20 @@ def test_a_section_with_nothing_to_say_is_left_out(page: Callable[[], Page]) -> 
     assert "Loaves" not in page().text
 
 
-def test_another_packages_section(page: Callable[[], Page], install: Callable[[str], None]) -> None:
-    install(PACKAGE)
+def test_another_packages_section(
+    page: Callable[[], Page], install_loaves: Callable[[str], None]
+) -> None:
+    install_loaves(PACKAGE)
     assert "loaves of one" in page().text
 
 
 def test_a_broken_package_is_one_sentence(
-    install: Callable[[str], None],
+    install_loaves: Callable[[str], None],
     write: Callable[..., Any],
     safemerge: Callable[..., Any],
 ) -> None:
     write("one", [1.0])
-    install("import no_such_bakery\n")
+    install_loaves("import no_such_bakery\n")
     done = safemerge("report", "one", "--out", "out.html")
     assert (done.status, done.err.count("\n")) == (2, 1)
-    assert "the section loaves of bakery_sections cannot be imported" in done.err
+    assert "the section loaves of other_loaves cannot be imported" in done.err
