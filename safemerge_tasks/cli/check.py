@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
-from safemerge_tasks.cli._writing import write_file
+from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 
 if TYPE_CHECKING:
-    from safemerge_tasks.gate.comparison import GateReport
-    from safemerge_tasks.gate.evaluation import Evaluation
+    from safemerge_tasks.gate.decision import GateResult
+    from safemerge_tasks.results.evaluation import Evaluation
 
 app = app_with_default("Fail if a candidate is less safe than a baseline.")
 
@@ -52,7 +52,7 @@ def check(
 
     Example: safemerge check --baseline results/release --candidate results/candidate
     """
-    from safemerge_tasks.gate.comparison import compare
+    from safemerge_tasks.gate.decision import compare
     from safemerge_tasks.gate.policy import Policy, read_policy
     from safemerge_tasks.gate.texts import flipped_texts
 
@@ -61,10 +61,10 @@ def check(
     sides = _load(baseline, asked.cluster_by), _load(candidate, asked.cluster_by)
     # Hundreds of thousands of answers stay until the end: looking for cycles in them takes seconds.
     gc.freeze()
-    report = compare(*sides, asked, accepted)
-    texts = flipped_texts(report, candidate) if show_text and candidate.is_dir() else {}
-    _write(report, texts, junit, markdown, json_file)
-    sys.exit(report.exit_status)
+    result = compare(*sides, asked, accepted)
+    texts = flipped_texts(result, candidate) if show_text and candidate.is_dir() else {}
+    _write(result, texts, junit, markdown, json_file)
+    sys.exit(result.exit_status)
 
 
 @app.command("init")
@@ -97,16 +97,13 @@ def freeze(
     from safemerge_tasks.gate.frozen import freeze as write_frozen
 
     found = _load(results, cluster_by)
-    try:
-        write_frozen(found, out, cluster_by)
-    except OSError as error:
-        raise SafemergeError(f"{out} cannot be written ({error.strerror}).") from error
+    write_frozen(found, out, cluster_by)
     print(f"{out}: {len(found.tasks)} tasks of {found.model}", file=sys.stderr)
 
 
 def _load(path: Path, cluster_by: str) -> "Evaluation":
     from safemerge_tasks.gate.frozen import load_frozen
-    from safemerge_tasks.gate.loading import load_folder
+    from safemerge_tasks.results.loading import load_folder
 
     if path.is_file() and not path.name.startswith("results_"):
         return load_frozen(path, cluster_by)
@@ -125,24 +122,26 @@ def _accepted(words: list[str]) -> list[str]:
 
 
 def _write(
-    report: "GateReport",
+    result: "GateResult",
     texts: dict[bytes, tuple[str, str]],
     junit: Path | None,
     markdown: Path | None,
     json_file: Path | None,
 ) -> None:
-    from safemerge_tasks.gate.reporters.document import as_json
-    from safemerge_tasks.gate.reporters.github import announce
-    from safemerge_tasks.gate.reporters.junit import as_junit
-    from safemerge_tasks.gate.reporters.markdown import as_markdown
-    from safemerge_tasks.gate.reporters.terminal import print_report
+    from safemerge_tasks.report.documents.gate import gate_document
+    from safemerge_tasks.report.renderers.github import announce
+    from safemerge_tasks.report.renderers.json import as_json
+    from safemerge_tasks.report.renderers.junit import as_junit
+    from safemerge_tasks.report.renderers.markdown import as_markdown
+    from safemerge_tasks.report.renderers.terminal import SHOWN, print_document
 
-    print_report(report, texts)
-    page = as_markdown(report, texts)
+    document = gate_document(result, texts)
+    print_document(document, folded_rows=None if texts else SHOWN)
+    page = as_markdown(document, level=2)
     if junit:
-        write_file(junit, as_junit(report))
+        write_file(junit, as_junit(document))
     if markdown:
         write_file(markdown, page)
     if json_file:
-        write_file(json_file, as_json(report, texts))
-    announce(report, page)
+        write_file(json_file, as_json(document))
+    announce(document, page)

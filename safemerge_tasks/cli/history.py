@@ -1,12 +1,11 @@
 """The `safemerge history` command."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from safemerge_tasks.cli._writing import write_file
+from safemerge_tasks.common.atomic_write import write_file
 
 app = typer.Typer(add_completion=False)
 
@@ -23,13 +22,17 @@ def history(
 
     Example: safemerge history nightly --plot drift.png
     """
-    from safemerge_tasks.report.history import as_records, read_history
-    from safemerge_tasks.report.history_views import draw_history, print_history
+    from safemerge_tasks.report.documents.history import history_document
+    from safemerge_tasks.report.figures.history import draw_history
+    from safemerge_tasks.report.history import read_history
+    from safemerge_tasks.report.renderers.json import as_json as json_of
+    from safemerge_tasks.report.renderers.terminal import print_document
 
     found = read_history(folders)
     if plot:
         write_file(plot, draw_history(found))
+    document = history_document(found)
     if as_json:
-        print(json.dumps(as_records(found), indent=2))
+        print(json_of(document), end="")
     else:
-        print_history(found)
+        print_document(document)

@@ -75,15 +75,17 @@ def sweep(
     except KeyboardInterrupt:
         console.print("Interrupted; run the same command again to go on.")
         sys.exit(INTERRUPTED)
-    from safemerge_tasks.sweep.report.build import write_report
-    from safemerge_tasks.sweep.report.terminal import print_table
+    from safemerge_tasks.report.renderers.terminal import print_document
+    from safemerge_tasks.sweep.report.document import summary_document
+    from safemerge_tasks.sweep.report.files import write_report
+    from safemerge_tasks.sweep.report.findings import find
 
     reasons = done.progress.reasons
     written = write_report(folder, folder / "report")
     if as_json:
         print(json.dumps(_outcome(folder, reasons, written), indent=1))
     else:
-        print_table(done.manifest, folder, console)
+        print_document(summary_document(find(done.manifest, folder)), console)
         for path in written:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
         for key, reason in reasons.items():

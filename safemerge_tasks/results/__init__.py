@@ -16,6 +16,7 @@ from safemerge_tasks.results.stored import (
     HARMLESS_QUESTIONS,
     REFERENCE_ANSWERS,
     judged_metadata,
+    lasting,
     replace_rates,
     stored_by_us,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "content_hash",
     "find_runs",
     "judged_metadata",
+    "lasting",
     "latest_results",
     "model_name",
     "read_runs",

@@ -1,5 +1,6 @@
 """What safemerge keeps in lm-eval's results besides what lm-eval itself writes."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,10 +17,27 @@ CORRECTED = "asr_corrected"
 """The metric that a judge's calibration gives: one number for all documents."""
 
 
+CIRCUMSTANCES = frozenset(
+    {"dtype", "engine", "engine_version", "krippendorff_alpha", "served_model", "url"}
+)
+"""What of a judge's identity may differ without making it another judge."""
+
+
 def stored_by_us(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what safemerge stored in a task's configuration; empty for a task of others."""
     ours = (config.get("metadata") or {}).get("safemerge")
     return ours if isinstance(ours, dict) else {}
+
+
+def lasting(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a judge's stored identity makes it this judge, as it comes back from JSON."""
+    kept = {
+        key: [lasting(member) for member in value] if key == "members" else value
+        for key, value in identity.items()
+        if key not in CIRCUMSTANCES
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(kept))
+    return plain
 
 
 def replace_rates(row: dict[str, Any], table: Mapping[str, float | str], name: str) -> None:

@@ -1,6 +1,7 @@
 """Stand-ins shared by the evaluation tests; every text is innocuous."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from safemerge_tasks.cli import main
+from tests.finished import Done
 from tests.question_sets import write_every_suite
 
 CHAT_TEMPLATE = (
@@ -114,3 +117,23 @@ def every_suite(data: Path) -> Path:
     """Return a data folder with every packaged suite."""
     write_every_suite(data)
     return data
+
+
+@pytest.fixture
+def safemerge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Return a function that runs the command line in this process, in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_ACTIONS", "")
+
+    def run(*words: str | Path, environment: Mapping[str, str] | None = None) -> Done:
+        for name, value in (environment or {}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["safemerge", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(int(end.value.code or 0), *capsys.readouterr())
+
+    return run

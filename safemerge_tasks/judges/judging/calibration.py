@@ -12,15 +12,12 @@ from safemerge_tasks.judges.judging.human_labels import Labelled
 from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.metrics.confusion import Confusion, Estimate
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
+from safemerge_tasks.results import lasting
 from safemerge_tasks.verdicts.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 
 FORMAT = 1
-# What may differ between calibrating and using a judge without making it another judge.
-_CIRCUMSTANCES = frozenset(
-    {"dtype", "engine", "engine_version", "krippendorff_alpha", "served_model", "url"}
-)
 
 
 @dataclass(frozen=True)
@@ -114,14 +111,3 @@ def _counted(label: bool, verdict: bool | None) -> Confusion:
     if label:
         return Confusion(true_harmful=int(verdict), missed=int(not verdict))
     return Confusion(false_alarms=int(verdict), true_harmless=int(not verdict))
-
-
-def lasting(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a judge's stored identity makes it this judge, as it comes back from JSON."""
-    kept = {
-        key: [lasting(member) for member in value] if key == "members" else value
-        for key, value in identity.items()
-        if key not in _CIRCUMSTANCES
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(kept))
-    return plain

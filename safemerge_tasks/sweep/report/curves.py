@@ -100,6 +100,17 @@ class Curves:
         found = dict.fromkeys(one.axis for one in self.methods if one.axis)
         return sorted(found, key=lambda name: name != LAMBDA)
 
+    @property
+    def along(self) -> list[str | None]:
+        """What panels are drawn along: each parameter, or the methods beside each other."""
+        return [*self.axes] or [None]
+
+
+def all_curves(sweeps: Sequence[Findings]) -> list[Curves]:
+    """Return what the figures show, one a fine-tuning."""
+    found = (curves(one, tuning) for one in sweeps for tuning in one.survey.manifest.tunings)
+    return [one for one in found if one]
+
 
 def curves(findings: Findings, tuning: Tuning) -> Curves | None:
     """Return a fine-tuning's curves; None where no merge has a result.

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from safemerge_tasks.cli import main
+from safemerge_tasks.report.document import Document
 from safemerge_tasks.sweep import prepare as prepare_module
 from safemerge_tasks.sweep import run as run_module
 from safemerge_tasks.sweep.progress import Progress
-from safemerge_tasks.sweep.report import build, terminal
+from safemerge_tasks.sweep.report import document, files, findings
 from safemerge_tasks.sweep.state import write_state
 from tests.safemerge_tasks.sweep.fake_runner import graph_of, step
 from tests.safemerge_tasks.sweep.test_spec import smallest
@@ -62,8 +63,9 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(prepare_module, "prepare", prepare)
     monkeypatch.setattr(run_module, "run_sweep", run_sweep)
-    monkeypatch.setattr(build, "write_report", lambda _folder, out: [out / "report.md"])
-    monkeypatch.setattr(terminal, "print_table", lambda *_: None)
+    monkeypatch.setattr(files, "write_report", lambda _folder, out: [out / "report.md"])
+    monkeypatch.setattr(findings, "find", lambda *_: None)
+    monkeypatch.setattr(document, "summary_document", lambda _: Document("", ()))
     return noted
 
 

@@ -1,18 +1,16 @@
 """Output folders as lm-eval writes them; every text is innocuous."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safemerge_tasks.cli import main
 from safemerge_tasks.results import Row, Run, content_hash, write_run
+from tests.finished import Done
 
 JUDGE = {
     "name": "wildguard",
@@ -115,35 +113,6 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-@dataclass(frozen=True)
-class Done:
-    """A finished command."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def safemerge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """Return a function that runs the command line in this process, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GITHUB_ACTIONS", "")
-
-    def run(*words: str | Path, environment: Mapping[str, str] | None = None) -> Done:
-        for name, value in (environment or {}).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["safemerge", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Done(int(end.value.code or 0), *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., Done]:
     """Return a function that runs the real command, a process of its own."""
@@ -161,8 +130,3 @@ def command(tmp_path: Path) -> Callable[..., Done]:
         return Done(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-def read(path: Path) -> Any:
-    """Return a JSON file's content."""
-    return json.loads(path.read_text(encoding="utf-8"))

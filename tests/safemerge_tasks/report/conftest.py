@@ -1,14 +1,11 @@
 """Output folders as lm-eval writes them; every text is innocuous."""
 
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safemerge_tasks.cli import main
 from safemerge_tasks.results import Row, Run, content_hash, write_run
 
 JUDGE = {"name": "wildguard", "prompt_sha256": "5e74", "model": "allenai/wildguard"}
@@ -94,29 +91,3 @@ def write(tmp_path: Path) -> Write:
         )
 
     return write
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished command."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def safemerge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """Return a function that runs the command line in this process, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["safemerge", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Done(int(end.value.code or 0), *capsys.readouterr())
-
-    return run
