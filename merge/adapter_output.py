@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from merge.adapters import ADAPTER_FILE, PREFIX, Adapter, LowRank, load
-from merge.checksums import BLOCK_ELEMENTS, combine, digest
-from merge.dtypes import ITEM_SIZE, torch_dtype
 from merge.errors import MergeError
+from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
+from merge.formats.dtypes import ITEM_SIZE, torch_dtype
+from merge.formats.safetensors import build_header
+from merge.formats.stored_tensor import StoredTensor
 from merge.inputs import InputModel
 from merge.methods.base import Coefficients
 from merge.plan import Plan, TensorPlan
 from merge.references import ADAPTER_CONFIG
-from merge.safetensors_file import build_header
 from merge.shards import Shard, ShardWriter
-from merge.sources import StoredTensor
 
 if TYPE_CHECKING:
     import torch

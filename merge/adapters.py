@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merge.errors import MergeError
-from merge.finite import all_finite
+from merge.formats.finite_values import all_finite
+from merge.formats.safetensors import read_header
+from merge.formats.stored_tensor import StoredTensor
 from merge.lora_config import LoraConfig, read_lora_config
-from merge.safetensors_file import read_header
-from merge.sources import Checkpoint, StoredTensor
+from merge.sources import Checkpoint
 
 if TYPE_CHECKING:
     import torch

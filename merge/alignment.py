@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from merge.errors import MergeError
+from merge.formats.stored_tensor import StoredTensor
 from merge.inputs import InputModel, Inputs
 from merge.operands import Operand, Operands
-from merge.sources import Checkpoint, StoredTensor
+from merge.sources import Checkpoint
 from merge.vocabularies import conflicts, read_vocabulary, same_tokenizer_file, show
 
 

@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from merge.allocator import keep_freed_memory
-from merge.checksums import digest
+from merge.formats.checksums import digest
+from merge.formats.stored_tensor import StoredTensor
 from merge.kept import BUDGET_BYTES, Kept
 from merge.operands import Reads
 from merge.options import Options
 from merge.part import Digests, Part, Progress, Result, Task, block_count
 from merge.plan import Plan
 from merge.shards import ShardWriter
-from merge.sources import StoredTensor
 from merge.threads import Team, single_threaded_torch
 
 if TYPE_CHECKING:

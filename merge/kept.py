@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from merge.checksums import BLOCK_ELEMENTS
+from merge.formats.checksums import BLOCK_ELEMENTS
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from merge.errors import MergeError
+from merge.formats.json_object import read_json
 from merge.references import ADAPTER_CONFIG
-from merge.sources import read_json
 
 # Fields that say where LoRA sits or how it was trained; what they changed is in the tensors.
 _HARMLESS = frozenset(

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from merge.adapters import ADAPTER_FILE
-from merge.checksums import ALGORITHM, combine, file_checksum, text_checksum
 from merge.errors import MergeError
+from merge.formats.checksums import ALGORITHM, combine, file_checksum, text_checksum
+from merge.formats.stored_tensor import StoredTensor
 from merge.inputs import InputModel
 from merge.part import Result
 from merge.plan import Plan
-from merge.sources import Checkpoint, StoredTensor
+from merge.sources import Checkpoint
 
 MANIFEST = "safemerge_manifest.json"
 FORMAT = 1

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from merge.adapters import Adapter, LowRank, Update
 from merge.errors import MergeError
-from merge.finite import all_finite, first_nonfinite
+from merge.formats.finite_values import all_finite, first_nonfinite
+from merge.formats.stored_tensor import StoredTensor
 from merge.kept import Kept
-from merge.sources import StoredTensor
 
 if TYPE_CHECKING:
     import torch

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from merge.checksums import BLOCK_ELEMENTS, combine, digest
-from merge.dtypes import ITEM_SIZE, torch_dtype
 from merge.errors import MergeError
-from merge.finite import all_finite
+from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
+from merge.formats.dtypes import ITEM_SIZE, torch_dtype
+from merge.formats.finite_values import all_finite
+from merge.formats.stored_tensor import StoredTensor
 from merge.kept import Kept
 from merge.operands import Block, Reads
 from merge.options import Options
 from merge.plan import Plan, TensorPlan
 from merge.shards import ShardWriter
-from merge.sources import StoredTensor
 from merge.threads import OrderedSum
 
 if TYPE_CHECKING:

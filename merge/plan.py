@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from merge.alignment import Alignment, align
-from merge.dtypes import FLOATS, ITEM_SIZE, code_of, config_name
 from merge.errors import MergeError
+from merge.formats.dtypes import FLOATS, ITEM_SIZE, code_of, config_name
 from merge.inputs import InputModel, Inputs, list_problems
 from merge.methods import find_method
 from merge.methods.base import Method, Values

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merge.errors import MergeError
+from merge.formats.safetensors import Entry, build_header
 from merge.plan import TensorPlan
-from merge.safetensors_file import Entry, build_header
 from merge.sources import INDEX_FILE, SINGLE_FILE
 
 

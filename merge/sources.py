@@ -1,80 +1,22 @@
-"""Read: checkpoints as named tensors that are fetched block by block.
+"""Checkpoints on disk as named tensors; opening one reads headers only."""
 
-Opening a checkpoint reads headers only. Blocks are read with positioned reads into buffers of our
-own: a memory map would be simpler, but its pages count as this process's memory.
-"""
-
-import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from merge.bin_file import read_bin_header
-from merge.dtypes import ITEM_SIZE, torch_dtype
 from merge.errors import MergeError
-from merge.safetensors_file import read_header
-
-if TYPE_CHECKING:
-    import torch
+from merge.formats.json_object import read_json
+from merge.formats.safetensors import read_header
+from merge.formats.stored_tensor import StoredTensor
+from merge.formats.torch_bin import read_bin_header
 
 CONFIG = "config.json"
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 BIN_FILE = "pytorch_model.bin"
 BIN_INDEX_FILE = "pytorch_model.bin.index.json"
-
-
-@dataclass(frozen=True, eq=False)
-class StoredTensor:
-    """A tensor in a file; two are equal only if they are the same object."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    path: Path
-    descriptor: int
-    offset: int
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    def read_bytes(self, start: int, stop: int, into: memoryview | None = None) -> memoryview:
-        """Return the bytes of elements ``start`` to ``stop`` of the flattened tensor.
-
-        Raises:
-            MergeError: the file ends early or cannot be read.
-        """
-        size = ITEM_SIZE[self.dtype]
-        length = (stop - start) * size
-        buffer = memoryview(bytearray(length)) if into is None else into
-        position, done = self.offset + start * size, 0
-        while done < length:
-            try:
-                got = os.preadv(self.descriptor, [buffer[done:]], position + done)
-            except OSError as error:
-                raise MergeError(
-                    f"{self.path}: reading {self.name} failed ({error.strerror}); check the disk."
-                ) from error
-            if got == 0:
-                raise MergeError(
-                    f"{self.path} ended while {self.name} was being read: it was changed or "
-                    f"truncated meanwhile; restore the file and run again."
-                )
-            done += got
-        return buffer
-
-    def read(self, start: int, stop: int) -> "tuple[torch.Tensor, memoryview]":
-        """Return elements ``start`` to ``stop`` in the stored type, flat, and their bytes."""
-        import torch
-
-        data = torch.empty(stop - start, dtype=torch_dtype(self.dtype))
-        view = data.view(torch.uint8).numpy().data
-        return data, self.read_bytes(start, stop, view)
 
 
 @dataclass
@@ -141,23 +83,6 @@ def read_index(path: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise MergeError(f"{path} has no weight_map; save the checkpoint again.")
     return weight_map
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file's object.
-
-    Raises:
-        MergeError: the file is missing or not a JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MergeError(f"{path} is missing; give a complete model folder.") from error
-    except (ValueError, OSError) as error:
-        raise MergeError(f"{path} cannot be read as JSON ({error}); save it again.") from error
-    if not isinstance(value, dict):
-        raise MergeError(f"{path} holds no JSON object; save it again.")
-    return value
 
 
 def _inside(folder: Path, index: str, name: str) -> Path:

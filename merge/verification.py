@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from merge.checksums import BLOCK_ELEMENTS, combine, digest, file_checksum
-from merge.dtypes import ITEM_SIZE
 from merge.errors import MergeError
+from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest, file_checksum
+from merge.formats.dtypes import ITEM_SIZE
+from merge.formats.safetensors import Entry, build_header, read_header
+from merge.formats.stored_tensor import StoredTensor
 from merge.manifest import MANIFEST, read_manifest
-from merge.safetensors_file import Entry, build_header, read_header
-from merge.sources import StoredTensor
 
 
 def verify(folder: Path) -> list[Path]:

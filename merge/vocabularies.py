@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from merge.sources import read_json
+from merge.formats.json_object import read_json
 
 TOKENIZER = "tokenizer.json"
 

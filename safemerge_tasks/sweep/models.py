@@ -176,7 +176,7 @@ def weight_bytes(model: str, dtype: str | None = None) -> int:
     Raises:
         SafemergeError: it cannot be read.
     """
-    from merge.dtypes import FLOATS, ITEM_SIZE, code_of
+    from merge.formats.dtypes import FLOATS, ITEM_SIZE, code_of
     from merge.sources import open_checkpoint
 
     def size(stored: str) -> int:

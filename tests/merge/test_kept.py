@@ -5,7 +5,7 @@ import torch
 from merge_models import weights
 
 from merge import merge
-from merge.checksums import BLOCK_ELEMENTS
+from merge.formats.checksums import BLOCK_ELEMENTS
 from merge.kept import Kept
 
 

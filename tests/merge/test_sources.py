@@ -1,35 +1,15 @@
 """Reading: what a broken, hostile or unusual input gets."""
 
 import json
-import pickle
 
 import pytest
 import torch
 from merge_models import copy_with, edit_json, weights
+from merge_refusals import refused
 
 from merge import MergeError, merge
 from merge.references import ModelReference
 from merge.sources import open_checkpoint
-
-
-def refused(tmp_path, base, tuned, match):
-    with pytest.raises(MergeError, match=match) as caught:
-        merge("linear", base=base, tuned=[tuned], lambdas=[0.5], out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert not list(tmp_path.glob(".out*"))
-    return str(caught.value)
-
-
-@pytest.fixture
-def tuned(tmp_path, models):
-    return copy_with(models(1), tmp_path / "tuned", {})
-
-
-@pytest.fixture
-def sharded(tmp_path, models):
-    import shutil
-
-    return shutil.copytree(models(1, shard="4KB"), tmp_path / "sharded")
 
 
 @pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "sub/x.safetensors", ".."])
@@ -52,29 +32,6 @@ def test_index_that_promises_too_much(tmp_path, models, sharded):
 def test_missing_shard(tmp_path, models, sharded):
     next(sharded.glob("model-00002*")).unlink()
     refused(tmp_path, models(0), sharded, "model-00002.* is missing, though the index names it")
-
-
-@pytest.mark.parametrize("keep", [0, 5, 100, -2])
-def test_truncated_file(tmp_path, models, tuned, keep):
-    path = tuned / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
-    refused(tmp_path, models(0), tuned, "model.safetensors is not a whole safetensors file")
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"not json",
-        b"[1]",
-        b'{"a": 1}',
-        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
-        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
-    ],
-)
-def test_header_that_contradicts_itself(tmp_path, models, tuned, header):
-    path = tuned / "model.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    refused(tmp_path, models(0), tuned, "not a whole safetensors file")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -105,55 +62,6 @@ def test_output_that_overflows(tmp_path, models):
             out=tmp_path / "out",
         )
     assert not (tmp_path / "out").exists()
-
-
-def bin_copy(folder, out, shards=1):
-    import shutil
-
-    out.mkdir()
-    for path in folder.glob("*.json"):
-        if "index" not in path.name:
-            shutil.copy(path, out)
-    tensors = weights(folder)
-    names = list(tensors)
-    if shards == 1:
-        torch.save(tensors, out / "pytorch_model.bin")
-        return out
-    weight_map = {name: f"pytorch_model-{i % shards}.bin" for i, name in enumerate(names)}
-    for file in set(weight_map.values()):
-        torch.save({n: tensors[n] for n in names if weight_map[n] == file}, out / file)
-    index = {"metadata": {}, "weight_map": weight_map}
-    (out / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    return out
-
-
-@pytest.mark.parametrize("shards", [1, 3])
-def test_bin_files_are_read_like_safetensors(tmp_path, models, shards):
-    tuned = bin_copy(models(1), tmp_path / "bin", shards)
-    merge("linear", base=models(0), tuned=[tuned], lambdas=[0.3], out=tmp_path / "a")
-    merge("linear", base=models(0), tuned=[models(1)], lambdas=[0.3], out=tmp_path / "b")
-    one, two = weights(tmp_path / "a"), weights(tmp_path / "b")
-    assert all(torch.equal(one[name], two[name]) for name in two)
-
-
-def test_bin_file_with_code_in_it(tmp_path, models):
-    class Harmful:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "pwned"), "w"))
-
-    tuned = bin_copy(models(1), tmp_path / "bin")
-    torch.save({"x": Harmful()}, tuned / "pytorch_model.bin")
-    refused(tmp_path, models(0), tuned, "cannot be read as weights")
-    (tuned / "pytorch_model.bin").write_bytes(pickle.dumps(Harmful()))
-    refused(tmp_path, models(0), tuned, "cannot be read as weights")
-    assert not (tmp_path / "pwned").exists()
-
-
-def test_truncated_bin_file(tmp_path, models):
-    tuned = bin_copy(models(1), tmp_path / "bin")
-    path = tuned / "pytorch_model.bin"
-    path.write_bytes(path.read_bytes()[:-4000])
-    refused(tmp_path, models(0), tuned, "cannot be read as weights")
 
 
 def test_folder_without_weights_or_config(tmp_path, models, tuned):

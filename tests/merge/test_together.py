@@ -8,8 +8,8 @@ from merge_models import copy_with, weights
 from safetensors.torch import load_file
 
 from merge import MergeError, build_recipe, merge_recipe, merge_recipes
+from merge.formats.stored_tensor import StoredTensor
 from merge.manifest import read_manifest
-from merge.sources import StoredTensor
 
 
 def recipe(method: str, models: list[Path], **fields):

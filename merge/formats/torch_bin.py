@@ -6,9 +6,9 @@ it loads no values either, and says where in the file each one lies.
 
 from pathlib import Path
 
-from merge.dtypes import code_of
 from merge.errors import MergeError
-from merge.safetensors_file import Entry
+from merge.formats.dtypes import code_of
+from merge.formats.safetensors import Entry
 
 
 def read_bin_header(path: Path) -> dict[str, Entry]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merge.dtypes import ITEM_SIZE
 from merge.errors import MergeError
+from merge.formats.dtypes import ITEM_SIZE
 
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
