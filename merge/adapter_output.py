@@ -12,16 +12,17 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from merge.adapters import ADAPTER_FILE, PREFIX, Adapter, LowRank, load
 from merge.errors import MergeError
 from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.safetensors import build_header
 from merge.formats.stored_tensor import StoredTensor
 from merge.inputs import InputModel
+from merge.lora.adapter import ADAPTER_FILE, PREFIX, Adapter, load
+from merge.lora.adapter_config import ADAPTER_CONFIG
+from merge.lora.updates import LowRank
 from merge.methods.base import Coefficients
 from merge.plan import Plan, TensorPlan
-from merge.references import ADAPTER_CONFIG
 from merge.shards import Shard, ShardWriter
 
 if TYPE_CHECKING:

@@ -6,12 +6,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from merge.adapters import Adapter, check_against, open_adapter
 from merge.errors import MergeError
+from merge.lora.adapter import Adapter, open_adapter
+from merge.lora.adapter_config import ADAPTER_CONFIG
 from merge.methods import find_method
+from merge.models.adapter_fit import check_against
 from merge.operands import Operand
 from merge.recipe import Recipe
-from merge.references import ADAPTER_CONFIG, LocalModel, ModelReference, locate
+from merge.references import LocalModel, ModelReference, locate
 from merge.sources import CONFIG, Checkpoint, open_checkpoint
 
 

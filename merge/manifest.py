@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from merge.adapters import ADAPTER_FILE
 from merge.errors import MergeError
 from merge.formats.checksums import ALGORITHM, combine, file_checksum, text_checksum
 from merge.formats.stored_tensor import StoredTensor
 from merge.inputs import InputModel
+from merge.lora.adapter import ADAPTER_FILE
 from merge.part import Result
 from merge.plan import Plan
 from merge.sources import Checkpoint

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from merge.adapters import Adapter, LowRank, Update
 from merge.errors import MergeError
 from merge.formats.finite_values import all_finite, first_nonfinite
 from merge.formats.stored_tensor import StoredTensor
 from merge.kept import Kept
+from merge.lora.adapter import Adapter
+from merge.lora.updates import LowRank, Update
 
 if TYPE_CHECKING:
     import torch

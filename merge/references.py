@@ -11,7 +11,6 @@ from pathlib import Path
 from merge.errors import MergeError
 from merge.hub_headers import hollow_copy
 
-ADAPTER_CONFIG = "adapter_config.json"
 # What a merge reads of a repository on the Hub. Weights in other formats stay there.
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py", "*.tiktoken"]
 _BIN_WEIGHTS = ["*.bin"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from merge.adapters import LowRank
+from merge.lora.updates import LowRank
 from merge.operands import Block
 
 if TYPE_CHECKING:

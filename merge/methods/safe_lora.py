@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from merge.adapters import LowRank
+from merge.lora.updates import LowRank
 from merge.methods.base import Coefficients, Method, Parameter, Values
 from merge.operands import Block
 

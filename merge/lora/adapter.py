@@ -8,7 +8,7 @@ taken as weights.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,8 @@ from merge.errors import MergeError
 from merge.formats.finite_values import all_finite
 from merge.formats.safetensors import read_header
 from merge.formats.stored_tensor import StoredTensor
-from merge.lora_config import LoraConfig, read_lora_config
-from merge.sources import Checkpoint
+from merge.lora.adapter_config import LoraConfig, read_lora_config
+from merge.lora.updates import DenseUpdate, LowRank, RowUpdate, Update
 
 if TYPE_CHECKING:
     import torch
@@ -30,57 +30,6 @@ _WRAPPERS = re.compile(r"\.(base_layer|modules_to_save|original_module)(?=\.)")
 _FACTORS = re.compile(r"\.(lora_A\.weight|lora_B\.weight|lora_embedding_A|lora_embedding_B)$")
 _TOKENS = ".token_adapter.trainable_tokens_delta"
 _LORA_BIAS = ".lora_B.bias"
-
-
-@dataclass
-class LowRank:
-    """The update `scale·left·right` of one weight, held as its factors in float32.
-
-    ``left`` is `[rows, r]` and ``right`` `[r, columns]`, in the orientation of the stored weight.
-    """
-
-    left: "torch.Tensor"
-    right: "torch.Tensor"
-    scale: float
-
-    def read(self, start: int, stop: int) -> "torch.Tensor":
-        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
-        columns = self.right.shape[1]
-        first, last = start // columns, -(-stop // columns)
-        rows = (self.left[first:last] * self.scale) @ self.right
-        return rows.reshape(-1)[start - first * columns : stop - first * columns]
-
-
-@dataclass
-class DenseUpdate:
-    """An update held in full, such as a bias's."""
-
-    values: "torch.Tensor"
-
-    def read(self, start: int, stop: int) -> "torch.Tensor":
-        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
-        return self.values.reshape(-1)[start:stop]
-
-
-@dataclass
-class RowUpdate:
-    """An update of a few rows of an embedding; `rows` is `[len(indices), columns]`, float32."""
-
-    indices: list[int]
-    rows: "torch.Tensor"
-
-    def read(self, start: int, stop: int) -> "torch.Tensor":
-        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
-        columns = self.rows.shape[1]
-        first, last = start // columns, -(-stop // columns)
-        values = self.rows.new_zeros((last - first, columns))
-        for index, row in zip(self.indices, self.rows, strict=True):
-            if first <= index < last:
-                values[index - first] = row
-        return values.reshape(-1)[start - first * columns : stop - first * columns]
-
-
-Update = LowRank | DenseUpdate | RowUpdate
 
 
 @dataclass
@@ -245,41 +194,3 @@ def _indices(adapter: Adapter, module: str) -> list[int]:
             f"trained; save the adapter again."
         )
     return matching[0]
-
-
-def check_against(adapter: Adapter, base: Checkpoint) -> list[str]:
-    """Return what does not fit between an adapter and the model it is applied to."""
-    problems = []
-    for name, shape in _targets(adapter):
-        stored = base.tensors.get(name)
-        if stored is None:
-            problems.append(f"{adapter.folder}: it changes {name}, which {base.folder} lacks")
-        elif stored.shape != shape:
-            problems.append(
-                f"{adapter.folder}: its part for {name} has shape {list(shape)}, the tensor in "
-                f"{base.folder} has {list(stored.shape)}"
-            )
-    for name, tokens in adapter.tokens.items():
-        problems += _check_tokens(adapter, name, tokens, base)
-    return problems
-
-
-def _targets(adapter: Adapter) -> Iterable[tuple[str, tuple[int, ...]]]:
-    for name, (a, b, transposed) in adapter.factors.items():
-        shape = (b.shape[0], a.shape[1])
-        yield name, shape[::-1] if transposed else shape
-    for name, tensor in (adapter.replaced | adapter.bias_updates).items():
-        yield name, tensor.shape
-
-
-def _check_tokens(adapter: Adapter, name: str, tokens: TokenRows, base: Checkpoint) -> list[str]:
-    stored = base.tensors.get(name)
-    if stored is None:
-        return [f"{adapter.folder}: it trains rows of {name}, which {base.folder} lacks"]
-    expected = (len(tokens.indices), stored.shape[1])
-    if tokens.rows.shape != expected or max(tokens.indices) >= stored.shape[0]:
-        return [
-            f"{adapter.folder}: it trains {list(tokens.rows.shape)} rows of {name} "
-            f"{list(stored.shape)} at tokens up to {max(tokens.indices)}, which does not fit"
-        ]
-    return []

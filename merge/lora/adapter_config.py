@@ -13,8 +13,8 @@ from typing import Any
 
 from merge.errors import MergeError
 from merge.formats.json_object import read_json
-from merge.references import ADAPTER_CONFIG
 
+ADAPTER_CONFIG = "adapter_config.json"
 # Fields that say where LoRA sits or how it was trained; what they changed is in the tensors.
 _HARMLESS = frozenset(
     {
