@@ -17,11 +17,11 @@ from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.safetensors import build_header
 from merge.formats.stored_tensor import StoredTensor
-from merge.inputs import InputModel
 from merge.lora.adapter import ADAPTER_FILE, PREFIX, Adapter, load
 from merge.lora.adapter_config import ADAPTER_CONFIG
 from merge.lora.updates import LowRank
 from merge.methods.base import Coefficients
+from merge.models.input_models import InputModel
 from merge.plan import Plan, TensorPlan
 from merge.shards import Shard, ShardWriter
 

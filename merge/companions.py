@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from merge.sources import CONFIG
+from merge.models.checkpoint import CONFIG
 
 CARD = "README.md"
 _TAKEN = (

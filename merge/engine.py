@@ -14,7 +14,7 @@ from merge.allocator import keep_freed_memory
 from merge.formats.checksums import digest
 from merge.formats.stored_tensor import StoredTensor
 from merge.kept import BUDGET_BYTES, Kept
-from merge.operands import Reads
+from merge.models.block_reads import Reads
 from merge.options import Options
 from merge.part import Digests, Part, Progress, Result, Task, block_count
 from merge.plan import Plan

@@ -1,5 +1,16 @@
-"""The one exception a caller of this package has to know."""
+"""The one exception a caller of this package has to know, and sentences that errors share."""
 
 
 class MergeError(Exception):
     """A merge cannot be done; the message is a sentence that names file, value and fix."""
+
+
+_SHOWN = 20
+
+
+def list_problems(title: str, problems: list[str]) -> str:
+    """Return one message that names every problem, or the first ones and how many follow."""
+    shown = problems[:_SHOWN]
+    if len(problems) > len(shown):
+        shown.append(f"and {len(problems) - len(shown)} more")
+    return f"{title}: " + "; ".join(shown) + "."

@@ -3,65 +3,16 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from merge.errors import MergeError
+from merge.errors import MergeError, list_problems
 from merge.lora.adapter import Adapter, open_adapter
-from merge.lora.adapter_config import ADAPTER_CONFIG
 from merge.methods import find_method
 from merge.models.adapter_fit import check_against
-from merge.operands import Operand
+from merge.models.checkpoint import Checkpoint, open_checkpoint
+from merge.models.input_models import InputModel, Inputs, is_adapter
+from merge.models.model_location import LocalModel, ModelReference, locate
 from merge.recipe import Recipe
-from merge.references import LocalModel, ModelReference, locate
-from merge.sources import CONFIG, Checkpoint, open_checkpoint
-
-
-@dataclass(frozen=True)
-class InputModel:
-    """One input: a checkpoint, or an adapter on one."""
-
-    role: str
-    reference: ModelReference
-    local: LocalModel
-    checkpoint: Checkpoint
-    adapter: Adapter | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The folder the reference stands for."""
-        return self.adapter.folder if self.adapter else self.checkpoint.folder
-
-    def operand(self, name: str) -> Operand | None:
-        """Return one of the model's tensors, or None if it has none of that name."""
-        stored = self.checkpoint.tensors.get(name)
-        if self.adapter is None:
-            return None if stored is None else Operand(stored)
-        stored = self.adapter.replaced.get(name, stored)
-        if stored is None:
-            return None
-        if not self.adapter.updates(name):
-            return Operand(stored)
-        return Operand(stored, self.adapter, name)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Every model of a recipe.
-
-    ``main`` gives the output its tensor names, configuration and tokenizer.
-    """
-
-    main: InputModel
-    tuned: tuple[InputModel, ...]
-    aligned: InputModel | None = None
-    unaligned: InputModel | None = None
-    vector: InputModel | None = None
-
-    def all(self) -> list[InputModel]:
-        """Return each model once."""
-        named = (self.main, *self.tuned, self.aligned, self.unaligned, self.vector)
-        return list({id(model): model for model in named if model is not None}.values())
 
 
 @contextmanager
@@ -158,19 +109,3 @@ class _Opener:
             self._checkpoints[key] = open_checkpoint(folder)
             self._stack.callback(self._checkpoints[key].close)
         return self._checkpoints[key]
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no model of its own."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file()
-
-
-_SHOWN = 20
-
-
-def list_problems(title: str, problems: list[str]) -> str:
-    """Return one message that names every problem, or the first ones and how many follow."""
-    shown = problems[:_SHOWN]
-    if len(problems) > len(shown):
-        shown.append(f"and {len(problems) - len(shown)} more")
-    return f"{title}: " + "; ".join(shown) + "."

@@ -15,11 +15,11 @@ from typing import Any
 from merge.errors import MergeError
 from merge.formats.checksums import ALGORITHM, combine, file_checksum, text_checksum
 from merge.formats.stored_tensor import StoredTensor
-from merge.inputs import InputModel
 from merge.lora.adapter import ADAPTER_FILE
+from merge.models.checkpoint import Checkpoint
+from merge.models.input_models import InputModel
 from merge.part import Result
 from merge.plan import Plan
-from merge.sources import Checkpoint
 
 MANIFEST = "safemerge_manifest.json"
 FORMAT = 1

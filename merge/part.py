@@ -11,7 +11,8 @@ from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.stored_tensor import StoredTensor
 from merge.kept import Kept
-from merge.operands import Block, Reads
+from merge.methods.block import Block
+from merge.models.block_reads import Reads
 from merge.options import Options
 from merge.plan import Plan, TensorPlan
 from merge.shards import ShardWriter

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from merge.alignment import Alignment, align
-from merge.errors import MergeError
+from merge.errors import MergeError, list_problems
 from merge.formats.dtypes import FLOATS, ITEM_SIZE, code_of, config_name
-from merge.inputs import InputModel, Inputs, list_problems
 from merge.methods import find_method
 from merge.methods.base import Method, Values
-from merge.operands import Operands
+from merge.models.alignment import Alignment, align
+from merge.models.input_models import InputModel, Inputs
+from merge.models.input_tensors import InputTensors
 from merge.recipe import Recipe
 from merge.settings import Place, places
 
@@ -33,7 +33,7 @@ class TensorPlan:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    operands: Operands
+    operands: InputTensors
     values: Values
     lambdas: tuple[float, ...]
     copied: bool = False
@@ -141,7 +141,7 @@ def _layer_count(recipe: Recipe, main: InputModel) -> list[str]:
     ]
 
 
-def _misfits(name: str, operands: Operands) -> list[str]:
+def _misfits(name: str, operands: InputTensors) -> list[str]:
     base = operands.base
     assert base is not None
     problems = []
@@ -160,7 +160,7 @@ def _misfits(name: str, operands: Operands) -> list[str]:
     return problems
 
 
-def _tensor(recipe: Recipe, place: Place, operands: Operands, rows: int | None) -> TensorPlan:
+def _tensor(recipe: Recipe, place: Place, operands: InputTensors, rows: int | None) -> TensorPlan:
     assert operands.base is not None
     stored = operands.base.stored
     shape = stored.shape if rows is None else (rows, *stored.shape[1:])

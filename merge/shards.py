@@ -13,8 +13,8 @@ from pathlib import Path
 
 from merge.errors import MergeError
 from merge.formats.safetensors import Entry, build_header
+from merge.models.checkpoint import INDEX_FILE, SINGLE_FILE
 from merge.plan import TensorPlan
-from merge.sources import INDEX_FILE, SINGLE_FILE
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from merge.lora.updates import LowRank
-from merge.operands import Block
+from merge.methods.block import Block
 
 if TYPE_CHECKING:
     import torch

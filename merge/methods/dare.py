@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from merge.counter_rng import keep_mask
 from merge.methods.base import Parameter
-from merge.operands import Block
+from merge.methods.block import Block
 
 if TYPE_CHECKING:
     import torch

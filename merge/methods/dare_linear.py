@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from merge.methods.arithmetic import scaled, weighted_sum
 from merge.methods.base import Method, Parameter, Values
+from merge.methods.block import Block
 from merge.methods.dare import DROP_RATE, drop
-from merge.operands import Block
 
 if TYPE_CHECKING:
     import torch

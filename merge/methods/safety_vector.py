@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from merge.methods.base import Method, Values
-from merge.operands import Block
+from merge.methods.block import Block
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from merge.methods.arithmetic import scaled, weighted_sum
 from merge.methods.base import Coefficients, Method, Parameter, Values
-from merge.operands import Block
+from merge.methods.block import Block
 
 if TYPE_CHECKING:
     import torch

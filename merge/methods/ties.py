@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from merge.methods.arithmetic import scaled
 from merge.methods.base import Method, Parameter, Values
+from merge.methods.block import Block
 from merge.methods.elect import elect_and_average
-from merge.operands import Block
 
 if TYPE_CHECKING:
     import torch

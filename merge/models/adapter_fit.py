@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from merge.lora.adapter import Adapter, TokenRows
-from merge.sources import Checkpoint
+from merge.models.checkpoint import Checkpoint
 
 
 def check_against(adapter: Adapter, base: Checkpoint) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merge.errors import MergeError
-from merge.hub_headers import hollow_copy
+from merge.models.hub_headers import hollow_copy
 
 # What a merge reads of a repository on the Hub. Weights in other formats stay there.
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py", "*.tiktoken"]

@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from merge.errors import MergeError
-from merge.formats.stored_tensor import StoredTensor
-from merge.inputs import InputModel, Inputs
-from merge.operands import Operand, Operands
-from merge.sources import Checkpoint
-from merge.vocabularies import conflicts, read_vocabulary, same_tokenizer_file, show
+from merge.models.input_models import InputModel, Inputs
+from merge.models.input_tensors import InputTensor, InputTensors
+from merge.models.tying import redundant_head, tied_source, vocabulary_size
+from merge.models.vocabularies import conflicts, read_vocabulary, same_tokenizer_file, show
 
 
 @dataclass
@@ -31,7 +29,7 @@ class Alignment:
     """
 
     tokenizer: Path
-    operands: dict[str, Operands] = field(default_factory=dict)
+    operands: dict[str, InputTensors] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     untied: bool = False
     problems: list[str] = field(default_factory=list)
@@ -77,8 +75,8 @@ def _output_names(inputs: Inputs, alignment: Alignment) -> list[str]:
     return names
 
 
-def _operands(inputs: Inputs, name: str, alignment: Alignment) -> Operands | None:
-    def of(model: InputModel | None) -> Operand | None:
+def _operands(inputs: Inputs, name: str, alignment: Alignment) -> InputTensors | None:
+    def of(model: InputModel | None) -> InputTensor | None:
         if model is None:
             return None
         found = model.operand(name)
@@ -95,7 +93,7 @@ def _operands(inputs: Inputs, name: str, alignment: Alignment) -> Operands | Non
         return found
 
     before = len(alignment.problems)
-    operands = Operands(
+    operands = InputTensors(
         base=of(inputs.main),
         tuned=tuple(found for model in inputs.tuned if (found := of(model)) is not None),
         aligned=of(inputs.aligned),
@@ -103,82 +101,6 @@ def _operands(inputs: Inputs, name: str, alignment: Alignment) -> Operands | Non
         vector=of(inputs.vector),
     )
     return operands if len(alignment.problems) == before else None
-
-
-def tied_source(checkpoint: Checkpoint, head: StoredTensor) -> str | None:
-    """Return the embedding that a model without this head uses in its place.
-
-    No architecture's names are needed: it is the only other tensor of the vocabulary's and the
-    model's size. None if the model has a head, says that nothing is tied, or leaves it open which
-    tensor it would be.
-    """
-    if len(head.shape) != 2 or tie_setting(checkpoint) is False:
-        return None
-    alike = [
-        name
-        for name, tensor in checkpoint.tensors.items()
-        if len(tensor.shape) == 2
-        and tensor.shape[1] == head.shape[1]
-        and tensor.shape[0] in (head.shape[0], vocabulary_size(checkpoint))
-        and tensor.name != head.name
-    ]
-    return alike[0] if len(alike) == 1 else None
-
-
-def redundant_head(checkpoint: Checkpoint) -> str | None:
-    """Return a head that is stored though the configuration ties it to the embedding.
-
-    Raises:
-        MergeError: the two differ, which loaders of the model take in different ways.
-    """
-    if tie_setting(checkpoint) is not True:
-        return None
-    size = vocabulary_size(checkpoint)
-    large = [
-        tensor
-        for tensor in checkpoint.tensors.values()
-        if len(tensor.shape) == 2 and tensor.shape[0] == size
-    ]
-    heads = [tensor for tensor in large if "head" in tensor.name or "embed_out" in tensor.name]
-    if len(heads) != 1 or len(large) != 2 or large[0].shape != large[1].shape:
-        return None
-    embedding = large[0] if large[1] is heads[0] else large[1]
-    if not _equal(heads[0], embedding):
-        raise MergeError(
-            f"{checkpoint.folder}: config.json ties the head to the embedding, but {heads[0].name} "
-            f"and {embedding.name} differ; set tie_word_embeddings to false there if the head was "
-            f"trained, or remove the tensor."
-        )
-    return heads[0].name
-
-
-_PIECE = 1 << 20
-
-
-def _equal(one: StoredTensor, other: StoredTensor) -> bool:
-    if one.dtype != other.dtype:
-        return False
-    return all(
-        one.read_bytes(start, stop) == other.read_bytes(start, stop)
-        for start in range(0, one.elements, _PIECE)
-        for stop in [min(start + _PIECE, one.elements)]
-    )
-
-
-def tie_setting(checkpoint: Checkpoint) -> bool | None:
-    """Return what the configuration says about tying, or None if it says nothing."""
-    for part in (checkpoint.config, checkpoint.config.get("text_config") or {}):
-        if part.get("tie_word_embeddings") is not None:
-            return bool(part["tie_word_embeddings"])
-    return None
-
-
-def vocabulary_size(checkpoint: Checkpoint) -> int | None:
-    """Return the vocabulary's size as configured."""
-    for part in (checkpoint.config, checkpoint.config.get("text_config") or {}):
-        if part.get("vocab_size") is not None:
-            return int(part["vocab_size"])
-    return None
 
 
 def _align_vocabularies(inputs: Inputs, policy: str, alignment: Alignment) -> None:
@@ -202,13 +124,13 @@ def _align_vocabularies(inputs: Inputs, policy: str, alignment: Alignment) -> No
         alignment.notes.append(f"the tokenizer is {alignment.tokenizer.name}'s, with its tokens")
 
 
-def _only_rows_differ(operands: Operands) -> bool:
+def _only_rows_differ(operands: InputTensors) -> bool:
     shapes = [operand.stored.shape for operand in operands.all()]
     updated = any(operand.adapter is not None for operand in operands.all())
     return len({shape[1:] for shape in shapes}) == 1 and not updated
 
 
-def _sizes(name: str, operands: Operands) -> str:
+def _sizes(name: str, operands: InputTensors) -> str:
     sizes = ", ".join(
         f"{operand.stored.shape[0]} rows in {operand.stored.path.parent}"
         for operand in {id(o.stored): o for o in operands.all()}.values()
@@ -219,7 +141,7 @@ def _sizes(name: str, operands: Operands) -> str:
     )
 
 
-def _filled(operands: Operands, rows: int) -> Operands:
+def _filled(operands: InputTensors, rows: int) -> InputTensors:
     """Give every operand that has too few rows another one's.
 
     The base takes rows it lacks from the first model that has them, and everyone else takes rows
@@ -230,12 +152,12 @@ def _filled(operands: Operands, rows: int) -> Operands:
     if operands.base.stored.shape[0] == rows:
         longest = operands.base.stored
 
-    def fill(operand: Operand | None) -> Operand | None:
+    def fill(operand: InputTensor | None) -> InputTensor | None:
         if operand is None or operand.stored.shape[0] >= rows:
             return operand
         return replace(operand, filler=longest)
 
-    return Operands(
+    return InputTensors(
         base=fill(operands.base),
         tuned=tuple(filled for each in operands.tuned if (filled := fill(each)) is not None),
         aligned=fill(operands.aligned),
