@@ -20,7 +20,7 @@ from merge.formats.stored_tensor import StoredTensor
 from merge.lora.adapter import ADAPTER_FILE, PREFIX, Adapter, load
 from merge.lora.adapter_config import ADAPTER_CONFIG
 from merge.lora.updates import LowRank
-from merge.methods.base import Coefficients
+from merge.methods.method import Coefficients
 from merge.models.input_models import InputModel
 from merge.plan import Plan, TensorPlan
 from merge.shards import Shard, ShardWriter

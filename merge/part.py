@@ -156,9 +156,8 @@ class Part:
         return self.result
 
     def _block(self, tensor: TensorPlan, reads: Reads) -> Block:
-        return Block(
-            tensor.name, tensor.operands, reads, seed=self.plan.recipe.seed, kept=self._kept
-        )
+        keep = self._kept.get if self._kept else None
+        return Block(tensor.name, tensor.operands, reads, seed=self.plan.recipe.seed, keep=keep)
 
     def _rounded(self, tensor: TensorPlan, values: "torch.Tensor") -> memoryview:
         import torch

@@ -13,7 +13,7 @@ from typing import Any
 from merge.errors import MergeError, list_problems
 from merge.formats.dtypes import FLOATS, ITEM_SIZE, code_of, config_name
 from merge.methods import find_method
-from merge.methods.base import Method, Values
+from merge.methods.method import Method, Values
 from merge.models.alignment import Alignment, align
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensors

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from merge.errors import MergeError
 from merge.methods import find_method
-from merge.methods.base import Method, Parameter, Values
+from merge.methods.method import Method, Parameter, Values
 from merge.settings import Filtered, Place, Setting, evaluate
 
 DEFAULT_SHARD_SIZE = 5 * 10**9

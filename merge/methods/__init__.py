@@ -6,7 +6,7 @@ import pkgutil
 from functools import cache
 
 from merge.errors import MergeError
-from merge.methods.base import Method
+from merge.methods.method import Method
 
 
 @cache

@@ -6,13 +6,16 @@ A method names what it needs and nothing is read twice.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from merge.kept import Kept
 from merge.lora.updates import LowRank
 from merge.models.block_reads import Reads
 from merge.models.input_tensors import InputTensor, InputTensors
 
 if TYPE_CHECKING:
     import torch
+
+
+# Returns what was kept under a name, tensor and first element, or computes it and may keep it.
+Keep = Callable[[tuple[str, str, int], "Callable[[], torch.Tensor]"], "torch.Tensor"]
 
 
 class Block:
@@ -28,7 +31,7 @@ class Block:
         reads: Reads,
         *,
         seed: int,
-        kept: Kept | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.name = name
         self.start = reads.start
@@ -36,7 +39,7 @@ class Block:
         self.seed = seed
         self._operands = operands
         self._reads = reads
-        self._kept = kept
+        self._keep = keep
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,9 +67,9 @@ class Block:
 
         Whether it is kept depends on memory alone. It must not be changed in place.
         """
-        if self._kept is None:
+        if self._keep is None:
             return compute()
-        return self._kept.get((what, self.name, self.start), compute)
+        return self._keep((what, self.name, self.start), compute)
 
     @property
     def deltas(self) -> "list[torch.Tensor]":

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Method, Parameter, Values
 from merge.methods.block import Block
-from merge.methods.dare import DROP_RATE, drop
+from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.math.random_drop import DROP_RATE, drop
+from merge.methods.method import Method, Parameter, Values
 
 if TYPE_CHECKING:
     import torch

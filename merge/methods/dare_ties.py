@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from merge.methods.arithmetic import scaled
-from merge.methods.base import Method, Parameter, Values
 from merge.methods.block import Block
-from merge.methods.dare import DROP_RATE, drop
-from merge.methods.elect import elect_and_average
+from merge.methods.math.arithmetic import scaled
+from merge.methods.math.random_drop import DROP_RATE, drop
+from merge.methods.math.sign_election import elect_and_average
+from merge.methods.method import Method, Parameter, Values
 
 if TYPE_CHECKING:
     import torch

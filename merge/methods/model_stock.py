@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Method, Parameter, Values
 from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.method import Method, Parameter, Values
 
 if TYPE_CHECKING:
     import torch

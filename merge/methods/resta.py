@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from merge.methods.arithmetic import scaled
-from merge.methods.base import Coefficients, Method, Parameter, Values
 from merge.methods.block import Block
-from merge.methods.dare import drop
+from merge.methods.math.arithmetic import scaled
+from merge.methods.math.random_drop import drop
+from merge.methods.method import Coefficients, Method, Parameter, Values
 
 if TYPE_CHECKING:
     import torch

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from merge.lora.updates import LowRank
-from merge.methods.base import Coefficients, Method, Parameter, Values
 from merge.methods.block import Block
+from merge.methods.method import Coefficients, Method, Parameter, Values
 
 if TYPE_CHECKING:
     import torch

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from merge.methods.base import Method, Values
 from merge.methods.block import Block
+from merge.methods.method import Method, Values
 
 if TYPE_CHECKING:
     import torch

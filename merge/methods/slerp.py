@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Method, Parameter, Values
 from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.method import Method, Parameter, Values
 
 if TYPE_CHECKING:
     import torch

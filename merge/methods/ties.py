@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from merge.methods.arithmetic import scaled
-from merge.methods.base import Method, Parameter, Values
 from merge.methods.block import Block
-from merge.methods.elect import elect_and_average
+from merge.methods.math.arithmetic import scaled
+from merge.methods.math.sign_election import elect_and_average
+from merge.methods.method import Method, Parameter, Values
 
 if TYPE_CHECKING:
     import torch

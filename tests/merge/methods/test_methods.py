@@ -9,7 +9,6 @@ import torch
 from merge_models import assert_rounded, copy_with, doubles, peft_merged, weights
 
 from merge import MergeError, Options, merge
-from merge.counter_rng import keep_mask, random_bits
 
 
 def merged_by(method, tmp_path, folders, **arguments):
@@ -105,38 +104,6 @@ def test_dare_keeps_the_mean(tmp_path, models):
     assert abs(float(merged.mean()) - 1) < 0.02
 
 
-def test_random_bits_do_not_depend_on_the_block():
-    whole = random_bits(1, "x", 0, 0, 1000, "cpu")
-    parts = [random_bits(1, "x", 0, start, start + 250, "cpu") for start in range(0, 1000, 250)]
-    assert torch.equal(whole, torch.cat(parts))
-    beyond = 2**32 + 7
-    assert not torch.equal(whole[7:17], random_bits(1, "x", 0, beyond, beyond + 10, "cpu"))
-
-
-def test_random_bits_are_uniform_and_independent():
-    count = 1 << 18
-    streams = [
-        random_bits(seed, name, model, 0, count, "cpu").numpy().view(np.uint32)
-        for seed, name, model in [(0, "a", 0), (0, "a", 1), (0, "b", 0), (1, "a", 0)]
-    ]
-    for bits in streams:
-        buckets = np.bincount(bits >> 24, minlength=256)
-        statistic = float(((buckets - count / 256) ** 2 / (count / 256)).sum())
-        assert statistic < 350  # chi-squared with 255 degrees of freedom: p about 1e-4
-        ones = [(bits >> shift & 1).mean() for shift in range(32)]
-        assert np.abs(np.array(ones) - 0.5).max() < 0.005
-        lagged = np.corrcoef(bits[:-1].astype(float), bits[1:].astype(float))[0, 1]
-        assert abs(lagged) < 0.01
-    for one, other in itertools.combinations(streams, 2):
-        assert abs(np.corrcoef(one.astype(float), other.astype(float))[0, 1]) < 0.01
-
-
-def test_keep_mask_rate():
-    for rate in (0.1, 0.5, 0.9):
-        kept = (keep_mask(3, "w", 0, 0, 1 << 18, rate, "cpu") == -1).double().mean()
-        assert abs(float(kept) - (1 - rate)) < 0.004
-
-
 def test_random_methods_give_the_same_bits_on_any_layout(tmp_path, models):
     for number, (shard, threads) in enumerate([("5GB", 1), ("4KB", 3)]):
         merge(
@@ -229,19 +196,6 @@ def test_ties_of_one_model_scales_by_its_weight(tmp_path, models):
     base, tuned = doubles(folders[0]), doubles(folders[1])
     for name, tensor in merged.items():
         assert_rounded(tensor, base[name] + 0.5 * reference_trim(tuned[name] - base[name], 0.5))
-
-
-def test_elect_hand_computed():
-    from merge.methods.elect import elect_and_average
-
-    one, two, three = (
-        torch.tensor(row)
-        for row in ([1.0, -2.0, 0.0, 3.0], [3.0, 1.0, 0.0, -3.0], [0.0, 0.0, 0.0, 0.0])
-    )
-    mean = elect_and_average([one, two, three], [1.0, 1.0, 1.0], normalize=True)
-    assert mean.tolist() == [2.0, -2.0, 0.0, 3.0]
-    total = elect_and_average([one, two, three], [1.0, 0.5, 1.0], normalize=False)
-    assert total.tolist() == [2.5, -2.0, 0.0, 3.0]
 
 
 def test_dare_ties(tmp_path, models):

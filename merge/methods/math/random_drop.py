@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from merge.counter_rng import keep_mask
-from merge.methods.base import Parameter
 from merge.methods.block import Block
+from merge.methods.math.random_bits import keep_mask
+from merge.methods.method import Parameter
 
 if TYPE_CHECKING:
     import torch

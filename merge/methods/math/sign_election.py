@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from merge.methods.arithmetic import scaled
+from merge.methods.math.arithmetic import scaled
 
 if TYPE_CHECKING:
     import torch
