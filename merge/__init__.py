@@ -11,14 +11,14 @@ from merge.errors import MergeError
 if TYPE_CHECKING:
     from merge.api import Merged, check, merge, merge_recipe, merge_recipes
     from merge.options import Options
-    from merge.recipe import Recipe, build_recipe
+    from merge.recipe.recipe import Recipe, build_recipe
     from merge.verification import verify
 
 _HOMES = {
     "Merged": "merge.api",
     "Options": "merge.options",
-    "Recipe": "merge.recipe",
-    "build_recipe": "merge.recipe",
+    "Recipe": "merge.recipe.recipe",
+    "build_recipe": "merge.recipe.recipe",
     "check": "merge.api",
     "merge": "merge.api",
     "merge_recipe": "merge.api",

@@ -17,8 +17,8 @@ from merge.manifest import build_manifest, describe_inputs, tensor_entries, writ
 from merge.options import Options
 from merge.part import Result
 from merge.plan import Plan, make_plan
-from merge.recipe import Recipe, TunedModel, build_recipe, lambda_name
-from merge.settings import Setting
+from merge.recipe.recipe import Recipe, TunedModel, build_recipe, lambda_name
+from merge.recipe.tensor_settings import Setting
 from merge.shards import Shard, ShardWriter, plan_shards
 from merge.staging import check_target, free_bytes, staged
 

@@ -10,7 +10,7 @@ import typer
 from merge.errors import MergeError
 
 if TYPE_CHECKING:
-    from merge.recipe import Recipe
+    from merge.recipe.recipe import Recipe
 
 Method = Annotated[str | None, typer.Option("--method", help="Merge method, such as linear.")]
 Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
@@ -123,7 +123,8 @@ def vector(
 ) -> None:
     """Save a safety vector, aligned - unaligned, for `safemerge merge --vector`."""
     from merge.options import Options
-    from merge.recipe import build_recipe, parse_size
+    from merge.recipe.recipe import build_recipe
+    from merge.recipe.sizes import parse_size
 
     recipe = build_recipe(
         method="safety-vector",
@@ -152,10 +153,11 @@ def _recipe(
     fields: dict[str, Any],
     max_shard_size: str,
 ) -> "Recipe":
-    from merge.recipe import build_recipe, parse_size
+    from merge.recipe.recipe import build_recipe
+    from merge.recipe.sizes import parse_size
 
     if path is not None:
-        from merge.yaml_recipe import load_recipe
+        from merge.recipe.mergekit_yaml import load_recipe
 
         clashing = [name for name, value in given.items() if value]
         if clashing:

@@ -12,7 +12,7 @@ from merge.models.adapter_fit import check_against
 from merge.models.checkpoint import Checkpoint, open_checkpoint
 from merge.models.input_models import InputModel, Inputs, is_adapter
 from merge.models.model_location import LocalModel, ModelReference, locate
-from merge.recipe import Recipe
+from merge.recipe.recipe import Recipe
 
 
 @contextmanager

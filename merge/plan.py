@@ -17,8 +17,8 @@ from merge.methods.method import Method, Values
 from merge.models.alignment import Alignment, align
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensors
-from merge.recipe import Recipe
-from merge.settings import Place, places
+from merge.recipe.recipe import Recipe
+from merge.recipe.tensor_settings import Place, places
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def subtract(left, right):
 
 def test_task_arithmetic_with_signed_weights(tmp_path, models):
     from merge.api import merge_recipe
-    from merge.recipe import build_recipe
+    from merge.recipe.recipe import build_recipe
 
     recipe = build_recipe(
         method="task-arithmetic",

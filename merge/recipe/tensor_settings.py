@@ -93,3 +93,20 @@ def _gradient(values: list[float], depth: float) -> float:
     low = min(int(position), len(values) - 1)
     high = min(low + 1, len(values) - 1)
     return values[low] + (values[high] - values[low]) * (position - low)
+
+
+def complement(setting: Setting) -> Setting:
+    """Return `1 - x` for every number of a setting: a density as a drop rate, or back."""
+    if isinstance(setting, bool | int | float):
+        return 1.0 - setting
+    numbers = [number for number in setting if not isinstance(number, Filtered)]
+    if len(numbers) == len(setting):
+        return [1.0 - number for number in numbers]
+    entries = [entry for entry in setting if isinstance(entry, Filtered)]
+    return [
+        entry.model_copy(update={"value": complement(_plain(entry.value))}) for entry in entries
+    ]
+
+
+def _plain(value: bool | float | list[float]) -> Setting:
+    return value

@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from merge.errors import MergeError
 from merge.methods import find_method
 from merge.methods.method import Method, Parameter, Values
-from merge.settings import Filtered, Place, Setting, evaluate
+from merge.recipe.tensor_settings import Place, Setting, evaluate
 
 DEFAULT_SHARD_SIZE = 5 * 10**9
-_UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1}
 LAMBDA = "lambda"
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -239,43 +238,6 @@ def _explain(error: ValidationError, fields: Mapping[str, Any]) -> str:
             f"; did you mean {close[0]}?" if close else f"; known are {', '.join(fields)}."
         )
     return f"The recipe's {where} is {first['input']!r}: {first['msg']}; correct it."
-
-
-def complement(setting: Setting) -> Setting:
-    """Return `1 - x` for every number of a setting: a density as a drop rate, or back."""
-    if isinstance(setting, bool | int | float):
-        return 1.0 - setting
-    numbers = [number for number in setting if not isinstance(number, Filtered)]
-    if len(numbers) == len(setting):
-        return [1.0 - number for number in numbers]
-    entries = [entry for entry in setting if isinstance(entry, Filtered)]
-    return [
-        entry.model_copy(update={"value": complement(_plain(entry.value))}) for entry in entries
-    ]
-
-
-def _plain(value: bool | float | list[float]) -> Setting:
-    return value
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes of a size such as ``5GB``, with the units huggingface_hub takes.
-
-    Raises:
-        MergeError: it is no size.
-    """
-    cleaned = text.strip().upper()
-    for unit, factor in _UNITS.items():
-        number = cleaned.removesuffix(unit)
-        if number != cleaned or unit == "B":
-            try:
-                size = int(float(number) * factor)
-            except (ValueError, OverflowError):
-                break
-            if size > 0:
-                return size
-            break
-    raise MergeError(f"--max-shard-size is {text!r}; give a size such as 5GB or 500MB.")
 
 
 def lambda_name(value: float) -> str:

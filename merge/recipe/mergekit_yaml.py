@@ -15,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from merge.errors import MergeError
 from merge.methods import find_method
-from merge.recipe import Recipe, build_recipe, complement, parse_size
-from merge.settings import Setting
+from merge.recipe.recipe import Recipe, build_recipe
+from merge.recipe.sizes import parse_size
+from merge.recipe.tensor_settings import Setting, complement
 
 _KEYS = (
     "aligned_model",

@@ -5,9 +5,7 @@ import torch
 from merge_models import doubles, weights
 
 from merge import MergeError, build_recipe, merge, merge_recipe
-from merge.recipe import parse_size
-from merge.settings import Filtered, evaluate, places
-from merge.yaml_recipe import load_recipe, parse_recipe
+from merge.recipe.mergekit_yaml import load_recipe, parse_recipe
 
 
 def run(tmp_path, text, name="out"):
@@ -117,25 +115,6 @@ def test_several_lambdas_from_a_recipe(tmp_path, models):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"lambda-0.2", "lambda-0.4"}
 
 
-def test_depth_of_tensors():
-    found = places(
-        ["model.embed_tokens.weight", *(f"model.layers.{n}.w" for n in range(5)), "lm_head.weight"]
-    )
-    assert [place.depth for place in found.values()] == [0, 0, 0.25, 0.5, 0.75, 1, 0]
-    assert places(["model.layers.0.w"])["model.layers.0.w"].depth == 1
-
-
-def test_evaluate_hand_computed():
-    place = places([f"model.layers.{n}.mlp.w" for n in range(5)])["model.layers.1.mlp.w"]
-    assert evaluate(0.3, place, what="x") == 0.3
-    assert evaluate([0, 1], place, what="x") == 0.25
-    assert evaluate([1, 0, 1], place, what="x") == 0.5
-    filtered = [Filtered(filter="attn", value=9), Filtered(filter="*.mlp.*", value=[0, 2])]
-    assert evaluate(filtered, place, what="x") == 0.5
-    with pytest.raises(MergeError, match=r"no value for tensor model.layers.1.mlp.w"):
-        evaluate(filtered[:1], place, what="x")
-
-
 MODELS = [{"model": "a"}, {"model": "b"}]
 
 
@@ -197,12 +176,3 @@ def test_layer_range_must_be_the_whole_model(tmp_path, models):
     }
     with pytest.raises(MergeError, match=r"layer_range ends at 3 .* has 2 layers"):
         merge_recipe(parse_recipe(document), tmp_path / "out")
-
-
-def test_sizes():
-    assert parse_size("5GB") == 5 * 10**9
-    assert parse_size("1.5 mb") == 1_500_000
-    assert parse_size("700") == 700
-    for bad in ("", "-1GB", "GB", "5 apples", "0"):
-        with pytest.raises(MergeError, match="such as 5GB"):
-            parse_size(bad)
