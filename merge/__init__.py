@@ -10,13 +10,13 @@ from merge.errors import MergeError
 
 if TYPE_CHECKING:
     from merge.api import Merged, check, merge, merge_recipe, merge_recipes
-    from merge.options import Options
+    from merge.engine.options import Options
     from merge.recipe.recipe import Recipe, build_recipe
     from merge.verification import verify
 
 _HOMES = {
     "Merged": "merge.api",
-    "Options": "merge.options",
+    "Options": "merge.engine.options",
     "Recipe": "merge.recipe.recipe",
     "build_recipe": "merge.recipe.recipe",
     "check": "merge.api",

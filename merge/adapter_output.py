@@ -12,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from merge.engine.plan import Plan, TensorPlan
 from merge.errors import MergeError
 from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
@@ -22,7 +23,6 @@ from merge.lora.adapter_config import ADAPTER_CONFIG
 from merge.lora.updates import LowRank
 from merge.methods.method import Coefficients
 from merge.models.input_models import InputModel
-from merge.plan import Plan, TensorPlan
 from merge.shards import Shard, ShardWriter
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import Any
 from merge.adapter_output import check_adapters, write_adapter
 from merge.card import model_card
 from merge.companions import CARD, copy_companions, write_config
-from merge.engine import measure, run
+from merge.engine.open_inputs import open_inputs
+from merge.engine.options import Options
+from merge.engine.plan import Plan, make_plan
+from merge.engine.plan_work import Result
+from merge.engine.run import measure, run
 from merge.errors import MergeError
-from merge.inputs import open_inputs
 from merge.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
-from merge.options import Options
-from merge.part import Result
-from merge.plan import Plan, make_plan
 from merge.recipe.recipe import Recipe, TunedModel, build_recipe, lambda_name
 from merge.recipe.tensor_settings import Setting
 from merge.shards import Shard, ShardWriter, plan_shards

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from merge.engine.plan import Plan
 from merge.models.model_location import ModelReference
-from merge.plan import Plan
 
 
 def model_card(plan: Plan, lambda_: float | None) -> str:

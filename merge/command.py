@@ -106,7 +106,7 @@ def merge(
         return
     if out is None:
         raise MergeError("The output has no place; give --out.")
-    from merge.options import Options
+    from merge.engine.options import Options
 
     _merge(built, out, Options(threads, device, allow_nonfinite), as_json)
 
@@ -122,7 +122,7 @@ def vector(
     as_json: Json = False,
 ) -> None:
     """Save a safety vector, aligned - unaligned, for `safemerge merge --vector`."""
-    from merge.options import Options
+    from merge.engine.options import Options
     from merge.recipe.recipe import build_recipe
     from merge.recipe.sizes import parse_size
 

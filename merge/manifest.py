@@ -12,14 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from merge.engine.plan import Plan
+from merge.engine.plan_work import Result
 from merge.errors import MergeError
 from merge.formats.checksums import ALGORITHM, combine, file_checksum, text_checksum
 from merge.formats.stored_tensor import StoredTensor
 from merge.lora.adapter import ADAPTER_FILE
 from merge.models.checkpoint import Checkpoint
 from merge.models.input_models import InputModel
-from merge.part import Result
-from merge.plan import Plan
 
 MANIFEST = "safemerge_manifest.json"
 FORMAT = 1

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from merge.engine.plan import TensorPlan
 from merge.errors import MergeError
 from merge.formats.safetensors import Entry, build_header
 from merge.models.checkpoint import INDEX_FILE, SINGLE_FILE
-from merge.plan import TensorPlan
 
 
 @dataclass(frozen=True)

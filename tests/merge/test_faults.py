@@ -75,7 +75,7 @@ def test_killed_at_any_moment_never_leaves_a_checkpoint(tmp_path, larger):
 FORKING = """
 import os, sys
 from merge import merge
-import merge.api, merge.engine, torch
+import merge.api, merge.engine.run, torch
 base, tuned, out = sys.argv[1:]
 for _ in sys.stdin:
     child = os.fork()
@@ -199,7 +199,7 @@ def test_error_in_one_thread_stops_all(tmp_path, larger):
 def test_interrupt_stops_at_once_and_leaves_nothing(tmp_path, larger):
     # A shell may have started the tests in the background, where SIGINT is ignored.
     code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "import merge.engine as e, time\n"
+    code += "import merge.engine.run as e, time\n"
     code += "original = e._Worker.merge\n"
     code += "def slow(*a):\n    time.sleep(0.2)\n    original(*a)\n"
     code += "e._Worker.merge = slow\n" + SCRIPT

@@ -17,7 +17,7 @@ DROP_RATE = Parameter(
 def drop(block: Block, number: int, drop_rate: float) -> "torch.Tensor":
     """Return the delta of one fine-tuned model with entries dropped, not yet rescaled.
 
-    Kept entries have to be divided by `1 - drop_rate` (Yu et al. 2023, 2311.03099), which the
+    PassCache entries have to be divided by `1 - drop_rate` (Yu et al. 2023, 2311.03099), which the
     caller does together with its own factors.
     """
     import torch

@@ -3,20 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from merge.engine.blocks import Task, block_count
+from merge.engine.options import Options
+from merge.engine.pass_cache import PassCache
+from merge.engine.plan import Plan, TensorPlan
+from merge.engine.threads import OrderedSum
 from merge.errors import MergeError
-from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
+from merge.formats.checksums import combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.stored_tensor import StoredTensor
-from merge.kept import Kept
 from merge.methods.block import Block
 from merge.models.block_reads import Reads
-from merge.options import Options
-from merge.plan import Plan, TensorPlan
-from merge.shards import ShardWriter
-from merge.threads import OrderedSum
 
 if TYPE_CHECKING:
     import torch
@@ -45,41 +45,24 @@ class Result:
     different_copies: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class Task:
-    """One block of the plans' tensor of this number."""
+class BlockWriter(Protocol):
+    """Where the blocks of one output go."""
 
-    number: int
-    index: int
-    elements: int
-
-    @property
-    def start(self) -> int:
-        """Its first element."""
-        return self.index * BLOCK_ELEMENTS
-
-    @property
-    def stop(self) -> int:
-        """The first element behind it."""
-        return min(self.start + BLOCK_ELEMENTS, self.elements)
+    def write(self, name: str, position: int, data: memoryview) -> None:
+        """Write part of a tensor, ``position`` bytes from its start; called by several threads."""
 
 
-def block_count(elements: int) -> int:
-    """Return how many blocks a tensor has."""
-    return -(-elements // BLOCK_ELEMENTS)
-
-
-class Part:
-    """One plan's part of the work on a block."""
+class PlanWork:
+    """One plan's part of the work on every block."""
 
     def __init__(
         self,
         plan: Plan,
-        writers: Sequence[ShardWriter],
+        writers: Sequence[BlockWriter],
         options: Options,
         progress: Progress,
         result: Result,
-        kept: Kept | None,
+        kept: PassCache | None,
     ) -> None:
         self.plan = plan
         self.result = result

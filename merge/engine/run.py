@@ -6,30 +6,28 @@ on the number of threads. Several merges of the same models share the pass, and 
 that it has alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from merge.allocator import keep_freed_memory
+from merge.engine.allocator import keep_freed_memory
+from merge.engine.blocks import Task, tasks, tensor_groups
+from merge.engine.options import Options
+from merge.engine.pass_cache import BUDGET_BYTES, PassCache
+from merge.engine.plan import Plan
+from merge.engine.plan_work import BlockWriter, Digests, PlanWork, Progress, Result
+from merge.engine.threads import Team, single_threaded_torch
 from merge.formats.checksums import digest
 from merge.formats.stored_tensor import StoredTensor
-from merge.kept import BUDGET_BYTES, Kept
 from merge.models.block_reads import Reads
-from merge.options import Options
-from merge.part import Digests, Part, Progress, Result, Task, block_count
-from merge.plan import Plan
-from merge.shards import ShardWriter
-from merge.threads import Team, single_threaded_torch
 
 if TYPE_CHECKING:
     import torch
 
-GROUP_ELEMENTS = 1 << 24
-
 
 def run(
     plans: Sequence[Plan],
-    writers: Sequence[Sequence[ShardWriter]],
+    writers: Sequence[Sequence[BlockWriter]],
     options: Options,
     progress: Progress,
 ) -> list[Result]:
@@ -51,9 +49,9 @@ def run(
     worker = _Worker(plans, writers, options, progress)
     with single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
         team = Team(pool, options.thread_count)
-        for group in _groups(plans):
+        for group in tensor_groups(plans):
             worker.measure(team, group)
-            team.run(worker.merge, _tasks(plans[0], group))
+            team.run(worker.merge, tasks(plans[0], group))
             worker.forget()
     return [part.finished() for part in worker.parts]
 
@@ -66,7 +64,7 @@ def measure(plan: Plan, options: Options) -> "tuple[dict[str, list[torch.Tensor]
     totals: dict[str, list[torch.Tensor]] = {}
     with single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
         team = Team(pool, options.thread_count)
-        for group in _groups([plan]) if plan.method.passes else []:
+        for group in tensor_groups([plan]) if plan.method.passes else []:
             worker.measure(team, group)
             totals |= part.totals
             worker.forget()
@@ -79,7 +77,7 @@ class _Worker:
     def __init__(
         self,
         plans: Sequence[Plan],
-        writers: Sequence[Sequence[ShardWriter]],
+        writers: Sequence[Sequence[BlockWriter]],
         options: Options,
         progress: Progress,
     ) -> None:
@@ -87,13 +85,13 @@ class _Worker:
         self._digests: Digests = {}
         measuring = sum(1 for plan in plans if plan.method.passes)
         self.parts = [
-            Part(
+            PlanWork(
                 plan,
                 outputs,
                 options,
                 progress,
                 Result([{} for _ in outputs], self._digests),
-                Kept(BUDGET_BYTES // measuring) if plan.method.passes else None,
+                PassCache(BUDGET_BYTES // measuring) if plan.method.passes else None,
             )
             for plan, outputs in zip(plans, writers, strict=True)
         ]
@@ -108,12 +106,12 @@ class _Worker:
             for part in measuring:
                 part.begin_pass(numbers, first=not done)
 
-            def work(task: Task, measuring: "Sequence[Part]" = measuring) -> None:
+            def work(task: Task, measuring: "Sequence[PlanWork]" = measuring) -> None:
                 reads = self._reads(task)
                 for part in measuring:
                     part.measure(task, reads)
 
-            team.run(work, _tasks(self.parts[0].plan, numbers))
+            team.run(work, tasks(self.parts[0].plan, numbers))
             for part in measuring:
                 part.end_pass(numbers)
         if most:
@@ -148,33 +146,3 @@ class _Worker:
         blocks = self._digests.setdefault(tensor, {})
         if start not in blocks:
             blocks[start] = digest(data)
-
-
-def _groups(plans: Sequence[Plan]) -> Iterator[Sequence[int]]:
-    """Return the numbers of tensors that are measured together before any of them is merged.
-
-    Threads wait for each other after each pass over a group, so a group is several tensors, though
-    no more than can be kept.
-    """
-    tensors = plans[0].tensors
-    if not any(plan.method.passes for plan in plans) or any(
-        plan.method.over_model(tensor.values) for plan in plans for tensor in plan.tensors
-    ):
-        yield range(len(tensors))
-        return
-    group: list[int] = []
-    elements = 0
-    for number, tensor in enumerate(tensors):
-        if group and elements + tensor.elements > GROUP_ELEMENTS:
-            yield group
-            group, elements = [], 0
-        group.append(number)
-        elements += tensor.elements
-    yield group
-
-
-def _tasks(plan: Plan, numbers: Iterable[int]) -> Iterator[Task]:
-    for number in numbers:
-        elements = plan.tensors[number].elements
-        for index in range(block_count(elements)):
-            yield Task(number, index, elements)

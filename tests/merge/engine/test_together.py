@@ -85,7 +85,7 @@ def test_methods_on_one_adapter(tmp_path, models, adapters):
 
 
 def test_large_tensors_are_measured_in_groups_of_their_own(tmp_path, models, monkeypatch):
-    monkeypatch.setattr("merge.engine.GROUP_ELEMENTS", 500)
+    monkeypatch.setattr("merge.engine.blocks.GROUP_ELEMENTS", 500)
     inputs = [models(0), models(1), models(2)]
     assert_as_alone(
         {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 BUDGET_BYTES = 256 * 2**20
 
 
-class Kept:
+class PassCache:
     """Values by name and block, until they exceed the budget; safe to use from several threads.
 
     What is computed again has the same bits, so that what was kept never shows in a result.
