@@ -11,8 +11,8 @@ from merge.errors import MergeError
 if TYPE_CHECKING:
     from merge.api import Merged, check, merge, merge_recipe, merge_recipes
     from merge.engine.options import Options
+    from merge.output.verification import verify
     from merge.recipe.recipe import Recipe, build_recipe
-    from merge.verification import verify
 
 _HOMES = {
     "Merged": "merge.api",
@@ -23,7 +23,7 @@ _HOMES = {
     "merge": "merge.api",
     "merge_recipe": "merge.api",
     "merge_recipes": "merge.api",
-    "verify": "merge.verification",
+    "verify": "merge.output.verification",
 }
 
 __all__ = [

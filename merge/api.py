@@ -7,20 +7,20 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from merge.adapter_output import check_adapters, write_adapter
-from merge.card import model_card
-from merge.companions import CARD, copy_companions, write_config
 from merge.engine.open_inputs import open_inputs
 from merge.engine.options import Options
 from merge.engine.plan import Plan, make_plan
 from merge.engine.plan_work import Result
 from merge.engine.run import measure, run
 from merge.errors import MergeError
-from merge.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
+from merge.output.companion_files import CARD, copy_companions, write_config
+from merge.output.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
+from merge.output.merged_adapter import check_adapters, write_adapter
+from merge.output.model_card import model_card
+from merge.output.shard_files import Shard, ShardWriter, plan_shards
+from merge.output.staging import check_target, free_bytes, staged
 from merge.recipe.recipe import Recipe, TunedModel, build_recipe, lambda_name
 from merge.recipe.tensor_settings import Setting
-from merge.shards import Shard, ShardWriter, plan_shards
-from merge.staging import check_target, free_bytes, staged
 
 # Told the bytes written so far and in all.
 Progress = Callable[[int, int], None]

@@ -141,7 +141,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check a merged checkpoint against its manifest."""
-    from merge.verification import verify as run_verify
+    from merge.output.verification import verify as run_verify
 
     folders = run_verify(folder)
     _say({"verified": [str(path) for path in folders]}, as_json)

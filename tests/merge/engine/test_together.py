@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from merge import MergeError, build_recipe, merge_recipe, merge_recipes
 from merge.formats.stored_tensor import StoredTensor
-from merge.manifest import read_manifest
+from merge.output.manifest import read_manifest
 
 
 def recipe(method: str, models: list[Path], **fields):

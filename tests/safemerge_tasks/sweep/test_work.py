@@ -8,7 +8,7 @@ from merge_models import copy_with, llama_config, random_model, weights, write_t
 
 import merge.engine.run
 from merge import verify
-from merge.manifest import read_manifest
+from merge.output.manifest import read_manifest
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.work import InputLostError, do_steps

@@ -10,7 +10,7 @@ from merge_models import copy_with, edit_json, weights
 from safetensors import safe_open
 
 from merge import MergeError, merge, verify
-from merge.manifest import read_manifest
+from merge.output.manifest import read_manifest
 
 
 @pytest.fixture

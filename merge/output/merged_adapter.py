@@ -23,7 +23,7 @@ from merge.lora.adapter_config import ADAPTER_CONFIG
 from merge.lora.updates import LowRank
 from merge.methods.method import Coefficients
 from merge.models.input_models import InputModel
-from merge.shards import Shard, ShardWriter
+from merge.output.shard_files import Shard, ShardWriter
 
 if TYPE_CHECKING:
     import torch

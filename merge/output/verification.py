@@ -9,7 +9,7 @@ from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest, file_checks
 from merge.formats.dtypes import ITEM_SIZE
 from merge.formats.safetensors import Entry, build_header, read_header
 from merge.formats.stored_tensor import StoredTensor
-from merge.manifest import MANIFEST, read_manifest
+from merge.output.manifest import MANIFEST, read_manifest
 
 
 def verify(folder: Path) -> list[Path]:

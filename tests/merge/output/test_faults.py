@@ -13,7 +13,7 @@ import pytest
 from merge_models import copy_with, weights
 
 from merge import MergeError, Options, merge, verify
-from merge.manifest import MANIFEST
+from merge.output.manifest import MANIFEST
 
 SCRIPT = """
 import sys
@@ -155,7 +155,7 @@ def test_input_that_shrinks_meanwhile(tmp_path, models, monkeypatch):
 
 @pytest.mark.parametrize("bit", [3, 6, 1_000_003])
 def test_flipped_bit_in_an_input_changes_its_checksum(tmp_path, models, bit):
-    from merge.manifest import read_manifest
+    from merge.output.manifest import read_manifest
 
     tuned = copy_with(models(1), tmp_path / "tuned", {})
     path = tuned / "model.safetensors"
