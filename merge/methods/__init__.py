@@ -1,11 +1,10 @@
 """The merge methods, one module each. A new module with a `Method` in it is a new method."""
 
-import difflib
 import importlib
 import pkgutil
 from functools import cache
 
-from merge.errors import MergeError
+from merge.errors import MergeError, suggestion
 from merge.methods.method import Method
 
 
@@ -32,7 +31,5 @@ def find_method(name: str) -> Method:
     known = methods()
     method = known.get(name.replace("_", "-"))
     if method is None:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-        raise MergeError(f"There is no merge method {name!r}; {hint}")
+        raise MergeError(f"There is no merge method {name!r}; {suggestion(name, known)}")
     return method

@@ -5,7 +5,6 @@ Where the same word means something else here, the value is translated: `t` of s
 `aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `output` and `max_shard_size`.
 """
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from merge.errors import MergeError
+from merge.errors import MergeError, suggestion
 from merge.methods import find_method
 from merge.recipe.recipe import Recipe, build_recipe
 from merge.recipe.sizes import parse_size
@@ -197,8 +196,5 @@ def _check_tokenizer(document: dict[str, Any]) -> None:
 
 def _check_keys(mapping: dict[str, Any], known: Iterable[str], where: str) -> None:
     for key in mapping:
-        if key in known:
-            continue
-        close = difflib.get_close_matches(str(key), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-        raise MergeError(f"{where} has an unknown key {key}; {hint}")
+        if key not in known:
+            raise MergeError(f"{where} has an unknown key {key}; {suggestion(str(key), known)}")

@@ -1,12 +1,11 @@
 """What to merge: the inputs, the method, its parameters, and what the output should be."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from merge.errors import MergeError
+from merge.errors import MergeError, suggestion
 from merge.methods import find_method
 from merge.methods.method import Method, Parameter, Values
 from merge.recipe.tensor_settings import Place, Setting, evaluate
@@ -214,12 +213,9 @@ def _check_parameters(recipe: Recipe, method: Method) -> None:
 
 def _check_known(given: str, known: Iterable[str], owner: str) -> None:
     known = sorted(known)
-    if given in known:
-        return
-    close = difflib.get_close_matches(given, known, n=1)
-    takes = f"it takes {', '.join(known)}" if known else "it takes none"
-    hint = f"did you mean {close[0]}?" if close else f"{takes}."
-    raise MergeError(f"{given} is not a parameter of {owner}; {hint}")
+    if given not in known:
+        hint = suggestion(given, known, f"it takes {', '.join(known) or 'none'}")
+        raise MergeError(f"{given} is not a parameter of {owner}; {hint}")
 
 
 def _has_filters(recipe: Recipe) -> bool:
@@ -233,10 +229,8 @@ def _explain(error: ValidationError, fields: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(first["loc"][-1]), list(fields), n=1)
-        return f"The recipe has an unknown key {where}" + (
-            f"; did you mean {close[0]}?" if close else f"; known are {', '.join(fields)}."
-        )
+        hint = suggestion(str(first["loc"][-1]), fields)
+        return f"The recipe has an unknown key {where}; {hint}"
     return f"The recipe's {where} is {first['input']!r}: {first['msg']}; correct it."
 
 
