@@ -4,33 +4,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from merge.engine.plan import Plan
-from merge.formats.checksums import BLOCK_ELEMENTS
+from merge.formats.checksums import block_ranges
 
 GROUP_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True)
 class Task:
-    """One block of the plans' tensor of this number."""
+    """One block, elements ``start`` to ``stop``, of the plans' tensor of this number."""
 
     number: int
     index: int
-    elements: int
-
-    @property
-    def start(self) -> int:
-        """Its first element."""
-        return self.index * BLOCK_ELEMENTS
-
-    @property
-    def stop(self) -> int:
-        """The first element behind it."""
-        return min(self.start + BLOCK_ELEMENTS, self.elements)
-
-
-def block_count(elements: int) -> int:
-    """Return how many blocks a tensor has."""
-    return -(-elements // BLOCK_ELEMENTS)
+    start: int
+    stop: int
 
 
 def tensor_groups(plans: Sequence[Plan]) -> Iterator[Sequence[int]]:
@@ -59,6 +45,5 @@ def tensor_groups(plans: Sequence[Plan]) -> Iterator[Sequence[int]]:
 def tasks(plan: Plan, numbers: Iterable[int]) -> Iterator[Task]:
     """Return every block of some tensors."""
     for number in numbers:
-        elements = plan.tensors[number].elements
-        for index in range(block_count(elements)):
-            yield Task(number, index, elements)
+        for index, (start, stop) in enumerate(block_ranges(plan.tensors[number].elements)):
+            yield Task(number, index, start, stop)

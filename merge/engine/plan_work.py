@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from merge.engine.blocks import Task, block_count
+from merge.engine.blocks import Task
 from merge.engine.options import Options
 from merge.engine.pass_cache import PassCache
 from merge.engine.plan import Plan, TensorPlan
 from merge.engine.threads import OrderedSum
 from merge.errors import MergeError
-from merge.formats.checksums import combine, digest
+from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.stored_tensor import StoredTensor
@@ -118,8 +118,8 @@ class PlanWork:
 
     def has_all(self, task: Task) -> bool:
         """Return whether every block of a tensor is written."""
-        name = self.plan.tensors[task.number].name
-        return len(self._digests[-1][name]) == block_count(task.elements)
+        tensor = self.plan.tensors[task.number]
+        return len(self._digests[-1][tensor.name]) * BLOCK_ELEMENTS >= tensor.elements
 
     def forget_updates(self, task: Task) -> None:
         """Let go of the adapters' parts of a tensor."""

@@ -5,7 +5,7 @@ one tensor and the value depends on the bytes alone. It finds accidents (a flipp
 copy), and costs almost nothing; it is no defence against someone who forges files on purpose.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import xxhash
@@ -15,6 +15,12 @@ ALGORITHM = "xxh3-128 of the xxh3-128 digests of blocks of 262144 elements"
 # second-level cache.
 BLOCK_ELEMENTS = 262_144
 _FILE_PIECE = 1 << 20
+
+
+def block_ranges(elements: int) -> Iterator[tuple[int, int]]:
+    """Yield each block's first element of a tensor, and the one behind its last."""
+    for start in range(0, elements, BLOCK_ELEMENTS):
+        yield start, min(start + BLOCK_ELEMENTS, elements)
 
 
 def digest(data: memoryview | bytes) -> bytes:

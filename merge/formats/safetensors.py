@@ -7,6 +7,7 @@ in the header, and everything a reader has to know about an output can be writte
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,15 @@ def build_header(
             "shape": list(shape),
             "data_offsets": [entry.offset, end],
         }
-    text = json.dumps(listing, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    header = len(text).to_bytes(_LENGTH_BYTES, "little") + text
+    header = encode_header(listing)
     return header, {
         name: Entry(entry.dtype, entry.shape, entry.offset + len(header))
         for name, entry in relative.items()
     }
+
+
+def encode_header(listing: Mapping[str, Any]) -> bytes:
+    """Return the bytes a file starts with, given what its header says of each tensor."""
+    text = json.dumps(listing, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text

@@ -4,11 +4,12 @@ Checking a merge needs names, types and shapes only, which stand in the first ki
 weight file. The rest of such a file here is a hole: it has the right size and takes no space.
 """
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from merge.formats.safetensors import encode_header
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import SafetensorsFileMetadata  # type: ignore[attr-defined]
@@ -62,9 +63,9 @@ def write_hollow(path: Path, header: "SafetensorsFileMetadata") -> None:
         }
         for name, info in header.tensors.items()
     }
-    text = json.dumps(tensors).encode()
+    start = encode_header(tensors)
     end = max((info.data_offsets[1] for info in header.tensors.values()), default=0)
     path.unlink(missing_ok=True)
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
+        file.write(start)
+        file.truncate(len(start) + end)

@@ -1,6 +1,7 @@
 """Output heads that are tied to the embedding, told from configuration and shapes alone."""
 
 from merge.errors import MergeError
+from merge.formats.checksums import block_ranges
 from merge.formats.stored_tensor import StoredTensor
 from merge.models.checkpoint import Checkpoint
 
@@ -52,16 +53,12 @@ def redundant_head(checkpoint: Checkpoint) -> str | None:
     return heads[0].name
 
 
-_PIECE = 1 << 20
-
-
 def _equal(one: StoredTensor, other: StoredTensor) -> bool:
     if one.dtype != other.dtype:
         return False
     return all(
         one.read_bytes(start, stop) == other.read_bytes(start, stop)
-        for start in range(0, one.elements, _PIECE)
-        for stop in [min(start + _PIECE, one.elements)]
+        for start, stop in block_ranges(one.elements)
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from merge.engine.plan import Plan, TensorPlan
 from merge.errors import MergeError
-from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
+from merge.formats.checksums import block_ranges, combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.safetensors import build_header
 from merge.formats.stored_tensor import StoredTensor
@@ -249,8 +249,10 @@ def _write(writer: ShardWriter, name: str, dtype: str, values: "torch.Tensor") -
     stored = values.to(torch_dtype(dtype)).contiguous().reshape(-1)
     data = stored.view(torch.uint8).numpy().data
     writer.write(name, 0, data)
-    size = BLOCK_ELEMENTS * ITEM_SIZE[dtype]
-    return combine(digest(data[start : start + size]) for start in range(0, len(data), size))
+    size = ITEM_SIZE[dtype]
+    return combine(
+        digest(data[start * size : stop * size]) for start, stop in block_ranges(values.numel())
+    )
 
 
 def _config(plan: Plan, tensors: "Mapping[str, tuple[str, torch.Tensor]]") -> dict[str, Any]:

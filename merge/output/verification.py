@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from merge.errors import MergeError
-from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest, file_checksum
+from merge.formats.checksums import BLOCK_ELEMENTS, block_ranges, combine, digest, file_checksum
 from merge.formats.dtypes import ITEM_SIZE
 from merge.formats.safetensors import Entry, build_header, read_header
 from merge.formats.stored_tensor import StoredTensor
@@ -89,9 +89,7 @@ def _weight_file(path: Path, tensors: Mapping[str, Any]) -> list[str]:
 def _checksum(path: Path, descriptor: int, name: str, entry: Entry) -> str:
     tensor = StoredTensor(name, entry.dtype, entry.shape, path, descriptor, entry.offset)
     buffer = memoryview(bytearray(BLOCK_ELEMENTS * ITEM_SIZE[entry.dtype]))
-    digests = []
-    for start in range(0, entry.elements, BLOCK_ELEMENTS):
-        stop = min(start + BLOCK_ELEMENTS, entry.elements)
-        into = buffer[: (stop - start) * ITEM_SIZE[entry.dtype]]
-        digests.append(digest(tensor.read_bytes(start, stop, into)))
-    return combine(digests)
+    return combine(
+        digest(tensor.read_bytes(start, stop, buffer[: (stop - start) * ITEM_SIZE[entry.dtype]]))
+        for start, stop in block_ranges(entry.elements)
+    )
