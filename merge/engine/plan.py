@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from merge.errors import MergeError, list_problems
-from merge.formats.dtypes import FLOATS, ITEM_SIZE, code_of, config_name
+from merge.formats.dtypes import FLOATS, Array, code_of, config_name
 from merge.methods import find_method
 from merge.methods.method import Method, Values
 from merge.models.alignment import Alignment, align
@@ -22,7 +22,7 @@ from merge.recipe.tensor_settings import Place, places
 
 
 @dataclass(frozen=True)
-class TensorPlan:
+class TensorPlan(Array):
     """One output tensor: its type and shape, where it comes from, and how.
 
     Attributes:
@@ -37,19 +37,6 @@ class TensorPlan:
     values: Values
     lambdas: tuple[float, ...]
     copied: bool = False
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return self.elements * ITEM_SIZE[self.dtype]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Tensor element types, by the names the safetensors format gives them."""
 
+import math
 from typing import TYPE_CHECKING
 
 from merge.errors import MergeError
@@ -28,6 +29,24 @@ ITEM_SIZE = {
 }
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 QUANTISED = frozenset({"F8_E4M3", "F8_E5M2", "F8_E8M0"})
+
+
+class Array:
+    """Something with an element type, by its safetensors name, and a shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.elements * ITEM_SIZE[self.dtype]
+
 
 _TORCH_NAMES = {
     "F64": "float64",

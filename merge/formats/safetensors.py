@@ -6,14 +6,13 @@ in the header, and everything a reader has to know about an output can be writte
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from merge.errors import MergeError
-from merge.formats.dtypes import ITEM_SIZE
+from merge.formats.dtypes import ITEM_SIZE, Array
 
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
@@ -22,22 +21,12 @@ _MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Array):
     """One tensor of a file: its type name, shape, and the byte offset of its first element."""
 
     dtype: str
     shape: tuple[int, ...]
     offset: int
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return self.elements * ITEM_SIZE[self.dtype]
 
 
 def read_header(path: Path) -> dict[str, Entry]:

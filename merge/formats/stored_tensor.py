@@ -4,21 +4,20 @@ Blocks are read with positioned reads into buffers of our own: a memory map woul
 its pages count as this process's memory.
 """
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merge.errors import MergeError
-from merge.formats.dtypes import ITEM_SIZE, torch_dtype
+from merge.formats.dtypes import ITEM_SIZE, Array, torch_dtype
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True, eq=False)
-class StoredTensor:
+class StoredTensor(Array):
     """A tensor in a file; two are equal only if they are the same object."""
 
     name: str
@@ -27,11 +26,6 @@ class StoredTensor:
     path: Path
     descriptor: int
     offset: int
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
 
     def read_bytes(self, start: int, stop: int, into: memoryview | None = None) -> memoryview:
         """Return the bytes of elements ``start`` to ``stop`` of the flattened tensor.
