@@ -14,7 +14,7 @@ from pathlib import Path
 from merge.engine.plan import TensorPlan
 from merge.errors import MergeError
 from merge.formats.safetensors import Entry, build_header
-from merge.models.checkpoint import INDEX_FILE, SINGLE_FILE
+from merge.models.checkpoint import INDEX_FILE
 
 
 @dataclass(frozen=True)
@@ -32,28 +32,20 @@ class Shard:
 
 
 def plan_shards(tensors: Sequence[TensorPlan], max_bytes: int) -> list[Shard]:
-    """Divide tensors over files in their order; a tensor larger than the limit gets its own."""
-    groups: list[list[TensorPlan]] = [[]]
-    filled = 0
-    for tensor in tensors:
-        if groups[-1] and filled + tensor.nbytes > max_bytes:
-            groups.append([])
-            filled = 0
-        groups[-1].append(tensor)
-        filled += tensor.nbytes
+    """Divide tensors over files as `save_pretrained` does; one beyond the limit gets its own."""
+    from huggingface_hub import split_state_dict_into_shards_factory
+
+    split = split_state_dict_into_shards_factory(
+        {tensor.name: tensor for tensor in tensors},
+        get_storage_size=lambda tensor: tensor.nbytes,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=max_bytes,
+    )
+    arrays = {tensor.name: (tensor.dtype, tensor.shape) for tensor in tensors}
     return [
-        Shard(
-            _file_name(index, len(groups)),
-            *build_header({tensor.name: (tensor.dtype, tensor.shape) for tensor in group}),
-        )
-        for index, group in enumerate(groups)
+        Shard(file, *build_header({name: arrays[name] for name in names}))
+        for file, names in split.filename_to_tensors.items()
     ]
-
-
-def _file_name(index: int, count: int) -> str:
-    if count == 1:
-        return SINGLE_FILE
-    return f"model-{index + 1:05d}-of-{count:05d}.safetensors"
 
 
 class ShardWriter:
