@@ -1,17 +1,34 @@
 """DARE, then linear interpolation."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.math.random_drop import DROP_RATE, drop
-from merge.methods.method import Method, Parameter, Values
+from merge.methods.math.random_drop import Dropped, drop
+from merge.methods.method import Method, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
 
 
+class Mean(Parameters):
+    """How deltas are added up."""
+
+    normalize: bool = Field(True, description="take the deltas' mean, and not their sum")
+
+
+class DroppedShares(Dropped):
+    """What each fine-tuned model may have of its own."""
+
+    weight: float = Field(1.0, description="share in the deltas' mean")
+
+
+@register
 class DareLinear(Method):
     """`θ = θ_base + λ·mean(DARE_p(θᵢ - θ_base))`, Yu et al. 2023 (2311.03099).
 
@@ -21,13 +38,8 @@ class DareLinear(Method):
     name = "dare-linear"
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
-    parameters: ClassVar = {
-        "drop_rate": DROP_RATE,
-        "weight": Parameter("share in the deltas' mean", default=1.0, per_model=True),
-        "normalize": Parameter(
-            "1 takes the deltas' mean, 0 their sum", default=1.0, low=0.0, high=1.0
-        ),
-    }
+    parameters = Mean
+    model_parameters = DroppedShares
 
     def merge(
         self,

@@ -1,18 +1,28 @@
 """DARE in place of trimming, then TIES' election."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
-from merge.methods.math.random_drop import DROP_RATE, drop
-from merge.methods.math.sign_election import elect_and_average
-from merge.methods.method import Method, Parameter, Values
+from merge.methods.math.random_drop import Dropped, drop
+from merge.methods.math.sign_election import Election, elect_and_average
+from merge.methods.method import Method, Values
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
 
 
+class DroppedWeights(Dropped):
+    """What each fine-tuned model may have of its own."""
+
+    weight: float = Field(1.0, description="weight of the model's delta")
+
+
+@register
 class DareTies(Method):
     """`θ = θ_base + λ·mean of the agreeing entries of DARE_p(θᵢ - θ_base)`.
 
@@ -23,16 +33,8 @@ class DareTies(Method):
     name = "dare-ties"
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
-    parameters: ClassVar = {
-        "drop_rate": DROP_RATE,
-        "weight": Parameter("weight of the model's delta", default=1.0, per_model=True),
-        "normalize": Parameter(
-            "1 divides by the agreeing weights; default 1 for several models, 0 for one",
-            default=-1.0,
-            low=-1.0,
-            high=1.0,
-        ),
-    }
+    parameters = Election
+    model_parameters = DroppedWeights
 
     def merge(
         self,
@@ -52,7 +54,7 @@ class DareTies(Method):
             delta if rate == rates[0] else scaled(delta, common / (1.0 - rate))
             for delta, rate in zip(deltas, rates, strict=True)
         ]
-        normalize = len(deltas) > 1 if values["normalize"] < 0 else bool(values["normalize"])
+        normalize = len(deltas) > 1 if values["normalize"] is None else values["normalize"]
         delta = elect_and_average(deltas, values.each("weight"), normalize=normalize)
         for scale in lambdas:
             yield scaled(delta, scale / common).add_(block.base)

@@ -1,16 +1,27 @@
 """Linear interpolation between the base and the fine-tuned models."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.method import Coefficients, Method, Parameter, Values
+from merge.methods.method import Coefficients, Method, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
 
 
+class Shares(Parameters):
+    """What each fine-tuned model may have of its own."""
+
+    weight: float = Field(1.0, description="share in the fine-tuned models' mean")
+
+
+@register
 class Linear(Method):
     """`θ = (1-λ)·θ_base + λ·mean(θ_tuned)`, as Farn et al. 2024 (2412.19512) merge.
 
@@ -20,9 +31,7 @@ class Linear(Method):
     """
 
     name = "linear"
-    parameters: ClassVar = {
-        "weight": Parameter("share in the fine-tuned models' mean", default=1.0, per_model=True),
-    }
+    model_parameters = Shares
 
     def merge(
         self,

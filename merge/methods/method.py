@@ -2,46 +2,29 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from merge.lora.updates import LowRank
 from merge.methods.block import Block
+from merge.methods.parameters import Parameters
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A number a method takes.
-
-    Attributes:
-        default: its value when the recipe gives none; None if the recipe has to.
-        low, high: the range it must lie in, both ends included.
-        per_model: whether each fine-tuned model may have its own.
-        help: one line for people.
-    """
-
-    help: str
-    default: float | None = None
-    low: float = float("-inf")
-    high: float = float("inf")
-    per_model: bool = False
-
-
-@dataclass(frozen=True)
 class Values:
     """The parameters of one tensor: the method's own, and each fine-tuned model's."""
 
-    common: Mapping[str, float]
-    models: Sequence[Mapping[str, float]]
+    common: Parameters
+    models: Sequence[Parameters]
 
-    def __getitem__(self, name: str) -> float:
-        return self.common[name]
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self.common, name)
 
-    def each(self, name: str) -> list[float]:
+    def each(self, name: str) -> list[Any]:
         """Return a per-model parameter's value for every fine-tuned model."""
-        return [model[name] for model in self.models]
+        return [getattr(model, name) for model in self.models]
 
 
 @dataclass(frozen=True)
@@ -53,7 +36,7 @@ class Coefficients:
 
 
 class Method:
-    """One way to merge. Subclasses are found by their module being in this package.
+    """One way to merge. Subclasses are made known by `merge.methods.register`.
 
     Attributes:
         name: as on the command line.
@@ -65,6 +48,7 @@ class Method:
         lambda_range: the least and the greatest λ.
         default_lambda: λ when none is given; None if it has to be.
         parameters: what else it takes.
+        model_parameters: what else it takes for each fine-tuned model, or once for all of them.
         passes: how often the inputs are measured before they are merged.
     """
 
@@ -76,7 +60,8 @@ class Method:
     takes_lambda: ClassVar[bool] = True
     lambda_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     default_lambda: ClassVar[float | None] = None
-    parameters: ClassVar[Mapping[str, Parameter]] = {}
+    parameters: ClassVar[type[Parameters]] = Parameters
+    model_parameters: ClassVar[type[Parameters]] = Parameters
     passes: ClassVar[int] = 0
 
     def check(self, tuned: int, values: Values) -> str | None:

@@ -1,16 +1,18 @@
 """Model Stock: how far to go from the base follows from how much the fine-tunes agree."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.method import Method, Parameter, Values
+from merge.methods.method import Method, Values
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
 
 
+@register
 class ModelStock(Method):
     """`θ = t·mean(θ_tuned) + (1-t)·θ_base`, `t = N·cosΩ/(1 + (N-1)·cosΩ)` in each tensor.
 
@@ -23,7 +25,6 @@ class ModelStock(Method):
     tuned = (2, None)
     takes_lambda = False
     passes = 1
-    parameters: ClassVar[dict[str, Parameter]] = {}
 
     def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
         """Return the deltas' inner products, `[N, N]`, those above the diagonal left out."""

@@ -1,17 +1,34 @@
 """RESTA: add a safety vector to a fine-tuned model."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
 from merge.methods.math.random_drop import drop
-from merge.methods.method import Coefficients, Method, Parameter, Values
+from merge.methods.method import Coefficients, Method, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
 
 
+class Strengths(Parameters):
+    """How much of the safety vector is added, and how much of the task is dropped."""
+
+    gamma: float = Field(0.5, description="strength of the safety vector")
+    drop_rate: float = Field(
+        0.0,
+        ge=0.0,
+        le=0.999,
+        description="probability that an entry of the task's delta is dropped",
+    )
+
+
+@register
 class Resta(Method):
     """`θ = θ_base + DARE_p(θ_tuned - θ_base) + gamma·(θ_aligned - θ_unaligned)`.
 
@@ -25,15 +42,7 @@ class Resta(Method):
     tuned = (1, 1)
     safety_vector = True
     takes_lambda = False
-    parameters: ClassVar = {
-        "gamma": Parameter("strength of the safety vector", default=0.5),
-        "drop_rate": Parameter(
-            "probability that an entry of the task's delta is dropped",
-            default=0.0,
-            low=0.0,
-            high=0.999,
-        ),
-    }
+    parameters = Strengths
 
     def merge(
         self,

@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from merge.lora.updates import LowRank
 from merge.methods.block import Block
-from merge.methods.method import Coefficients, Method, Parameter, Values
+from merge.methods.method import Coefficients, Method, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +18,19 @@ if TYPE_CHECKING:
 _COSINE_PASS = 2
 
 
+class Choice(Parameters):
+    """Which updates are projected."""
+
+    threshold: float = Field(
+        0.5,
+        ge=-1.0,
+        le=1.0,
+        description="τ: updates whose cosine is at most this are projected",
+    )
+    layers: int = Field(0, ge=0, description="how many updates to project, in place of τ")
+
+
+@register
 class SafeLora(Method):
     """`ΔW' = C·ΔW` with `C = V·Vᵀ/‖V‖_F` where `cos(C·ΔW, ΔW) ≤ τ`, else `ΔW' = ΔW`.
 
@@ -28,16 +45,11 @@ class SafeLora(Method):
     needs_adapter = True
     takes_lambda = False
     passes = 3
-    parameters: ClassVar = {
-        "threshold": Parameter(
-            "τ: updates whose cosine is at most this are projected", default=0.5, low=-1.0, high=1.0
-        ),
-        "layers": Parameter("how many updates to project, in place of τ", default=0.0, low=0.0),
-    }
+    parameters = Choice
 
     def over_model(self, values: Values) -> bool:
         """Whether the tensors have to be ranked against one another."""
-        return values["layers"] > 0
+        return bool(values["layers"])
 
     def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
         """Return a part of `Vᵀ·B` and ‖V‖², then of `V·(Vᵀ·B)`, then the cosine."""
@@ -69,7 +81,7 @@ class SafeLora(Method):
             return
         lowest = sorted(updated, key=lambda name: float(updated[name][_COSINE_PASS]))
         for rank, name in enumerate(lowest):
-            own, layers = updated[name], int(values[name]["layers"])
+            own, layers = updated[name], values[name]["layers"]
             cosine = float(own[_COSINE_PASS])
             chosen = rank < layers if layers else cosine <= values[name]["threshold"]
             own.append(own[_COSINE_PASS].new_tensor([float(chosen)]))

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 from merge.methods.block import Block
 from merge.methods.method import Method, Values
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
 
 
+@register
 class SafetyVector(Method):
     """`δ_safe = θ_aligned - θ_unaligned`, Bhardwaj et al. 2024 (2402.11746).
 

@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.method import Method, Parameter, Values
+from merge.methods.method import Method, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +19,15 @@ if TYPE_CHECKING:
 _PARALLEL = 0.9995
 
 
+class Ends(Parameters):
+    """What is interpolated."""
+
+    on_deltas: bool = Field(
+        False, description="interpolate two models' deltas, and not base and model"
+    )
+
+
+@register
 class Slerp(Method):
     """`θ = sin((1-λ)Ω)/sinΩ·a + sin(λΩ)/sinΩ·b`, Ω the angle between a and b in each tensor.
 
@@ -27,11 +40,7 @@ class Slerp(Method):
     name = "slerp"
     tuned = (1, 2)
     passes = 1
-    parameters: ClassVar = {
-        "on_deltas": Parameter(
-            "1 interpolates two models' deltas, 0 base and model", default=0.0, low=0.0, high=1.0
-        ),
-    }
+    parameters = Ends
 
     def check(self, tuned: int, values: Values) -> str | None:
         """One fine-tuned model on weights, two on deltas."""

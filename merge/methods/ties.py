@@ -1,12 +1,16 @@
 """TIES: trim small entries, elect signs, average what agrees."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
-from merge.methods.math.sign_election import elect_and_average
-from merge.methods.method import Method, Parameter, Values
+from merge.methods.math.sign_election import Election, elect_and_average
+from merge.methods.method import Method, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +23,22 @@ _UPPER_BINS = 1 << 16
 _LOWER_BINS = 1 << _LOW_BITS
 
 
+class Trimming(Election):
+    """How entries are trimmed, and elected."""
+
+    whole_model: bool = Field(
+        False, description="trim over the whole model, and not in each tensor"
+    )
+
+
+class TrimmedWeights(Parameters):
+    """What each fine-tuned model may have of its own."""
+
+    density: float = Field(ge=0.0, le=1.0, description="share of a delta's entries that are kept")
+    weight: float = Field(1.0, description="weight of the model's delta")
+
+
+@register
 class Ties(Method):
     """`θ = θ_base + λ·mean of the agreeing trimmed deltas`, Yadav et al. 2023 (2306.01708).
 
@@ -32,21 +52,8 @@ class Ties(Method):
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
     passes = 2
-    parameters: ClassVar = {
-        "density": Parameter(
-            "share of a delta's entries that are kept", low=0.0, high=1.0, per_model=True
-        ),
-        "weight": Parameter("weight of the model's delta", default=1.0, per_model=True),
-        "normalize": Parameter(
-            "1 divides by the agreeing weights; default 1 for several models, 0 for one",
-            default=-1.0,
-            low=-1.0,
-            high=1.0,
-        ),
-        "whole_model": Parameter(
-            "1 trims over the whole model, 0 in each tensor", default=0.0, low=0.0, high=1.0
-        ),
-    }
+    parameters = Trimming
+    model_parameters = TrimmedWeights
 
     def over_model(self, values: Values) -> bool:
         """Whether one threshold is shared by all tensors."""
@@ -105,7 +112,7 @@ class Ties(Method):
                 _deltas(block, values), totals[0][:, 0], totals[1][:, 0], strict=True
             )
         ]
-        normalize = len(kept) > 1 if values["normalize"] < 0 else bool(values["normalize"])
+        normalize = len(kept) > 1 if values["normalize"] is None else values["normalize"]
         delta = elect_and_average(kept, weights, normalize=normalize)
         for scale in lambdas:
             yield scaled(delta, scale).add_(block.base)

@@ -90,7 +90,7 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
     parameters = _parameters(document.get("parameters"), method, "parameters")
     if method == "dare-linear":
         # In mergekit's schema weights multiply and are not shares; from flags they are shares.
-        parameters = {"normalize": 0.0} | parameters
+        parameters = {"normalize": False} | parameters
     lambdas = document.get("lambdas", ())
     if method == "linear" and not lambdas and "lambda" not in parameters:
         # mergekit's linear has no base that is merged toward: it is the models' mean.

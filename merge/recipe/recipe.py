@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from merge.errors import MergeError, suggestion
 from merge.methods import find_method
-from merge.methods.method import Method, Parameter, Values
+from merge.methods.method import Method, Values
+from merge.methods.parameters import Parameters, describe_parameters, read_parameters
 from merge.recipe.tensor_settings import Place, Setting, evaluate
 
 DEFAULT_SHARD_SIZE = 5 * 10**9
@@ -71,41 +72,28 @@ class Recipe(BaseModel):
             return self.lambdas
         given = self.parameters.get(LAMBDA, method.default_lambda)
         assert given is not None, "check_recipe lets no required parameter go missing"
-        value = evaluate(given, place, what=LAMBDA)
+        value = float(evaluate(given, place, what=LAMBDA))
         _check_lambda(value, method)
         return (value,)
 
     def values_at(self, place: Place) -> Values:
         """Return the method's parameters for one tensor."""
-        known = find_method(self.method).parameters
-        common = {
-            name: _value(parameter, name, [self.parameters], place)
-            for name, parameter in known.items()
-            if not parameter.per_model
-        }
-        models = [
-            {
-                name: _value(parameter, name, [model.parameters, self.parameters], place)
-                for name, parameter in known.items()
-                if parameter.per_model
-            }
-            for model in self.tuned
-        ]
-        return Values(common, models)
-
-
-def _value(
-    parameter: Parameter, name: str, layers: list[dict[str, Setting]], place: Place
-) -> float:
-    given = next((layer[name] for layer in layers if name in layer), parameter.default)
-    assert given is not None, "check_recipe lets no required parameter go missing"
-    value = evaluate(given, place, what=name)
-    if not parameter.low <= value <= parameter.high:
-        raise MergeError(
-            f"The parameter {name} is {value:g}; it must lie between {parameter.low:g} and "
-            f"{parameter.high:g}."
+        method = find_method(self.method)
+        return Values(
+            _read(method.parameters, self.parameters, place),
+            [
+                _read(method.model_parameters, self.parameters | model.parameters, place)
+                for model in self.tuned
+            ],
         )
-    return value
+
+
+def _read(model: type[Parameters], given: Mapping[str, Setting], place: Place) -> Parameters:
+    """Return those of the given parameters that a model has, for one tensor."""
+    known = {name: given[name] for name in model.model_fields if name in given}
+    return read_parameters(
+        model, {name: evaluate(setting, place, what=name) for name, setting in known.items()}
+    )
 
 
 def build_recipe(**fields: Any) -> Recipe:
@@ -194,20 +182,24 @@ def _check_lambda(value: float, method: Method) -> None:
 
 
 def _check_parameters(recipe: Recipe, method: Method) -> None:
-    own_names = [*method.parameters, *([LAMBDA] if method.takes_lambda else [])]
+    each = describe_parameters(method.model_parameters, per_model=True)
+    everything = [*describe_parameters(method.parameters), *each]
+    names = [parameter.name for parameter in everything]
+    lambda_ = [LAMBDA] if method.takes_lambda else []
     for given in recipe.parameters:
-        _check_known(given, own_names, f"the method {method.name}")
-    own = [name for name, parameter in method.parameters.items() if parameter.per_model]
+        _check_known(given, [*names, *lambda_], f"the method {method.name}")
     for model in recipe.tuned:
         for given in model.parameters:
-            _check_known(given, own, f"a model under {method.name}")
-    for name, parameter in method.parameters.items():
+            _check_known(
+                given, [parameter.name for parameter in each], f"a model under {method.name}"
+            )
+    for parameter in everything:
         places = [model.parameters for model in recipe.tuned] if parameter.per_model else []
-        everywhere = bool(places) and all(name in own for own in places)
-        if parameter.default is None and name not in recipe.parameters and not everywhere:
+        everywhere = bool(places) and all(parameter.name in own for own in places)
+        if parameter.required and parameter.name not in recipe.parameters and not everywhere:
             raise MergeError(
-                f"The method {method.name} needs {name} ({parameter.help}); give "
-                f"--{name.replace('_', '-')}."
+                f"The method {method.name} needs {parameter.name} ({parameter.help}); give "
+                f"--{parameter.name.replace('_', '-')}."
             )
 
 

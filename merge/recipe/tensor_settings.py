@@ -66,14 +66,14 @@ def _depth(layer: int | None, last: int) -> float:
     return layer / last if last else 1.0
 
 
-def evaluate(setting: Setting, place: Place, *, what: str) -> float:
+def evaluate(setting: Setting, place: Place, *, what: str) -> float | bool:
     """Return a setting's value for one tensor.
 
     Raises:
         MergeError: no filter matches the tensor.
     """
     if isinstance(setting, bool | int | float):
-        return float(setting)
+        return setting
     if not setting:
         raise MergeError(f"The parameter {what} is an empty list; give a number.")
     value: Any

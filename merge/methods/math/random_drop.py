@@ -2,16 +2,22 @@
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from merge.methods.block import Block
 from merge.methods.math.random_bits import keep_mask
-from merge.methods.method import Parameter
+from merge.methods.parameters import Parameters
 
 if TYPE_CHECKING:
     import torch
 
-DROP_RATE = Parameter(
-    "probability that an entry of a delta is dropped", low=0.0, high=0.999, per_model=True
-)
+
+class Dropped(Parameters):
+    """What each fine-tuned model may have of its own."""
+
+    drop_rate: float = Field(
+        ge=0.0, le=0.999, description="probability that an entry of a delta is dropped"
+    )
 
 
 def drop(block: Block, number: int, drop_rate: float) -> "torch.Tensor":

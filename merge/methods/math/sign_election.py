@@ -3,13 +3,24 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from merge.methods.math.arithmetic import scaled
+from merge.methods.parameters import Parameters
 
 if TYPE_CHECKING:
     import torch
 
 _SIGN_BIT = 31
 _SMALLEST = 2.0**-126
+
+
+class Election(Parameters):
+    """How the deltas that agree are averaged."""
+
+    normalize: bool | None = Field(
+        None, description="divide by the agreeing weights; else for several models and not for one"
+    )
 
 
 def elect_and_average(
