@@ -1,6 +1,6 @@
 """Merging from Python: `merge` from arguments, `merge_recipe` and `merge_recipes` from recipes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +178,7 @@ def _complete(order: _Order, result: Result) -> None:
     for number, folder in enumerate(order.folders):
         copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
         write_config(plan.config, folder)
-        tensors = tensor_entries(result.checksums[number], _places(order.shards))
+        tensors = tensor_entries(result.checksums[number], order.shards)
         _close(plan, folder, number, tensors, result, described)
 
 
@@ -224,12 +224,6 @@ def _make_outputs(recipe: Recipe, folder: Path) -> list[Path]:
     for each in folders:
         each.mkdir()
     return folders
-
-
-def _places(shards: Sequence[Shard]) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
-    for shard in shards:
-        for name, entry in shard.entries.items():
-            yield name, shard.file, entry.dtype, entry.shape
 
 
 def _check_alike(plans: Mapping[str, Plan]) -> None:

@@ -28,7 +28,6 @@ ITEM_SIZE = {
     "C64": 8,
 }
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-QUANTISED = frozenset({"F8_E4M3", "F8_E5M2", "F8_E8M0"})
 
 
 class Array:

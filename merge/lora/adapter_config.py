@@ -70,7 +70,6 @@ class LoraConfig:
     alpha_pattern: Mapping[str, float]
     fan_in_fan_out: bool
     trainable_tokens: Mapping[str, list[int]] | list[int]
-    base_model: str | None
     raw: Mapping[str, Any]
 
     def rank_of(self, module: str) -> int:
@@ -110,7 +109,6 @@ def read_lora_config(folder: Path) -> LoraConfig:
             alpha_pattern=raw.get("alpha_pattern") or {},
             fan_in_fan_out=bool(raw.get("fan_in_fan_out")),
             trainable_tokens=raw.get("trainable_token_indices") or [],
-            base_model=raw.get("base_model_name_or_path"),
             raw=raw,
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -1,19 +1,13 @@
 """DARE, then linear interpolation."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
 from merge.methods.math.random_drop import Dropped, drop
-from merge.methods.method import Method, Values
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Mean(Parameters):
@@ -41,13 +35,7 @@ class DareLinear(Method):
     parameters = Mean
     model_parameters = DroppedShares
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the interpolation at each λ; all share one random mask."""
         del totals
         weights, rates = values.each("weight"), values.each("drop_rate")

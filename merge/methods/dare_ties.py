@@ -1,19 +1,13 @@
 """DARE in place of trimming, then TIES' election."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
 from merge.methods.math.random_drop import Dropped, drop
 from merge.methods.math.sign_election import Election, elect_and_average
-from merge.methods.method import Method, Values
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
 from merge.methods.registry import register
-
-if TYPE_CHECKING:
-    import torch
 
 
 class DroppedWeights(Dropped):
@@ -36,13 +30,7 @@ class DareTies(Method):
     parameters = Election
     model_parameters = DroppedWeights
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the merge at each λ; all share one random mask."""
         del totals
         rates = values.each("drop_rate")

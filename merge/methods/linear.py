@@ -1,18 +1,12 @@
 """Linear interpolation between the base and the fine-tuned models."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.method import Coefficients, Method, Values
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Shares(Parameters):
@@ -33,13 +27,7 @@ class Linear(Method):
     name = "linear"
     model_parameters = Shares
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the interpolation at each λ."""
         del totals
         weights = values.each("weight")

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     import torch
 
 
+# λ of each output; `(1.0,)` for a method without λ.
+Lambdas = Sequence[float]
+# The sums over one tensor, one for each finished pass.
+Totals = list["torch.Tensor"]
+# A block of each output in turn.
+Outputs = Iterator["torch.Tensor"]
+
+
 @dataclass(frozen=True)
 class Values:
     """The parameters of one tensor: the method's own, and each fine-tuned model's."""
@@ -74,12 +82,7 @@ class Method:
         del values
         return False
 
-    def measure(
-        self,
-        block: Block,
-        values: Values,
-        totals: "list[torch.Tensor]",
-    ) -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return this block's part of a sum over the tensor, in float64, of any fixed shape.
 
         Called once per block in each of the ``passes``; ``totals`` holds the sums of the passes
@@ -87,9 +90,7 @@ class Method:
         """
         raise NotImplementedError(f"{type(self).__name__} declares passes but measures nothing")
 
-    def settle(
-        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
-    ) -> None:
+    def settle(self, totals: Mapping[str, Totals], values: Mapping[str, Values]) -> None:
         """Turn the sums of a finished pass into what the next one, or merging, needs.
 
         Called after each pass with the totals of every tensor that was measured together: one, or
@@ -97,13 +98,7 @@ class Method:
         """
         del totals, values
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the merged block, flat and in float32, once for each λ.
 
         A method without λ gets `(1.0,)` and yields once. What it yields may be overwritten as soon
@@ -111,7 +106,7 @@ class Method:
         """
         raise NotImplementedError
 
-    def report(self, values: Values, totals: "list[torch.Tensor]") -> str | None:
+    def report(self, values: Values, totals: Totals) -> str | None:
         """Return what happened to this tensor that users should be able to count, if anything."""
         del values, totals
         return None
@@ -124,7 +119,7 @@ class Method:
         del values, scale
         return None
 
-    def transform(self, update: LowRank, totals: "list[torch.Tensor]") -> LowRank:
+    def transform(self, update: LowRank, totals: Totals) -> LowRank:
         """Return what a method makes of one update before it is summed up in an adapter."""
         del totals
         return update

@@ -1,11 +1,11 @@
 """Model Stock: how far to go from the base follows from how much the fine-tunes agree."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.method import Method, Values
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
 from merge.methods.registry import register
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class ModelStock(Method):
     takes_lambda = False
     passes = 1
 
-    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return the deltas' inner products, `[N, N]`, those above the diagonal left out."""
         import torch
 
@@ -39,9 +39,7 @@ class ModelStock(Method):
         matrix[rows, columns] = torch.stack(products).cpu().double()
         return matrix
 
-    def settle(
-        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
-    ) -> None:
+    def settle(self, totals: Mapping[str, Totals], values: Mapping[str, Values]) -> None:
         """Replace the inner products by t, `[]`."""
         import torch
 
@@ -51,13 +49,7 @@ class ModelStock(Method):
             products = lower + lower.tril(-1).T
             sums[-1] = torch.tensor(ratio(products), dtype=torch.float64)
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the one result."""
         del lambdas
         yield scaled(_total(block), float(totals[0]) / len(values.models)).add_(block.base)

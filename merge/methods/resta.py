@@ -1,19 +1,13 @@
 """RESTA: add a safety vector to a fine-tuned model."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
 from merge.methods.math.random_drop import drop
-from merge.methods.method import Coefficients, Method, Values
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Strengths(Parameters):
@@ -44,13 +38,7 @@ class Resta(Method):
     takes_lambda = False
     parameters = Strengths
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the one result."""
         del lambdas, totals
         added = scaled(block.safety_vector, values["gamma"])

@@ -1,14 +1,14 @@
 """Safe LoRA: project the LoRA updates that leave the alignment subspace back onto it."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from merge.lora.updates import LowRank
 from merge.methods.block import Block
-from merge.methods.method import Coefficients, Method, Values
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
 
@@ -51,7 +51,7 @@ class SafeLora(Method):
         """Whether the tensors have to be ranked against one another."""
         return bool(values["layers"])
 
-    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return a part of `Vᵀ·B` and ‖V‖², then of `V·(Vᵀ·B)`, then the cosine."""
         import torch
 
@@ -72,9 +72,7 @@ class SafeLora(Method):
         projected[first : first + len(rows)] = (rows @ middle).double().cpu()
         return projected
 
-    def settle(
-        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
-    ) -> None:
+    def settle(self, totals: Mapping[str, Totals], values: Mapping[str, Values]) -> None:
         """After the last pass, decide which updates are projected."""
         updated = {name: own for name, own in totals.items() if own[0].numel() > 1}
         if not updated or len(next(iter(updated.values()))) <= _COSINE_PASS:
@@ -86,13 +84,7 @@ class SafeLora(Method):
             chosen = rank < layers if layers else cosine <= values[name]["threshold"]
             own.append(own[_COSINE_PASS].new_tensor([float(chosen)]))
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the base plus the update, projected or not."""
         del values, lambdas
         update = block.low_rank
@@ -102,7 +94,7 @@ class SafeLora(Method):
         new = project(update, totals)
         yield new.read(block.start, block.stop).to(block.base.device).add_(block.base)
 
-    def report(self, values: Values, totals: "list[torch.Tensor]") -> str | None:
+    def report(self, values: Values, totals: Totals) -> str | None:
         """Count the updates that were projected."""
         del values
         if totals[0].numel() == 1:
@@ -114,23 +106,23 @@ class SafeLora(Method):
         del values, scale
         return Coefficients([1.0])
 
-    def transform(self, update: LowRank, totals: "list[torch.Tensor]") -> LowRank:
+    def transform(self, update: LowRank, totals: Totals) -> LowRank:
         """Return the update, projected where it has to be."""
         return project(update, totals) if totals and is_projected(totals) else update
 
 
-def is_projected(totals: "list[torch.Tensor]") -> bool:
+def is_projected(totals: Totals) -> bool:
     """Whether an update was found to need projection."""
     return bool(totals[-1].item())
 
 
-def project(update: LowRank, totals: "list[torch.Tensor]") -> LowRank:
+def project(update: LowRank, totals: Totals) -> LowRank:
     """Return the projected update: the same A, another B."""
     norm = math.sqrt(float(totals[0][-1]))
     return LowRank((totals[1] / norm).to(update.left), update.right, update.scale)
 
 
-def _cosine(update: LowRank, totals: "list[torch.Tensor]") -> float:
+def _cosine(update: LowRank, totals: Totals) -> float:
     """Return the cosine of `C·B·A` and `B·A`, from products of the factors.
 
     `<X·A, Y·A> = Σ (Xᵀ·Y)∘(A·Aᵀ)`. 1 where V or the update is zero: nothing to project.

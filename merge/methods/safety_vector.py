@@ -1,14 +1,8 @@
 """A safety vector by itself, for later use."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
 from merge.methods.block import Block
-from merge.methods.method import Method, Values
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
 from merge.methods.registry import register
-
-if TYPE_CHECKING:
-    import torch
 
 
 @register
@@ -23,13 +17,7 @@ class SafetyVector(Method):
     safety_vector = True
     takes_lambda = False
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the difference."""
         del values, lambdas, totals
         yield block.safety_vector

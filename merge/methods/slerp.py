@@ -1,14 +1,13 @@
 """Spherical linear interpolation."""
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.method import Method, Values
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
 
@@ -50,7 +49,7 @@ class Slerp(Method):
         where = "deltas" if values["on_deltas"] else "weights"
         return f"slerp on {where} takes {wanted} --tuned, the recipe has {tuned}; see --on"
 
-    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return `[a·a, b·b, a·b]`."""
         import torch
 
@@ -58,13 +57,7 @@ class Slerp(Method):
         a, b = _ends(block, values)
         return torch.stack([a.dot(a), b.dot(b), a.dot(b)]).double().cpu()
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the interpolation at each λ."""
         a, b = _ends(block, values)
         cosine = _cosine(totals[0])
@@ -77,7 +70,7 @@ class Slerp(Method):
                 mixed = weighted_sum([a, b], [share / math.sin(angle) for share in shares])
             yield mixed.add_(block.base) if values["on_deltas"] else mixed
 
-    def report(self, values: Values, totals: "list[torch.Tensor]") -> str | None:
+    def report(self, values: Values, totals: Totals) -> str | None:
         """Count the tensors that were interpolated linearly."""
         del values
         parallel = abs(_cosine(totals[0])) > _PARALLEL

@@ -1,18 +1,12 @@
 """Task arithmetic: the base plus any weighted sum of deltas."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.method import Coefficients, Method, Values
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Sum(Parameters):
@@ -41,13 +35,7 @@ class TaskArithmetic(Method):
     parameters = Sum
     model_parameters = Weights
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the sum at each λ."""
         del totals
         weights = values.each("weight")

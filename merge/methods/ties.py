@@ -1,6 +1,6 @@
 """TIES: trim small entries, elect signs, average what agrees."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -8,7 +8,7 @@ from pydantic import Field
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
 from merge.methods.math.sign_election import Election, elect_and_average
-from merge.methods.method import Method, Values
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
 
@@ -59,7 +59,7 @@ class Ties(Method):
         """Whether one threshold is shared by all tensors."""
         return bool(values["whole_model"])
 
-    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Count magnitudes, `[models, bins]` int64."""
         import torch
 
@@ -75,9 +75,7 @@ class Ties(Method):
             counts.append(torch.bincount(lower, minlength=_LOWER_BINS))
         return torch.stack(counts).cpu()
 
-    def settle(
-        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
-    ) -> None:
+    def settle(self, totals: Mapping[str, Totals], values: Mapping[str, Values]) -> None:
         """Replace counts by `[models, 2]`: the threshold's bin, and how many of it to keep."""
         import torch
 
@@ -97,13 +95,7 @@ class Ties(Method):
             for name in names:
                 totals[name][-1] = found
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the merge at each λ."""
         weights = values.each("weight")
         kept = [

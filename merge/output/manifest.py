@@ -20,6 +20,7 @@ from merge.formats.stored_tensor import StoredTensor
 from merge.lora.adapter import ADAPTER_FILE
 from merge.models.checkpoint import Checkpoint
 from merge.models.input_models import InputModel
+from merge.output.shard_files import Shard
 
 MANIFEST = "safemerge_manifest.json"
 FORMAT = 1
@@ -147,10 +148,16 @@ def _damaged(path: Path) -> MergeError:
 
 
 def tensor_entries(
-    checksums: Mapping[str, str], places: Iterable[tuple[str, str, str, tuple[int, ...]]]
+    checksums: Mapping[str, str], shards: Iterable[Shard]
 ) -> dict[str, dict[str, Any]]:
-    """Return the manifest's entry for every tensor, from `(name, file, type, shape)`."""
+    """Return the manifest's entry for every tensor."""
     return {
-        name: {"file": file, "dtype": dtype, "shape": list(shape), "checksum": checksums[name]}
-        for name, file, dtype, shape in places
+        name: {
+            "file": shard.file,
+            "dtype": entry.dtype,
+            "shape": list(entry.shape),
+            "checksum": checksums[name],
+        }
+        for shard in shards
+        for name, entry in shard.entries.items()
     }

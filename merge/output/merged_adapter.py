@@ -23,6 +23,7 @@ from merge.lora.adapter_config import ADAPTER_CONFIG
 from merge.lora.updates import LowRank
 from merge.methods.method import Coefficients
 from merge.models.input_models import InputModel
+from merge.output.manifest import tensor_entries
 from merge.output.shard_files import Shard, ShardWriter
 
 if TYPE_CHECKING:
@@ -76,22 +77,17 @@ def write_adapter(plan: Plan, number: int, totals: Totals, folder: Path) -> dict
     header, entries = build_header(
         {name: (dtype, tuple(values.shape)) for name, (dtype, values) in tensors.items()}
     )
-    writer = ShardWriter(folder, [Shard(ADAPTER_FILE, header, entries)])
-    listing: dict[str, Any] = {}
+    shards = [Shard(ADAPTER_FILE, header, entries)]
+    writer = ShardWriter(folder, shards)
     try:
-        for name, (dtype, values) in tensors.items():
-            checksum = _write(writer, name, dtype, values)
-            listing[name] = {
-                "file": ADAPTER_FILE,
-                "dtype": dtype,
-                "shape": list(values.shape),
-                "checksum": checksum,
-            }
+        checksums = {
+            name: _write(writer, name, dtype, values) for name, (dtype, values) in tensors.items()
+        }
     finally:
         writer.close()
     config = _config(plan, tensors)
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    return listing
+    return tensor_entries(checksums, shards)
 
 
 class _Builder:
