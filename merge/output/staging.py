@@ -4,12 +4,13 @@ Everything is written to a folder beside the wanted one, which is renamed when i
 run that dies leaves `.NAME.merging`, which has no complete manifest and which the next run clears.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from merge.errors import MergeError
 
@@ -67,17 +68,17 @@ def staged(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(staging: Path) -> Iterator[None]:
-    path = staging.with_name(f"{staging.name}.lock")
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MergeError(
-                f"Another run is writing {staging.name.removeprefix('.').removesuffix('.merging')} "
-                f"now; wait for it or choose another --out."
-            ) from error
-        try:
-            yield
-        finally:
-            with suppress(FileNotFoundError):
-                path.unlink()
+    lock = FileLock(staging.with_name(f"{staging.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise MergeError(
+            f"Another run is writing {staging.name.removeprefix('.').removesuffix('.merging')} "
+            f"now; wait for it or choose another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        # Removed while it is held: whoever opened it before then finds that it is gone.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()

@@ -107,6 +107,27 @@ def test_two_runs_into_one_folder(tmp_path, models):
             merge("linear", base=models(0), tuned=[models(1)], lambdas=[0.5], out=tmp_path / "out")
 
 
+def test_a_lock_that_its_holder_has_removed_is_no_lock(tmp_path, monkeypatch):
+    """Who opened the file before the holder removed it must not run beside who makes a new one."""
+    import fcntl
+
+    from merge.output.staging import staged
+
+    path, take = tmp_path / ".out.merging.lock", fcntl.flock
+
+    def take_late(descriptor, operation):
+        path.unlink(missing_ok=True)
+        take(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", take_late)
+    with pytest.raises(MergeError, match="Another run is writing out"), staged(tmp_path / "out"):
+        pass
+    monkeypatch.undo()
+    with staged(tmp_path / "out"):
+        assert path.exists()
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
 def test_disk_full_while_writing(tmp_path, larger):
     """A limit on file size makes the kernel refuse a write as a full disk does."""
     code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
