@@ -10,22 +10,22 @@ from merge.errors import MergeError
 
 if TYPE_CHECKING:
     from merge.api import Merged, check, merge, merge_recipe, merge_recipes
-    from merge.options import Options
-    from merge.recipe import Recipe, build_recipe
-    from merge.verification import verify
+    from merge.engine.options import Options
+    from merge.output.verification import verify
+    from merge.recipe.recipe import Recipe, build_recipe
 
     __version__: str
 
 _HOMES = {
     "Merged": "merge.api",
-    "Options": "merge.options",
-    "Recipe": "merge.recipe",
-    "build_recipe": "merge.recipe",
+    "Options": "merge.engine.options",
+    "Recipe": "merge.recipe.recipe",
+    "build_recipe": "merge.recipe.recipe",
     "check": "merge.api",
     "merge": "merge.api",
     "merge_recipe": "merge.api",
     "merge_recipes": "merge.api",
-    "verify": "merge.verification",
+    "verify": "merge.output.verification",
 }
 
 __all__ = [

@@ -10,7 +10,7 @@ import typer
 from merge.errors import MergeError
 
 if TYPE_CHECKING:
-    from merge.recipe import Recipe
+    from merge.recipe.recipe import Recipe
 
 Method = Annotated[str | None, typer.Option("--method", help="Merge method, such as linear.")]
 Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
@@ -109,7 +109,7 @@ def merge(
         return
     if out is None:
         raise MergeError("The output has no place; give --out.")
-    from merge.options import Options
+    from merge.engine.options import Options
 
     _merge(built, out, Options(threads, device, allow_nonfinite), as_json)
 
@@ -128,8 +128,9 @@ def vector(
 
     Example: safemerge vector --aligned ALIGNED --unaligned UNALIGNED --out vector
     """
-    from merge.options import Options
-    from merge.recipe import build_recipe, parse_size
+    from merge.engine.options import Options
+    from merge.recipe.recipe import build_recipe
+    from merge.recipe.sizes import parse_size
 
     recipe = build_recipe(
         method="safety-vector",
@@ -149,7 +150,7 @@ def verify(
 
     Example: safemerge verify merged
     """
-    from merge.verification import verify as run_verify
+    from merge.output.verification import verify as run_verify
 
     folders = run_verify(folder)
     _say({"verified": [str(path) for path in folders]}, as_json)
@@ -161,10 +162,11 @@ def _recipe(
     fields: dict[str, Any],
     max_shard_size: str,
 ) -> "Recipe":
-    from merge.recipe import build_recipe, parse_size
+    from merge.recipe.recipe import build_recipe
+    from merge.recipe.sizes import parse_size
 
     if path is not None:
-        from merge.yaml_recipe import load_recipe
+        from merge.recipe.mergekit_yaml import load_recipe
 
         clashing = [name for name, value in given.items() if value]
         if clashing:
