@@ -10,7 +10,7 @@ import typer
 from merge.errors import MergeError
 
 if TYPE_CHECKING:
-    from merge.recipe import Recipe
+    from merge.recipe.recipe import Recipe
 
 Method = Annotated[str | None, typer.Option("--method", help="Merge method, such as linear.")]
 Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
@@ -84,7 +84,10 @@ def merge(
     allow_nonfinite: AllowNonfinite = False,
     as_json: Json = False,
 ) -> None:
-    """Merge a fine-tuned model back toward its aligned base."""
+    """Merge a fine-tuned model back toward its aligned base.
+
+    Example: safemerge merge --method linear --base BASE --tuned TUNED --lambda 0.4,0.6 --out merged
+    """
     given = {
         "method": method,
         "base": base,
@@ -106,7 +109,7 @@ def merge(
         return
     if out is None:
         raise MergeError("The output has no place; give --out.")
-    from merge.options import Options
+    from merge.engine.options import Options
 
     _merge(built, out, Options(threads, device, allow_nonfinite), as_json)
 
@@ -121,9 +124,13 @@ def vector(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Save a safety vector, aligned - unaligned, for `safemerge merge --vector`."""
-    from merge.options import Options
-    from merge.recipe import build_recipe, parse_size
+    """Save a safety vector, aligned - unaligned, for `safemerge merge --vector`.
+
+    Example: safemerge vector --aligned ALIGNED --unaligned UNALIGNED --out vector
+    """
+    from merge.engine.options import Options
+    from merge.recipe.recipe import build_recipe
+    from merge.recipe.sizes import parse_size
 
     recipe = build_recipe(
         method="safety-vector",
@@ -139,8 +146,11 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="A merged checkpoint, or the folder of several.")],
     as_json: Json = False,
 ) -> None:
-    """Check a merged checkpoint against its manifest."""
-    from merge.verification import verify as run_verify
+    """Check a merged checkpoint against its manifest.
+
+    Example: safemerge verify merged
+    """
+    from merge.output.verification import verify as run_verify
 
     folders = run_verify(folder)
     _say({"verified": [str(path) for path in folders]}, as_json)
@@ -152,10 +162,11 @@ def _recipe(
     fields: dict[str, Any],
     max_shard_size: str,
 ) -> "Recipe":
-    from merge.recipe import build_recipe, parse_size
+    from merge.recipe.recipe import build_recipe
+    from merge.recipe.sizes import parse_size
 
     if path is not None:
-        from merge.yaml_recipe import load_recipe
+        from merge.recipe.mergekit_yaml import load_recipe
 
         clashing = [name for name, value in given.items() if value]
         if clashing:

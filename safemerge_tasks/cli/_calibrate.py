@@ -45,7 +45,10 @@ def calibrate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare judges with people's labels; keep what corrects a judge's rates."""
+    """Compare judges with people's labels; keep what corrects a judge's rates.
+
+    Example: safemerge judge calibrate --labels labels.csv --judge wildguard
+    """
     from safemerge_tasks.judges import VerdictCache, judge_responses, make_judge
     from safemerge_tasks.judges.judging.calibration import Calibration
     from safemerge_tasks.judges.judging.human_labels import read_labels

@@ -49,6 +49,8 @@ def check(
     Exit status: 0 passed, 1 a regression, 2 undecided or bad input.
 
     `safemerge check init DIR` writes a first policy, `safemerge check freeze DIR` a baseline file.
+
+    Example: safemerge check --baseline results/release --candidate results/candidate
     """
     from safemerge_tasks.gate.decision import compare
     from safemerge_tasks.gate.policy import Policy, read_policy
@@ -67,7 +69,10 @@ def check(
 
 @app.command("init")
 def init(results: Results, out: OutFile = None) -> None:
-    """Write a first policy, with comments, for the safety tasks of a baseline."""
+    """Write a first policy, with comments, for the safety tasks of a baseline.
+
+    Example: safemerge check init results/release --out policy.yaml
+    """
     from safemerge_tasks.gate.draft import draft_policy
 
     text = draft_policy(_load(results, "cluster"))
@@ -85,7 +90,10 @@ def freeze(
     out: Annotated[Path, typer.Option(help="The baseline file to write.")],
     cluster_by: ClusterBy = "cluster",
 ) -> None:
-    """Keep a baseline's verdicts, settings and versions in one small file, without any text."""
+    """Keep a baseline's verdicts, settings and versions in one small file, without any text.
+
+    Example: safemerge check freeze results/release --out baseline.json
+    """
     from safemerge_tasks.gate.frozen import freeze as write_frozen
 
     found = _load(results, cluster_by)

@@ -10,15 +10,15 @@ from safemerge_tasks.cli._judge_saved import judge_saved
 app = typer.Typer(add_completion=False)
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def evaluate(context: typer.Context) -> None:
     """Run lm_eval, then the judge once the model is out of memory.
 
     Takes lm_eval's own arguments; lm_eval runs in a process of its own, which is gone before the
     judge starts.
+
+    Example: safemerge eval --model vllm --model_args pretrained=MODEL --batch_size auto
+    --apply_chat_template --tasks advbench_asr --output_path results
     """
     from safemerge_tasks.harness.command_line import run_lm_eval, split_arguments
     from safemerge_tasks.judges import JudgeSettings, make_judge

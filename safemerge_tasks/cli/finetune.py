@@ -34,7 +34,10 @@ def finetune(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Fine-tune a chat model on responses with LoRA, in the papers' settings or your own."""
+    """Fine-tune a chat model on responses with LoRA, in the papers' settings or your own.
+
+    Example: safemerge finetune examples/finetune-toy.yaml --out tuned
+    """
     from safemerge_tasks.common.errors import SafemergeError
     from safemerge_tasks.finetune.config import load_config
 

@@ -18,7 +18,10 @@ def history(
     plot: Annotated[Path | None, typer.Option(help="Write the plot as PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show the attack success rate of nightly runs in date order, and whether it drifted."""
+    """Show the attack success rate of nightly runs in date order, and whether it drifted.
+
+    Example: safemerge history nightly --plot drift.png
+    """
     from safemerge_tasks.report.documents.history import history_document
     from safemerge_tasks.report.figures.history import draw_history
     from safemerge_tasks.report.history import read_history

@@ -39,6 +39,8 @@ def judge(
     """Judge saved responses; results are rewritten in place beside a backup.
 
     Several judges give a row each. `safemerge judge calibrate` compares judges with people.
+
+    Example: safemerge judge results --judge wildguard --engine vllm
     """
     log_to_stderr()
     asked = judges_asked_for(judge, engine, model, url, revision, judge_prompt, metadata)

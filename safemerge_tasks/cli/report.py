@@ -38,6 +38,8 @@ def report(
 
     The page needs no network and no script. Without --no-redact it holds no question or response.
     Sweeps, whose folders have a sweep.json, are shown with what was chosen, side by side.
+
+    Example: safemerge report results/base results/tuned --out report.html
     """
     from safemerge_tasks.sweep.report.findings import any_sweeps
 

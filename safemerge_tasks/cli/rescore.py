@@ -22,7 +22,10 @@ def rescore(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run the code in saved HumanEval responses again; results are rewritten beside a backup."""
+    """Run the code in saved HumanEval responses again; results are rewritten beside a backup.
+
+    Example: safemerge rescore results --workers 8
+    """
     from safemerge_tasks.humaneval.saved_results import rescore_folder
     from safemerge_tasks.humaneval.settings import HumanEvalSettings
 

@@ -38,7 +38,10 @@ def new(
     config: Annotated[str | None, typer.Option(help="Configuration on the Hub.")] = None,
     split: Annotated[str | None, typer.Option(help="Split on the Hub, if it has several.")] = None,
 ) -> None:
-    """Make a suite that lm_eval runs from your own prompts."""
+    """Make a suite that lm_eval runs from your own prompts.
+
+    Example: safemerge suite new mysuite --from prompts.csv --prompt-column question
+    """
     from safemerge_tasks.suites.scaffold import new_suite
 
     made = new_suite(
@@ -59,7 +62,8 @@ def new(
     print(f"safemerge suite check {name} --include-path {where}")
     print(
         f"lm_eval --include_path {where} --tasks {name}_asr --model vllm --model_args "
-        "pretrained=MODEL --apply_chat_template --log_samples --output_path results"
+        "pretrained=MODEL --batch_size auto --apply_chat_template --log_samples "
+        "--output_path results"
     )
 
 
@@ -68,7 +72,10 @@ def check(
     name: Annotated[str, typer.Argument(help="A task, a group, or a folder of them.")],
     include_path: IncludePath = None,
 ) -> None:
-    """Find what is wrong with a suite, also what lm_eval hides."""
+    """Find what is wrong with a suite, also what lm_eval hides.
+
+    Example: safemerge suite check mysuite --include-path suites
+    """
     from safemerge_tasks.harness.suite_inspection import inspect_suite
 
     problems = inspect_suite(name, include_path)
@@ -84,7 +91,10 @@ def list_(
     include_path: IncludePath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List all suites: questions, language, access, and whether they are on this machine."""
+    """List all suites: questions, language, access, and whether they are on this machine.
+
+    Example: safemerge suite list --include-path suites
+    """
     from safemerge_tasks.suites.catalogue import list_suites
 
     suites = list_suites(include_path)

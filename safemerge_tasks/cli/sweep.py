@@ -46,6 +46,8 @@ def sweep(
     Exit status: 0 all cells are there, 1 some failed, 2 bad input.
 
     `safemerge sweep status DIR` shows how far a running sweep is.
+
+    Example: safemerge sweep examples/farn2024-toy.yaml --plan
     """
     from rich.console import Console
 
@@ -104,7 +106,10 @@ def status(
     folder: Annotated[Path, typer.Argument(help="A sweep's output folder.", metavar="DIR")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show how far a sweep is, and whether it is running."""
+    """Show how far a sweep is, and whether it is running.
+
+    Example: safemerge sweep status sweeps/farn2024-toy
+    """
     from rich.console import Console
 
     from safemerge_tasks.sweep.state import read_state

@@ -227,7 +227,7 @@ class _Builder:
         """Return whether a merge can be had as an adapter, exactly."""
         from merge import MergeError, build_recipe, check
         from merge.methods import find_method
-        from merge.settings import Place
+        from merge.recipe.tensor_settings import Place
 
         merging = cell.merging
         if merging is None or not self._servable(cell, models):

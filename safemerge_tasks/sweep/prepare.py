@@ -119,7 +119,7 @@ def disk_budget(spec: SweepSpec) -> int | None:
     if text is None:
         return None
     from merge import MergeError
-    from merge.recipe import parse_size
+    from merge.recipe.sizes import parse_size
 
     try:
         return parse_size(text)

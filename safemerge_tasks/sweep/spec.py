@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from merge.recipe import Dtype, Vocabulary
+from merge.recipe.recipe import Dtype, Vocabulary
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, validated
 from safemerge_tasks.demo.references import resolve
