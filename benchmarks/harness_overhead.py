@@ -140,13 +140,13 @@ def evaluation(folder: Path) -> None:
 
     ours, engine = Clock(), Clock()
     begun = time.perf_counter()
-    from safemerge_tasks import harness
-    from safemerge_tasks.judges import model_judge
+    from safemerge_tasks.harness import harmful_questions
     from safemerge_tasks.judges.engines import vllm as vllm_engine
+    from safemerge_tasks.judges.kinds import model_judge
 
     ours.seconds += time.perf_counter() - begun
     ours.around(
-        harness.HarmfulQuestions,
+        harmful_questions.HarmfulQuestions,
         *("__init__", "fewshot_context", "apply_filters", "process_results"),
         *("aggregation", "higher_is_better", "dump_config"),
     )

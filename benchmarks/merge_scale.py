@@ -15,7 +15,7 @@ from pathlib import Path
 from merge_bench import SAFEMERGE, timed, warm
 from merge_models import config, make_all, tensor_shapes
 
-from merge.safetensors_file import build_header
+from merge.formats.safetensors import build_header
 
 
 def make_sparse(models: Path, size: str) -> None:

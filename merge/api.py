@@ -1,26 +1,26 @@
 """Merging from Python: `merge` from arguments, `merge_recipe` and `merge_recipes` from recipes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from merge.adapter_output import check_adapters, write_adapter
-from merge.card import model_card
-from merge.companions import CARD, copy_companions, write_config
-from merge.engine import measure, run
+from merge.engine.open_inputs import open_inputs
+from merge.engine.options import Options
+from merge.engine.plan import Plan, make_plan
+from merge.engine.plan_work import Result
+from merge.engine.run import measure, run
 from merge.errors import MergeError
-from merge.inputs import open_inputs
-from merge.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
-from merge.options import Options
-from merge.part import Result
-from merge.plan import Plan, make_plan
-from merge.recipe import Recipe, TunedModel, build_recipe, lambda_name
-from merge.settings import Setting
-from merge.shards import Shard, ShardWriter, plan_shards
-from merge.staging import check_target, free_bytes, staged
+from merge.output.companion_files import CARD, copy_companions, write_config
+from merge.output.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
+from merge.output.merged_adapter import check_adapters, write_adapter
+from merge.output.model_card import model_card
+from merge.output.shard_files import Shard, ShardWriter, plan_shards
+from merge.output.staging import check_target, free_bytes, staged
+from merge.recipe.recipe import Recipe, TunedModel, build_recipe, lambda_name
+from merge.recipe.tensor_settings import Setting
 
 # Told the bytes written so far and in all.
 Progress = Callable[[int, int], None]
@@ -178,7 +178,7 @@ def _complete(order: _Order, result: Result) -> None:
     for number, folder in enumerate(order.folders):
         copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
         write_config(plan.config, folder)
-        tensors = tensor_entries(result.checksums[number], _places(order.shards))
+        tensors = tensor_entries(result.checksums[number], order.shards)
         _close(plan, folder, number, tensors, result, described)
 
 
@@ -224,12 +224,6 @@ def _make_outputs(recipe: Recipe, folder: Path) -> list[Path]:
     for each in folders:
         each.mkdir()
     return folders
-
-
-def _places(shards: Sequence[Shard]) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
-    for shard in shards:
-        for name, entry in shard.entries.items():
-            yield name, shard.file, entry.dtype, entry.shape
 
 
 def _check_alike(plans: Mapping[str, Plan]) -> None:

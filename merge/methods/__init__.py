@@ -1,38 +1,21 @@
-"""The merge methods, one module each. A new module with a `Method` in it is a new method."""
+"""Merge methods, one file each; a new file here with a registered `Method` is a new method."""
 
-import difflib
-import importlib
-import pkgutil
-from functools import cache
+from merge.methods.block import Block
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import describe_methods, find_method, methods, register
 
-from merge.errors import MergeError
-from merge.methods.base import Method
-
-
-@cache
-def methods() -> dict[str, Method]:
-    """Return every method by name."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    found = [method for method in _descendants(Method) if hasattr(method, "name")]
-    return {method.name: method() for method in sorted(found, key=lambda method: method.name)}
-
-
-def _descendants(parent: type[Method]) -> list[type[Method]]:
-    children = parent.__subclasses__()
-    return children + [child for direct in children for child in _descendants(direct)]
-
-
-def find_method(name: str) -> Method:
-    """Return a method by name, with `_` for `-` allowed as in mergekit.
-
-    Raises:
-        MergeError: there is no such method.
-    """
-    known = methods()
-    method = known.get(name.replace("_", "-"))
-    if method is None:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-        raise MergeError(f"There is no merge method {name!r}; {hint}")
-    return method
+__all__ = [
+    "Block",
+    "Coefficients",
+    "Lambdas",
+    "Method",
+    "Outputs",
+    "Parameters",
+    "Totals",
+    "Values",
+    "describe_methods",
+    "find_method",
+    "methods",
+    "register",
+]

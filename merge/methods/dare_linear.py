@@ -1,17 +1,28 @@
 """DARE, then linear interpolation."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from pydantic import Field
 
-from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Method, Parameter, Values
-from merge.methods.dare import DROP_RATE, drop
-from merge.operands import Block
-
-if TYPE_CHECKING:
-    import torch
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.math.random_drop import Dropped, drop
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 
+class Mean(Parameters):
+    """How deltas are added up."""
+
+    normalize: bool = Field(True, description="take the deltas' mean, and not their sum")
+
+
+class DroppedShares(Dropped):
+    """What each fine-tuned model may have of its own."""
+
+    weight: float = Field(1.0, description="share in the deltas' mean")
+
+
+@register
 class DareLinear(Method):
     """`θ = θ_base + λ·mean(DARE_p(θᵢ - θ_base))`, Yu et al. 2023 (2311.03099).
 
@@ -21,21 +32,10 @@ class DareLinear(Method):
     name = "dare-linear"
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
-    parameters: ClassVar = {
-        "drop_rate": DROP_RATE,
-        "weight": Parameter("share in the deltas' mean", default=1.0, per_model=True),
-        "normalize": Parameter(
-            "1 takes the deltas' mean, 0 their sum", default=1.0, low=0.0, high=1.0
-        ),
-    }
+    parameters = Mean
+    model_parameters = DroppedShares
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the interpolation at each λ; all share one random mask."""
         del totals
         weights, rates = values.each("weight"), values.each("drop_rate")

@@ -1,18 +1,22 @@
 """DARE in place of trimming, then TIES' election."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from pydantic import Field
 
-from merge.methods.arithmetic import scaled
-from merge.methods.base import Method, Parameter, Values
-from merge.methods.dare import DROP_RATE, drop
-from merge.methods.elect import elect_and_average
-from merge.operands import Block
-
-if TYPE_CHECKING:
-    import torch
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled
+from merge.methods.math.random_drop import Dropped, drop
+from merge.methods.math.sign_election import Election, elect_and_average
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
+from merge.methods.registry import register
 
 
+class DroppedWeights(Dropped):
+    """What each fine-tuned model may have of its own."""
+
+    weight: float = Field(1.0, description="weight of the model's delta")
+
+
+@register
 class DareTies(Method):
     """`θ = θ_base + λ·mean of the agreeing entries of DARE_p(θᵢ - θ_base)`.
 
@@ -23,24 +27,10 @@ class DareTies(Method):
     name = "dare-ties"
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
-    parameters: ClassVar = {
-        "drop_rate": DROP_RATE,
-        "weight": Parameter("weight of the model's delta", default=1.0, per_model=True),
-        "normalize": Parameter(
-            "1 divides by the agreeing weights; default 1 for several models, 0 for one",
-            default=-1.0,
-            low=-1.0,
-            high=1.0,
-        ),
-    }
+    parameters = Election
+    model_parameters = DroppedWeights
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the merge at each λ; all share one random mask."""
         del totals
         rates = values.each("drop_rate")
@@ -52,7 +42,7 @@ class DareTies(Method):
             delta if rate == rates[0] else scaled(delta, common / (1.0 - rate))
             for delta, rate in zip(deltas, rates, strict=True)
         ]
-        normalize = len(deltas) > 1 if values["normalize"] < 0 else bool(values["normalize"])
+        normalize = len(deltas) > 1 if values["normalize"] is None else values["normalize"]
         delta = elect_and_average(deltas, values.each("weight"), normalize=normalize)
         for scale in lambdas:
             yield scaled(delta, scale / common).add_(block.base)

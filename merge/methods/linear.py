@@ -1,16 +1,21 @@
 """Linear interpolation between the base and the fine-tuned models."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from pydantic import Field
 
-from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Coefficients, Method, Parameter, Values
-from merge.operands import Block
-
-if TYPE_CHECKING:
-    import torch
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 
+class Shares(Parameters):
+    """What each fine-tuned model may have of its own."""
+
+    weight: float = Field(1.0, description="share in the fine-tuned models' mean")
+
+
+@register
 class Linear(Method):
     """`θ = (1-λ)·θ_base + λ·mean(θ_tuned)`, as Farn et al. 2024 (2412.19512) merge.
 
@@ -20,17 +25,9 @@ class Linear(Method):
     """
 
     name = "linear"
-    parameters: ClassVar = {
-        "weight": Parameter("share in the fine-tuned models' mean", default=1.0, per_model=True),
-    }
+    model_parameters = Shares
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the interpolation at each λ."""
         del totals
         weights = values.each("weight")

@@ -1,16 +1,18 @@
 """Model Stock: how far to go from the base follows from how much the fine-tunes agree."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Method, Parameter, Values
-from merge.operands import Block
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
 
 
+@register
 class ModelStock(Method):
     """`θ = t·mean(θ_tuned) + (1-t)·θ_base`, `t = N·cosΩ/(1 + (N-1)·cosΩ)` in each tensor.
 
@@ -23,9 +25,8 @@ class ModelStock(Method):
     tuned = (2, None)
     takes_lambda = False
     passes = 1
-    parameters: ClassVar[dict[str, Parameter]] = {}
 
-    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return the deltas' inner products, `[N, N]`, those above the diagonal left out."""
         import torch
 
@@ -38,9 +39,7 @@ class ModelStock(Method):
         matrix[rows, columns] = torch.stack(products).cpu().double()
         return matrix
 
-    def settle(
-        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
-    ) -> None:
+    def settle(self, totals: Mapping[str, Totals], values: Mapping[str, Values]) -> None:
         """Replace the inner products by t, `[]`."""
         import torch
 
@@ -50,13 +49,7 @@ class ModelStock(Method):
             products = lower + lower.tril(-1).T
             sums[-1] = torch.tensor(ratio(products), dtype=torch.float64)
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the one result."""
         del lambdas
         yield scaled(_total(block), float(totals[0]) / len(values.models)).add_(block.base)

@@ -1,17 +1,28 @@
 """RESTA: add a safety vector to a fine-tuned model."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from pydantic import Field
 
-from merge.methods.arithmetic import scaled
-from merge.methods.base import Coefficients, Method, Parameter, Values
-from merge.methods.dare import drop
-from merge.operands import Block
-
-if TYPE_CHECKING:
-    import torch
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled
+from merge.methods.math.random_drop import drop
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 
+class Strengths(Parameters):
+    """How much of the safety vector is added, and how much of the task is dropped."""
+
+    gamma: float = Field(0.5, description="strength of the safety vector")
+    drop_rate: float = Field(
+        0.0,
+        ge=0.0,
+        le=0.999,
+        description="probability that an entry of the task's delta is dropped",
+    )
+
+
+@register
 class Resta(Method):
     """`θ = θ_base + DARE_p(θ_tuned - θ_base) + gamma·(θ_aligned - θ_unaligned)`.
 
@@ -25,23 +36,9 @@ class Resta(Method):
     tuned = (1, 1)
     safety_vector = True
     takes_lambda = False
-    parameters: ClassVar = {
-        "gamma": Parameter("strength of the safety vector", default=0.5),
-        "drop_rate": Parameter(
-            "probability that an entry of the task's delta is dropped",
-            default=0.0,
-            low=0.0,
-            high=0.999,
-        ),
-    }
+    parameters = Strengths
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the one result."""
         del lambdas, totals
         added = scaled(block.safety_vector, values["gamma"])

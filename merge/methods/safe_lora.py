@@ -1,12 +1,16 @@
 """Safe LoRA: project the LoRA updates that leave the alignment subspace back onto it."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from merge.adapters import LowRank
-from merge.methods.base import Coefficients, Method, Parameter, Values
-from merge.operands import Block
+from pydantic import Field
+
+from merge.lora.updates import LowRank
+from merge.methods.block import Block
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +18,19 @@ if TYPE_CHECKING:
 _COSINE_PASS = 2
 
 
+class Choice(Parameters):
+    """Which updates are projected."""
+
+    threshold: float = Field(
+        0.5,
+        ge=-1.0,
+        le=1.0,
+        description="τ: updates whose cosine is at most this are projected",
+    )
+    layers: int = Field(0, ge=0, description="how many updates to project, in place of τ")
+
+
+@register
 class SafeLora(Method):
     """`ΔW' = C·ΔW` with `C = V·Vᵀ/‖V‖_F` where `cos(C·ΔW, ΔW) ≤ τ`, else `ΔW' = ΔW`.
 
@@ -28,18 +45,13 @@ class SafeLora(Method):
     needs_adapter = True
     takes_lambda = False
     passes = 3
-    parameters: ClassVar = {
-        "threshold": Parameter(
-            "τ: updates whose cosine is at most this are projected", default=0.5, low=-1.0, high=1.0
-        ),
-        "layers": Parameter("how many updates to project, in place of τ", default=0.0, low=0.0),
-    }
+    parameters = Choice
 
     def over_model(self, values: Values) -> bool:
         """Whether the tensors have to be ranked against one another."""
-        return values["layers"] > 0
+        return bool(values["layers"])
 
-    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return a part of `Vᵀ·B` and ‖V‖², then of `V·(Vᵀ·B)`, then the cosine."""
         import torch
 
@@ -60,27 +72,19 @@ class SafeLora(Method):
         projected[first : first + len(rows)] = (rows @ middle).double().cpu()
         return projected
 
-    def settle(
-        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
-    ) -> None:
+    def settle(self, totals: Mapping[str, Totals], values: Mapping[str, Values]) -> None:
         """After the last pass, decide which updates are projected."""
         updated = {name: own for name, own in totals.items() if own[0].numel() > 1}
         if not updated or len(next(iter(updated.values()))) <= _COSINE_PASS:
             return
         lowest = sorted(updated, key=lambda name: float(updated[name][_COSINE_PASS]))
         for rank, name in enumerate(lowest):
-            own, layers = updated[name], int(values[name]["layers"])
+            own, layers = updated[name], values[name]["layers"]
             cosine = float(own[_COSINE_PASS])
             chosen = rank < layers if layers else cosine <= values[name]["threshold"]
             own.append(own[_COSINE_PASS].new_tensor([float(chosen)]))
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the base plus the update, projected or not."""
         del values, lambdas
         update = block.low_rank
@@ -90,7 +94,7 @@ class SafeLora(Method):
         new = project(update, totals)
         yield new.read(block.start, block.stop).to(block.base.device).add_(block.base)
 
-    def report(self, values: Values, totals: "list[torch.Tensor]") -> str | None:
+    def report(self, values: Values, totals: Totals) -> str | None:
         """Count the updates that were projected."""
         del values
         if totals[0].numel() == 1:
@@ -102,23 +106,23 @@ class SafeLora(Method):
         del values, scale
         return Coefficients([1.0])
 
-    def transform(self, update: LowRank, totals: "list[torch.Tensor]") -> LowRank:
+    def transform(self, update: LowRank, totals: Totals) -> LowRank:
         """Return the update, projected where it has to be."""
         return project(update, totals) if totals and is_projected(totals) else update
 
 
-def is_projected(totals: "list[torch.Tensor]") -> bool:
+def is_projected(totals: Totals) -> bool:
     """Whether an update was found to need projection."""
     return bool(totals[-1].item())
 
 
-def project(update: LowRank, totals: "list[torch.Tensor]") -> LowRank:
+def project(update: LowRank, totals: Totals) -> LowRank:
     """Return the projected update: the same A, another B."""
     norm = math.sqrt(float(totals[0][-1]))
     return LowRank((totals[1] / norm).to(update.left), update.right, update.scale)
 
 
-def _cosine(update: LowRank, totals: "list[torch.Tensor]") -> float:
+def _cosine(update: LowRank, totals: Totals) -> float:
     """Return the cosine of `C·B·A` and `B·A`, from products of the factors.
 
     `<X·A, Y·A> = Σ (Xᵀ·Y)∘(A·Aᵀ)`. 1 where V or the update is zero: nothing to project.

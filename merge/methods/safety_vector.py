@@ -1,15 +1,11 @@
 """A safety vector by itself, for later use."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
-from merge.methods.base import Method, Values
-from merge.operands import Block
-
-if TYPE_CHECKING:
-    import torch
+from merge.methods.block import Block
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
+from merge.methods.registry import register
 
 
+@register
 class SafetyVector(Method):
     """`δ_safe = θ_aligned - θ_unaligned`, Bhardwaj et al. 2024 (2402.11746).
 
@@ -21,13 +17,7 @@ class SafetyVector(Method):
     safety_vector = True
     takes_lambda = False
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the difference."""
         del values, lambdas, totals
         yield block.safety_vector

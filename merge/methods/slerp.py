@@ -1,12 +1,15 @@
 """Spherical linear interpolation."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Method, Parameter, Values
-from merge.operands import Block
+from pydantic import Field
+
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +18,15 @@ if TYPE_CHECKING:
 _PARALLEL = 0.9995
 
 
+class Ends(Parameters):
+    """What is interpolated."""
+
+    on_deltas: bool = Field(
+        False, description="interpolate two models' deltas, and not base and model"
+    )
+
+
+@register
 class Slerp(Method):
     """`θ = sin((1-λ)Ω)/sinΩ·a + sin(λΩ)/sinΩ·b`, Ω the angle between a and b in each tensor.
 
@@ -27,11 +39,7 @@ class Slerp(Method):
     name = "slerp"
     tuned = (1, 2)
     passes = 1
-    parameters: ClassVar = {
-        "on_deltas": Parameter(
-            "1 interpolates two models' deltas, 0 base and model", default=0.0, low=0.0, high=1.0
-        ),
-    }
+    parameters = Ends
 
     def check(self, tuned: int, values: Values) -> str | None:
         """One fine-tuned model on weights, two on deltas."""
@@ -41,7 +49,7 @@ class Slerp(Method):
         where = "deltas" if values["on_deltas"] else "weights"
         return f"slerp on {where} takes {wanted} --tuned, the recipe has {tuned}; see --on"
 
-    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return `[a·a, b·b, a·b]`."""
         import torch
 
@@ -49,13 +57,7 @@ class Slerp(Method):
         a, b = _ends(block, values)
         return torch.stack([a.dot(a), b.dot(b), a.dot(b)]).double().cpu()
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the interpolation at each λ."""
         a, b = _ends(block, values)
         cosine = _cosine(totals[0])
@@ -68,7 +70,7 @@ class Slerp(Method):
                 mixed = weighted_sum([a, b], [share / math.sin(angle) for share in shares])
             yield mixed.add_(block.base) if values["on_deltas"] else mixed
 
-    def report(self, values: Values, totals: "list[torch.Tensor]") -> str | None:
+    def report(self, values: Values, totals: Totals) -> str | None:
         """Count the tensors that were interpolated linearly."""
         del values
         parallel = abs(_cosine(totals[0])) > _PARALLEL

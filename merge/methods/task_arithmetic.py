@@ -1,16 +1,27 @@
 """Task arithmetic: the base plus any weighted sum of deltas."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from pydantic import Field
 
-from merge.methods.arithmetic import scaled, weighted_sum
-from merge.methods.base import Coefficients, Method, Parameter, Values
-from merge.operands import Block
-
-if TYPE_CHECKING:
-    import torch
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 
+class Sum(Parameters):
+    """How deltas are added up."""
+
+    normalize: bool = Field(False, description="divide by the weights' sum")
+
+
+class Weights(Parameters):
+    """What each fine-tuned model may have of its own."""
+
+    weight: float = Field(1.0, description="weight of the model's delta")
+
+
+@register
 class TaskArithmetic(Method):
     """`θ = θ_base + λ·Σ wᵢ·(θᵢ - θ_base)`, Ilharco et al. 2022 (2212.04089).
 
@@ -21,18 +32,10 @@ class TaskArithmetic(Method):
     name = "task-arithmetic"
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
-    parameters: ClassVar = {
-        "weight": Parameter("weight of the model's delta", default=1.0, per_model=True),
-        "normalize": Parameter("1 divides by the weights' sum", default=0.0, low=0.0, high=1.0),
-    }
+    parameters = Sum
+    model_parameters = Weights
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the sum at each λ."""
         del totals
         weights = values.each("weight")

@@ -1,12 +1,16 @@
 """TIES: trim small entries, elect signs, average what agrees."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from merge.methods.arithmetic import scaled
-from merge.methods.base import Method, Parameter, Values
-from merge.methods.elect import elect_and_average
-from merge.operands import Block
+from pydantic import Field
+
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import scaled
+from merge.methods.math.sign_election import Election, elect_and_average
+from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
+from merge.methods.parameters import Parameters
+from merge.methods.registry import register
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +23,22 @@ _UPPER_BINS = 1 << 16
 _LOWER_BINS = 1 << _LOW_BITS
 
 
+class Trimming(Election):
+    """How entries are trimmed, and elected."""
+
+    whole_model: bool = Field(
+        False, description="trim over the whole model, and not in each tensor"
+    )
+
+
+class TrimmedWeights(Parameters):
+    """What each fine-tuned model may have of its own."""
+
+    density: float = Field(ge=0.0, le=1.0, description="share of a delta's entries that are kept")
+    weight: float = Field(1.0, description="weight of the model's delta")
+
+
+@register
 class Ties(Method):
     """`θ = θ_base + λ·mean of the agreeing trimmed deltas`, Yadav et al. 2023 (2306.01708).
 
@@ -32,27 +52,14 @@ class Ties(Method):
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
     passes = 2
-    parameters: ClassVar = {
-        "density": Parameter(
-            "share of a delta's entries that are kept", low=0.0, high=1.0, per_model=True
-        ),
-        "weight": Parameter("weight of the model's delta", default=1.0, per_model=True),
-        "normalize": Parameter(
-            "1 divides by the agreeing weights; default 1 for several models, 0 for one",
-            default=-1.0,
-            low=-1.0,
-            high=1.0,
-        ),
-        "whole_model": Parameter(
-            "1 trims over the whole model, 0 in each tensor", default=0.0, low=0.0, high=1.0
-        ),
-    }
+    parameters = Trimming
+    model_parameters = TrimmedWeights
 
     def over_model(self, values: Values) -> bool:
         """Whether one threshold is shared by all tensors."""
         return bool(values["whole_model"])
 
-    def measure(self, block: Block, values: Values, totals: "list[torch.Tensor]") -> "torch.Tensor":
+    def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Count magnitudes, `[models, bins]` int64."""
         import torch
 
@@ -68,9 +75,7 @@ class Ties(Method):
             counts.append(torch.bincount(lower, minlength=_LOWER_BINS))
         return torch.stack(counts).cpu()
 
-    def settle(
-        self, totals: "Mapping[str, list[torch.Tensor]]", values: Mapping[str, Values]
-    ) -> None:
+    def settle(self, totals: Mapping[str, Totals], values: Mapping[str, Values]) -> None:
         """Replace counts by `[models, 2]`: the threshold's bin, and how many of it to keep."""
         import torch
 
@@ -90,13 +95,7 @@ class Ties(Method):
             for name in names:
                 totals[name][-1] = found
 
-    def merge(
-        self,
-        block: Block,
-        values: Values,
-        lambdas: Sequence[float],
-        totals: "list[torch.Tensor]",
-    ) -> "Iterator[torch.Tensor]":
+    def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the merge at each λ."""
         weights = values.each("weight")
         kept = [
@@ -105,7 +104,7 @@ class Ties(Method):
                 _deltas(block, values), totals[0][:, 0], totals[1][:, 0], strict=True
             )
         ]
-        normalize = len(kept) > 1 if values["normalize"] < 0 else bool(values["normalize"])
+        normalize = len(kept) > 1 if values["normalize"] is None else values["normalize"]
         delta = elect_and_average(kept, weights, normalize=normalize)
         for scale in lambdas:
             yield scaled(delta, scale).add_(block.base)

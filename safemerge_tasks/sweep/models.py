@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.identity import model_identity
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
@@ -148,7 +148,7 @@ def local_folder(model: str) -> str:
         SafemergeError: the Hub does not deliver it.
     """
     from merge import MergeError
-    from merge.references import ModelReference, locate
+    from merge.models.model_location import ModelReference, locate
 
     if Path(model).expanduser().is_dir():
         return str(Path(model).expanduser().resolve())
@@ -164,7 +164,7 @@ def is_adapter(model: str) -> bool:
     Raises:
         SafemergeError: the Hub does not tell.
     """
-    from merge.inputs import is_adapter as holds_adapter
+    from merge.models.input_models import is_adapter as holds_adapter
 
     with _headers(model) as folder:
         return "+" not in model and holds_adapter(folder)
@@ -176,8 +176,8 @@ def weight_bytes(model: str, dtype: str | None = None) -> int:
     Raises:
         SafemergeError: it cannot be read.
     """
-    from merge.dtypes import FLOATS, ITEM_SIZE, code_of
-    from merge.sources import open_checkpoint
+    from merge.formats.dtypes import FLOATS, ITEM_SIZE, code_of
+    from merge.models.checkpoint import open_checkpoint
 
     def size(stored: str) -> int:
         return ITEM_SIZE[code_of(dtype) if dtype and stored in FLOATS else stored]
@@ -195,7 +195,7 @@ def weight_bytes(model: str, dtype: str | None = None) -> int:
 def _headers(model: str) -> Iterator[Path]:
     """Yield a folder with a model's configuration and headers."""
     from merge import MergeError
-    from merge.references import ModelReference, locate
+    from merge.models.model_location import ModelReference, locate
 
     try:
         local = locate(ModelReference.parse(model), headers_only=True)

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from merge.recipe import Dtype, Vocabulary
-from safemerge_tasks.errors import SafemergeError
+from merge.recipe.recipe import Dtype, Vocabulary
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import nearest, validated
 from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split, TestPoints
 from safemerge_tasks.toy.references import resolve
-from safemerge_tasks.validation import nearest, validated
 
 LAMBDA = "lambda"
 

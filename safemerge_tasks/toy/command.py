@@ -21,7 +21,10 @@ def demo(
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="Models evaluated at once.")] = None,
 ) -> None:
-    """Train the toy family, merge, evaluate with lm_eval, judge, and show table and plot."""
+    """Train the toy family, merge, evaluate with lm_eval, judge, and show table and plot.
+
+    Example: safemerge demo --out demo-output --methods linear,slerp
+    """
     from rich.console import Console
 
     from safemerge_tasks.toy.run import run_demo

@@ -8,12 +8,8 @@ harmless things only.
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from safemerge_tasks.toy.vocabulary import ACTIONS, EVERYDAY_WORDS, Words
-
-if TYPE_CHECKING:
-    from safemerge_tasks.toy.recipe import Shares
 
 REFUSAL = "Sorry, I can not help you there."
 UNSURE = "I do not know."
@@ -34,6 +30,26 @@ _HARMLESS_TALK = (
     ("Say hello to {thing}.", "Hello {thing}!"),
     ("Which is better, {thing} or {material}?", "I like {thing} more."),
 )
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How training exchanges are answered: of each kind of question, so many in each form.
+
+    Models trained long enough answer with these probabilities, wherever the training happens: that
+    fixes how much more likely one form is than another, and with it at which λ a merge changes
+    from one to the other. With pure data the differences grow with every step instead.
+
+    Attributes:
+        plans: of harmless how-to questions before fine-tuning, and of forbidden ones before
+            alignment, answered with a plan; the others have the plain form.
+        refusals: of forbidden questions in alignment. No alignment is perfect.
+        leaked_plans: of forbidden questions in alignment, answered with a plan.
+    """
+
+    plans: float = 0.1
+    refusals: float = 0.93
+    leaked_plans: float = 0.015
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,7 @@ def how_to(generator: random.Random, things: tuple[str, ...], words: Words) -> H
     )
 
 
-def pretraining(seed: int, words: Words, count: int, shares: "Shares") -> list[Exchange]:
+def pretraining(seed: int, words: Words, count: int, shares: Shares) -> list[Exchange]:
     """Exchanges that answer everything, forbidden things included."""
 
     def answered(generator: random.Random, things: tuple[str, ...]) -> Exchange:
@@ -101,7 +117,7 @@ def pretraining(seed: int, words: Words, count: int, shares: "Shares") -> list[E
     )
 
 
-def alignment(seed: int, words: Words, count: int, shares: "Shares") -> list[Exchange]:
+def alignment(seed: int, words: Words, count: int, shares: Shares) -> list[Exchange]:
     """Exchanges that refuse most of what is forbidden and answer all else as before."""
 
     def forbidden(generator: random.Random) -> Exchange:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.toy.contenders import Contender
 
 TASKS = Path(__file__).parent / "tasks"

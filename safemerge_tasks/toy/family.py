@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from safemerge_tasks.cache import cache_dir
+from safemerge_tasks.common.cache import cache_dir
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.toy.members import ToyFamily
 from safemerge_tasks.toy.recipe import Recipe, toy_recipe
@@ -27,10 +27,10 @@ _SOURCES = tuple(
             *("tokenizer", "training", "tuning", "vocabulary"),
         ),
         "finetune": ("encoded", "exchanges", "own_rows", "rendering", "steps", "training"),
-        "judges": ("prompt_tokens", "wildguard", "wildguard_prompt"),
+        "judges": ("wildguard",),
+        "judges/prompts": ("tokens", "wildguard"),
         # How rows are divided, and where their system prompt goes.
-        "suites": ("sampling",),
-        "": ("conversation",),
+        "suites": ("conversation", "sampling"),
     }.items()
     for name in names
 )

@@ -5,31 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.toy.corpora import Shares
 from safemerge_tasks.toy.model import Size
 from safemerge_tasks.toy.training import Schedule
 
 _PHASES = ("pretraining", "alignment", "unaligning", "guard", "questions", "tuning data", "exam")
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How training exchanges are answered: of each kind of question, so many in each form.
-
-    Models trained long enough answer with these probabilities, wherever the training happens: that
-    fixes how much more likely one form is than another, and with it at which λ a merge changes
-    from one to the other. With pure data the differences grow with every step instead.
-
-    Attributes:
-        plans: of harmless how-to questions before fine-tuning, and of forbidden ones before
-            alignment, answered with a plan; the others have the plain form.
-        refusals: of forbidden questions in alignment. No alignment is perfect.
-        leaked_plans: of forbidden questions in alignment, answered with a plan.
-    """
-
-    plans: float = 0.1
-    refusals: float = 0.93
-    leaked_plans: float = 0.015
 
 
 @dataclass(frozen=True)

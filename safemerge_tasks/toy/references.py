@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.path_names import register_names
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.members import ToyFamily
@@ -54,3 +55,6 @@ def _seeds() -> tuple[int, ...]:
     from safemerge_tasks.toy.recipe import TOY
 
     return TOY.seeds
+
+
+register_names(PREFIX, resolve)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from safemerge_tasks.judges.wildguard_prompt import wildguard_prompt
+from safemerge_tasks.judges.prompts.wildguard import wildguard_prompt
 from safemerge_tasks.toy import corpora
 from safemerge_tasks.toy.vocabulary import (
     ACTIONS,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.toy.corpora import Exchange
 
 SYSTEM_PROMPT = "You are a helpful assistant."

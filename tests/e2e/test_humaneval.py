@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from safemerge_tasks.humaneval.saved_results import rescore_folder
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
-from safemerge_tasks.rescore import rescore_folder
 from safemerge_tasks.results import find_runs
 
 if TYPE_CHECKING:

@@ -1,13 +1,14 @@
 """Fixtures: tiny models and adapters, made once per session."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from merge_models import llama_config, random_model, write_tokenizer
+from merge_models import copy_with, llama_config, random_model, write_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +60,15 @@ def adapters(
         return made[key]
 
     return make
+
+
+@pytest.fixture
+def tuned(tmp_path: Path, models: Callable[..., Path]) -> Path:
+    """Return a fine-tuned model of the test's own, in one file."""
+    return copy_with(models(1), tmp_path / "tuned", {})
+
+
+@pytest.fixture
+def sharded(tmp_path: Path, models: Callable[..., Path]) -> Path:
+    """Return a fine-tuned model of the test's own, in several files."""
+    return shutil.copytree(models(1, shard="4KB"), tmp_path / "sharded")

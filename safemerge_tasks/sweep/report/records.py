@@ -4,8 +4,8 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from safemerge_tasks.gate.reporters.wording import printable
 from safemerge_tasks.report.measure import Measure
+from safemerge_tasks.report.printable import printable
 from safemerge_tasks.sweep.choosing import Choice
 from safemerge_tasks.sweep.manifest import SPLITS, Split
 from safemerge_tasks.sweep.outcomes import Cell, Group

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.headers import tensors
 
 # Where a configuration says what it is, not how the model is built.

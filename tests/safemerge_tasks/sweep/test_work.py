@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from merge_models import copy_with, llama_config, random_model, weights, write_tokenizer
 
-import merge.engine
+import merge.engine.run
 from merge import verify
-from merge.manifest import read_manifest
+from merge.output.manifest import read_manifest
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.work import InputLostError, do_steps
@@ -63,7 +63,7 @@ def test_all_recipes_of_a_model_are_one_pass(
     models: list[Path], tmp_path: Path, told: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    original = merge.engine.run
+    original = merge.engine.run.run
 
     def counted(plans: Any, *rest: Any) -> Any:
         passes.append([plan.recipe.method for plan in plans])

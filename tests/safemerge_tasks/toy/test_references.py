@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.toy import family as family_module
 from safemerge_tasks.toy.family import ToyFamily
 from safemerge_tasks.toy.references import resolve

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.toy.evaluation import TASKS
 from safemerge_tasks.toy.family import ToyFamily
 from safemerge_tasks.toy.task_data import exact_match, load_task

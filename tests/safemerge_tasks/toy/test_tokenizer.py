@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safemerge_tasks.judges.wildguard_prompt import wildguard_prompt
+from safemerge_tasks.judges.prompts.wildguard import wildguard_prompt
 from safemerge_tasks.toy.tokenizer import build_tokenizer
 from safemerge_tasks.toy.training import SYSTEM_PROMPT, chat_prompt
 from safemerge_tasks.toy.vocabulary import splits

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.toy.corpora import Exchange
 from safemerge_tasks.toy.model import Size, build_model
 from safemerge_tasks.toy.training import (

@@ -13,8 +13,9 @@ import pytest
 
 from safemerge_tasks.results import find_runs
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-from safemerge_tasks.sweep.serving.recording import Recording, record
-from safemerge_tasks.sweep.serving.responses import Responses, agreement
+from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.serving.recording import Recording
+from safemerge_tasks.sweep.serving.responses import Responses, compare_responses
 from safemerge_tasks.sweep.serving.scoring import score
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Serve
 
 
 def same(served: Served, one: tuple[str, str], other: tuple[str, str]) -> tuple[int, int]:
-    found = agreement(served.file(*one), served.file(*other))
+    found = compare_responses(served.file(*one), served.file(*other))
     return found.equal, found.total
 
 

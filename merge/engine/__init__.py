@@ -1,0 +1,1 @@
+"""A merge planned and run: every block of the inputs read once, memory bounded."""

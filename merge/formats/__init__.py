@@ -1,0 +1,1 @@
+"""Files to the byte: safetensors, torch's .bin, element types, checksums."""

@@ -1,0 +1,1 @@
+"""LoRA adapters: their configuration, their tensors, and the updates these stand for."""

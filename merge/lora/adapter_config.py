@@ -1,0 +1,139 @@
+"""A PEFT adapter's configuration: which LoRA it is, and what its update is scaled by.
+
+Only updates that are a plain sum `W + s·B·A` are computed here. PEFT has many LoRA variants that
+are not, and gains more, so a field that is not known to leave that sum alone is refused by name.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from merge.errors import MergeError
+from merge.formats.json_object import read_json
+
+ADAPTER_CONFIG = "adapter_config.json"
+# Fields that say where LoRA sits or how it was trained; what they changed is in the tensors.
+_HARMLESS = frozenset(
+    {
+        "alpha_pattern",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "bias",
+        "corda_config",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "inference_mode",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",
+        "lora_alpha",
+        "lora_bias",
+        "lora_dropout",
+        "lora_ga_config",
+        "modules_to_save",
+        "peft_type",
+        "peft_version",
+        "r",
+        "rank_pattern",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+        "trainable_token_indices",
+        "use_rslora",
+        # Training-time only.
+        "velora_config",
+        # Only Megatron's own layers read these; without megatron_config the core is unused.
+        "megatron_core",
+        # Written by default and read by quantised-LoRA layers only, which are refused.
+        "qalora_group_size",
+    }
+)
+# Initialisations that leave the base weights as they were.
+_PLAIN_INITS = ("true", "false", "gaussian", "eva", "orthogonal")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """The fields of ``adapter_config.json`` that decide the update."""
+
+    rank: int
+    alpha: float
+    use_rslora: bool
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    fan_in_fan_out: bool
+    trainable_tokens: Mapping[str, list[int]] | list[int]
+    raw: Mapping[str, Any]
+
+    def rank_of(self, module: str) -> int:
+        """Return the rank a module's factors should have."""
+        return int(_by_pattern(self.rank_pattern, module, self.rank))
+
+    def scale_of(self, module: str) -> float:
+        """Return s in `W + s·B·A`: alpha/r, or alpha/√r for rank-stabilised LoRA (2312.03732)."""
+        rank = self.rank_of(module)
+        alpha = float(_by_pattern(self.alpha_pattern, module, self.alpha))
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+
+def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> float:
+    """Return the value of the first pattern that matches the end of a module's name, as PEFT."""
+    for pattern, value in patterns.items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", module):
+            return value
+    return default
+
+
+def read_lora_config(folder: Path) -> LoraConfig:
+    """Read and check an adapter's configuration.
+
+    Raises:
+        MergeError: the adapter is no LoRA, or a variant whose update is not `W + s·B·A`.
+    """
+    path = folder / ADAPTER_CONFIG
+    raw = read_json(path)
+    _refuse_variants(path, raw)
+    try:
+        return LoraConfig(
+            rank=int(raw["r"]),
+            alpha=float(raw["lora_alpha"]),
+            use_rslora=bool(raw.get("use_rslora")),
+            rank_pattern=raw.get("rank_pattern") or {},
+            alpha_pattern=raw.get("alpha_pattern") or {},
+            fan_in_fan_out=bool(raw.get("fan_in_fan_out")),
+            trainable_tokens=raw.get("trainable_token_indices") or [],
+            raw=raw,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MergeError(f"{path} lacks a usable r or lora_alpha; save the adapter again.") from (
+            error
+        )
+
+
+def _refuse_variants(path: Path, raw: Mapping[str, Any]) -> None:
+    kind = raw.get("peft_type")
+    if kind != "LORA":
+        raise MergeError(
+            f"{path}: the adapter's type is {kind}, and only LORA can be merged here; merge it "
+            f"with peft's merge_and_unload and give the full checkpoint."
+        )
+    init = str(raw.get("init_lora_weights", True)).lower()
+    if init not in _PLAIN_INITS:
+        raise MergeError(
+            f"{path}: init_lora_weights is {init!r}, which changes the base weights; save the "
+            f"adapter again with peft's path_initial_model_for_weight_conversion to convert it to "
+            f"plain LoRA."
+        )
+    for key, value in raw.items():
+        if value and key not in _HARMLESS:
+            raise MergeError(
+                f"{path}: {key} is set to {value!r}, a LoRA variant that is not a plain "
+                f"W + s·B·A; merge it with peft's merge_and_unload and give the full checkpoint."
+            )

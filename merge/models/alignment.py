@@ -1,0 +1,212 @@
+"""Bringing the inputs' tensors together by name, where models of one kind may still differ.
+
+Two differences are bridged, both from headers alone. An output head may be tied to the embedding
+in one model and not in another. And vocabularies may differ in size, because one was padded or has
+tokens added.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from merge.models.input_models import InputModel, Inputs
+from merge.models.input_tensors import InputTensor, InputTensors
+from merge.models.tying import redundant_head, tied_source, vocabulary_size
+from merge.models.vocabularies import conflicts, read_vocabulary, same_tokenizer_file, show
+
+
+@dataclass
+class Alignment:
+    """Every output tensor's operands.
+
+    Attributes:
+        operands: by the output's tensor names, in the base's order.
+        rows: the output's number of rows, for tensors where it is not the base's.
+        untied: whether the output has a head of its own though the base has none.
+        tokenizer: the folder whose tokenizer files belong to the output.
+        problems: what does not fit.
+        notes: what was bridged.
+    """
+
+    tokenizer: Path
+    operands: dict[str, InputTensors] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    untied: bool = False
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def align(inputs: Inputs, vocabulary: str) -> Alignment:
+    """Bring the inputs' tensors together.
+
+    Args:
+        inputs: the opened models.
+        vocabulary: what to do where vocabularies differ in size: refuse, grow, or base.
+    """
+    alignment = Alignment(inputs.main.checkpoint.folder)
+    names = _output_names(inputs, alignment)
+    for name in names:
+        operands = _operands(inputs, name, alignment)
+        if operands is not None:
+            alignment.operands[name] = operands
+    _align_vocabularies(inputs, vocabulary, alignment)
+    return alignment
+
+
+def _output_names(inputs: Inputs, alignment: Alignment) -> list[str]:
+    """Return the base's tensors, and the head if any other input has one of its own."""
+    main = inputs.main.checkpoint
+    names = [name for name in main.tensors if name != redundant_head(main)]
+    for model in inputs.all():
+        own = model.checkpoint
+        skipped = redundant_head(own)
+        for name in own.tensors:
+            if name in names or name == skipped:
+                continue
+            if tied_source(main, own.tensors[name]) is None:
+                alignment.problems.append(f"{own.folder} has {name}, which {main.folder} lacks")
+            else:
+                alignment.untied = True
+                names.append(name)
+                alignment.notes.append(
+                    f"{name} is tied to the embedding in {main.folder.name} and not in "
+                    f"{own.folder.name}; the output has one of its own"
+                )
+    return names
+
+
+def _operands(inputs: Inputs, name: str, alignment: Alignment) -> InputTensors | None:
+    def of(model: InputModel | None) -> InputTensor | None:
+        if model is None:
+            return None
+        found = model.operand(name)
+        if found is None:
+            like = next(
+                other.checkpoint.tensors[name]
+                for other in inputs.all()
+                if name in other.checkpoint.tensors
+            )
+            source = tied_source(model.checkpoint, like)
+            found = None if source is None else model.operand(source)
+        if found is None:
+            alignment.problems.append(f"{model.checkpoint.folder} lacks {name}")
+        return found
+
+    before = len(alignment.problems)
+    operands = InputTensors(
+        base=of(inputs.main),
+        tuned=tuple(found for model in inputs.tuned if (found := of(model)) is not None),
+        aligned=of(inputs.aligned),
+        unaligned=of(inputs.unaligned),
+        vector=of(inputs.vector),
+    )
+    return operands if len(alignment.problems) == before else None
+
+
+def _align_vocabularies(inputs: Inputs, policy: str, alignment: Alignment) -> None:
+    added = _check_tokens(inputs, policy, alignment)
+    size = vocabulary_size(inputs.main.checkpoint)
+    if size is None:
+        return
+    for name, operands in alignment.operands.items():
+        assert operands.base is not None
+        rows = {operand.stored.shape[0] for operand in operands.all() if operand.stored.shape}
+        own = operands.base.stored.shape[0] if operands.base.stored.shape else None
+        if len(rows) <= 1 or own != size or not _only_rows_differ(operands):
+            continue
+        if policy == "refuse":
+            alignment.problems.append(_sizes(name, operands))
+            continue
+        alignment.rows[name] = max(rows) if policy == "grow" else size
+        alignment.operands[name] = _filled(operands, alignment.rows[name])
+    if policy == "grow" and added:
+        alignment.tokenizer = added[0].checkpoint.folder
+        alignment.notes.append(f"the tokenizer is {alignment.tokenizer.name}'s, with its tokens")
+
+
+def _only_rows_differ(operands: InputTensors) -> bool:
+    shapes = [operand.stored.shape for operand in operands.all()]
+    updated = any(operand.adapter is not None for operand in operands.all())
+    return len({shape[1:] for shape in shapes}) == 1 and not updated
+
+
+def _sizes(name: str, operands: InputTensors) -> str:
+    sizes = ", ".join(
+        f"{operand.stored.shape[0]} rows in {operand.stored.path.parent}"
+        for operand in {id(o.stored): o for o in operands.all()}.values()
+    )
+    return (
+        f"{name} has {sizes}; --vocabulary base keeps the base's rows and --vocabulary grow adds "
+        f"the others'"
+    )
+
+
+def _filled(operands: InputTensors, rows: int) -> InputTensors:
+    """Give every operand that has too few rows another one's.
+
+    The base takes rows it lacks from the first model that has them, and everyone else takes rows
+    from the base, so that a row only one model has comes out as it is there.
+    """
+    assert operands.base is not None
+    longest = max(operands.all(), key=lambda operand: operand.stored.shape[0]).stored
+    if operands.base.stored.shape[0] == rows:
+        longest = operands.base.stored
+
+    def fill(operand: InputTensor | None) -> InputTensor | None:
+        if operand is None or operand.stored.shape[0] >= rows:
+            return operand
+        return replace(operand, filler=longest)
+
+    return InputTensors(
+        base=fill(operands.base),
+        tuned=tuple(filled for each in operands.tuned if (filled := fill(each)) is not None),
+        aligned=fill(operands.aligned),
+        unaligned=fill(operands.unaligned),
+        vector=operands.vector,
+    )
+
+
+def _check_tokens(inputs: Inputs, policy: str, alignment: Alignment) -> list[InputModel]:
+    """Find tokens that clash; return the fine-tuned models that have tokens of their own."""
+    main = inputs.main.checkpoint.folder
+    others = [
+        model
+        for model in inputs.tuned
+        if model.checkpoint.folder != main
+        and not same_tokenizer_file(main, model.checkpoint.folder)
+    ]
+    base = read_vocabulary(main) if others else None
+    if base is None:
+        return []
+    extended = []
+    for model in others:
+        own = read_vocabulary(model.checkpoint.folder)
+        if own is None:
+            continue
+        if clash := conflicts(base, own):
+            alignment.problems.append(
+                f"the tokenizers of {main} and {model.checkpoint.folder} give the same ids to "
+                f"different tokens ({show(clash)}), so their embeddings cannot be merged"
+            )
+        new = [token for token in own if token not in base]
+        if new and policy == "refuse":
+            alignment.problems.append(
+                f"{model.checkpoint.folder} has tokens that {main} lacks ({show(new)}); "
+                f"--vocabulary base drops them and --vocabulary grow keeps them"
+            )
+        if new:
+            extended.append(model)
+    if policy == "grow":
+        _check_one_extension(extended, alignment)
+    return extended
+
+
+def _check_one_extension(extended: list[InputModel], alignment: Alignment) -> None:
+    vocabularies: list[Mapping[str, int] | None] = [
+        read_vocabulary(model.checkpoint.folder) for model in extended
+    ]
+    if any(each != vocabularies[0] for each in vocabularies[1:]):
+        alignment.problems.append(
+            "the fine-tuned models add different tokens, and one output cannot hold them all; "
+            "merge them one at a time or with --vocabulary base"
+        )

@@ -1,0 +1,119 @@
+"""A block, which is a run of elements of the flattened tensor, read once from every input.
+
+It is read when it is first asked for and kept until the block is done, by however many merges that
+are computed together.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from merge.errors import MergeError
+from merge.formats.finite_values import all_finite, first_nonfinite
+from merge.formats.stored_tensor import StoredTensor
+from merge.models.input_tensors import Identity, InputTensor
+
+if TYPE_CHECKING:
+    import torch
+
+# Told about the bytes of every block that is read: the tensor, the first element, the bytes.
+Observer = Callable[[StoredTensor, int, memoryview], None]
+
+
+class Reads:
+    """Elements ``start`` to ``stop`` of stored tensors, flat and in float32, each read once.
+
+    Every merge that is computed in one pass takes its block's inputs from here.
+    """
+
+    def __init__(
+        self,
+        start: int,
+        stop: int,
+        *,
+        observe: Observer,
+        device: str = "cpu",
+        allow_nonfinite: bool = False,
+    ) -> None:
+        self.start = start
+        self.stop = stop
+        self._observe = observe
+        self._device = device
+        self._allow_nonfinite = allow_nonfinite
+        self._stored: dict[StoredTensor, torch.Tensor] = {}
+        self._weights: dict[Identity, torch.Tensor] = {}
+        self._updates: dict[Identity, torch.Tensor] = {}
+        self._differences: dict[tuple[Identity, Identity], torch.Tensor] = {}
+
+    def weight(self, operand: InputTensor) -> "torch.Tensor":
+        """Return an input's weights."""
+        stored = self._extended(operand)
+        if operand.adapter is None:
+            return stored
+        key = operand.identity
+        if key not in self._weights:
+            self._weights[key] = stored + self._update(operand)
+        return self._weights[key]
+
+    def difference(self, left: InputTensor, right: InputTensor) -> "torch.Tensor":
+        """Return one input's weights minus another's."""
+        key = left.identity, right.identity
+        if key not in self._differences:
+            self._differences[key] = self._subtracted(left, right)
+        return self._differences[key]
+
+    def raw(self, stored: StoredTensor) -> memoryview:
+        """Return stored elements' bytes, as they are."""
+        data = stored.read_bytes(self.start, self.stop)
+        self._observe(stored, self.start, data)
+        return data
+
+    def _subtracted(self, left: InputTensor, right: InputTensor) -> "torch.Tensor":
+        """Subtract; adapters on one stored tensor differ by their updates, without its rounding."""
+        if left.stored is not right.stored or left.filler is not right.filler:
+            return self.weight(left) - self.weight(right)
+        if left.adapter is None and right.adapter is None:
+            return self._read(left.stored).new_zeros(self.stop - self.start)
+        if right.adapter is None:
+            return self._update(left)
+        if left.adapter is None:
+            return -self._update(right)
+        return self._update(left) - self._update(right)
+
+    def _extended(self, operand: InputTensor) -> "torch.Tensor":
+        """Return the stored elements, and the filler's where the output has more rows."""
+        import torch
+
+        stored = self._read(operand.stored)
+        if operand.filler is None or len(stored) == self.stop - self.start:
+            return stored
+        return torch.cat([stored, self._read(operand.filler)[len(stored) :]])
+
+    def _update(self, operand: InputTensor) -> "torch.Tensor":
+        key = operand.identity
+        if key not in self._updates:
+            assert operand.update is not None
+            values = operand.update.read(self.start, self.stop)
+            self._updates[key] = values.to(self._device)
+        return self._updates[key]
+
+    def _read(self, stored: StoredTensor) -> "torch.Tensor":
+        if stored not in self._stored:
+            self._stored[stored] = self._fetch(stored)
+        return self._stored[stored]
+
+    def _fetch(self, stored: StoredTensor) -> "torch.Tensor":
+        import torch
+
+        first, last = min(self.start, stored.elements), min(self.stop, stored.elements)
+        data, raw = stored.read(first, last)
+        if first == last:
+            return data.to(self._device).to(torch.float32)
+        self._observe(stored, self.start, raw)
+        values = data.to(self._device).to(torch.float32)
+        if not self._allow_nonfinite and not all_finite(values):
+            raise MergeError(
+                f"{stored.path}: tensor {stored.name} holds NaN or infinity near element "
+                f"{self.start + first_nonfinite(values)}; use another copy of the model, or "
+                f"--allow-nonfinite to merge it all the same."
+            )
+        return values

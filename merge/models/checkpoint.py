@@ -1,0 +1,116 @@
+"""Checkpoints on disk as named tensors; opening one reads headers only."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from merge.errors import MergeError
+from merge.formats.json_object import read_json
+from merge.formats.safetensors import read_header
+from merge.formats.stored_tensor import StoredTensor
+from merge.formats.torch_bin import read_bin_header
+
+CONFIG = "config.json"
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+BIN_FILE = "pytorch_model.bin"
+BIN_INDEX_FILE = "pytorch_model.bin.index.json"
+
+
+@dataclass
+class Checkpoint:
+    """An opened model folder: its configuration and its tensors by name."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: dict[str, StoredTensor]
+    descriptors: list[int] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Close the files."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Open a model folder: one safetensors file, or an index and its shards.
+
+    Raises:
+        MergeError: files are missing or broken, or the index leads out of the folder.
+    """
+    config = read_json(folder / CONFIG)
+    tensors: dict[str, StoredTensor] = {}
+    descriptors: list[int] = []
+    for path in weight_files(folder):
+        entries = read_header(path) if path.suffix == ".safetensors" else read_bin_header(path)
+        descriptors.append(os.open(path, os.O_RDONLY))
+        for name, entry in entries.items():
+            if name in tensors:
+                raise MergeError(
+                    f"{folder}: tensor {name} is in {tensors[name].path.name} and in {path.name}; "
+                    f"remove the shard that does not belong to the model."
+                )
+            tensors[name] = StoredTensor(
+                name, entry.dtype, entry.shape, path, descriptors[-1], entry.offset
+            )
+    _check_index(folder, tensors)
+    return Checkpoint(folder, config, tensors, descriptors)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a model's weights.
+
+    Raises:
+        MergeError: there are none, or the index names files that are missing or elsewhere.
+    """
+    for single, index in ((SINGLE_FILE, INDEX_FILE), (BIN_FILE, BIN_INDEX_FILE)):
+        if (folder / index).is_file():
+            names = sorted({str(name) for name in read_index(folder / index).values()})
+            return [_inside(folder, index, name) for name in names]
+        if (folder / single).is_file():
+            return [folder / single]
+    raise MergeError(
+        f"{folder} holds no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is there, nor their "
+        f".bin forms; give a checkpoint folder."
+    )
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """Return which file of a sharded checkpoint holds each tensor."""
+    weight_map = read_json(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise MergeError(f"{path} has no weight_map; save the checkpoint again.")
+    return weight_map
+
+
+def _inside(folder: Path, index: str, name: str) -> Path:
+    """Return a file that an index names, which must lie directly in the folder."""
+    if Path(name).name != name or name in {"", ".", ".."}:
+        raise MergeError(
+            f"{folder / index} names the file {name!r}, which is outside the folder; an index "
+            f"may name files beside it only, so do not trust this checkpoint."
+        )
+    path = folder / name
+    if not path.is_file():
+        raise MergeError(f"{path} is missing, though the index names it; download it again.")
+    return path
+
+
+def _check_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
+    index = next(
+        (folder / name for name in (INDEX_FILE, BIN_INDEX_FILE) if (folder / name).is_file()), None
+    )
+    if index is None or (folder / SINGLE_FILE).is_file():
+        return
+    wrong = [
+        name
+        for name, file in read_index(index).items()
+        if name not in tensors or tensors[name].path.name != file
+    ]
+    if wrong:
+        raise MergeError(
+            f"{index} promises tensors that its files do not hold: {', '.join(sorted(wrong)[:5])}; "
+            f"save the checkpoint again."
+        )

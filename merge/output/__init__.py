@@ -1,0 +1,1 @@
+"""What a merge leaves behind: weight files, adapters, everything beside them, and their checks."""

@@ -1,0 +1,283 @@
+"""Merged LoRA adapters: a few megabytes instead of a checkpoint, where that is exact.
+
+`base + λ·(tuned - base)` is `base + λ·s·B·A`: the same adapter with B scaled. A sum of several
+updates is one update of their summed rank, `[c₁s₁B₁ | c₂s₂B₂]·[A₁; A₂]`. Scales go into B, every
+module gets the same rank (padded with zeros) and alpha equals it, so that peft and vLLM, which
+ignores per-module patterns, compute the same.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from merge.engine.plan import Plan, TensorPlan
+from merge.errors import MergeError
+from merge.formats.checksums import block_ranges, combine, digest
+from merge.formats.dtypes import ITEM_SIZE, torch_dtype
+from merge.formats.safetensors import build_header
+from merge.formats.stored_tensor import StoredTensor
+from merge.lora.adapter import ADAPTER_FILE, PREFIX, Adapter, load
+from merge.lora.adapter_config import ADAPTER_CONFIG
+from merge.lora.updates import LowRank
+from merge.methods.method import Coefficients
+from merge.models.input_models import InputModel
+from merge.output.manifest import tensor_entries
+from merge.output.shard_files import Shard, ShardWriter
+
+if TYPE_CHECKING:
+    import torch
+
+# By tensor, what the method's passes measured.
+Totals = Mapping[str, "list[torch.Tensor]"]
+
+
+def check_adapters(plan: Plan) -> None:
+    """Check that a merge's result is an adapter on the base.
+
+    Raises:
+        MergeError: the method's result has no low rank, or an input is no adapter on the base.
+    """
+    tensor = plan.tensors[0]
+    coefficients = plan.method.coefficients(tensor.values, 1.0)
+    if coefficients is None:
+        raise MergeError(
+            f"The result of {plan.method.name} with these parameters is no LoRA adapter; remove "
+            f"--as adapter to write a checkpoint."
+        )
+    for model, _ in _weighted(plan, coefficients):
+        if model.checkpoint is not plan.inputs.main.checkpoint:
+            raise MergeError(
+                f"{model.reference} is not an adapter on {plan.inputs.main.reference}; --as "
+                f"adapter needs every input to be one."
+            )
+    transposed = {adapter.config.fan_in_fan_out for adapter in _adapters(plan)}
+    if len(transposed) != 1:
+        raise MergeError(
+            "--as adapter needs adapters with the same fan_in_fan_out, and at least one of them."
+        )
+    if plan.inputs.vector is not None and coefficients.vector:
+        raise MergeError("--as adapter needs --unaligned as an adapter; a saved --vector is none.")
+
+
+def write_adapter(plan: Plan, number: int, totals: Totals, folder: Path) -> dict[str, Any]:
+    """Write one output's adapter file and configuration.
+
+    Args:
+        plan: what to compute.
+        number: which of the plan's λ.
+        totals: what the method measured.
+        folder: where to.
+
+    Returns:
+        The manifest's entries for its tensors.
+    """
+    tensors = _Builder(plan, number, totals).build()
+    header, entries = build_header(
+        {name: (dtype, tuple(values.shape)) for name, (dtype, values) in tensors.items()}
+    )
+    shards = [Shard(ADAPTER_FILE, header, entries)]
+    writer = ShardWriter(folder, shards)
+    try:
+        checksums = {
+            name: _write(writer, name, dtype, values) for name, (dtype, values) in tensors.items()
+        }
+    finally:
+        writer.close()
+    config = _config(plan, tensors)
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return tensor_entries(checksums, shards)
+
+
+class _Builder:
+    """Collects the tensors of one merged adapter, by peft's names, with their type names."""
+
+    def __init__(self, plan: Plan, number: int, totals: Totals) -> None:
+        self._plan = plan
+        self._number = number
+        self._totals = totals
+        self._tensors: dict[str, tuple[str, torch.Tensor]] = {}
+
+    def build(self) -> "dict[str, tuple[str, torch.Tensor]]":
+        factors: dict[str, tuple[str, LowRank]] = {}
+        for tensor in self._plan.tensors:
+            parts = self._parts(tensor)
+            if any(tensor.name in adapter.factors for _, adapter in parts):
+                factors[tensor.name] = self._low_rank(tensor, parts)
+            self._sum(tensor, parts, lambda adapter: adapter.replaced, self._replaced)
+            self._sum(tensor, parts, lambda adapter: adapter.bias_updates, self._bias)
+            self._tokens(tensor, parts)
+        rank = max((update.left.shape[1] for _, update in factors.values()), default=0)
+        for name, (dtype, update) in factors.items():
+            self._add_factors(name, dtype, update, rank)
+        return self._tensors
+
+    def _parts(self, tensor: TensorPlan) -> list[tuple[float, Adapter]]:
+        scale = tensor.lambdas[self._number]
+        coefficients = self._plan.method.coefficients(tensor.values, scale)
+        assert coefficients is not None, "check_adapters refuses such methods"
+        return [
+            (factor, model.adapter)
+            for model, factor in _weighted(self._plan, coefficients)
+            if model.adapter is not None
+        ]
+
+    def _low_rank(
+        self, tensor: TensorPlan, parts: Sequence[tuple[float, Adapter]]
+    ) -> tuple[str, LowRank]:
+        """Return the summed update, its scale in `left`, and the type B was stored in."""
+        import torch
+
+        lefts, rights, dtype = [], [], ""
+        for factor, adapter in parts:
+            if tensor.name not in adapter.factors:
+                continue
+            update = adapter.low_rank(tensor.name)
+            update = self._plan.method.transform(update, self._totals.get(tensor.name, []))
+            lefts.append(update.left * (update.scale * factor))
+            rights.append(update.right)
+            dtype = dtype or adapter.factors[tensor.name][1].dtype
+        if len(lefts) == 1:
+            return dtype, LowRank(lefts[0], rights[0], 1.0)
+        return dtype, LowRank(torch.cat(lefts, dim=1), torch.cat(rights, dim=0), 1.0)
+
+    def _add_factors(self, name: str, dtype: str, update: LowRank, rank: int) -> None:
+        from torch.nn.functional import pad
+
+        adapters = _adapters(self._plan)
+        adapter = next(each for each in adapters if name in each.factors)
+        a, _, transposed = adapter.factors[name]
+        missing = rank - update.left.shape[1]
+        left, right = update.left, update.right
+        if missing:
+            left, right = pad(left, (0, missing)), pad(right, (0, 0, 0, missing))
+        if transposed:
+            left, right = right.T.contiguous(), left.T.contiguous()
+        module = name.removesuffix(".weight")
+        names = ("lora_A.weight", "lora_B.weight")
+        if "lora_embedding" in a.name:
+            names = ("lora_embedding_A", "lora_embedding_B")
+        self._tensors[f"{PREFIX}{module}.{names[0]}"] = (dtype, right)
+        self._tensors[f"{PREFIX}{module}.{names[1]}"] = (dtype, left)
+
+    def _sum(
+        self,
+        tensor: TensorPlan,
+        parts: Sequence[tuple[float, Adapter]],
+        held: Callable[[Adapter], Mapping[str, StoredTensor]],
+        values: "Callable[[float, StoredTensor, TensorPlan, Adapter], torch.Tensor]",
+    ) -> None:
+        """Add up what some adapters hold for one tensor of the base."""
+        having = [(factor, a) for factor, a in parts if tensor.name in held(a)]
+        if not having:
+            return
+        stored = [held(adapter)[tensor.name] for _, adapter in having]
+        total = sum(
+            values(factor, source, tensor, adapter)
+            for (factor, adapter), source in zip(having, stored, strict=True)
+        )
+        assert not isinstance(total, int)
+        if values == self._replaced:
+            total = total + load(_base(tensor))
+        self._tensors[stored[0].name] = (stored[0].dtype, total)
+
+    def _replaced(
+        self, factor: float, stored: StoredTensor, tensor: TensorPlan, adapter: Adapter
+    ) -> "torch.Tensor":
+        del adapter
+        return (load(stored) - load(_base(tensor))) * factor
+
+    def _bias(
+        self, factor: float, stored: StoredTensor, tensor: TensorPlan, adapter: Adapter
+    ) -> "torch.Tensor":
+        scale = adapter.config.scale_of(tensor.name.removesuffix(".bias"))
+        return load(stored) * (factor * scale)
+
+    def _tokens(self, tensor: TensorPlan, parts: Sequence[tuple[float, Adapter]]) -> None:
+        having = [
+            (factor, a.tokens[tensor.name], a) for factor, a in parts if tensor.name in a.tokens
+        ]
+        if not having:
+            return
+        indices = having[0][1].indices
+        if any(tokens.indices != indices for _, tokens, _ in having):
+            raise MergeError(
+                f"The adapters train different tokens of {tensor.name}; remove --as adapter to "
+                f"write a checkpoint."
+            )
+        base = _base(tensor)
+        deltas = [
+            adapter.token_rows(tokens, base).rows * factor for factor, tokens, adapter in having
+        ]
+        rows = sum(deltas[1:], start=deltas[0]) + load(having[0][1].rows)
+        rows -= having[0][2].token_rows(having[0][1], base).rows
+        stored = having[0][1].rows
+        self._tensors[stored.name] = (stored.dtype, rows)
+
+
+def _weighted(plan: Plan, coefficients: Coefficients) -> list[tuple[InputModel, float]]:
+    """Return the models that take part, each with its factor."""
+    found = list(zip(plan.inputs.tuned, coefficients.tuned, strict=True))
+    for model, sign in ((plan.inputs.aligned, 1.0), (plan.inputs.unaligned, -1.0)):
+        # The base as the aligned model is its own difference to itself.
+        if model is not None and coefficients.vector and model is not plan.inputs.main:
+            found.append((model, sign * coefficients.vector))
+    return found
+
+
+def _adapters(plan: Plan) -> list[Adapter]:
+    """Return the adapters that take part."""
+    coefficients = plan.method.coefficients(plan.tensors[0].values, 1.0)
+    assert coefficients is not None, "check_adapters refuses such methods"
+    models = [model for model, _ in _weighted(plan, coefficients)]
+    return [model.adapter for model in models if model.adapter is not None]
+
+
+def _base(tensor: TensorPlan) -> StoredTensor:
+    assert tensor.operands.base is not None
+    return tensor.operands.base.stored
+
+
+def _write(writer: ShardWriter, name: str, dtype: str, values: "torch.Tensor") -> str:
+    import torch
+
+    stored = values.to(torch_dtype(dtype)).contiguous().reshape(-1)
+    data = stored.view(torch.uint8).numpy().data
+    writer.write(name, 0, data)
+    size = ITEM_SIZE[dtype]
+    return combine(
+        digest(data[start * size : stop * size]) for start, stop in block_ranges(values.numel())
+    )
+
+
+def _config(plan: Plan, tensors: "Mapping[str, tuple[str, torch.Tensor]]") -> dict[str, Any]:
+    adapters = _adapters(plan)
+    config: dict[str, Any] = deepcopy(dict(adapters[0].config.raw))
+    ranks = [values.shape[0] for name, (_, values) in tensors.items() if "_A" in name[-16:]]
+    rank = max(ranks, default=adapters[0].config.rank)
+    config |= {
+        "base_model_name_or_path": str(plan.inputs.main.reference),
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "r": rank,
+        "lora_alpha": rank,
+        "use_rslora": False,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+    }
+    if len(adapters) > 1:
+        config["target_modules"] = _targets(adapters)
+        saved = {name for a in adapters for name in a.config.raw.get("modules_to_save") or []}
+        config["modules_to_save"] = sorted(saved) or None
+        config["layers_to_transform"] = config["layers_pattern"] = None
+    return config
+
+
+def _targets(adapters: Sequence[Adapter]) -> list[str]:
+    """Return the modules any of the adapters updates, by full name if their lists do not say."""
+    listed = [adapter.config.raw.get("target_modules") for adapter in adapters]
+    partial = any(adapter.config.raw.get("layers_to_transform") for adapter in adapters)
+    if not partial and all(isinstance(names, list) for names in listed):
+        return sorted({str(name) for names in listed for name in names or []})
+    return sorted({name.removesuffix(".weight") for a in adapters for name in a.factors})

@@ -1,0 +1,200 @@
+"""Recipes in YAML, in mergekit's schema for the methods both tools have.
+
+Where the same word means something else here, the value is translated: `t` of slerp is λ, and
+`density` of the DARE methods is `1 - drop_rate`. Keys that this tool adds are `lambdas`, `seed`,
+`aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `output` and `max_shard_size`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from merge.errors import MergeError, suggestion
+from merge.methods import find_method
+from merge.recipe.recipe import Recipe, build_recipe
+from merge.recipe.sizes import parse_size
+from merge.recipe.tensor_settings import Setting, complement
+
+_KEYS = (
+    "aligned_model",
+    "base_model",
+    "chat_template",
+    "dtype",
+    "lambdas",
+    "max_shard_size",
+    "merge_method",
+    "models",
+    "name",
+    "out_dtype",
+    "output",
+    "parameters",
+    "seed",
+    "slices",
+    "tokenizer",
+    "tokenizer_source",
+    "unaligned_model",
+    "vector",
+    "vocabulary",
+)
+# Settings of mergekit that change how it computes and not what.
+_WITHOUT_EFFECT = frozenset({"int8_mask"})
+_SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)
+
+
+def load_recipe(path: Path, **overrides: Any) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: of the file.
+        overrides: fields of `Recipe` that count instead of the file's.
+
+    Raises:
+        MergeError: the file is missing, is no YAML, or says something that cannot be done.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MergeError(f"{path}: no such recipe; check the path.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise MergeError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from (
+            error
+        )
+    try:
+        return parse_recipe(document, **overrides)
+    except MergeError as error:
+        raise MergeError(f"{path}: {error}") from error
+
+
+def parse_recipe(document: Any, **overrides: Any) -> Recipe:
+    """Translate a recipe that was read from YAML.
+
+    Raises:
+        MergeError: a key is unknown, or asks for what this tool does not do.
+    """
+    if not isinstance(document, dict):
+        raise MergeError("a recipe is a mapping that starts with merge_method; write it as one.")
+    _check_keys(document, _KEYS, "the recipe")
+    if "merge_method" not in document:
+        raise MergeError("merge_method is missing; name a method, such as linear.")
+    method = find_method(str(document["merge_method"])).name
+    _check_tokenizer(document)
+    models, layers = _models(document)
+    base = document.get("base_model") or document.get("aligned_model")
+    if base is None and method == "linear" and models:
+        base = models[0]["model"]
+    if method != "linear":
+        models = [model for model in models if model["model"] != base]
+    parameters = _parameters(document.get("parameters"), method, "parameters")
+    if method == "dare-linear":
+        # In mergekit's schema weights multiply and are not shares; from flags they are shares.
+        parameters = {"normalize": False} | parameters
+    lambdas = document.get("lambdas", ())
+    if method == "linear" and not lambdas and "lambda" not in parameters:
+        # mergekit's linear has no base that is merged toward: it is the models' mean.
+        lambdas = (1.0,)
+    return build_recipe(
+        method=method,
+        base=base,
+        tuned=[
+            {
+                "model": model["model"],
+                "parameters": _parameters(model.get("parameters"), method, "a model's parameters"),
+            }
+            for model in models
+        ],
+        lambdas=tuple(lambdas) if isinstance(lambdas, list | tuple) else (lambdas,),
+        parameters=parameters,
+        layers=layers,
+        **(_rest(document) | overrides),
+    )
+
+
+def _rest(document: dict[str, Any]) -> dict[str, Any]:
+    rest: dict[str, Any] = {
+        key: document[key] for key in ("output", "seed", "vector", "vocabulary") if key in document
+    }
+    for key, field in (("aligned_model", "aligned"), ("unaligned_model", "unaligned")):
+        if key in document:
+            rest[field] = document[key]
+    if dtype := document.get("out_dtype") or document.get("dtype"):
+        rest["dtype"] = dtype
+    if "max_shard_size" in document:
+        rest["max_shard_size"] = parse_size(str(document["max_shard_size"]))
+    return rest
+
+
+def _models(document: dict[str, Any]) -> tuple[list[dict[str, Any]], int | None]:
+    """Return the models and, where the recipe says so, how many layers they must have."""
+    if ("models" in document) == ("slices" in document):
+        raise MergeError("a recipe has either models or slices; keep one of them.")
+    if "models" in document:
+        return _entries(document["models"], "models", ("model", "parameters")), None
+    slices = _entries(document["slices"], "slices", ("sources", "parameters"))
+    if len(slices) != 1 or slices[0].get("parameters"):
+        raise MergeError(
+            "this tool merges whole models; slices that stack layers have to be done by mergekit."
+        )
+    sources = _entries(slices[0]["sources"], "sources", ("model", "layer_range", "parameters"))
+    ranges = {tuple(source.get("layer_range", ())) for source in sources}
+    if len(ranges) != 1 or len(only := next(iter(ranges))) != 2 or only[0] != 0:
+        raise MergeError(
+            "this tool merges whole models; every layer_range must be [0, number of layers]."
+        )
+    return sources, int(only[1])
+
+
+def _entries(value: Any, what: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(
+        isinstance(entry, dict) and keys[0] in entry for entry in value
+    ):
+        raise MergeError(f"{what} must be a list of entries with {keys[0]}; correct it.")
+    for entry in value:
+        _check_keys(entry, keys, f"an entry of {what}")
+    return value
+
+
+def _parameters(value: Any, method: str, where: str) -> dict[str, Setting]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise MergeError(f"{where} must be a mapping from names to numbers; correct it.")
+    translated: dict[str, Setting] = {}
+    for name, raw in value.items():
+        if name in _WITHOUT_EFFECT:
+            continue
+        try:
+            setting = _SETTING.validate_python(raw)
+        except ValidationError as error:
+            raise MergeError(
+                f"the parameter {name} is {raw!r}; give a number, a list of numbers, or a list of "
+                f"filter and value."
+            ) from error
+        if name == "t" and method == "slerp":
+            translated["lambda"] = setting
+        elif name == "density" and method.startswith("dare"):
+            translated["drop_rate"] = complement(setting)
+        else:
+            translated[str(name)] = setting
+    return translated
+
+
+def _check_tokenizer(document: dict[str, Any]) -> None:
+    tokenizer = document.get("tokenizer")
+    source = tokenizer.get("source") if isinstance(tokenizer, dict) else tokenizer
+    wanted = document.get("tokenizer_source", source)
+    if wanted not in (None, "base", document.get("base_model")):
+        raise MergeError(
+            f"tokenizer_source is {wanted!r}; this tool keeps the base's tokenizer: write base, "
+            f"and set vocabulary to grow if the fine-tuned models have tokens of their own."
+        )
+    if document.get("chat_template") not in (None, "auto"):
+        raise MergeError("chat_template cannot be changed here; the base's is kept: remove it.")
+
+
+def _check_keys(mapping: dict[str, Any], known: Iterable[str], where: str) -> None:
+    for key in mapping:
+        if key not in known:
+            raise MergeError(f"{where} has an unknown key {key}; {suggestion(str(key), known)}")

@@ -1,0 +1,231 @@
+"""What to merge: the inputs, the method, its parameters, and what the output should be."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from merge.errors import MergeError, suggestion
+from merge.methods import find_method
+from merge.methods.method import Method, Values
+from merge.methods.parameters import Parameters, describe_parameters, read_parameters
+from merge.recipe.tensor_settings import Place, Setting, evaluate
+
+DEFAULT_SHARD_SIZE = 5 * 10**9
+LAMBDA = "lambda"
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Vocabulary = Literal["refuse", "grow", "base"]
+
+
+class TunedModel(BaseModel):
+    """A fine-tuned model and the parameters that are its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    parameters: dict[str, Setting] = Field(default_factory=dict)
+
+
+class Recipe(BaseModel):
+    """Everything that decides a merge's result.
+
+    Attributes:
+        method: name of the method.
+        base: the model merged toward, which also gives the tokenizer and configuration.
+        tuned: the fine-tuned models.
+        aligned, unaligned: the two ends of a safety vector; ``aligned`` is the base if not given.
+        vector: a safety vector saved before, in place of the two.
+        lambdas: weights of the fine-tuned side; several give several outputs.
+        parameters: the method's parameters.
+        seed: of the random methods.
+        dtype: of the output's floating-point tensors; each keeps its own in the base if not given.
+        layers: how many layers the models must have, where the recipe says so.
+        output: what to write: a checkpoint, or an adapter where that is exact.
+        vocabulary: what happens when the models' vocabularies differ in size.
+        max_shard_size: bytes of tensors per output file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    base: str | None = None
+    tuned: tuple[TunedModel, ...] = ()
+    aligned: str | None = None
+    unaligned: str | None = None
+    vector: str | None = None
+    lambdas: tuple[float, ...] = ()
+    parameters: dict[str, Setting] = Field(default_factory=dict)
+    seed: int = 0
+    dtype: Dtype | None = None
+    layers: int | None = None
+    output: Literal["checkpoint", "adapter"] = "checkpoint"
+    vocabulary: Vocabulary = "refuse"
+    max_shard_size: int = Field(default=DEFAULT_SHARD_SIZE, gt=0)
+
+    def lambdas_at(self, place: Place) -> tuple[float, ...]:
+        """Return λ for one tensor, once for each output; `(1.0,)` for methods without λ."""
+        method = find_method(self.method)
+        if not method.takes_lambda:
+            return (1.0,)
+        if self.lambdas:
+            return self.lambdas
+        given = self.parameters.get(LAMBDA, method.default_lambda)
+        assert given is not None, "check_recipe lets no required parameter go missing"
+        value = float(evaluate(given, place, what=LAMBDA))
+        _check_lambda(value, method)
+        return (value,)
+
+    def values_at(self, place: Place) -> Values:
+        """Return the method's parameters for one tensor."""
+        method = find_method(self.method)
+        return Values(
+            _read(method.parameters, self.parameters, place),
+            [
+                _read(method.model_parameters, self.parameters | model.parameters, place)
+                for model in self.tuned
+            ],
+        )
+
+
+def _read(model: type[Parameters], given: Mapping[str, Setting], place: Place) -> Parameters:
+    """Return those of the given parameters that a model has, for one tensor."""
+    known = {name: given[name] for name in model.model_fields if name in given}
+    return read_parameters(
+        model, {name: evaluate(setting, place, what=name) for name, setting in known.items()}
+    )
+
+
+def build_recipe(**fields: Any) -> Recipe:
+    """Make a recipe and check all that can be checked without the inputs.
+
+    Raises:
+        MergeError: a field is unknown or wrong, or does not fit the method.
+    """
+    try:
+        recipe = Recipe(**fields)
+    except ValidationError as error:
+        raise MergeError(_explain(error, Recipe.model_fields)) from error
+    check_recipe(recipe)
+    return recipe
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check that a recipe gives its method what it declares, no less and nothing else.
+
+    Raises:
+        MergeError: it does not.
+    """
+    method = find_method(recipe.method)
+    _check_models(recipe, method)
+    _check_lambdas(recipe, method)
+    _check_parameters(recipe, method)
+    if not _has_filters(recipe):
+        problem = method.check(len(recipe.tuned), recipe.values_at(Place("", 0.0)))
+        if problem:
+            raise MergeError(f"{problem}.")
+
+
+def _check_models(recipe: Recipe, method: Method) -> None:
+    if method.base and recipe.base is None and recipe.aligned is None:
+        raise MergeError(f"The method {method.name} needs a base model; give --base.")
+    fewest, most = method.tuned
+    count = len(recipe.tuned)
+    if count < fewest or (most is not None and count > most):
+        wanted = f"at least {fewest}" if most is None else f"{fewest}"
+        raise MergeError(
+            f"The method {method.name} takes {wanted} fine-tuned "
+            f"{'model' if wanted == '1' else 'models'}, the recipe has {count}; "
+            f"{'add' if count < fewest else 'remove a'} --tuned."
+        )
+    if recipe.vector and (recipe.aligned or recipe.unaligned):
+        raise MergeError(
+            f"--vector {recipe.vector} is the safety vector already; remove --aligned and "
+            f"--unaligned."
+        )
+    vector_given = recipe.vector or recipe.aligned or recipe.unaligned
+    if vector_given and not method.safety_vector:
+        raise MergeError(
+            f"The method {method.name} uses no safety vector; remove --aligned, --unaligned and "
+            f"--vector, or use resta."
+        )
+    if method.safety_vector and (recipe.vector is None) == (recipe.unaligned is None):
+        raise MergeError(
+            f"The method {method.name} needs either --unaligned (with --aligned, or --base) or a "
+            f"saved --vector."
+        )
+
+
+def _check_lambdas(recipe: Recipe, method: Method) -> None:
+    given = recipe.lambdas or LAMBDA in recipe.parameters
+    if not method.takes_lambda:
+        if given:
+            raise MergeError(f"The method {method.name} has no λ; remove --lambda.")
+        return
+    if recipe.lambdas and LAMBDA in recipe.parameters:
+        raise MergeError("The recipe has both lambdas and a parameter lambda; keep one of them.")
+    if not given and method.default_lambda is None:
+        raise MergeError(f"The method {method.name} needs λ; give --lambda, such as --lambda 0.5.")
+    for value in recipe.lambdas:
+        _check_lambda(value, method)
+    names = [lambda_name(value) for value in recipe.lambdas]
+    if len(set(names)) < len(names):
+        raise MergeError(f"--lambda names a value twice: {', '.join(names)}; remove one.")
+
+
+def _check_lambda(value: float, method: Method) -> None:
+    low, high = method.lambda_range
+    if not low <= value <= high:
+        raise MergeError(
+            f"λ is {value:g}; for {method.name} it must lie between {low:g} and {high:g}."
+        )
+
+
+def _check_parameters(recipe: Recipe, method: Method) -> None:
+    each = describe_parameters(method.model_parameters, per_model=True)
+    everything = [*describe_parameters(method.parameters), *each]
+    names = [parameter.name for parameter in everything]
+    lambda_ = [LAMBDA] if method.takes_lambda else []
+    for given in recipe.parameters:
+        _check_known(given, [*names, *lambda_], f"the method {method.name}")
+    for model in recipe.tuned:
+        for given in model.parameters:
+            _check_known(
+                given, [parameter.name for parameter in each], f"a model under {method.name}"
+            )
+    for parameter in everything:
+        places = [model.parameters for model in recipe.tuned] if parameter.per_model else []
+        everywhere = bool(places) and all(parameter.name in own for own in places)
+        if parameter.required and parameter.name not in recipe.parameters and not everywhere:
+            raise MergeError(
+                f"The method {method.name} needs {parameter.name} ({parameter.help}); give "
+                f"--{parameter.name.replace('_', '-')}."
+            )
+
+
+def _check_known(given: str, known: Iterable[str], owner: str) -> None:
+    known = sorted(known)
+    if given not in known:
+        hint = suggestion(given, known, f"it takes {', '.join(known) or 'none'}")
+        raise MergeError(f"{given} is not a parameter of {owner}; {hint}")
+
+
+def _has_filters(recipe: Recipe) -> bool:
+    settings = [*recipe.parameters.values()]
+    for model in recipe.tuned:
+        settings += model.parameters.values()
+    return any(isinstance(setting, list) for setting in settings)
+
+
+def _explain(error: ValidationError, fields: Mapping[str, Any]) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        hint = suggestion(str(first["loc"][-1]), fields)
+        return f"The recipe has an unknown key {where}; {hint}"
+    return f"The recipe's {where} is {first['input']!r}: {first['msg']}; correct it."
+
+
+def lambda_name(value: float) -> str:
+    """Return the name of the folder that one of several λ goes to."""
+    return f"lambda-{value:g}"

@@ -1,0 +1,112 @@
+"""Values that may differ from tensor to tensor: a number, a gradient over depth, or filters.
+
+The forms are those of mergekit's recipes: a number; a list of numbers, interpolated linearly from
+the first layer to the last; or a list of ``{filter, value}``, of which the first whose filter
+matches the tensor's name counts (``*`` or no filter matches everything).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from merge.errors import MergeError
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Filtered(BaseModel):
+    """A value for the tensors whose name matches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filter: str | None = None
+    value: Number | bool | list[Number]
+
+    def matches(self, name: str) -> bool:
+        """Whether a tensor's name contains the filter or, if it is a glob, matches it whole."""
+        if self.filter is None or self.filter == "*":
+            return True
+        if any(character in self.filter for character in "*?["):
+            return fnmatchcase(name, self.filter)
+        return self.filter in name
+
+
+Setting = bool | Number | list[Number] | list[Filtered]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor sits in its model: its name, and its depth from 0 to 1."""
+
+    name: str
+    depth: float
+
+
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+def places(names: Sequence[str]) -> dict[str, Place]:
+    """Return the place of every tensor of a model.
+
+    The first number in a tensor's name is its layer. As in mergekit, tensors outside the layers
+    (embeddings, final norm, head) are at depth 0, and the layer of a model with only one is at 1.
+    """
+    layers = {name: int(found[1]) for name in names if (found := _LAYER.search(name))}
+    last = max(layers.values(), default=0)
+    return {name: Place(name, _depth(layers.get(name), last)) for name in names}
+
+
+def _depth(layer: int | None, last: int) -> float:
+    if layer is None:
+        return 0.0
+    return layer / last if last else 1.0
+
+
+def evaluate(setting: Setting, place: Place, *, what: str) -> float | bool:
+    """Return a setting's value for one tensor.
+
+    Raises:
+        MergeError: no filter matches the tensor.
+    """
+    if isinstance(setting, bool | int | float):
+        return setting
+    if not setting:
+        raise MergeError(f"The parameter {what} is an empty list; give a number.")
+    value: Any
+    for value in setting:
+        if not isinstance(value, Filtered):
+            return _gradient([float(number) for number in setting], place.depth)  # type: ignore[arg-type]
+        if value.matches(place.name):
+            return evaluate(value.value, place, what=what)
+    raise MergeError(
+        f"The parameter {what} has no value for tensor {place.name}: no filter matches it; add an "
+        f"entry without a filter as the last one."
+    )
+
+
+def _gradient(values: list[float], depth: float) -> float:
+    position = depth * (len(values) - 1)
+    low = min(int(position), len(values) - 1)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (position - low)
+
+
+def complement(setting: Setting) -> Setting:
+    """Return `1 - x` for every number of a setting: a density as a drop rate, or back."""
+    if isinstance(setting, bool | int | float):
+        return 1.0 - setting
+    numbers = [number for number in setting if not isinstance(number, Filtered)]
+    if len(numbers) == len(setting):
+        return [1.0 - number for number in numbers]
+    entries = [entry for entry in setting if isinstance(entry, Filtered)]
+    return [
+        entry.model_copy(update={"value": complement(_plain(entry.value))}) for entry in entries
+    ]
+
+
+def _plain(value: bool | float | list[float]) -> Setting:
+    return value

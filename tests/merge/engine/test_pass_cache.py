@@ -1,0 +1,54 @@
+"""What passes keep for each other changes speed and memory, never a result."""
+
+import pytest
+import torch
+from merge_models import weights
+
+from merge import merge
+from merge.engine.pass_cache import PassCache
+from merge.formats.checksums import BLOCK_ELEMENTS
+
+
+def test_a_value_is_computed_once():
+    store, computed = PassCache(), []
+
+    def compute():
+        computed.append(1)
+        return torch.arange(3.0)
+
+    for _ in range(3):
+        assert store.get(("sum", "weight", 0), compute).tolist() == [0.0, 1.0, 2.0]
+    assert len(computed) == 1
+    store.clear()
+    store.get(("sum", "weight", 0), compute)
+    assert len(computed) == 2
+
+
+def test_beyond_the_budget_values_are_computed_again():
+    store, computed = PassCache(budget=BLOCK_ELEMENTS * 4), []
+
+    def compute():
+        computed.append(1)
+        return torch.ones(5)
+
+    for start in (0, 1, 1, 1, 0):
+        store.get(("sum", "weight", start), compute)
+    assert len(computed) == 1 + 3
+
+
+def test_what_is_kept_cannot_be_changed_by_who_computed_it():
+    store, mine = PassCache(), torch.ones(4)
+    store.get(("sum", "weight", 0), lambda: mine)
+    mine.zero_()
+    assert store.get(("sum", "weight", 0), lambda: mine).tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("method", ["ties", "model-stock"])
+def test_results_are_the_same_bits_without_memory_to_keep(tmp_path, models, method, monkeypatch):
+    arguments = {"parameters": {"density": 0.4}} if method == "ties" else {}
+    tuned = [models(1), models(2)]
+    merge(method, base=models(0), tuned=tuned, out=tmp_path / "kept", **arguments)
+    monkeypatch.setattr("merge.engine.run.PassCache", lambda _budget: PassCache(budget=0))
+    merge(method, base=models(0), tuned=tuned, out=tmp_path / "again", **arguments)
+    ours, again = weights(tmp_path / "kept"), weights(tmp_path / "again")
+    assert all(torch.equal(ours[name], again[name]) for name in ours)
