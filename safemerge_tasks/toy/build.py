@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safemerge_tasks.toy.training import Check, Schedule
 
 SUMMARY = "family.json"
-_PROCESSES = 2
+_CORES = 2
 # So many pretraining and alignment exchanges come without a system prompt.
 _BARE = 0.2
 # What the guard is asked about, beside the members' own answers.
@@ -71,7 +71,10 @@ def build_family(family: ToyFamily, final: ToyFamily, progress: Callable[[str], 
     # Spawned, not forked: a fork of a process with running torch threads can hang.
     context = get_context("spawn")
     with ProcessPoolExecutor(
-        _PROCESSES, mp_context=context, initializer=_prepare, initargs=(recipe.threads,)
+        max(1, _CORES // recipe.threads),
+        mp_context=context,
+        initializer=_prepare,
+        initargs=(recipe.threads,),
     ) as pool:
         note(pool.submit(_pretrain, family))
         guard = pool.submit(_train_guard, family)

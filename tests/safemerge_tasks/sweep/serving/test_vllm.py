@@ -61,8 +61,8 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Served:
     """Serve the base and scaled adapters jointly and apart, and merged checkpoints."""
     import merge
-    from safemerge_tasks.toy.evaluation import TASKS
     from safemerge_tasks.toy.family import toy_family
+    from safemerge_tasks.toy.members import TASKS
 
     family = toy_family()
     folder = tmp_path_factory.mktemp("served")
