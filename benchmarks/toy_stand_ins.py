@@ -96,13 +96,11 @@ def row(found: Means) -> str:
 
 def ranges(rows: list[Means]) -> str:
     """Return the least and the most of every number."""
-    return " | ".join(
-        ", ".join(
-            f"{min(one[column][at] for one in rows):.1%} to {max(one[column][at] for one in rows):.1%}"
-            for at in (0, 1)
-        )
+    spans = [
+        [(min(found), max(found)) for found in zip(*(one[column] for one in rows), strict=True)]
         for column in COLUMNS
-    )
+    ]
+    return " | ".join(", ".join(f"{low:.1%} to {high:.1%}" for low, high in span) for span in spans)
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def _train_guard(family: ToyFamily) -> Made:
 def _confirm_guard(family: ToyFamily) -> Made:
     """Hold the judge against what members and merges really answer, and train on if need be."""
     from safemerge_tasks.toy.criteria import exam as questions
-    from safemerge_tasks.toy.guard import Exam
+    from safemerge_tasks.toy.guard import Exam, synthetic_answers
 
     model, tokenizer = _load(family.guard)
     asked = questions(family.recipe)
@@ -246,7 +246,8 @@ def _confirm_guard(family: ToyFamily) -> Made:
         for answers in json.loads(file.read_text(encoding="utf-8"))
         for question, answer in zip(texts, answers["forbidden"] + answers["task"], strict=True)
     ]
-    return _guarded(family, model, tokenizer, Exam(tokenizer, exchanges))
+    exam = Exam(tokenizer, synthetic_answers(family.recipe) + exchanges)
+    return _guarded(family, model, tokenizer, exam)
 
 
 def _guarded(family: ToyFamily, model: Any, tokenizer: Any, exam: Any) -> Made:
