@@ -64,9 +64,9 @@ def show(figures: dict[str, float]) -> None:
 
 def measure() -> dict[str, float]:
     """Run every part once."""
-    from safemerge_tasks.demo.corpora import task_tuning
-    from safemerge_tasks.demo.family import toy_family
-    from safemerge_tasks.demo.vocabulary import splits
+    from safemerge_tasks.toy.corpora import task_tuning
+    from safemerge_tasks.toy.family import toy_family
+    from safemerge_tasks.toy.vocabulary import splits
 
     family = toy_family(progress=print)
     with tempfile.TemporaryDirectory() as name:

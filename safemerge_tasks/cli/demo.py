@@ -2,7 +2,7 @@
 
 import typer
 
-from safemerge_tasks.demo.command import demo
+from safemerge_tasks.toy.command import demo
 
 app = typer.Typer(add_completion=False)
 app.command()(demo)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import safemerge_tasks.demo.references  # noqa: F401 - the names `toy:…`
+import safemerge_tasks.toy.references  # noqa: F401 - the names `toy:…`
 
 if TYPE_CHECKING:
     from safemerge_tasks.finetune.config import FinetuneConfig

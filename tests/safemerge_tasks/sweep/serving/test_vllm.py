@@ -19,7 +19,7 @@ from safemerge_tasks.sweep.serving.responses import Responses, compare_responses
 from safemerge_tasks.sweep.serving.scoring import score
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 pytestmark = [
     pytest.mark.e2e,
@@ -61,8 +61,8 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Served:
     """Serve the base and scaled adapters jointly and apart, and merged checkpoints."""
     import merge
-    from safemerge_tasks.demo.evaluation import TASKS
-    from safemerge_tasks.demo.family import toy_family
+    from safemerge_tasks.toy.evaluation import TASKS
+    from safemerge_tasks.toy.family import toy_family
 
     family = toy_family()
     folder = tmp_path_factory.mktemp("served")
