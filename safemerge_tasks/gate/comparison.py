@@ -95,7 +95,7 @@ class Comparison:
         return criteria.max_drop if criteria.max_increase is None else criteria.max_increase
 
 
-def measure(
+def compare_check(
     check: Check,
     pairs: Sequence[QuestionPair] | None,
     baseline: Evaluation,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.gate.comparison import Comparison, confidence_of, measure
+from safemerge_tasks.gate.comparison import Comparison, compare_check, confidence_of
 from safemerge_tasks.gate.pairing import Difference, QuestionPair, differences, pair, refuse
 from safemerge_tasks.gate.plan import plan
 from safemerge_tasks.gate.policy import Policy
@@ -65,13 +65,13 @@ def compare(
         pairs[task, judge] = pair(*(side.scores.get(judge) for side in sides))
         found += differences(task, *sides, judge, pairs[task, judge])
     accepted = refuse(baseline, candidate, found, accept)
-    measured = [
-        measure(check, pairs[check.task, check.judge], baseline, candidate) for check in checks
+    undecided = [
+        compare_check(one, pairs[one.task, one.judge], baseline, candidate) for one in checks
     ]
-    tested = [one for one in measured if one.margin is not None]
+    tested = [one for one in undecided if one.margin is not None]
     adjusted = holm([one.increase.p_value for one in tested])
     family = {id(one): p for one, p in zip(tested, adjusted, strict=True)}
-    comparisons = (replace(one, family_p=family.get(id(one))) for one in measured)
+    comparisons = (replace(one, family_p=family.get(id(one))) for one in undecided)
     decided = tuple(_decided(one, len(tested)) for one in comparisons)
     return GateResult(baseline, candidate, decided, tuple(accepted))
 

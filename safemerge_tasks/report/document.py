@@ -44,12 +44,13 @@ class Mark:
 Part = str | Name | Mark
 """Our words, numbers among them, or somebody else's name."""
 
-Cell = Part | tuple[Part, ...]
+Words = Part | tuple[Part, ...]
+"""A cell of a table, or a sentence."""
 
 
-def parts(cell: Cell) -> tuple[Part, ...]:
-    """Return what a cell is made of."""
-    return cell if isinstance(cell, tuple) else (cell,)
+def parts(words: Words) -> tuple[Part, ...]:
+    """Return what words are made of."""
+    return words if isinstance(words, tuple) else (words,)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class Table:
         folded: shown only on demand.
     """
 
-    head: tuple[Cell, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    head: tuple[Words, ...]
+    rows: tuple[tuple[Words, ...], ...]
     title: tuple[Part, ...] = ()
     folded: bool = False
 
@@ -115,7 +116,7 @@ class Section:
     """
 
     title: str
-    notes: tuple[Cell, ...] = ()
+    notes: tuple[Words, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     excerpts: tuple[Excerpt, ...] = ()
@@ -165,7 +166,7 @@ class Document:
         """Return what stands for rows or excerpts that are left out."""
         return f"and {number:,} more" + (f", {self.rest}" if self.rest else "")
 
-    def rows(self, table: Table, limit: int | None) -> list[tuple[Cell, ...]]:
+    def rows(self, table: Table, limit: int | None) -> list[tuple[Words, ...]]:
         """Return a table's first rows, and one that counts the others."""
         kept = list(table.rows[:limit])
         if more := len(table.rows) - len(kept):

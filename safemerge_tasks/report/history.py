@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.gate.comparison import measure
+from safemerge_tasks.gate.comparison import compare_check
 from safemerge_tasks.gate.pairing import differences, pair
 from safemerge_tasks.gate.plan import Check
 from safemerge_tasks.gate.policy import DEFAULTS, Criteria
@@ -147,7 +147,7 @@ def _drift(old: TaskData, new: TaskData, judge: str) -> Drift:
             return Drift(None, f"not comparable: {named} differs")
     nights = (Evaluation(str(one.run.path), "", {one.name: one.result}) for one in (old, new))
     try:
-        found = measure(Check(new.name, judge, MAIN, CRITERIA), pairs, *nights)
+        found = compare_check(Check(new.name, judge, MAIN, CRITERIA), pairs, *nights)
     except SafemergeError as error:
         return Drift(None, str(error).rstrip("."))
     how = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.asr import slug
-from safemerge_tasks.report.document import Cell, Figure, Name, Table
+from safemerge_tasks.report.document import Figure, Name, Table, Words
 from safemerge_tasks.report.measure import Measure, from_counts, from_error, from_questions
 from safemerge_tasks.results import Run, latest_results, stored_by_us
 from safemerge_tasks.results.evaluation import ScoredQuestion, TaskResult
@@ -143,7 +143,7 @@ class Evaluated:
         """
         found = list(self.tasks(wanted))
         judges = list(dict.fromkeys(j for _, task in found for j in task.result.judged_by()))
-        rows: list[tuple[Cell, ...]] = [
+        rows: list[tuple[Words, ...]] = [
             (Name(task.name), Name(model.label), *(show(task, judge) for judge in judges))
             for model, task in found
         ]

@@ -7,7 +7,6 @@ from safemerge_tasks.gate.comparison import Comparison, Flip
 from safemerge_tasks.gate.decision import GateResult
 from safemerge_tasks.report.document import (
     Case,
-    Cell,
     Document,
     Excerpt,
     Mark,
@@ -15,6 +14,7 @@ from safemerge_tasks.report.document import (
     Part,
     Section,
     Table,
+    Words,
 )
 from safemerge_tasks.report.documents.gate_data import gate_data
 from safemerge_tasks.report.wording import change, questions, side
@@ -102,12 +102,12 @@ def _overview(result: GateResult) -> Table:
     )
 
 
-def _reasons(result: GateResult) -> Iterator[Cell]:
+def _reasons(result: GateResult) -> Iterator[Words]:
     for one in result.comparisons:
         yield (*_what(one), ": ", mark(one.decision), f": {one.reason}.")
 
 
-def _remarks(result: GateResult) -> Iterator[Cell]:
+def _remarks(result: GateResult) -> Iterator[Words]:
     """Yield what a reader has to know besides the table."""
     for found in result.accepted:
         yield ("Accepted: ", Name(found.task), f": {found.what} differs ({found.detail}).")

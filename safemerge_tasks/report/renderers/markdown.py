@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
-from safemerge_tasks.report.document import Cell, Document, Mark, Name, Part, Section, Table, parts
+from safemerge_tasks.report.document import Document, Mark, Name, Part, Section, Table, Words, parts
 from safemerge_tasks.report.printable import printable
 
 
@@ -57,7 +57,7 @@ def _lines(document: Document, level: int) -> Iterator[str]:
 
 def _notes(section: Section) -> Iterator[str]:
     """Yield our sentences as paragraphs, and those with somebody's names as a list."""
-    above: Cell = ""
+    above: Words = ""
     for note in section.notes:
         is_ours = isinstance(note, str)
         if is_ours or not isinstance(above, tuple):
@@ -66,7 +66,7 @@ def _notes(section: Section) -> Iterator[str]:
         above = note
 
 
-def _table(table: Table, rows: Sequence[tuple[Cell, ...]]) -> Iterator[str]:
+def _table(table: Table, rows: Sequence[tuple[Words, ...]]) -> Iterator[str]:
     title = _title(table.title)
     yield ""
     if table.folded:
@@ -106,7 +106,7 @@ def _title(title: tuple[Part, ...]) -> str:
     return ": ".join(map(_part, title))
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Words) -> str:
     return "".join(map(_part, parts(cell)))
 
 

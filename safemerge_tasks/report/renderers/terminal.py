@@ -8,12 +8,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from safemerge_tasks.report.document import (
-    Cell,
     Document,
     Mark,
     Name,
     Part,
     Table,
+    Words,
     parts,
 )
 from safemerge_tasks.report.printable import printable
@@ -63,7 +63,7 @@ def print_document(
         say(_text(document.conclusion))
 
 
-def _table(table: Table, rows: Sequence[tuple[Cell, ...]]) -> RichTable:
+def _table(table: Table, rows: Sequence[tuple[Words, ...]]) -> RichTable:
     title = Text(": ").join(map(_text, table.title))
     found = RichTable(title=title if table.title else None, title_justify="left")
     for place, head in enumerate(table.head):
@@ -79,11 +79,11 @@ def _table(table: Table, rows: Sequence[tuple[Cell, ...]]) -> RichTable:
     return found
 
 
-def _is_number(cell: Cell) -> bool:
+def _is_number(cell: Words) -> bool:
     return isinstance(cell, str) and bool(re.match(r"[+-]?\d", cell))
 
 
-def _text(cell: Cell) -> Text:
+def _text(cell: Words) -> Text:
     return Text.assemble(*map(_part, parts(cell)))
 
 

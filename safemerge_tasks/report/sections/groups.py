@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.report.reading import Evaluated, Model, TaskData, category_key
 from safemerge_tasks.report.sections import section
 from safemerge_tasks.report.wording import cell
@@ -30,7 +30,7 @@ def _tables(
     for model, task in evaluated.tasks(lambda task: task.result.is_safety):
         tasks.setdefault(task.name, []).append((model, task))
     for name, found in tasks.items():
-        head: list[Cell] = [part]
+        head: list[Words] = [part]
         rows: dict[str, dict[int, str]] = {}
         names: dict[str, str] = {}
         for model, task in found:
@@ -45,7 +45,7 @@ def _tables(
                     head.append(Name(f"{model.label}, {judge}"))
         if len(rows) < least:
             continue
-        body: list[tuple[Cell, ...]] = [
+        body: list[tuple[Words, ...]] = [
             (Name(names[key]), *(row.get(place, "") for place in range(1, len(head))))
             for key, row in sorted(rows.items())
         ]

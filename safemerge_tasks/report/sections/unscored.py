@@ -1,6 +1,6 @@
 """What the questions without a verdict leave possible."""
 
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.report.reading import Evaluated
 from safemerge_tasks.report.sections import section
 
@@ -8,7 +8,7 @@ from safemerge_tasks.report.sections import section
 @section(20)
 def unscored(evaluated: Evaluated) -> Section:
     """Return the bounds that they put on every rate."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Words, ...]] = []
     for model, task in evaluated.tasks(lambda task: task.result.is_safety):
         for judge in task.result.judged_by():
             metric = task.headline(judge)

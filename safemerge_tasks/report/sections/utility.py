@@ -1,6 +1,6 @@
 """Every metric of the tasks that are not about safety."""
 
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.report.reading import Evaluated
 from safemerge_tasks.report.sections import section
 from safemerge_tasks.report.wording import cell
@@ -16,7 +16,7 @@ def utility(evaluated: Evaluated) -> Section:
                 shown = cell(task.measure(judge, metric))
                 values.setdefault((task.name, metric, judge), {})[model.label] = shown
     labels = [model.label for model in evaluated.models]
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[Words, ...]] = [
         (*map(Name, key), *(found.get(label, "") for label in labels))
         for key, found in values.items()
     ]

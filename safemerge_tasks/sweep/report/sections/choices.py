@@ -1,6 +1,6 @@
 """What was chosen with its bound, and what else could have been."""
 
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.report.findings import Sweeps
 from safemerge_tasks.sweep.report.numbers import long, optional, seed_words
@@ -13,8 +13,8 @@ def choices(sweeps: Sweeps) -> Section:
     tables: list[Table] = []
     rules: list[str] = []
     for findings, tuning in sweeps.tunings():
-        rows: list[tuple[Cell, ...]] = []
-        every: list[tuple[Cell, ...]] = []
+        rows: list[tuple[Words, ...]] = []
+        every: list[tuple[Words, ...]] = []
         for choice in findings.choices:
             if choice.tuning != tuning.name:
                 continue

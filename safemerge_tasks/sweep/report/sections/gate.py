@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from safemerge_tasks.gate.policy import MARGIN
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.report.documents.gate import mark
 from safemerge_tasks.report.wording import change, questions, side
 from safemerge_tasks.sweep.report.findings import TUNED, Sweeps
@@ -33,7 +33,7 @@ def gate(sweeps: Sweeps) -> Section:
     return Section("Gate against the base", notes, tuple(tables))
 
 
-def _rows(one: GatedCandidate) -> Iterator[tuple[Cell, ...]]:
+def _rows(one: GatedCandidate) -> Iterator[tuple[Words, ...]]:
     name = TUNED if one.label == TUNED else Name(one.label)
     seeds = seed_words(one.seeds)
     if one.obstacle:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import SPLITS
 from safemerge_tasks.sweep.report.findings import Findings, Sweeps
@@ -20,7 +20,7 @@ def missing(sweeps: Sweeps) -> Section:
     return Section("Missing results", (), tuple(tables))
 
 
-def _rows(findings: Findings) -> Iterator[tuple[Cell, ...]]:
+def _rows(findings: Findings) -> Iterator[tuple[Words, ...]]:
     cells = (
         (group, split, cell)
         for group in findings.survey.groups

@@ -1,6 +1,6 @@
 """Base, fine-tuned and chosen models on test data."""
 
-from safemerge_tasks.report.document import Cell, Section, Table
+from safemerge_tasks.report.document import Section, Table, Words
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
 from safemerge_tasks.sweep.report.numbers import EXPLANATION, over_seeds
@@ -13,7 +13,7 @@ def outcome(sweeps: Sweeps) -> Section:
     tables = []
     for findings, tuning in sweeps.tunings():
         columns = findings.columns(tuning, "test")
-        rows: list[tuple[Cell, ...]] = [
+        rows: list[tuple[Words, ...]] = [
             (
                 row.cell,
                 _point(row),

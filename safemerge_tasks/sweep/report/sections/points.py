@@ -1,6 +1,6 @@
 """Every grid point on both splits."""
 
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import SPLITS
 from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
@@ -35,7 +35,7 @@ def points(sweeps: Sweeps) -> Section:
         ]
         for (method, label), groups in findings.survey.methods(tuning.name).items():
             shown += [(Name(label or method), ShownModel(label or method, one)) for one in groups]
-        rows: list[tuple[Cell, ...]] = []
+        rows: list[tuple[Words, ...]] = []
         for name, row in shown:
             assert row.group is not None
             served = dict.fromkeys(variant.served for variant in row.group.variants)

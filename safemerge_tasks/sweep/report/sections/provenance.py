@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.report.provenance import is_secret, plain
 from safemerge_tasks.report.wording import cell
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
@@ -33,7 +33,7 @@ def provenance(sweeps: Sweeps) -> Section:
     return Section("Provenance", (), tuple(tables))
 
 
-def _numbers(findings: Findings) -> Iterator[tuple[Cell, ...]]:
+def _numbers(findings: Findings) -> Iterator[tuple[Words, ...]]:
     for variant, split, task, value in findings.values():
         yield (
             Name(variant.id),
@@ -45,7 +45,7 @@ def _numbers(findings: Findings) -> Iterator[tuple[Cell, ...]]:
         )
 
 
-def _settings(findings: Findings) -> Iterator[tuple[Cell, ...]]:
+def _settings(findings: Findings) -> Iterator[tuple[Words, ...]]:
     manifest = findings.survey.manifest
     yield ("sweep", Name(manifest.name), "")
     yield ("base", Name(manifest.base), "")
@@ -56,7 +56,7 @@ def _settings(findings: Findings) -> Iterator[tuple[Cell, ...]]:
         yield (what, Name(text), f"{count:,} results")
 
 
-def _of_manifest(manifest: Manifest) -> Iterator[tuple[Cell, ...]]:
+def _of_manifest(manifest: Manifest) -> Iterator[tuple[Words, ...]]:
     """Yield the manifest's own provenance, what is the same in all variants once."""
     variants = frozenset(one.id for one in manifest.variants)
     found: dict[str, Counter[str]] = {}

@@ -1,6 +1,6 @@
 """Methods, and bases, beside each other."""
 
-from safemerge_tasks.report.document import Cell, Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.sweep.report.findings import Sweeps
 from safemerge_tasks.sweep.report.numbers import NOTHING, over_seeds
 from safemerge_tasks.sweep.report.sections import section
@@ -29,7 +29,7 @@ def models(sweeps: Sweeps) -> Section:
         having = [(one, tuning) for one, tuning in sweeps.tunings() if tuning.name == name]
         if len(having) < 2:
             continue
-        head: list[Cell] = ["model"]
+        head: list[Words] = ["model"]
         cells: dict[str | Name, dict[int, str]] = {}
         for findings, tuning in having:
             for title, tasks in findings.columns(tuning, "test"):

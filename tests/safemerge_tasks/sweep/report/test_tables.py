@@ -7,14 +7,15 @@ import pytest
 from rich.console import Console
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.report.document import Name, Section
+from safemerge_tasks.report.document import Name, Section, Table
 from safemerge_tasks.report.renderers.terminal import print_document
 from safemerge_tasks.results import write_run
 from safemerge_tasks.sweep.choosing import choose
 from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning, Variant
 from safemerge_tasks.sweep.outcomes import read_sweep
-from safemerge_tasks.sweep.report.document import summary_document
+from safemerge_tasks.sweep.report.document import summary_document, sweeps_document
 from safemerge_tasks.sweep.report.findings import Sweeps, find, find_all
+from safemerge_tasks.sweep.report.sections import section
 from safemerge_tasks.sweep.report.sections.adapter_serving import adapter_serving
 from safemerge_tasks.sweep.report.sections.choices import choices
 from safemerge_tasks.sweep.report.sections.missing import missing
@@ -287,6 +288,20 @@ def test_a_variant_of_an_unknown_tuning_is_one_sentence(tmp_path: Path) -> None:
     folder.variants.append(Variant(id="x", kind="tuned", tuning="nobody"))
     with pytest.raises(SafemergeError, match="the variant x of the fine-tuning nobody"):
         read(folder)
+
+
+def test_a_section_of_ones_own(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps = find_all([sweep.path])
+    usual = [one.title for one in sweeps_document(sweeps).sections]
+    monkeypatch.setattr(section, "_found", dict(section._found))
+
+    @section(45)
+    def loaves(sweeps: Sweeps) -> Section:
+        return Section("Loaves", (), (Table(("n",), ((str(len(sweeps.findings)),),)),))
+
+    titles = [one.title for one in sweeps_document(sweeps).sections]
+    place = titles.index("Loaves")
+    assert titles[place - 1 : place + 2] == [usual[place - 1], "Loaves", "Choice of the grid point"]
 
 
 def test_table_on_the_terminal(small: SweepFolder) -> None:
