@@ -140,7 +140,8 @@ def _grid(method: str, lambdas: Sequence[float]) -> dict[str, Any]:
 
 
 def _ends(findings: Findings) -> list[tuple[str, Group]]:
-    ends = ((BASE, findings.survey.base()), (TUNED, findings.survey.tuned(TUNING)))
+    (tuning,) = findings.survey.manifest.tunings
+    ends = ((BASE, findings.survey.base()), (TUNED, findings.survey.tuned(tuning.name)))
     return [(name, group) for name, group in ends if group]
 
 
