@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
-import lm_eval
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -20,6 +19,7 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness.live_evaluation import under_command_line
 from safemerge_tasks.suites import SuiteSpec, load_suite
 from safemerge_tasks.suites.conversation import Conversation
+from safemerge_tasks.suites.places import packaged_folder
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class SuiteTask(ConfigurableTask):  # type: ignore[misc]
 
         `include:` is relative to the file, so a suite outside the package names only the class.
         """
-        template = load_yaml(Path(lm_eval.__file__).parent / "tasks/safemerge" / cls.template)
+        template = load_yaml(packaged_folder() / cls.template)
         # The key that made lm-eval call this class is not a field of its TaskConfig.
         return {key: value for key, value in {**template, **config}.items() if key != "class"}
 
