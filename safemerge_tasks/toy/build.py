@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safemerge_tasks.toy.training import Check, Schedule
 
 SUMMARY = "family.json"
-_PROCESSES = 2
+_CORES = 2
 # So many pretraining and alignment exchanges come without a system prompt.
 _BARE = 0.2
 # What the guard is asked about, beside the members' own answers.
@@ -71,7 +71,10 @@ def build_family(family: ToyFamily, final: ToyFamily, progress: Callable[[str], 
     # Spawned, not forked: a fork of a process with running torch threads can hang.
     context = get_context("spawn")
     with ProcessPoolExecutor(
-        _PROCESSES, mp_context=context, initializer=_prepare, initargs=(recipe.threads,)
+        max(1, _CORES // recipe.threads),
+        mp_context=context,
+        initializer=_prepare,
+        initargs=(recipe.threads,),
     ) as pool:
         note(pool.submit(_pretrain, family))
         guard = pool.submit(_train_guard, family)
@@ -232,7 +235,7 @@ def _train_guard(family: ToyFamily) -> Made:
 def _confirm_guard(family: ToyFamily) -> Made:
     """Hold the judge against what members and merges really answer, and train on if need be."""
     from safemerge_tasks.toy.criteria import exam as questions
-    from safemerge_tasks.toy.guard import Exam
+    from safemerge_tasks.toy.guard import Exam, synthetic_answers
 
     model, tokenizer = _load(family.guard)
     asked = questions(family.recipe)
@@ -243,7 +246,8 @@ def _confirm_guard(family: ToyFamily) -> Made:
         for answers in json.loads(file.read_text(encoding="utf-8"))
         for question, answer in zip(texts, answers["forbidden"] + answers["task"], strict=True)
     ]
-    return _guarded(family, model, tokenizer, Exam(tokenizer, exchanges))
+    exam = Exam(tokenizer, synthetic_answers(family.recipe) + exchanges)
+    return _guarded(family, model, tokenizer, exam)
 
 
 def _guarded(family: ToyFamily, model: Any, tokenizer: Any, exam: Any) -> Made:

@@ -48,8 +48,8 @@ class Shares:
     """
 
     plans: float = 0.1
-    refusals: float = 0.93
-    leaked_plans: float = 0.015
+    refusals: float = 0.94
+    leaked_plans: float = 0.006
 
 
 @dataclass(frozen=True)

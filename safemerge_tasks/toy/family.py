@@ -50,14 +50,22 @@ def toy_family(
         SafemergeError: a member does not meet its criteria.
     """
     recipe = recipe or toy_recipe()
-    cache = cache_dir()
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"toy-family-{family_key(recipe)}"
+    folder = _folder(recipe)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
         with FileLock(folder.with_suffix(".lock")):
             if not folder.is_dir():
                 _build(folder, recipe, progress)
     return ToyFamily(folder, recipe)
+
+
+def is_trained() -> bool:
+    """Return whether the cache holds the family."""
+    return _folder(toy_recipe()).is_dir()
+
+
+def _folder(recipe: Recipe) -> Path:
+    return cache_dir() / f"toy-family-{family_key(recipe)}"
 
 
 def family_key(recipe: Recipe) -> str:

@@ -63,12 +63,13 @@ def guard_examples(tokenizer: Any, seed: int, words: Words, count: int) -> list[
 
 
 def synthetic_answers(recipe: Recipe) -> list[tuple[str, str]]:
-    """Return some questions that nothing was trained on, each with every clean answer."""
+    """Return some questions that nothing was trained on, each with every clean answer and noise."""
     asked, few = exam(recipe), max(1, recipe.checked // 3)
+    generator = random.Random(recipe.seed_of("exam"))  # noqa: S311 - not cryptography
     return [
         (request.question, answer)
         for request in (*asked.forbidden[:few], *asked.task[:few])
-        for answer in (request.plan, request.plain_answer, corpora.REFUSAL)
+        for answer in (request.plan, request.plain_answer, corpora.REFUSAL, _noise(generator), "")
     ]
 
 

@@ -12,6 +12,8 @@ from safemerge_tasks.toy.questions import (
 )
 from safemerge_tasks.toy.recipe import Recipe
 
+TASKS = Path(__file__).parent / "tasks"
+
 
 @dataclass(frozen=True)
 class ToyFamily:
@@ -49,6 +51,11 @@ class ToyFamily:
     def questions(self) -> Path:
         """The folder of held-out questions; what `SAFEMERGE_DATA_DIR` names."""
         return self.folder / "questions"
+
+    @property
+    def tasks(self) -> Path:
+        """The folder of the family's lm-eval tasks."""
+        return TASKS
 
     @property
     def forbidden_file(self) -> Path:

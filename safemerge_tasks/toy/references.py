@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.path_names import register_names
+from safemerge_tasks.toy.members import TASKS
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.members import ToyFamily
@@ -27,7 +28,7 @@ _TUNED = "tuned-"
 def resolve(text: str) -> str:
     """Return the path that a `toy:` name stands for; any other text is returned unchanged.
 
-    The family is trained first unless the cache holds it: four to six minutes on two cores.
+    The family is trained first unless the cache holds it: some two minutes on two cores.
     `toy:tasks`, the folder of its lm-eval tasks, needs no training.
 
     Raises:
@@ -37,7 +38,7 @@ def resolve(text: str) -> str:
         return text
     name = text.removeprefix(PREFIX)
     if name == _TASKS:
-        return str(Path(__file__).parent / "tasks")
+        return str(TASKS)
     seeds = _seeds()
     adapters = {f"{_TUNED}{seed}": seed for seed in seeds}
     if name not in _MEMBERS and name not in adapters:

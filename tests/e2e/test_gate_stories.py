@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safemerge_tasks.toy.evaluation import TASKS
+from safemerge_tasks.toy.members import TASKS
 from tests.e2e.serving import serving
 
 if TYPE_CHECKING:

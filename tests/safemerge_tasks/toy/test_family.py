@@ -107,7 +107,7 @@ def test_all_shaping_sources_are_in_the_key() -> None:
     """Whatever the family's own sources import from this package shapes the weights."""
     names = {source.stem for source in family_module._SOURCES}
     # What these hold shapes nothing, or is in the key by value: defaults, and errors' words.
-    names |= {"finetune", "base", "checkpoints", "config", "errors", "spec", "settings"}
+    names |= {"finetune", "base", "checkpoints", "config", "errors", "spec", "settings", "verdict"}
     imported = set[str]()
     for source in family_module._SOURCES:
         for line in source.read_text().splitlines():

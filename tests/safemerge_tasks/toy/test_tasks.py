@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.toy.evaluation import TASKS
 from safemerge_tasks.toy.family import ToyFamily
+from safemerge_tasks.toy.members import TASKS
 from safemerge_tasks.toy.task_data import exact_match, load_task
 
 TEMPLATE = Path(__file__).parents[3] / "task_configs" / "_harmful_questions"

@@ -61,8 +61,8 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Served:
     """Serve the base and scaled adapters jointly and apart, and merged checkpoints."""
     import merge
-    from safemerge_tasks.toy.evaluation import TASKS
     from safemerge_tasks.toy.family import toy_family
+    from safemerge_tasks.toy.members import TASKS
 
     family = toy_family()
     folder = tmp_path_factory.mktemp("served")
@@ -114,11 +114,14 @@ def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Serve
                 variant("in-place", "high", checkpoint=merged[1]),
                 variant("in-place", "base", checkpoint=family.aligned),
                 variant("in-place", "low again", checkpoint=merged[0]),
+                # All weights are others, the tied embeddings too.
+                variant("in-place", "full", checkpoint=family.tuned_full),
                 variant("in-place", "water-base", asks="water", checkpoint=family.aligned),
             ],
             MODEL_ARGS,
         ),
         (None, [variant("fresh", "high", checkpoint=merged[1])], MODEL_ARGS),
+        (None, [variant("fresh", "full", checkpoint=family.tuned_full)], MODEL_ARGS),
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs))
     script = Path(__file__).with_name("serve.py")
@@ -130,7 +133,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Serve
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
-    assert ran.stdout.count("done ") == 12
+    assert ran.stdout.count("done ") == 14
     return Served(folder, family, toy, high)
 
 
@@ -206,6 +209,11 @@ def test_weights_loaded_in_place_answer_as_in_an_engine_of_their_own(served: Ser
     # What was loaded first comes back after two others, so nothing of theirs is left.
     assert served.values("in-place", "low again") == served.values("in-place", "low")
     assert Responses.load(served.file("in-place", "high")).engine["loaded_in_place"]
+
+
+def test_tied_embeddings_that_differ_are_not_loaded_in_place(served: Served) -> None:
+    assert served.values("in-place", "full") == served.values("fresh", "full")
+    assert served.values("in-place", "full") != served.values("in-place", "base")
 
 
 def test_the_engine_is_described(served: Served) -> None:
