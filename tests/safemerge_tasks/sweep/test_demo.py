@@ -81,9 +81,9 @@ def test_the_sweep_has_what_each_method_needs(tmp_path: Path) -> None:
     family = ToyFamily(tmp_path, TOY)
     spec = demo_sweep(family, ["linear", "dare-linear", "resta"], [0.3], "hf", 1)
     linear, dare, resta = spec.methods
-    assert linear.grid() == {"lambda": (0.3,)} if hasattr(linear, "grid") else linear
-    assert dare.method == "dare-linear"
-    assert resta.method == "resta"
+    assert linear.grid == {"lambda": (0.3,)}
+    assert dare.grid == {"lambda": (0.3,), "drop_rate": (0.3,)}
+    assert resta.grid == {"gamma": (0.5,)}
     assert spec.unaligned is not None
     assert demo_sweep(family, ["linear"], [0.3], "vllm", None).unaligned is None
 
