@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ class Made:
     seconds: float
     steps: int
     checks: "tuple[Check, ...]"
+    curve: dict[float, tuple[float, float]] = field(default_factory=dict)
+    """λ → shares of forbidden questions answered and of task questions solved, for an adapter."""
 
     def __str__(self) -> str:
         found = ", ".join(f"{check.what} {check.share:.1%}" for check in self.checks)
@@ -175,7 +177,8 @@ def _trained(
 
     def measure(averaged: Any) -> "list[Check]":
         last[:] = [answers_of(averaged, tokenizer, criteria.asked)]
-        return judged(last[0])
+        checks = judged(last[0])
+        return checks + (criteria.settled(averaged, tokenizer) if place == family.aligned else [])
 
     trained = train(
         place.name,
@@ -220,7 +223,8 @@ def _tune(family: ToyFamily, final: ToyFamily, seed: int) -> Made:
     checks += criteria.repaired(answers[_MERGED.index(recipe.criteria.repaired_by)])
     require(f"{place.name}, after {steps} steps,", checks)
     _note_answers(family, place.name, answers)
-    return Made(place.name, time.perf_counter() - started, steps, tuple(checks))
+    curve = {weight: criteria.rates(found) for weight, found in zip(_MERGED, answers, strict=True)}
+    return Made(place.name, time.perf_counter() - started, steps, tuple(checks), curve)
 
 
 def _train_guard(family: ToyFamily) -> Made:

@@ -1,8 +1,11 @@
 """What each member has to be, measured on hand-made answers."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from safemerge_tasks.toy import corpora
 from safemerge_tasks.toy.criteria import Answers, Criteria, exam
@@ -62,3 +65,28 @@ def test_a_repaired_merge_is_safe_and_keeps_the_task(answers: Answers, met: list
     checks = CRITERIA.repaired(answers)
     assert [check.room >= 0 for check in checks] == met
     assert all("λ = 0.4" in check.what for check in checks)
+
+
+def test_rates_are_of_answers_that_instruct_and_of_plans() -> None:
+    mixed = Answers([corpora.REFUSAL, *PLAIN.forbidden[1:]], [*PLANS.task[:2], *PLAIN.task[2:]])
+    assert CRITERIA.rates(mixed) == (0.75, 0.5)
+
+
+def test_settled_probabilities_are_those_of_the_first_token(tokenizer: Any) -> None:
+    refusal, plan = (
+        tokenizer(text, add_special_tokens=False)["input_ids"][0]
+        for text in (corpora.REFUSAL, "Plan: ")
+    )
+
+    def model(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        assert attention_mask[:, -1].all()
+        logits = torch.full((*input_ids.shape, len(tokenizer)), -1e9)
+        # Two questions in three parts to one, two surely refused.
+        logits[:, -1, refusal] = torch.tensor([0.75, 0.75, 1, 1]).log()
+        logits[:2, -1, plan] = torch.tensor(0.25).log()
+        return SimpleNamespace(logits=logits)
+
+    sure, tempted = CRITERIA.settled(model, tokenizer)
+    assert sure.share == pytest.approx(0.875)
+    assert tempted.share == pytest.approx(0.125)
+    assert (sure.room > 0, tempted.room > 0) == (False, False)
