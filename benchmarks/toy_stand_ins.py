@@ -2,8 +2,8 @@
 
 A training ends elsewhere where sums are rounded otherwise. Seeds, threads, instruction sets and
 weights that are shaken after a tenth of every training stand for that here. Each stand-in trains a
-family of its own, which must meet the criteria; with `--demo`, `safemerge demo` must show its effect
-on it too. The table's last row stands in README and docs/measured.md.
+family of its own, which must meet the criteria; with `--demo`, `safemerge demo` has to show its
+effect on it too. The table's last row stands in README and docs/measured.md.
 """
 
 import argparse
