@@ -102,7 +102,7 @@ def list_(
     if not seen_by_lm_eval():
         print(
             "safemerge: lm_eval does not find the packaged tasks by itself; give it --include_path "
-            f"{packaged_folder()}.",
+            f"{packaged_folder()}, or run safemerge doctor --fix.",
             file=sys.stderr,
         )
     if as_json:

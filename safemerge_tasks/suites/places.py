@@ -17,9 +17,15 @@ def packaged_folder() -> Path:
     return checkout if checkout.is_dir() else _ROOT / _WHERE_LM_EVAL_LOOKS
 
 
-def seen_by_lm_eval() -> bool:
-    """Return whether the lm-eval of this environment finds the packaged tasks by itself."""
+def lm_eval_folder() -> Path | None:
+    """Return the folder in which the lm-eval of this environment would find them; None without."""
     found = find_spec("lm_eval")
     if found is None or found.origin is None:
-        return False
-    return (Path(found.origin).parents[1] / _WHERE_LM_EVAL_LOOKS).is_dir()
+        return None
+    return Path(found.origin).parents[1] / _WHERE_LM_EVAL_LOOKS
+
+
+def seen_by_lm_eval() -> bool:
+    """Return whether the lm-eval of this environment finds the packaged tasks by itself."""
+    folder = lm_eval_folder()
+    return folder is not None and folder.is_dir()

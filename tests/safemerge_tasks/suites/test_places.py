@@ -5,24 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lm_eval
 import pytest
 
 from safemerge_tasks.suites import places
 from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
-
-
-@pytest.fixture
-def other_lm_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a checkout of lm-eval that comes before the installed one, as an editable one does."""
-    checkout = tmp_path / "checkout" / "lm_eval"
-    (checkout / "tasks").mkdir(parents=True)
-    ours = Path(lm_eval.__file__).parent
-    for path in [*ours.iterdir(), *(ours / "tasks").glob("*.py")]:
-        if path.name not in ("tasks", "__pycache__"):
-            (checkout / path.relative_to(ours)).symlink_to(path)
-    monkeypatch.setenv("PYTHONPATH", str(checkout.parent), prepend=":")
-    return checkout
 
 
 def python(*words: str) -> str:
