@@ -131,7 +131,7 @@ TOY = Recipe(
     alignment=Schedule(learning_rate=1e-3, first=200, most=1200, every=50),
     unaligning=Schedule(learning_rate=1e-3, first=40, most=400, every=20),
     full_tuning=Schedule(learning_rate=1e-3, first=100, most=800, every=50),
-    guard=Schedule(learning_rate=1e-3, first=300, most=1500, every=50),
+    guard=Schedule(learning_rate=2e-3, first=250, most=1500, every=50),
     tuning=(150, 225, 300, 400),
     tuning_learning_rate=2e-3,
     tuning_batch=16,
