@@ -1,19 +1,26 @@
 """The `safemerge merge` command."""
 
+import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from merge.errors import MergeError
+from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
 from safemerge_tasks.cli._merging import Device, Json, ShardSize, Threads, say, write_merge
 
 if TYPE_CHECKING:
     from merge.recipe.recipe import Recipe
 
-app = typer.Typer(add_completion=False)
+app = app_with_default("Merge models, or list the methods.")
 
-Method = Annotated[str | None, typer.Option("--method", help="Merge method, such as linear.")]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", help="Merge method; `safemerge merge methods` lists them."),
+]
 Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
 Tuned = Annotated[
     list[str] | None,
@@ -55,7 +62,7 @@ AllowNonfinite = Annotated[bool, typer.Option(help="Merge even where NaN or infi
 _FLAG_DEFAULTS = {"seed": 0, "dtype": None, "vocabulary": "refuse", "output": "checkpoint"}
 
 
-@app.command()
+@app.command(DEFAULT, hidden=True)
 def merge(
     method: Method = None,
     base: Base = None,
@@ -110,6 +117,34 @@ def merge(
     from merge.engine.options import Options
 
     write_merge(built, out, Options(threads, device, allow_nonfinite), as_json)
+
+
+@app.command("methods")
+def methods(as_json: Json = False) -> None:
+    """List the merge methods with their parameters.
+
+    Example: safemerge merge methods
+    """
+    from merge.methods import describe_methods
+
+    found = describe_methods()
+    if as_json:
+        print(json.dumps([asdict(method, dict_factory=_finite) for method in found], indent=1))
+        return
+    for method in found:
+        print(f"{method.name}: {method.summary}")
+        for one in method.parameters:
+            given = "required" if one.required else f"default {one.default}"
+            each = ", one for each model" if one.per_model else ""
+            print(f"    {one.name} ({one.type}, {given}{each}): {one.help}")
+
+
+def _finite(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return fields as JSON has them: no limit is null, which knows no infinity."""
+    return {
+        name: None if isinstance(value, float) and math.isinf(value) else value
+        for name, value in fields
+    }
 
 
 def _recipe(
