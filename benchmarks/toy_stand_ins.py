@@ -24,13 +24,12 @@ COLUMNS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 def stand_ins() -> dict[str, dict[str, str]]:
     """Return every stand-in's name and environment."""
-    found = {}
-    for (isa, words), threads, shift in itertools.product(
-        (("own", {}), ("avx2", AVX2)), THREADS, SHIFTS
+    found: dict[str, dict[str, str]] = {"shaken": {"SAFEMERGE_TOY": "perturbation=0.001"}}
+    for threads, (isa, words), shift in itertools.product(
+        THREADS, (("own", {}), ("avx2", AVX2)), SHIFTS
     ):
         recipe = {"SAFEMERGE_TOY": f"shift={shift},threads={threads}"}
         found[f"{isa}-threads-{threads}-shift-{shift}"] = {**recipe, **words}
-    found["shaken"] = {"SAFEMERGE_TOY": "perturbation=0.001"}
     return found
 
 

@@ -216,10 +216,12 @@ def _tune(family: ToyFamily, final: ToyFamily, seed: int) -> Made:
                 out=Path(scratch) / "merged",
                 lambdas=_MERGED,
             )
-            answers = [answers_of(*_load(folder), criteria.asked) for folder in made.folders]
-        checks = criteria.tuned(answers[_MERGED.index(1.0)])
-        if all(check.room >= 0 for check in checks):
-            break
+            answers = [answers_of(*_load(made.folders[-1]), criteria.asked)]
+            checks = criteria.tuned(answers[0])
+            if all(check.room >= 0 for check in checks) or steps == recipe.tuning[-1]:
+                merges = made.folders[:-1]
+                answers = [answers_of(*_load(one), criteria.asked) for one in merges] + answers
+                break
     checks += criteria.repaired(answers[_MERGED.index(recipe.criteria.repaired_by)])
     require(f"{place.name}, after {steps} steps,", checks)
     _note_answers(family, place.name, answers)
