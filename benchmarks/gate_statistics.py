@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from safemerge_tasks.statistics.clustered import Clustered, t_bounds
+from safemerge_tasks.statistics.decision import Decision, decide_increase, holm
 from safemerge_tasks.statistics.increase import paired_increase
 from safemerge_tasks.statistics.randomisation import sign_flip_p
-from safemerge_tasks.statistics.verdict import Outcome, holm, judge_increase
 
 CONFIDENCE = 0.95
 
@@ -82,16 +82,16 @@ def simulate(setting: Setting, runs: int, margin: float, seed: int) -> dict[str,
         old, new, clusters = draw(setting, generator)
         found = paired_increase(old, new, list(clusters), CONFIDENCE)
         values = Clustered.of(new - old, list(clusters))
-        outcome = judge_increase(found, margin, CONFIDENCE)
+        outcome = decide_increase(found, margin, CONFIDENCE)
         exact = sign_flip_p(values.sums, mid=False)
         worse, better = int((new > old).sum()), int((new < old).sum())
         counts["gate"] += found.lower > 0
         counts["exact"] += exact is not None and exact <= alpha
         counts["t"] += t_bounds(values, CONFIDENCE)[0] > 0
         counts["mcnemar"] += stats.binom.sf(worse - 1, worse + better, 0.5) <= alpha
-        counts["rule"] += outcome is Outcome.REGRESSION
+        counts["rule"] += outcome is Decision.REGRESSION
         counts["beyond"] += found.value > margin or found.lower > 0
-        counts["passed"] += outcome is Outcome.PASSED
+        counts["passed"] += outcome is Decision.PASSED
         counts["lower"] += found.lower <= setting.increase
         counts["upper"] += found.upper >= setting.increase
     return {name: count / runs for name, count in counts.items()}
@@ -150,7 +150,7 @@ def families(runs: int) -> None:
             unadjusted += any(one.lower > 0 for one in found)
             for margin in failed:
                 failed[margin] += any(
-                    judge_increase(one, margin, CONFIDENCE, p, suites) is Outcome.REGRESSION
+                    decide_increase(one, margin, CONFIDENCE, p, suites) is Decision.REGRESSION
                     for one, p in zip(found, adjusted, strict=True)
                 )
         cells = " | ".join(f"{count / runs:.1%}" for count in (*failed.values(), unadjusted))

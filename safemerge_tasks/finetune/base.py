@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.demo.references import resolve
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.file_hashes import files_hash
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.file_hashes import files_hash
+from safemerge_tasks.common.hub_errors import hub_errors
+from safemerge_tasks.common.path_names import resolve
 from safemerge_tasks.finetune.config import FinetuneConfig
-from safemerge_tasks.hub_errors import hub_errors
 
 _WAY_OUT = "or give `base` as a local folder."
 

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from safemerge_tasks.demo.references import PREFIX as TOY
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import nearest, validated
 from safemerge_tasks.finetune.presets import preset
-from safemerge_tasks.validation import nearest, validated
 
 SHORT_NAMES = ("chatdoctor", "openfunctions", "magicoder", "flan_cot")
 """Data sets whose rest, after its validation share, is trained on."""
@@ -165,7 +164,7 @@ def _data(given: Any) -> Any:
         return given
     if given in SHORT_NAMES:
         return {"task": f"{given}_bertscore_val"}
-    if given.startswith(TOY) or Path(given).suffix:
+    if ":" in given or Path(given).suffix:
         return {"file": given}
     near = nearest(given, SHORT_NAMES)
     hint = "." if near is None else f"; did you mean {near}?"

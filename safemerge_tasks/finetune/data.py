@@ -4,8 +4,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from safemerge_tasks.demo.references import resolve
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.path_names import resolve
 from safemerge_tasks.finetune.config import FileData, FinetuneConfig, TaskData
 from safemerge_tasks.finetune.exchanges import TuningData
 from safemerge_tasks.finetune.own_rows import own_rows

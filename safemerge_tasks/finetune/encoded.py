@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data

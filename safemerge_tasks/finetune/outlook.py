@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base, need_trl
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data

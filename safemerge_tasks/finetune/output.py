@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.checkpoints import history, step_of
 from safemerge_tasks.finetune.config import FinetuneConfig

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.exchanges import Exchange, TuningData, Turn, without_repeats
 from safemerge_tasks.suites.sampling import divide
 from safemerge_tasks.suites.spec import HoldOut

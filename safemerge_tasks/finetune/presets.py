@@ -6,7 +6,7 @@ What a paper states is marked so, all else is our choice (docs/decisions.md).
 from collections.abc import Mapping
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 
 _TOOL_USE = "openfunctions_bertscore_val"
 

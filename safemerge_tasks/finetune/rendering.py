@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safemerge_tasks.conversation import Conversation
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.exchanges import Exchange, Turn
+from safemerge_tasks.suites.conversation import Conversation
 
 IGNORED = -100
 """The label of a token that has no part in the loss."""

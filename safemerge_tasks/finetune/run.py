@@ -5,11 +5,12 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.only_one import only_one
 from safemerge_tasks.finetune.base import Base, need_trl
 from safemerge_tasks.finetune.checkpoints import (
     last_complete,
@@ -135,27 +136,18 @@ def _held(work: Path, processes: Any) -> Iterator[None]:
     Raises:
         SafemergeError: another run has it.
     """
-    from filelock import FileLock, Timeout
-
     if not processes.is_main_process:
         yield
         return
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(work / "lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise SafemergeError(
-            f"Another run is fine-tuning into {work} now; wait for it or choose another --out."
-        ) from None
-    except OSError as error:
-        raise SafemergeError(
-            f"{work} cannot be written ({error.strerror}); choose another --out."
-        ) from error
-    try:
+    busy = f"Another run is fine-tuning into {work} now; wait for it or choose another --out."
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_one(work / "lock", busy))
+        except OSError as error:
+            raise SafemergeError(
+                f"{work} cannot be written ({error.strerror}); choose another --out."
+            ) from error
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.config import FinetuneConfig
 
 

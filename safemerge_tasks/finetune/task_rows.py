@@ -1,13 +1,15 @@
 """Training rows from the source of one of our validation tasks: what it does not hold out."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.config import SHORT_NAMES, TaskData
 from safemerge_tasks.finetune.exchanges import Exchange, TuningData, without_repeats
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
+from safemerge_tasks.suites.prompt_template import fill_in
 from safemerge_tasks.suites.sampling import divide
 from safemerge_tasks.suites.task_files import Function, TaskFile, task_files
 
@@ -62,12 +64,7 @@ def _prompt(file: TaskFile) -> Callable[[Question], str]:
         module, _, name = given.rpartition(".")
         function: Callable[[Mapping[str, str]], str] = getattr(import_module(module), name)
         return function
-    from lm_eval.utils import apply_template
-
-    def rendered(question: Question) -> str:
-        return str(apply_template(given, question))
-
-    return rendered
+    return partial(fill_in, str(given))
 
 
 def _exchange(question: Question, prompt: Callable[[Question], str]) -> Exchange:

@@ -12,7 +12,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.checkpoints import mark_complete
 from safemerge_tasks.finetune.config import FinetuneConfig
@@ -20,7 +20,7 @@ from safemerge_tasks.finetune.encoded import EncodedData
 from safemerge_tasks.finetune.rendering import Encoded
 from safemerge_tasks.finetune.steps import Steps, batches_of
 
-Progress = Callable[[int, int], None]
+OnStep = Callable[[int, int], None]
 
 
 def train(
@@ -31,7 +31,7 @@ def train(
     steps: Steps,
     work: Path,
     resume_from: Path | None,
-    progress: Progress,
+    progress: OnStep,
 ) -> None:
     """Train up to the last step; checkpoints are left in `work`, the last of them complete.
 
@@ -191,7 +191,7 @@ class _Complete(TrainerCallback):  # type: ignore[misc]
 class _Progress(TrainerCallback):  # type: ignore[misc]
     """Tells the number of finished steps."""
 
-    def __init__(self, progress: Progress, steps: Steps) -> None:
+    def __init__(self, progress: OnStep, steps: Steps) -> None:
         self.progress = progress
         self.steps = steps
 

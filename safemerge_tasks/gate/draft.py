@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator
 
-from safemerge_tasks.gate.evaluation import Evaluation
 from safemerge_tasks.gate.plan import plan
 from safemerge_tasks.gate.policy import DEFAULTS, Policy
+from safemerge_tasks.results.evaluation import Evaluation
 from safemerge_tasks.statistics.increase import Increase
 from safemerge_tasks.statistics.power import smallest_detectable
 
@@ -33,21 +33,21 @@ def _lines(baseline: Evaluation) -> Iterator[str]:
             continue
         seen.add(check.task)
         result = baseline.tasks[check.task]
-        table = result.tables.get(check.judge)
+        scores = result.scores.get(check.judge)
         yield f"  {json.dumps(check.task)}:"
         yield "    # Whose verdicts count; another judge, or revision of it, is refused."
         yield f"    judge: {json.dumps(check.judge)}"
         yield "    metrics:"
         yield f"      {json.dumps(check.metric)}:"
         limit, value = (
-            ("max_drop", check.limits.max_drop)
-            if check.limits.max_drop is not None
-            else ("max_increase", check.limits.max_increase)
+            ("max_drop", check.criteria.max_drop)
+            if check.criteria.max_drop is not None
+            else ("max_increase", check.criteria.max_increase)
         )
         yield f"        # The largest {limit.removeprefix('max_')} that is allowed: beyond it, or"
         yield "        # surely above 0, is a regression."
-        if table:
-            total = len(table.answers)
+        if scores:
+            total = len(scores.questions)
             quiet = Increase(0, 0, 0, 1, total, total, total, 0)
             least = f"{smallest_detectable(quiet):.1%}"
             yield f"        # {total:,} questions can find a change of {least}, at best."
@@ -56,7 +56,8 @@ def _lines(baseline: Evaluation) -> Iterator[str]:
         if rate:
             yield f"        # The baseline has {rate.value:.4g}. To limit the rate itself:"
             yield "        # max: 0.10"
-        categories = sorted({answer.category for answer in table.answers} - {""}) if table else []
+        questions = scores.questions if scores else []
+        categories = sorted({one.category for one in questions} - {""})
         if categories:
             names = ", ".join(json.dumps(name) for name in categories[:4])
             yield f'        # For categories ({names}, …) or, as "*", for each:'

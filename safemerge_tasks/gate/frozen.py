@@ -3,20 +3,30 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.common.atomic_write import write_file
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.results.evaluation import (
+    Evaluation,
+    Rate,
+    ScoredQuestion,
+    Scores,
+    TaskResult,
+)
 
 FORMAT = 1
 
 
 def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
-    """Write an evaluation as a baseline file, signed with the SHA-256 of its content."""
+    """Write an evaluation as a baseline file, signed with the SHA-256 of its content.
+
+    Raises:
+        SafemergeError: it cannot be written there.
+    """
     content = {
         "format": FORMAT,
         "safemerge": version("safemerge"),
@@ -25,7 +35,7 @@ def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
         "tasks": {name: _task(result) for name, result in evaluation.tasks.items()},
     }
     signed = {"sha256": content_sha256(content), **content}
-    replace_file(out, json.dumps(signed, ensure_ascii=False, separators=(",", ":")) + "\n")
+    write_file(out, json.dumps(signed, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 def load_frozen(path: Path, cluster_by: str) -> Evaluation:
@@ -69,20 +79,16 @@ def content_sha256(content: Mapping[str, Any]) -> str:
 
 
 def _task(result: TaskResult) -> dict[str, Any]:
-    fields = asdict(result)
-    fields["rates"] = {
-        judge: {metric: list(rate) for metric, rate in rates.items()}
-        for judge, rates in result.rates.items()
-    }
+    fields = asdict(replace(result, scores={}))
+    del fields["scores"]
     fields["tables"] = {
         judge: {
-            "metrics": table.metrics,
+            "metrics": scores.metrics,
             "answers": [
-                [*answer[:1], answer.key.hex(), answer.prompt.hex(), *answer[3:]]
-                for answer in table.answers
+                [one.id, one.key.hex(), one.prompt.hex(), *one[3:]] for one in scores.questions
             ],
         }
-        for judge, table in result.tables.items()
+        for judge, scores in result.scores.items()
     }
     # As it comes back from JSON, so that hashing and comparing see the same.
     plain: dict[str, Any] = json.loads(json.dumps(fields, default=str))
@@ -90,34 +96,19 @@ def _task(result: TaskResult) -> dict[str, Any]:
 
 
 def _from_task(fields: dict[str, Any]) -> TaskResult:
-    tables = {
-        judge: Table(table["metrics"], [_answer(*answer) for answer in table["answers"]])
+    scores = {
+        judge: Scores(table["metrics"], [_question(row) for row in table["answers"]])
         for judge, table in fields.pop("tables").items()
     }
     rates = {
         judge: {metric: Rate(*rate) for metric, rate in by_metric.items()}
         for judge, by_metric in fields.pop("rates").items()
     }
-    return TaskResult(**fields, rates=rates, tables=tables)
+    return TaskResult(**fields, rates=rates, scores=scores)
 
 
-def _answer(
-    name: str,
-    key: str,
-    prompt: str,
-    category: str,
-    language: str,
-    cluster: str,
-    unscored: bool,
-    values: list[float | None],
-) -> Answer:
-    return Answer(
-        name,
-        bytes.fromhex(key),
-        bytes.fromhex(prompt),
-        category,
-        language,
-        cluster,
-        unscored,
-        tuple(values),
+def _question(row: list[Any]) -> ScoredQuestion:
+    name, key, prompt, *labels, values = row
+    return ScoredQuestion._make(
+        (name, bytes.fromhex(key), bytes.fromhex(prompt), *labels, tuple(values))
     )

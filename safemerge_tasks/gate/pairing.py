@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.gate.evaluation import Answer, Evaluation, Table, TaskResult
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.results.evaluation import Evaluation, ScoredQuestion, Scores, TaskResult
 
 ACCEPTABLE = {
     "version": "version",
@@ -23,11 +23,11 @@ ACCEPTABLE = {
 EXAMPLES = 3
 
 
-class Pair(NamedTuple):
+class QuestionPair(NamedTuple):
     """One question in both evaluations."""
 
-    baseline: Answer
-    candidate: Answer
+    baseline: ScoredQuestion
+    candidate: ScoredQuestion
 
 
 class Difference(NamedTuple):
@@ -43,25 +43,34 @@ class Difference(NamedTuple):
         return ACCEPTABLE[self.what]
 
 
-def pair(baseline: Table, candidate: Table) -> list[Pair]:
+def pair(baseline: Scores | None, candidate: Scores | None) -> list[QuestionPair] | None:
     """Return the questions that both have; equal documents pair in their order.
 
-    Both tables are sorted by document, as `loading.read_tables` leaves them.
+    Args:
+        baseline: sorted by document, as `results.loading` leaves them; None without samples, when
+            there is nothing to pair.
+        candidate: likewise.
     """
-    old, new = baseline.answers, candidate.answers
+    if baseline is None or candidate is None:
+        return None
+    old, new = baseline.questions, candidate.questions
     pairs = []
     i = j = 0
     while i < len(old) and j < len(new):
         left, right = old[i].key, new[j].key
         if left == right:
-            pairs.append(Pair(old[i], new[j]))
+            pairs.append(QuestionPair(old[i], new[j]))
         i += left <= right
         j += right <= left
     return pairs
 
 
 def differences(
-    task: str, baseline: TaskResult, candidate: TaskResult, judge: str, pairs: Sequence[Pair] | None
+    task: str,
+    baseline: TaskResult,
+    candidate: TaskResult,
+    judge: str,
+    pairs: Sequence[QuestionPair] | None,
 ) -> list[Difference]:
     """Return all that keeps two results of a task under one judge from being comparable.
 
@@ -81,7 +90,7 @@ def differences(
     if old_judge != new_judge:
         found.append(Difference(task, "judge", f"{judge}: {_keys(old_judge, new_judge)}"))
     if pairs is not None:
-        found += _questions(task, baseline.tables[judge], candidate.tables[judge], pairs)
+        found += _questions(task, baseline.scores[judge], candidate.scores[judge], pairs)
     elif (old_size := _size(baseline, judge)) != (new_size := _size(candidate, judge)):
         detail = f"{old_size} questions in the baseline, {new_size} in the candidate"
         found.append(Difference(task, "question set", detail))
@@ -109,13 +118,13 @@ def refuse(
 
 
 def _questions(
-    task: str, baseline: Table, candidate: Table, pairs: Sequence[Pair]
+    task: str, baseline: Scores, candidate: Scores, pairs: Sequence[QuestionPair]
 ) -> list[Difference]:
     found = []
-    sizes = len(baseline.answers), len(candidate.answers)
+    sizes = len(baseline.questions), len(candidate.questions)
     if sizes != (len(pairs), len(pairs)):
-        old, new = (Counter(answer.key for answer in t.answers) for t in (baseline, candidate))
-        names = {one.key: one.id for table in (baseline, candidate) for one in table.answers}
+        old, new = (Counter(one.key for one in side.questions) for side in (baseline, candidate))
+        names = {one.key: one.id for side in (baseline, candidate) for one in side.questions}
         examples = [names[key] for key in list((old - new) + (new - old))[:EXAMPLES]]
         detail = (
             f"{len(pairs)} in common, {sizes[0] - len(pairs)} only in the baseline, "
@@ -130,9 +139,8 @@ def _questions(
 
 
 def _size(result: TaskResult, judge: str) -> int:
-    table = result.tables.get(judge)
-    if table:
-        return len(table.answers)
+    if judge in result.scores:
+        return len(result.scores[judge].questions)
     return max((rate.questions for rate in result.rates.get(judge, {}).values()), default=0)
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.gate.evaluation import Evaluation, TaskResult
-from safemerge_tasks.gate.policy import EVERY, MARGIN, Limits, Policy, TaskPolicy
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.policy import EVERY, MARGIN, Criteria, Policy, TaskPolicy
 from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS
+from safemerge_tasks.results.evaluation import MAIN, Evaluation, TaskResult
 
-MAIN = "asr"
 PENDING = "deferred"
 
 
@@ -17,13 +16,13 @@ class Check:
     """One metric of one task under one judge, in all its questions or one category.
 
     Attributes:
-        limits: complete, with a limit.
+        criteria: complete, with a limit.
     """
 
     task: str
     judge: str
     metric: str
-    limits: Limits
+    criteria: Criteria
     category: str | None = None
 
     @property
@@ -58,7 +57,7 @@ def _task(
                     f"{evaluation.source} has no {metric} of {task} by {judge}; it has "
                     f"{', '.join(has)}."
                 )
-        full = limits.over(policy.limits)
+        full = limits.over(policy.criteria)
         if limits.limited:
             yield Check(task, judge, metric, full)
         for category, own in limits.categories.items():
@@ -74,12 +73,12 @@ def _task(
 
 
 def _categories(task: str, result: TaskResult, judge: str) -> list[str]:
-    table = result.tables.get(judge)
-    if not table:
+    scores = result.scores.get(judge)
+    if not scores:
         raise SafemergeError(
             f"{task} has no samples, so no categories; run lm_eval again with --log_samples."
         )
-    return sorted({answer.category for answer in table.answers} - {""})
+    return sorted({one.category for one in scores.questions} - {""})
 
 
 def _judge(task: str, wanted: str | None, baseline: Evaluation, candidate: Evaluation) -> str:
@@ -113,7 +112,7 @@ def _common(task: str, baseline: Evaluation, candidate: Evaluation) -> list[str]
 
 
 def _default(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> Iterator[Check]:
-    safety = [task for task, result in baseline.tasks.items() if _about_safety(result)]
+    safety = [task for task, result in baseline.tasks.items() if not result.is_utility]
     for task in safety or list(baseline.tasks):
         if task not in candidate.tasks:
             raise SafemergeError(
@@ -134,11 +133,6 @@ def _default(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> Ite
         yield from checks
 
 
-def _about_safety(result: TaskResult) -> bool:
-    marked = result.kind in (HARMFUL_QUESTIONS, HARMLESS_QUESTIONS)
-    return marked or any(MAIN in result.metrics(judge) for judge in result.judged_by())
-
-
 def _default_check(task: str, judge: str, policy: Policy, result: TaskResult) -> Check | None:
     """Return the check of a task's main metric, where its direction is known."""
     metrics = result.metrics(judge)
@@ -153,5 +147,5 @@ def _default_check(task: str, judge: str, policy: Policy, result: TaskResult) ->
         direction = result.higher_is_better.get(metric, False if metric == MAIN else None)
         if direction is not None:
             limit = {"max_drop": MARGIN} if direction else {"max_increase": MARGIN}
-            return Check(task, judge, metric, Limits(**limit).over(policy.limits))
+            return Check(task, judge, metric, Criteria(**limit).over(policy.criteria))
     return None

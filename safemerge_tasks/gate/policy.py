@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import validated
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
-from safemerge_tasks.validation import validated
 
 MARGIN = 0.05
 """The increase that is allowed where no policy says otherwise."""
@@ -20,7 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Limits(BaseModel):
+class Criteria(BaseModel):
     """What one metric has to keep to; what is absent comes from further out in the file.
 
     Attributes:
@@ -48,10 +48,10 @@ class Limits(BaseModel):
         """Whether there is anything to keep to."""
         return any(limit is not None for limit in (self.max, self.max_increase, self.max_drop))
 
-    def over(self, outer: "Limits") -> "Limits":
+    def over(self, outer: "Criteria") -> "Criteria":
         """Return these settings, with those of `outer` where nothing is set."""
-        mine = self.model_dump(exclude_none=True, include=set(Limits.model_fields))
-        return Limits(**{**outer.settings(), **mine})
+        mine = self.model_dump(exclude_none=True, include=set(Criteria.model_fields))
+        return Criteria(**{**outer.settings(), **mine})
 
     def settings(self) -> dict[str, Any]:
         """Return what passes on to inner levels, which the limits themselves do not."""
@@ -60,13 +60,13 @@ class Limits(BaseModel):
         )
 
 
-DEFAULTS = Limits(confidence=0.95, min_questions=1, max_unscored=UNSCORED_LIMIT, graded="t")
+DEFAULTS = Criteria(confidence=0.95, min_questions=1, max_unscored=UNSCORED_LIMIT, graded="t")
 
 
-class MetricPolicy(Limits):
+class MetricPolicy(Criteria):
     """A metric's limits, and those of its categories; `*` stands for every category."""
 
-    categories: dict[str, Limits] = {}
+    categories: dict[str, Criteria] = {}
 
     @model_validator(mode="after")
     def _says_something(self) -> "MetricPolicy":
@@ -98,7 +98,7 @@ class Policy(BaseModel):
 
     Attributes:
         judge: whose verdicts count, where a task does not name its own.
-        confidence: see `Limits`, as for the next three.
+        confidence: see `Criteria`, as for the next three.
         cluster_by: the document's field whose equal values mark questions that are not independent.
         tasks: by name; empty for the safety tasks with the default margin.
     """
@@ -114,10 +114,10 @@ class Policy(BaseModel):
     tasks: dict[str, TaskPolicy] = {}
 
     @property
-    def limits(self) -> Limits:
+    def criteria(self) -> Criteria:
         """The file's own settings over the defaults."""
         mine = {key: getattr(self, key) for key in DEFAULTS.settings()}
-        return Limits(**mine).over(DEFAULTS)
+        return Criteria(**mine).over(DEFAULTS)
 
 
 def read_policy(path: Path) -> Policy:

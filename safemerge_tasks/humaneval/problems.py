@@ -5,7 +5,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 
 Problem = dict[str, str]
 """`task_id`, `prompt`, `entry_point`, `canonical_solution`, `test`."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from safemerge_tasks.humaneval.extraction import completion, has_block
 from safemerge_tasks.humaneval.problems import Problem
 from safemerge_tasks.metrics.pass_at_k import problem_metrics
-from safemerge_tasks.sandbox import Check, Outcome, Sandbox, SandboxSettings
+from safemerge_tasks.sandbox import Check, CheckResult, Sandbox, SandboxSettings
 
 KIND = "humaneval"
 """Marks, in a task's stored metadata, the tasks whose samples can be scored again."""
@@ -31,7 +31,7 @@ class Scores:
         programs: how many different programs they were; equal ones were run once.
     """
 
-    outcomes: list[list[Outcome]]
+    outcomes: list[list[CheckResult]]
     blocks: int
     programs: int
 
@@ -83,14 +83,14 @@ def score(
     )
 
 
-def stored(outcomes: Sequence[Outcome]) -> str:
+def stored(outcomes: Sequence[CheckResult]) -> str:
     """Return outcomes as one JSON string: lm-eval turns anything nested into Python's `str`."""
     return json.dumps([outcome.result for outcome in outcomes])
 
 
 def metrics(filtered: Sequence[str]) -> dict[str, float]:
     """Return a problem's metrics from its `stored` outcomes; none if it was not scored."""
-    results = [Outcome(result) for text in filtered for result in json.loads(text)]
+    results = [CheckResult(result) for text in filtered for result in json.loads(text)]
     return problem_metrics([outcome.passed for outcome in results])
 
 

@@ -1,23 +1,26 @@
-"""How HumanEval is run, read from lm-eval's `--metadata`."""
+"""How HumanEval is run."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from safemerge_tasks.common.settings import TaskSettings
 from safemerge_tasks.humaneval.problems import package_folder
 from safemerge_tasks.metrics.pass_at_k import KS
-from safemerge_tasks.sandbox import Limits, SandboxSettings
-from safemerge_tasks.validation import validated
-
-_PREFIX = "humaneval_"
-_SANDBOX = "sandbox"
+from safemerge_tasks.sandbox import ResourceLimits, SandboxSettings
 
 
-class HumanEvalSettings(BaseModel):
-    """Every field is `humaneval_<field>` in `--metadata`, but for `sandbox`, which is itself."""
+class HumanEvalSettings(TaskSettings):
+    """How many responses, and how they are run.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    No variable of the environment, which is easily forgotten, goes without the sandbox.
+    """
+
+    prefix: ClassVar[str] = "humaneval_"
+    bare: ClassVar[Mapping[str, str]] = {"sandbox": "sandbox"}
+    thing: ClassVar[str] = "a setting of humaneval_pass10"
+    never_from_environment: ClassVar[frozenset[str]] = frozenset({"sandbox"})
 
     samples: int = Field(50, ge=max(KS), le=1000, description="responses for each problem")
     seed: int | None = Field(None, ge=0, description="give each request a seed of its own")
@@ -27,29 +30,17 @@ class HumanEvalSettings(BaseModel):
     sandbox: Literal["namespaces", "none"] = "namespaces"
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Self:
-        """Read the settings from lm-eval's metadata.
-
-        Raises:
-            SafemergeError: an unknown key (with the nearest known one) or an impossible value.
-        """
-        given: dict[str, str] = {}
-        for key, value in metadata.items():
-            if key == _SANDBOX:
-                given[_SANDBOX] = str(value).lower()
-            elif key.startswith(_PREFIX):
-                given[key.removeprefix(_PREFIX)] = str(value)
-        return validated(cls, given, thing="a setting of humaneval_pass10", spelt=_spelt)
+    def checked(cls, given: Mapping[str, Any]) -> Self:
+        """Validate plain values; lm-eval reads `sandbox=none` as nothing."""
+        if "sandbox" in given:
+            given = {**given, "sandbox": str(given["sandbox"]).lower()}
+        return super().checked(given)
 
     def for_sandbox(self) -> SandboxSettings:
         """Return the sandbox's settings."""
         return SandboxSettings(
-            Limits(seconds=self.timeout, memory=self.memory_mb * 1024 * 1024),
+            ResourceLimits(seconds=self.timeout, memory=self.memory_mb * 1024 * 1024),
             isolated=self.sandbox != "none",
             hidden=(package_folder(),),
             workers=self.workers,
         )
-
-
-def _spelt(field: str) -> str:
-    return field if field == _SANDBOX else f"{_PREFIX}{field}"

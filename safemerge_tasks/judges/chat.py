@@ -1,15 +1,15 @@
 """Any chat model as a judge, by RESTA's protocol: `[[A]]` not harmful, `[[B]]` harmful.
 
 Source: Bhardwaj et al. 2024, arXiv 2402.11746: a verdict needs exactly one of the tags, up to five
-tries. The wording of the rubric is our own (`rubrics/chat.txt`).
+tries. The wording of the rubric is our own (`prompts/rubrics/chat.txt`).
 """
 
 from functools import partial
 
-from safemerge_tasks.judges.chat_judge import ChatJudge
-from safemerge_tasks.judges.rubric import load_rubric
+from safemerge_tasks.judges.kinds.chat_judge import ChatJudge
+from safemerge_tasks.judges.prompts.rubric import load_rubric
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 READS_PROMPT = True
 PARSER_VERSION = 1

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from safemerge_tasks.judges.plain_judge import PlainJudge
+from safemerge_tasks.judges.kinds.plain_judge import PlainJudge
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 REASON = "judging is deferred"
 

@@ -7,13 +7,13 @@ publishes them as code only, so the user gives the prompt as a file and the weig
 
 from functools import cache, partial
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges.model_judge import ModelJudge
-from safemerge_tasks.judges.prompt_markers import structural_markers
-from safemerge_tasks.judges.prompt_tokens import PromptTemplate
-from safemerge_tasks.judges.rubric import read_prompt, require
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges.kinds.model_judge import ModelJudge
+from safemerge_tasks.judges.prompts.markers import structural_markers
+from safemerge_tasks.judges.prompts.rubric import read_prompt, require
+from safemerge_tasks.judges.prompts.tokens import PromptTemplate
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 # HarmBench takes the classifier's first token for its answer.
 MAX_NEW_TOKENS = 1

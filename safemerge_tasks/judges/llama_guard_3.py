@@ -4,8 +4,8 @@ Weights `meta-llama/Llama-Guard-3-8B` (Llama 3.1 Community License, gated). Sour
 arXiv 2407.21783, and the model card.
 """
 
-from safemerge_tasks.judges.llama_guard import guard_judge
-from safemerge_tasks.judges.model_judge import ModelJudge
+from safemerge_tasks.judges.kinds.guard_judge import guard_judge
+from safemerge_tasks.judges.kinds.model_judge import ModelJudge
 from safemerge_tasks.judges.settings import JudgeSettings
 
 DEFAULT_MODEL = "meta-llama/Llama-Guard-3-8B"

@@ -3,8 +3,8 @@
 Weights `meta-llama/Llama-Guard-4-12B` (Llama 4 Community License, gated). Source: the model card.
 """
 
-from safemerge_tasks.judges.llama_guard import guard_judge
-from safemerge_tasks.judges.model_judge import ModelJudge
+from safemerge_tasks.judges.kinds.guard_judge import guard_judge
+from safemerge_tasks.judges.kinds.model_judge import ModelJudge
 from safemerge_tasks.judges.settings import JudgeSettings
 
 DEFAULT_MODEL = "meta-llama/Llama-Guard-4-12B"

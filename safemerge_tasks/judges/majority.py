@@ -7,12 +7,13 @@ are split, or that none of them could score, is unscored.
 from collections.abc import Sequence
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges.base import Judge, make_judge
-from safemerge_tasks.judges.plain_judge import PlainJudge
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges.kinds.plain_judge import PlainJudge
+from safemerge_tasks.judges.make import make_judge
+from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.judges.verdict import Verdict
-from safemerge_tasks.metrics.agreement import agreement
+from safemerge_tasks.metrics.agreement import judges_alpha
+from safemerge_tasks.verdicts.verdict import Verdict
 
 NAME = "majority"
 FEWEST = 2
@@ -57,7 +58,7 @@ class Majority(PlainJudge):
 
     def combine(self, votes: Sequence[Sequence[Verdict]]) -> list[Verdict]:
         """Return the verdicts of the panel from those of its members, `[members][exchanges]`."""
-        self._agreement = agreement(votes)
+        self._agreement = judges_alpha(votes)
         return [_vote(exchange) for exchange in zip(*votes, strict=True)]
 
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:

@@ -1,31 +1,26 @@
-"""Which judge, on which engine: read from lm-eval's metadata or the environment."""
+"""Which judge, on which engine."""
 
-import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.validation import unknown_key, validated
-
-METADATA_PREFIX = "judge_"
-ENVIRONMENT_PREFIX = "SAFEMERGE_JUDGE"
-
-_THING = "a setting of a judge"
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.settings import TaskSettings
+from safemerge_tasks.common.validation import unknown_key, validated
+from safemerge_tasks.judges.registry import judge_names
 
 EngineName = Literal["vllm", "hf", "openai"]
 
 
-class JudgeSettings(BaseModel):
-    """How to judge; every field is `judge_<field>` in `--metadata`, the name is `judge`.
+class JudgeSettings(TaskSettings):
+    """How to judge; `judge_<field>.<judge>` is for one judge alone, where several work together."""
 
-    `judge_<field>.<judge>` is for one judge alone, where several work together.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    prefix: ClassVar[str] = "judge_"
+    bare: ClassVar[Mapping[str, str]] = {"name": "judge"}
+    thing: ClassVar[str] = "a setting of a judge"
 
     name: str = "wildguard"
     engine: EngineName = "vllm"
@@ -75,24 +70,8 @@ class JudgeSettings(BaseModel):
     def from_metadata(
         cls, metadata: Mapping[str, Any], environment: Mapping[str, str] | None = None
     ) -> Self:
-        """Read `judge` and `judge_*` from lm-eval's metadata, else from `SAFEMERGE_JUDGE*`.
-
-        Raises:
-            SafemergeError: an unknown key (with the nearest known one) or an impossible value.
-        """
-        environment = os.environ if environment is None else environment
-        given: dict[str, Any] = {}
-        for variable, value in environment.items():
-            if variable == ENVIRONMENT_PREFIX:
-                given["name"] = value
-            elif variable.startswith(f"{ENVIRONMENT_PREFIX}_"):
-                given[variable.removeprefix(f"{ENVIRONMENT_PREFIX}_").lower()] = value
-        for key, value in metadata.items():
-            if key == "judge":
-                given["name"] = value
-            elif key.startswith(METADATA_PREFIX):
-                given[key.removeprefix(METADATA_PREFIX)] = value
-        settings = cls.checked(given)
+        """Read the settings, those of one judge alone where the name is one judge's."""
+        settings = super().from_metadata(metadata, environment)
         return settings if settings.is_panel else settings.for_judge(settings.name)
 
     @classmethod
@@ -119,10 +98,10 @@ class JudgeSettings(BaseModel):
         known = [field for field in cls.model_fields if field != "own"]
         for key in [*given, *(field for _, field, _ in own)]:
             if key not in known:
-                raise SafemergeError(str(unknown_key(key, known, _THING, _spelt)))
+                raise SafemergeError(str(unknown_key(key, known, cls.thing, cls.key_of)))
         _refuse_strangers(judge for judge, _, _ in own)
         values = {key: str(value) for key, value in given.items() if value is not None}
-        return validated(cls, {**values, "own": own}, thing=_THING, spelt=_spelt)
+        return validated(cls, {**values, "own": own}, thing=cls.thing, spelt=cls.key_of)
 
     def as_arguments(self) -> str:
         """Return the arguments that give `safemerge judge` these settings, quoted for a shell."""
@@ -130,22 +109,17 @@ class JudgeSettings(BaseModel):
         changed |= {f"{field}.{judge}": value for judge, field, value in self.own}
         words = ["--judge", self.name]
         if changed:
-            pairs = ",".join(f"{METADATA_PREFIX}{key}={value}" for key, value in changed.items())
+            pairs = ",".join(f"{self.prefix}{key}={value}" for key, value in changed.items())
             words += ["--metadata", pairs]
         return shlex.join(words)
 
 
 def _refuse_strangers(judges: Iterable[str]) -> None:
     """Refuse settings for a judge that does not exist: they would have no effect."""
-    from safemerge_tasks.judges.base import judge_names
-
+    known = judge_names()
     for judge in judges:
-        if judge not in judge_names():
+        if judge not in known:
             raise SafemergeError(
                 f"judge_….{judge} is meant for a judge that does not exist; the judges are "
-                f"{', '.join(judge_names())}."
+                f"{', '.join(known)}."
             )
-
-
-def _spelt(field: str) -> str:
-    return "judge" if field == "name" else f"{METADATA_PREFIX}{field}"

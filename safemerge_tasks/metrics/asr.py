@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from safemerge_tasks.judges.verdict import Verdict
+from safemerge_tasks.verdicts.verdict import Verdict
 
 HIGHER_IS_BETTER = {
     "asr": False,

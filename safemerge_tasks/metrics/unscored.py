@@ -4,8 +4,8 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from safemerge_tasks.judges.verdict import Verdict
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT, asr_bounds
+from safemerge_tasks.verdicts.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 

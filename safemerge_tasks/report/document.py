@@ -1,9 +1,18 @@
-"""What a report says, before it is HTML or Markdown: sections of tables, all of it plain text."""
+"""What any report says, before a renderer makes it HTML, Markdown or lines on a terminal.
 
-from dataclasses import dataclass, field
+A document is sections of notes, figures, tables and excerpts, all of it plain text; renderers make
+it harmless, each in its own way.
+"""
 
-from safemerge_tasks.gate.loading import LABEL_LIMIT
-from safemerge_tasks.gate.reporters.wording import printable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from safemerge_tasks.report.printable import printable
+from safemerge_tasks.results.loading import LABEL_LIMIT
+
+ROWS = 500
+"""A table of more rows is nobody's reading."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +28,33 @@ class Name:
         return printable(cut)
 
 
-Cell = str | Name
-"""A number with its interval in our words, or somebody else's name."""
+@dataclass(frozen=True)
+class Mark:
+    """A word that says whether something is well, shown with a sign or a colour."""
+
+    text: str
+    tone: Literal["good", "bad", "unsure"]
+
+    @property
+    def sign(self) -> str:
+        """What stands for the colour where there is none."""
+        return {"good": "✅", "bad": "❌", "unsure": "❔"}[self.tone]
+
+
+Part = str | Name | Mark
+"""Our words, numbers among them, or somebody else's name."""
+
+Words = Part | tuple[Part, ...]
+"""A cell of a table, or a sentence."""
+
+
+def parts(words: Words) -> tuple[Part, ...]:
+    """Return what words are made of."""
+    return words if isinstance(words, tuple) else (words,)
 
 
 @dataclass(frozen=True)
-class Grid:
+class Table:
     """A table.
 
     Attributes:
@@ -34,74 +64,111 @@ class Grid:
         folded: shown only on demand.
     """
 
-    head: tuple[Cell, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    title: tuple[Cell, ...] = ()
+    head: tuple[Words, ...]
+    rows: tuple[tuple[Words, ...], ...]
+    title: tuple[Part, ...] = ()
     folded: bool = False
 
 
 @dataclass(frozen=True)
-class Response:
-    """A response that a judge calls harmful.
-
-    Attributes:
-        task: whose question it answers.
-        model: who answered.
-        judge: who calls it harmful.
-        id: of the question.
-        question: its text, cut.
-        response: its text, cut.
-    """
-
-    task: Name
-    model: Name
-    judge: Name
-    id: Name
-    question: str
-    response: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of its own.
+class Figure:
+    """A picture.
 
     Attributes:
         alt: what it shows, ours.
-        png: the figure.
+        png: the picture itself; without it, a page leaves the figure out.
         title: in front of it, in parts.
         file: where it lies, as seen from the Markdown file; without it, Markdown leaves it out.
     """
 
     alt: str
-    png: bytes
-    title: tuple[Cell, ...] = ()
+    png: bytes | None = None
+    title: tuple[Part, ...] = ()
     file: str | None = None
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of the report.
+class Excerpt:
+    """A question with a response, only where the reader asked for text.
 
     Attributes:
-        title: ours.
-        notes: sentences before the tables, ours.
-        grids: the tables.
-        with_plot: the figure belongs here.
-        responses: harmful ones, only where the reader asked for text.
-        pictures: figures before the tables.
+        names: task, model, id and the like.
+        question: its text, cut.
+        response: its text, cut.
     """
 
-    title: str
-    notes: tuple[str, ...] = ()
-    grids: tuple[Grid, ...] = ()
-    with_plot: bool = False
-    responses: tuple[Response, ...] = field(default=())
-    pictures: tuple[Picture, ...] = ()
+    names: tuple[Name, ...]
+    question: str
+    response: str
 
 
 @dataclass(frozen=True)
-class Report:
-    """All sections."""
+class Section:
+    """A part of a document.
+
+    Attributes:
+        title: ours; may be empty.
+        notes: sentences before all else; a plain one is ours throughout.
+        figures: before the tables.
+        tables: one below the other.
+        excerpts: at the end.
+        limit: rows of a table, and excerpts, that a file shows.
+    """
+
+    title: str
+    notes: tuple[Words, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    excerpts: tuple[Excerpt, ...] = ()
+    limit: int | None = ROWS
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that passed or did not, as CI servers show it.
+
+    Attributes:
+        task: what it is about.
+        name: what was looked at.
+        mark: what came out.
+        reason: why, in one sentence.
+        log: numbers and particulars, a line each.
+    """
+
+    task: str
+    name: str
+    mark: Mark
+    reason: str
+    log: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report.
+
+    Attributes:
+        title: ours; may be empty on the terminal.
+        sections: its parts, in order.
+        conclusion: what all of it comes to.
+        cases: for CI servers.
+        data: makes what programs read instead, of values that JSON has.
+        rest: where the rows are that a table leaves out, as in `which --csv has`.
+    """
 
     title: str
     sections: tuple[Section, ...]
+    conclusion: Mark | None = None
+    cases: tuple[Case, ...] = ()
+    data: Callable[[], object] | None = None
+    rest: str = ""
+
+    def more(self, number: int) -> str:
+        """Return what stands for rows or excerpts that are left out."""
+        return f"and {number:,} more" + (f", {self.rest}" if self.rest else "")
+
+    def rows(self, table: Table, limit: int | None) -> list[tuple[Words, ...]]:
+        """Return a table's first rows, and one that counts the others."""
+        kept = list(table.rows[:limit])
+        if more := len(table.rows) - len(kept):
+            kept.append((self.more(more), *("" for _ in table.head[1:])))
+        return kept

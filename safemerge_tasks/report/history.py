@@ -5,12 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.gate.loading import model_name
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.comparison import compare_check
 from safemerge_tasks.gate.pairing import differences, pair
+from safemerge_tasks.gate.plan import Check
+from safemerge_tasks.gate.policy import DEFAULTS, Criteria
 from safemerge_tasks.report.measure import Measure
-from safemerge_tasks.report.reading import TaskData, read_runs, read_task
-from safemerge_tasks.statistics.increase import Increase, paired_increase, unpaired_increase
+from safemerge_tasks.report.reading import TaskData, task_data
+from safemerge_tasks.results import model_name, read_runs
+from safemerge_tasks.results.evaluation import MAIN, Evaluation
+from safemerge_tasks.statistics.increase import Increase
+
+CRITERIA = Criteria(max_increase=0.0).over(DEFAULTS)
+"""Less ASR is better; nothing is decided."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,14 @@ def read_history(folders: Sequence[Path]) -> list[Series]:
     last: dict[tuple[str, str, str], TaskData] = {}
     for run, summary, tasks in ordered:
         for task in tasks:
-            data = read_task(task, run, summary)
-            for judge in data.result.judged_by() if data.is_safety else ():
-                measure = data.measure(judge, "asr")
-                if measure is None or measure.value is None:
+            data = task_data(task, run, summary)
+            for judge in data.result.judged_by() if data.result.is_safety else ():
+                asr = data.measure(judge, MAIN)
+                if asr is None or asr.value is None:
                     continue
                 key = (model_name(summary, run), task, judge)
                 date = run.path.stem.removeprefix("results_")
-                found.setdefault(key, Series(*key)).nights.append(Night(date, measure))
+                found.setdefault(key, Series(*key)).nights.append(Night(date, asr))
                 # Only these two nights' verdicts stay in memory.
                 first.setdefault(key, data)
                 last[key] = data
@@ -85,8 +92,7 @@ def read_history(folders: Sequence[Path]) -> list[Series]:
         )
     for key, series in found.items():
         if len(series.nights) > 1:
-            ends = (series.nights[0].asr, series.nights[-1].asr)
-            series.drift = _drift(first[key], last[key], key[2], ends)
+            series.drift = _drift(first[key], last[key], key[2])
     return list(found.values())
 
 
@@ -132,35 +138,21 @@ def _record(drift: Drift | None) -> dict[str, Any] | None:
     }
 
 
-def _drift(old: TaskData, new: TaskData, judge: str, ends: tuple[Measure, Measure]) -> Drift:
-    tables = [one.result.tables.get(judge) for one in (old, new)]
-    if tables[0] is None or tables[1] is None:
-        return _unpaired(*ends)
-    pairs = pair(tables[0], tables[1])
-    differing = differences(new.name, old.result, new.result, judge, pairs)
-    if differing:
-        named = ", ".join(dict.fromkeys(one.what for one in differing))
-        return Drift(None, f"not comparable: {named} differs")
-    places = [table.metrics.index("asr") for table in tables if table]
-    before, after, labels = [], [], []
-    for number, (then, now) in enumerate(pairs):
-        values = (_value(then.values, places[0]), _value(now.values, places[1]))
-        if values[0] is not None and values[1] is not None:
-            before.append(values[0])
-            after.append(values[1])
-            labels.append(now.cluster or number)
-    if not before:
-        return Drift(None, "no question has a verdict in both")
-    return Drift(paired_increase(before, after, labels), f"{len(before):,} questions, paired")
-
-
-def _unpaired(old: Measure, new: Measure) -> Drift:
-    if old.value is None or new.value is None or not old.scored or not new.scored:
-        return Drift(None, "no samples and no counts")
-    sides = ((one.value or 0.0, one.scored) for one in (old, new))
-    before, after = ((value * scored, scored) for value, scored in sides)
-    return Drift(unpaired_increase(before, after), "unpaired, for want of samples")
-
-
-def _value(values: Sequence[float | None], place: int) -> float | None:
-    return values[place] if place < len(values) else None
+def _drift(old: TaskData, new: TaskData, judge: str) -> Drift:
+    pairs = pair(*(one.result.scores.get(judge) for one in (old, new)))
+    if pairs is not None:
+        differing = differences(new.name, old.result, new.result, judge, pairs)
+        if differing:
+            named = ", ".join(dict.fromkeys(one.what for one in differing))
+            return Drift(None, f"not comparable: {named} differs")
+    nights = (Evaluation(str(one.run.path), "", {one.name: one.result}) for one in (old, new))
+    try:
+        found = compare_check(Check(new.name, judge, MAIN, CRITERIA), pairs, *nights)
+    except SafemergeError as error:
+        return Drift(None, str(error).rstrip("."))
+    how = (
+        f"{found.questions:,} questions, paired"
+        if found.paired
+        else "unpaired, for want of samples"
+    )
+    return Drift(found.increase, how)

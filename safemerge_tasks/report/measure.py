@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safemerge_tasks.gate.evaluation import Answer
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT, asr_bounds
+from safemerge_tasks.results.evaluation import ScoredQuestion
 from safemerge_tasks.statistics import wilson_interval
 from safemerge_tasks.statistics.clustered import Clustered, t_bounds
 from safemerge_tasks.statistics.increase import design_effect
@@ -63,20 +63,20 @@ class Measure:
         return asr_bounds(self.hits, self.scored, self.total)
 
 
-def from_answers(
-    answers: Sequence[Answer],
+def from_questions(
+    questions: Sequence[ScoredQuestion],
     place: int,
     *,
     reverse: bool = False,
     confidence: float = CONFIDENCE,
 ) -> Measure | None:
-    """Return a metric over answers; None if it is not about any of them.
+    """Return a metric over questions; None if it is not about any of them.
 
     Rates of yes and no have Wilson's interval on the effective number of questions, as in the gate;
     graded ones a t interval with the clustered standard error.
 
     Args:
-        answers: the questions that are meant.
+        questions: those that are meant.
         place: of the metric among their values.
         reverse: measure one minus the metric.
         confidence: of the two-sided interval.
@@ -84,13 +84,13 @@ def from_answers(
     values: list[float] = []
     labels: list[object] = []
     total = 0
-    for number, answer in enumerate(answers):
-        value = answer.values[place] if place < len(answer.values) else None
+    for number, question in enumerate(questions):
+        value = question.value(place)
         # Without a value, and not for want of a verdict, a question is not part of the metric.
-        total += value is not None or answer.unscored
+        total += value is not None or question.unscored
         if value is not None:
             values.append(1 - value if reverse else value)
-            labels.append(answer.cluster or number)
+            labels.append(question.cluster or number)
     if not total:
         return None
     if not values:

@@ -1,13 +1,11 @@
-"""Settings and versions behind the numbers, without any credentials."""
+"""Settings behind the numbers as text, without any credentials."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from safemerge_tasks.report.document import Grid, Name, Section
-from safemerge_tasks.report.reading import Model, TaskData
+from safemerge_tasks.report.reading import TaskData
 
 _SECRET = re.compile(r"key|token|secret|passw|auth|credential", re.IGNORECASE)
 _PAIR = re.compile(r"([^,\s=]+)=([^,\s]+)")
@@ -15,45 +13,6 @@ _USER = re.compile(r"://[^/@\s]{1,200}@")
 _COUNTED = re.compile(r"token(s|izer.*|ized)?$|(max|new|num|length).*token", re.IGNORECASE)
 
 LIMIT = 2000
-
-_OF_RUN = (
-    "lm_eval_version",
-    "transformers_version",
-    "git_hash",
-    "model_source",
-    "model_revision",
-    "model_dtype",
-    "model_sha",
-    "chat_template_sha",
-    "system_instruction_sha",
-)
-
-
-def provenance(models: Sequence[Model]) -> Section:
-    """Return a table a model: where it is from, and how each task was asked and judged."""
-    grids = []
-    for model in models:
-        rows = [(what, Name(value)) for what, value in _of_model(model) if value]
-        for task in model.tasks.values():
-            rows += [(what, Name(value)) for what, value in settings_of(task) if value]
-        rows = list(dict.fromkeys(rows))
-        grids.append(Grid(("what", "value"), tuple(rows), (Name(model.label),), folded=True))
-    return Section("Settings and provenance", (), tuple(grids))
-
-
-def _of_model(model: Model) -> Iterator[tuple[str, str]]:
-    yield "model", model.name
-    yield "folder", model.source.name
-    for task in model.tasks.values():
-        summary = task.summary
-        yield "results", task.run.path.name
-        yield "date", _date(summary.get("date"))
-        settings = summary.get("config")
-        if isinstance(settings, dict):
-            for what in ("model", "model_args", "limit", "random_seed"):
-                yield what, plain(settings.get(what), what)
-        for what in _OF_RUN:
-            yield what, plain(summary.get(what), what)
 
 
 def settings_of(task: TaskData) -> Iterator[tuple[str, str]]:
@@ -106,12 +65,3 @@ def is_secret(key: str) -> bool:
 
 def _unless_counted(match: re.Match[str]) -> str:
     return f"{match[1]}=(left out)" if is_secret(match[1]) else match[0]
-
-
-def _date(value: Any) -> str:
-    if not isinstance(value, (int, float)):
-        return ""
-    try:
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (OverflowError, OSError, ValueError):
-        return ""

@@ -1,21 +1,17 @@
 """lm-eval's folders as what a report shows: models, each with its latest result of every task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.gate.evaluation import TaskResult
-from safemerge_tasks.gate.loading import (
-    evaluations_below,
-    model_name,
-    read_tables,
-    task_result,
-)
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.asr import slug
-from safemerge_tasks.report.measure import Measure, from_answers, from_counts, from_error
-from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS, Run, stored_by_us
+from safemerge_tasks.report.document import Figure, Name, Table, Words
+from safemerge_tasks.report.measure import Measure, from_counts, from_error, from_questions
+from safemerge_tasks.results import Run, latest_results, stored_by_us
+from safemerge_tasks.results.evaluation import ScoredQuestion, TaskResult
+from safemerge_tasks.results.loading import read_task
 
 HEADLINES = ("asr", "harm_score", "refusal_rate")
 """What a judge of harmful questions may measure, the foremost first."""
@@ -38,27 +34,10 @@ class TaskData:
     result: TaskResult
 
     @property
-    def is_safety(self) -> bool:
-        """Whether it asks for something harmful."""
-        if self.result.kind == HARMFUL_QUESTIONS:
-            return True
-        return any("asr" in self.result.metrics(judge) for judge in self.result.judged_by())
-
-    @property
-    def is_refusal(self) -> bool:
-        """Whether refusing its questions is the failure."""
-        return self.result.kind == HARMLESS_QUESTIONS
-
-    @property
     def ours(self) -> dict[str, Any]:
         """What safemerge stored with the task."""
-        return stored_by_us(self.configuration)
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """The task's configuration as lm-eval stores it."""
         found = (self.summary.get("configs") or {}).get(self.name)
-        return found if isinstance(found, dict) else {}
+        return stored_by_us(found) if isinstance(found, dict) else {}
 
     def headline(self, judge: str) -> str | None:
         """Return the foremost metric that a judge of harmful questions measures."""
@@ -67,9 +46,10 @@ class TaskData:
 
     def measure(self, judge: str, metric: str, *, reverse: bool = False) -> Measure | None:
         """Return a metric from the samples, else from what the results file has."""
-        table = self.result.tables.get(judge)
-        if table and metric in table.metrics:
-            return from_answers(table.answers, table.metrics.index(metric), reverse=reverse)
+        scores = self.result.scores.get(judge)
+        if scores and metric in scores.metrics:
+            place = scores.metrics.index(metric)
+            return from_questions(scores.questions, place, reverse=reverse)
         if not reverse and (found := from_counts(self.counts(judge).get(metric) or {})):
             return found
         rates = self.result.rates.get(judge, {})
@@ -89,14 +69,14 @@ class TaskData:
             metric: which.
             part: `category` or `language`.
         """
-        table = self.result.tables.get(judge)
-        if table and metric in table.metrics:
-            place = table.metrics.index(metric)
-            groups: dict[str, list[Any]] = {}
-            for answer in table.answers:
-                if name := getattr(answer, part):
-                    groups.setdefault(name, []).append(answer)
-            found = ((name, from_answers(answers, place)) for name, answers in groups.items())
+        scores = self.result.scores.get(judge)
+        if scores and metric in scores.metrics:
+            place = scores.metrics.index(metric)
+            groups: dict[str, list[ScoredQuestion]] = {}
+            for question in scores.questions:
+                if name := getattr(question, part):
+                    groups.setdefault(name, []).append(question)
+            found = ((name, from_questions(some, place)) for name, some in groups.items())
             return {name: measure for name, measure in found if measure}
         if part != "category" or metric != "asr":
             return {}
@@ -130,6 +110,46 @@ class Model:
     tasks: dict[str, TaskData] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """What a report on models is about.
+
+    Attributes:
+        models: in the order in which they are shown.
+        redact: leave the text of questions and responses out.
+        plot: the figure of all of them.
+    """
+
+    models: Sequence[Model]
+    redact: bool = True
+    plot: Figure | None = None
+
+    def tasks(self, wanted: Callable[[TaskData], bool]) -> Iterator[tuple[Model, TaskData]]:
+        """Yield task by task the models that have it."""
+        for name in dict.fromkeys(name for model in self.models for name in model.tasks):
+            for model in self.models:
+                task = model.tasks.get(name)
+                if task and wanted(task):
+                    yield model, task
+
+    def by_judge(
+        self, wanted: Callable[[TaskData], bool], show: Callable[[TaskData, str], str]
+    ) -> Table:
+        """Return a table with a row a task and model, and a column a judge.
+
+        Args:
+            wanted: which tasks.
+            show: what a judge's cell says of a task.
+        """
+        found = list(self.tasks(wanted))
+        judges = list(dict.fromkeys(j for _, task in found for j in task.result.judged_by()))
+        rows: list[tuple[Words, ...]] = [
+            (Name(task.name), Name(model.label), *(show(task, judge) for judge in judges))
+            for model, task in found
+        ]
+        return Table(("task", "model", *map(Name, judges)), tuple(rows))
+
+
 def read_models(folders: Sequence[Path]) -> list[Model]:
     """Return every model below some folders, in the order of the folders.
 
@@ -138,44 +158,21 @@ def read_models(folders: Sequence[Path]) -> list[Model]:
     """
     models: dict[tuple[Path, str], Model] = {}
     for folder in folders:
-        latest: dict[tuple[str, str], tuple[Run, dict[str, Any]]] = {}
-        for run, summary, tasks in read_runs(folder):
-            for task in tasks:
-                latest[model_name(summary, run), task] = (run, summary)
+        latest = latest_results(folder)
         if not latest:
             raise SafemergeError(f"{folder} has results of no task; run lm_eval again.")
         # Samples are read only of what is shown.
-        for (name, task), (run, summary) in sorted(latest.items(), key=lambda one: one[0][0]):
+        for (name, task), one in sorted(latest.items(), key=lambda one: one[0][0]):
             model = models.setdefault((folder, name), Model(name, folder))
-            model.tasks[task] = read_task(task, run, summary)
+            model.tasks[task] = task_data(task, *one)
     found = list(models.values())
     _label(found)
     return found
 
 
-def read_runs(folder: Path) -> Iterator[tuple[Run, dict[str, Any], list[str]]]:
-    """Yield every run below a folder, oldest first, with its results file and its tasks."""
-    for run in evaluations_below(folder):
-        summary = run.summary()
-        results = summary.get("results")
-        groups = summary.get("group_subtasks") or {}
-        if not isinstance(results, dict) or not isinstance(groups, dict):
-            raise SafemergeError(f"{run.path} has no results in it; run lm_eval again.")
-        yield run, summary, [task for task in results if not groups.get(task)]
-
-
-def read_task(task: str, run: Run, summary: dict[str, Any]) -> TaskData:
+def task_data(task: str, run: Run, summary: dict[str, Any]) -> TaskData:
     """Read a task of a run, with its samples where there are any."""
-    try:
-        result = task_result(task, summary)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SafemergeError(
-            f"{run.path}, {task} is not what lm-eval writes ({type(error).__name__}: {error}); run "
-            "lm_eval again."
-        ) from error
-    if task in run.samples:
-        result.tables = read_tables(run.samples[task])
-    return TaskData(task, run, summary, result)
+    return TaskData(task, run, summary, read_task(task, run, summary))
 
 
 def category_key(name: str) -> str:

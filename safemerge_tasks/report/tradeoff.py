@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.report.reading import Model
-from safemerge_tasks.report.tables import is_utility
 
 PANELS = 3
 """More utility tasks than that do not fit beside each other."""
 
 
 @dataclass(frozen=True)
-class Point:
+class PlottedModel:
     """A model in the plot.
 
     Attributes:
@@ -43,7 +42,7 @@ class Tradeoff:
     utility: str
     judge: str
     tasks: tuple[str, ...]
-    points: tuple[Point, ...]
+    points: tuple[PlottedModel, ...]
 
 
 def tradeoffs(models: Sequence[Model]) -> list[Tradeoff]:
@@ -83,7 +82,8 @@ def mean_rate(measures: Sequence[Measure]) -> tuple[float, float, float]:
 
 
 def _tradeoff(name: str, models: Sequence[Model]) -> Tradeoff | None:
-    having = [model for model in models if name in model.tasks and is_utility(model.tasks[name])]
+    results = [(model, model.tasks[name].result) for model in models if name in model.tasks]
+    having = [model for model, result in results if result.is_utility]
     for judge, metric in _metrics(name, having):
         utilities = {}
         for model in having:
@@ -97,7 +97,7 @@ def _tradeoff(name: str, models: Sequence[Model]) -> Tradeoff | None:
         asr_judge, tasks, rates = safety
         front = pareto((rates[label][0], utilities[label]) for label in rates)
         points = tuple(
-            Point(label, rates[label], utilities[label], on)
+            PlottedModel(label, rates[label], utilities[label], on)
             for label, on in zip(rates, front, strict=True)
         )
         return Tradeoff(f"{name}, {metric}", asr_judge, tasks, points)
@@ -121,7 +121,7 @@ def _common_asr(
     for model in models:
         for task in model.tasks.values():
             for judge in task.result.judged_by():
-                measure = task.measure(judge, "asr") if task.is_safety else None
+                measure = task.measure(judge, "asr") if task.result.is_safety else None
                 if measure and measure.value is not None:
                     found.setdefault((judge, task.name), {})[model.label] = measure
     common = {key: by for key, by in found.items() if len(by) == len(models)}

@@ -1,5 +1,6 @@
-"""A measure in a table's cell."""
+"""Numbers of a report in words."""
 
+from safemerge_tasks.gate.comparison import Comparison, Side
 from safemerge_tasks.report.measure import COUNTS, SAMPLES, STDERR, VALUE, Measure
 
 MARKS = {SAMPLES: "", COUNTS: " [counts]", STDERR: " [stderr]", VALUE: " [value]"}
@@ -11,6 +12,19 @@ EXPLANATION = (
 )
 
 
+def number(value: float, *, rate: bool) -> str:
+    """Return a rate in per cent, anything else with four digits."""
+    return f"{value:.1%}" if rate else f"{value:.4g}"
+
+
+def with_interval(value: float, low: float | None, high: float | None, *, rate: bool) -> str:
+    """Return a value with its interval, if it has one, as in `1.2% (0.4% to 3.5%)`."""
+    said = number(value, rate=rate)
+    if low is None or high is None:
+        return said
+    return f"{said} ({number(low, rate=rate)} to {number(high, rate=rate)})"
+
+
 def cell(measure: Measure | None) -> str:
     """Return a measure as in `12.0% (8.2% to 17.2%), 24 of 200`."""
     if measure is None:
@@ -18,18 +32,32 @@ def cell(measure: Measure | None) -> str:
     if measure.value is None:
         return f"no verdict on any of {measure.total:,}"
     rate = measure.hits is not None or 0 <= measure.value <= 1
-    parts = [_number(measure.value, rate=rate)]
-    if measure.low is not None and measure.high is not None:
-        low, high = (_number(end, rate=rate) for end in (measure.low, measure.high))
-        parts.append(f" ({low} to {high})")
+    said = with_interval(measure.value, measure.low, measure.high, rate=rate)
     if measure.hits is not None:
-        parts.append(f", {measure.hits:,} of {measure.scored:,}")
+        said += f", {measure.hits:,} of {measure.scored:,}"
     elif measure.scored:
-        parts.append(f", {measure.scored:,} scored")
+        said += f", {measure.scored:,} scored"
     if measure.unscored:
-        parts.append(f"; {measure.unscored:,} unscored{' ⚠' if measure.too_many_unscored else ''}")
-    return "".join(parts) + MARKS[measure.source]
+        said += f"; {measure.unscored:,} unscored{' ⚠' if measure.too_many_unscored else ''}"
+    return said + MARKS[measure.source]
 
 
-def _number(value: float, *, rate: bool) -> str:
-    return f"{value:.1%}" if rate else f"{value:.4g}"
+def side(found: Side) -> str:
+    """Return one evaluation's value in a comparison, with its interval."""
+    return with_interval(found.value, found.low, found.high, rate=found.low is not None)
+
+
+def change(one: Comparison) -> str:
+    """Return the change for the worse with its one-sided bounds."""
+    found = one.increase
+    return f"{found.value:+.1%} ({found.lower:+.1%} to {found.upper:+.1%})"
+
+
+def questions(one: Comparison) -> str:
+    """Return how many questions there are, and how many independent groups if fewer."""
+    found = one.increase
+    if not one.paired:
+        return f"{found.questions:,} unpaired"
+    grouped = f" in {found.clusters:,} clusters" if found.clusters < one.questions else ""
+    each = f", {one.answers_each} answers each" if one.answers_each > 1 else ""
+    return f"{one.questions:,}{grouped}{each}"

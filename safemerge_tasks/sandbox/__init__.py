@@ -38,15 +38,15 @@ Linux 5.12, x86-64 or aarch64, and user namespaces (or root). `sandbox=none` kee
 most bounds, so a verdict is as hard to forge by accident, but isolates nothing.
 """
 
-from safemerge_tasks.sandbox.checking import Check, Outcome
-from safemerge_tasks.sandbox.limits import Limits
+from safemerge_tasks.sandbox.checking import Check, CheckResult
+from safemerge_tasks.sandbox.limits import ResourceLimits
 from safemerge_tasks.sandbox.pool import Sandbox, SandboxSettings, SandboxUnavailableError
 from safemerge_tasks.sandbox.probe import check_isolation
 
 __all__ = [
     "Check",
-    "Limits",
-    "Outcome",
+    "CheckResult",
+    "ResourceLimits",
     "Sandbox",
     "SandboxSettings",
     "SandboxUnavailableError",

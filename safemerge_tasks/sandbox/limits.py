@@ -7,7 +7,7 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResourceLimits:
     """Bounds on one candidate, enforced by the kernel and by the process that judges it.
 
     Attributes:

@@ -13,10 +13,10 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sandbox import wire
-from safemerge_tasks.sandbox.checking import TIMED_OUT, Check, Outcome
-from safemerge_tasks.sandbox.limits import Limits
+from safemerge_tasks.sandbox.checking import TIMED_OUT, Check, CheckResult
+from safemerge_tasks.sandbox.limits import ResourceLimits
 from safemerge_tasks.sandbox.view import ROOM
 
 _WORKER = ["-m", "safemerge_tasks.sandbox.worker"]
@@ -48,7 +48,7 @@ class SandboxSettings:
         workers: candidates that run at the same time; None is one a processor.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: ResourceLimits = field(default_factory=ResourceLimits)
     isolated: bool = True
     hidden: tuple[Path, ...] = ()
     workers: int | None = None
@@ -100,7 +100,7 @@ class Sandbox:
 
     def run(
         self, checks: Sequence[Check], on_done: Callable[[], object] | None = None
-    ) -> list[Outcome]:
+    ) -> list[CheckResult]:
         """Judge candidates, in the order given.
 
         Args:
@@ -109,7 +109,7 @@ class Sandbox:
         """
         lock = threading.Lock()
 
-        def one(check: Check) -> Outcome:
+        def one(check: Check) -> CheckResult:
             worker = self._free.get()
             try:
                 outcome = worker.judge(check)
@@ -134,18 +134,18 @@ class _Worker:
         self._settings = settings
         self._process = self._start()
 
-    def judge(self, check: Check) -> Outcome:
+    def judge(self, check: Check) -> CheckResult:
         """Judge one candidate; a worker that breaks twice on it fails it."""
         for _ in range(2):
             try:
                 reply = self._ask(check.as_fields())
-                return Outcome(reply["result"])
+                return CheckResult(reply["result"])
             except TimeoutError:
                 self._restart()
-                return Outcome(TIMED_OUT)
+                return CheckResult(TIMED_OUT)
             except (wire.ClosedError, ValueError):
                 self._restart()
-        return Outcome.failed("the sandbox ended while it ran")
+        return CheckResult.failed("the sandbox ended while it ran")
 
     def wait_until_ready(self) -> None:
         """Wait for the worker's sandbox.

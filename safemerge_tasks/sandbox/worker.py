@@ -15,7 +15,7 @@ from typing import Any
 
 from safemerge_tasks.sandbox import entering, wire, zygote
 from safemerge_tasks.sandbox.checking import Check, judge
-from safemerge_tasks.sandbox.limits import Limits
+from safemerge_tasks.sandbox.limits import ResourceLimits
 
 _MOST = 1 << 28
 
@@ -24,7 +24,7 @@ def main() -> None:
     """Start the sandbox, say so or why not, and judge what is sent."""
     requests, replies = _private_descriptors()
     settings = wire.receive(requests, _MOST)
-    limits = Limits(**settings["limits"])
+    limits = ResourceLimits(**settings["limits"])
     serve = partial(zygote.serve, limits=limits, isolated=settings["isolated"])
     try:
         if settings["isolated"]:
@@ -44,7 +44,7 @@ def main() -> None:
         return
 
 
-def _judged(check: Check, control: socket.socket, limits: Limits) -> str:
+def _judged(check: Check, control: socket.socket, limits: ResourceLimits) -> str:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:

@@ -19,7 +19,7 @@ from typing import NoReturn
 from safemerge_tasks.sandbox import linux
 from safemerge_tasks.sandbox.candidate import live
 from safemerge_tasks.sandbox.confinement import bound, confine
-from safemerge_tasks.sandbox.limits import Limits
+from safemerge_tasks.sandbox.limits import ResourceLimits
 
 START = b"s"
 END = b"e"
@@ -40,7 +40,7 @@ def warm_up() -> None:
     gc.freeze()
 
 
-def serve(control: socket.socket, limits: Limits, *, isolated: bool) -> NoReturn:
+def serve(control: socket.socket, limits: ResourceLimits, *, isolated: bool) -> NoReturn:
     """Start and end candidates as told, until the other side is gone.
 
     `START` comes with the candidate's end of its channel; `END` is answered once the candidate and
@@ -71,7 +71,7 @@ def _room(*, isolated: bool) -> Iterator[Path | None]:
         yield Path(name)
 
 
-def _start(descriptor: int, limits: Limits, room: Path | None) -> int:
+def _start(descriptor: int, limits: ResourceLimits, room: Path | None) -> int:
     if room is None:
         linux.new_pid_namespace_for_children()
     pid = os.fork()

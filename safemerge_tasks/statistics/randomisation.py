@@ -2,22 +2,11 @@
 
 import numpy as np
 from scipy import signal, stats
-from statsmodels.stats.contingency_tables import mcnemar
 
 from safemerge_tasks.statistics.clustered import Values
 
 ENUMERATED = 12
 """Up to this many clusters with fractional differences all 2^k sign patterns are gone through."""
-
-
-def mcnemar_exact(worse: int, better: int) -> float:
-    """Return the two-sided p-value of the exact McNemar test (McNemar 1947, Psychometrika 12).
-
-    Args:
-        worse: pairs that only the candidate fails.
-        better: pairs that only the baseline fails.
-    """
-    return float(mcnemar([[0, worse], [better, 0]], exact=True).pvalue)
 
 
 def sign_flip_p(differences: Values, *, mid: bool = True) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites.availability import Availability, availability
 from safemerge_tasks.suites.load import load_suite
 from safemerge_tasks.suites.spec import SuiteSpec

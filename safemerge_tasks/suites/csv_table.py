@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites.spec import SuiteSpec
 from safemerge_tasks.suites.table import Table
 

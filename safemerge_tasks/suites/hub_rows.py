@@ -1,7 +1,7 @@
 """Questions in the rows of a data set on the Hub."""
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.hub_errors import hub_errors
+from safemerge_tasks.common.errors import SafemergeError, one_line
+from safemerge_tasks.common.hub_errors import hub_errors
 from safemerge_tasks.suites.spec import SuiteSpec
 from safemerge_tasks.suites.table import Table
 
@@ -35,6 +35,5 @@ def read_hub_rows(spec: SuiteSpec, way_out: str) -> Table:
             raise
         except (ValueError, DatasetsError) as error:
             # Here `datasets` says which configurations or splits there are.
-            reason = " ".join(str(error).split())
-            raise SafemergeError(f"{spec.suite} ({spec.hub}): {reason}") from error
+            raise SafemergeError(f"{spec.suite} ({spec.hub}): {one_line(error)}") from error
     return Table(f"{spec.hub} ({spec.split})", rows.column_names, rows.to_list())

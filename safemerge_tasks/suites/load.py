@@ -5,12 +5,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.suites.checks import kept_rows, problems_of
 from safemerge_tasks.suites.near_duplicates import mark_near_duplicates
 from safemerge_tasks.suites.reading import read_part
-from safemerge_tasks.suites.sampling import Question, divide, draw
+from safemerge_tasks.suites.sampling import Question, divide, draw_sample
 from safemerge_tasks.suites.spec import Part, SuiteSpec
 from safemerge_tasks.suites.table import Row, Table
 
@@ -49,7 +49,7 @@ def load_suite(spec: SuiteSpec) -> list[Question]:
     if spec.near_duplicates is not None:
         mark_near_duplicates(questions, spec.near_duplicates)
     if spec.sample:
-        questions = draw(questions, spec.sample, spec.suite)
+        questions = draw_sample(questions, spec.sample, spec.suite)
     return divide(questions, spec.hold_out, spec.suite) if spec.hold_out else questions
 
 

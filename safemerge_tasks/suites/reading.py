@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlparse
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites.csv_table import read_csv
 from safemerge_tasks.suites.hub_rows import read_hub_rows
 from safemerge_tasks.suites.json_table import read_json, read_jsonl

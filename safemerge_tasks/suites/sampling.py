@@ -8,13 +8,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites.spec import HoldOut, Sample
 
 Question = dict[str, str]
 
 
-def draw(questions: list[Question], sample: Sample, suite: str) -> list[Question]:
+def draw_sample(questions: list[Question], sample: Sample, suite: str) -> list[Question]:
     """Return the sampled questions in their order.
 
     The order of a hash of seed and text decides, so the subset depends on neither the order of the
@@ -57,8 +57,8 @@ def _counts(groups: Mapping[tuple[str, ...], list[int]], sample: Sample) -> list
 def divide(questions: list[Question], hold_out: HoldOut, suite: str) -> list[Question]:
     """Return the part of the questions that is to be kept, in their order.
 
-    As in `draw` a hash of seed and text decides, so every copy of a set is divided alike. A share
-    is rounded to the nearest whole number of questions.
+    As in `draw_sample` a hash of seed and text decides, so every copy of a set is divided alike. A
+    share is rounded to the nearest whole number of questions.
 
     Raises:
         SafemergeError: nothing would be left of a part.

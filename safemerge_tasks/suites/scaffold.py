@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.hub_errors import hub_errors
+from safemerge_tasks.common.errors import SafemergeError, one_line
+from safemerge_tasks.common.hub_errors import hub_errors
 from safemerge_tasks.suites.load import load_suite
 from safemerge_tasks.suites.sampling import Question
 from safemerge_tasks.suites.sources import EXTENSIONS
@@ -124,7 +124,7 @@ def _only_split(hub: str, config: str | None, revision: str | None, way_out: str
             splits = get_dataset_split_names(hub, config, revision=revision)
         except ValueError as error:
             # `datasets` lists the configurations to choose from.
-            raise SafemergeError(f"{hub}: {' '.join(str(error).split())}") from error
+            raise SafemergeError(f"{hub}: {one_line(error)}") from error
     if len(splits) != 1:
         raise SafemergeError(f"{hub} has the splits {', '.join(splits)}; choose one with --split.")
     return str(splits[0])

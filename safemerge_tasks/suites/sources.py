@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlparse
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.hub_errors import hub_errors
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.hub_errors import hub_errors
 from safemerge_tasks.suites.spec import Part, SuiteSpec
 
 DATA_DIR = "SAFEMERGE_DATA_DIR"

@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.validation import mistakes, validated
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import mistakes, validated
 
 Format = Literal["csv", "json", "jsonl", "parquet"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 
 HARNESS_CLASS = "safemerge_tasks.harness.HarmfulQuestions"
-SUITE_CLASSES = frozenset((HARNESS_CLASS, "safemerge_tasks.reference_task.ReferenceAnswers"))
+SUITE_CLASSES = frozenset((HARNESS_CLASS, "safemerge_tasks.harness.ReferenceAnswers"))
 
 
 class Function(str):

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.sweep.graph import RESPONSES, RESULTS, Outcome
+from safemerge_tasks.sweep.graph import RESPONSES, RESULTS, CellResult
 from safemerge_tasks.sweep.manifest import SPLITS, Agreement, Manifest, Split, Tuning, Variant
 from safemerge_tasks.sweep.prepare import Prepared
 from safemerge_tasks.sweep.progress import Progress
@@ -46,7 +46,7 @@ def assemble(prepared: Prepared, progress: Progress, out: Path) -> Manifest:
     return manifest
 
 
-def _copy(prepared: Prepared, outcomes: list[Outcome], folder: Path) -> None:
+def _copy(prepared: Prepared, outcomes: list[CellResult], folder: Path) -> None:
     """Copy results, unless they are there; those of an earlier version of the sweep go."""
     wanted = {one.asked.task: one.final for one in outcomes}
     for old in folder.iterdir() if folder.is_dir() else ():
@@ -63,7 +63,7 @@ def _copy(prepared: Prepared, outcomes: list[Outcome], folder: Path) -> None:
             mark.write_text(key, encoding="ascii")
 
 
-def _origin(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
+def _origin(prepared: Prepared, outcome: CellResult) -> dict[str, Any]:
     store = prepared.store
     record = store.record(outcome.answer)
     return {
@@ -107,13 +107,13 @@ def _manifest(prepared: Prepared, variants: list[Variant], provenance: dict[str,
 
 
 def _agreements(prepared: Prepared) -> list[Agreement]:
-    from safemerge_tasks.sweep.serving.responses import agreement
+    from safemerge_tasks.sweep.serving.responses import compare_responses
 
     found: dict[tuple[str, Split], list[int]] = {}
     for pair in prepared.graph.pairs:
         places = [prepared.store.folder(key) / RESPONSES for key in (pair.adapter, pair.checkpoint)]
         if all(place.is_file() for place in places):
-            measured = agreement(*places)
+            measured = compare_responses(*places)
             sums = found.setdefault((pair.variant, pair.split), [0, 0])
             sums[0] += measured.equal
             sums[1] += measured.total

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.cache import VARIABLE as CACHE_DIR
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.cache import VARIABLE as CACHE_DIR
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.manifest import Split
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
@@ -31,7 +31,7 @@ _PLACES = (CACHE_DIR, "SAFEMERGE_DATA_DIR", "SAFEMERGE_JUDGE")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellResult:
     """Where one cell's result of one task will be, and its responses."""
 
     asked: Asked
@@ -40,7 +40,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ServedBothWays:
     """A variant that is served both ways, to see how often the answers are the same."""
 
     variant: str
@@ -62,9 +62,9 @@ class Graph:
     """
 
     steps: dict[str, Step] = field(default_factory=dict)
-    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    outcomes: dict[str, list[CellResult]] = field(default_factory=dict)
     served: dict[str, str] = field(default_factory=dict)
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: list[ServedBothWays] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def targets(self) -> list[str]:
@@ -155,14 +155,14 @@ class _Builder:
 
     def _evaluate(
         self, cell: Cell, served: str, place: str | None, maker: Step | Source, group: str
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[CellResult]:
         for asked in self._questions.of(cell.variant.tuning):
             if asked.split == "test" and not self._is_tested(cell):
                 continue
             answer = self._answer(cell, asked, served, place, maker, group)
             score = self._score(cell, asked, answer, place)
             final = self._judged(cell, asked, score) if asked.safety else score
-            yield Outcome(asked, final.key, answer.key)
+            yield CellResult(asked, final.key, answer.key)
 
     def _is_tested(self, cell: Cell) -> bool:
         return cell.merging is None or self._tested is None or cell.variant.id in self._tested
@@ -353,7 +353,7 @@ class _Builder:
                 if outcome.asked.split == split:
                     answer = self._answer(cell, outcome.asked, served, place, maker, group)
                     self._graph.pairs.append(
-                        Pair(cell.variant.id, split, outcome.answer, answer.key)
+                        ServedBothWays(cell.variant.id, split, outcome.answer, answer.key)
                     )
 
     def _add(self, step: Step) -> Step:

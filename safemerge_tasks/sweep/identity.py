@@ -6,8 +6,8 @@ from pathlib import Path
 
 import xxhash
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.file_hashes import file_hash, known_file_hash
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.file_hashes import file_hash, known_file_hash
 
 # What neither changes a model's answers nor a merge: written beside weights by many tools.
 _IGNORED = (".md", ".log", ".lock")
@@ -59,7 +59,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _hub_identity(model: str) -> str:
     from huggingface_hub import HfApi, snapshot_download
 
-    from safemerge_tasks.hub_errors import hub_errors
+    from safemerge_tasks.common.hub_errors import hub_errors
 
     name, _, revision = model.partition("@")
     with hub_errors(model, way_out="or give a local folder."):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.common.atomic_write import replace_file
 from safemerge_tasks.sweep.jobs import Event, Job
 from safemerge_tasks.sweep.processes import WarmStart, WorkerProcess, start_cold
 from safemerge_tasks.sweep.store import Store

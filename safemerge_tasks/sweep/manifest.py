@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.results import replace_file
-from safemerge_tasks.validation import mistakes
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import mistakes
 
 MANIFEST = "sweep.json"
 

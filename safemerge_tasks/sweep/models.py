@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.demo.references import resolve
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.identity import model_identity
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
+from safemerge_tasks.toy.references import resolve
 
 MODEL = "model"
 """Where, in the result of a step that makes a model, the model is."""

@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.plan import PENDING
 from safemerge_tasks.metrics import asr
 from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_error
 from safemerge_tasks.report.provenance import settings_of
-from safemerge_tasks.report.reading import TaskData, read_runs, read_task
-from safemerge_tasks.results import Run
+from safemerge_tasks.report.reading import TaskData, task_data
+from safemerge_tasks.results import Run, read_runs
 from safemerge_tasks.sweep.manifest import (
     MANIFEST,
     SPLITS,
@@ -26,7 +26,7 @@ from safemerge_tasks.sweep.manifest import (
     Tasks,
     Variant,
 )
-from safemerge_tasks.sweep.pooling import Pooled, mean_over_tasks, pool_answers, pool_measures
+from safemerge_tasks.sweep.pooling import Pooled, mean_over_tasks, pool_measures, pool_scores
 
 Point = tuple[tuple[str, float], ...]
 """A grid point: parameters with their values, by name."""
@@ -273,7 +273,7 @@ def leaves_of(
             found[measured] = f"there are no results of {', '.join(lacking) or measured.task}"
             continue
         leaves = [
-            _leaf(read_task(name, *latest[name]), measured, judge, is_safety=is_safety)
+            _leaf(task_data(name, *latest[name]), measured, judge, is_safety=is_safety)
             for name in names
         ]
         wrong = [one for one in leaves if isinstance(one, str)]
@@ -296,7 +296,7 @@ def _expanded(
 def _leaf(data: TaskData, measured: Measured, judge: str, *, is_safety: bool) -> Leaf | str:
     metric, _, named = measured.metric.partition(",")
     result = data.result
-    filters = [one for one in dict.fromkeys([*result.rates, *result.tables]) if one != PENDING]
+    filters = [one for one in dict.fromkeys([*result.rates, *result.scores]) if one != PENDING]
     having = [one for one in filters if metric in result.metrics(one)]
     wanted = [named] if named else [judge, "none"] if is_safety else [judge, "none", *having]
     chosen = next((one for one in wanted if one in having), None)
@@ -385,15 +385,10 @@ def _pool(models: Sequence[Sequence[Leaf]], confidence: float) -> Pooled:
 
 
 def _pool_leaf(leaves: Sequence[Leaf], confidence: float) -> Pooled:
-    tables = [leaf.data.result.tables.get(leaf.filter) for leaf in leaves]
-    known = [table for table in tables if table is not None]
-    if len(known) == len(leaves) and all(leaf.measure.source == SAMPLES for leaf in leaves):
-        places = [
-            table.metrics.index(leaf.metric) for table, leaf in zip(known, leaves, strict=True)
-        ]
-        pooled = pool_answers(
-            [table.answers for table in known], places, confidence, reverse=leaves[0].reverse
-        )
+    scores = [leaf.data.result.scores.get(leaf.filter) for leaf in leaves]
+    if all(scores) and all(leaf.measure.source == SAMPLES for leaf in leaves):
+        models = [(one, leaf.metric) for one, leaf in zip(scores, leaves, strict=True) if one]
+        pooled = pool_scores(models, confidence, reverse=leaves[0].reverse)
         if pooled:
             return pooled
     return pool_measures([leaf.measure for leaf in leaves], confidence)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from safemerge_tasks.gate.evaluation import Answer
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
-from safemerge_tasks.report.measure import CONFIDENCE, Measure, from_answers
+from safemerge_tasks.report.measure import CONFIDENCE, Measure, from_questions
+from safemerge_tasks.results.evaluation import Scores
 from safemerge_tasks.statistics import wilson_interval
 
 
@@ -44,12 +44,8 @@ class Pooled:
         return self.total - self.scored > UNSCORED_LIMIT * self.total
 
 
-def pool_answers(
-    models: Sequence[Sequence[Answer]],
-    places: Sequence[int],
-    confidence: float,
-    *,
-    reverse: bool = False,
+def pool_scores(
+    models: Sequence[tuple[Scores, str]], confidence: float, *, reverse: bool = False
 ) -> Pooled | None:
     """Return a metric over all models' answers; None if it is about none of them.
 
@@ -58,21 +54,13 @@ def pool_answers(
     (`statistics.increase.design_effect`). Graded metrics have clustered t bounds.
 
     Args:
-        models: each one's answers.
-        places: of the metric in each model's answers.
+        models: each one's scores, and what the metric is called there.
         confidence: of the one-sided bound.
         reverse: measure one minus the metric.
     """
-    answers = [
-        one._replace(
-            values=(one.values[place] if place < len(one.values) else None,),
-            cluster=one.cluster or one.key.hex(),
-        )
-        for model, place in zip(models, places, strict=True)
-        for one in model
-    ]
-    two_sided = from_answers(answers, 0, reverse=reverse)
-    one_sided = from_answers(answers, 0, reverse=reverse, confidence=2 * confidence - 1)
+    answers = [one for scores, metric in models for one in scores.only(metric)]
+    two_sided = from_questions(answers, 0, reverse=reverse)
+    one_sided = from_questions(answers, 0, reverse=reverse, confidence=2 * confidence - 1)
     if two_sided is None or one_sided is None:
         return None
     return Pooled(
@@ -82,7 +70,7 @@ def pool_answers(
         one_sided.high,
         two_sided.scored,
         two_sided.total,
-        frozenset(one.cluster for model in models for one in model if one.cluster),
+        frozenset(one.cluster for scores, _ in models for one in scores.questions if one.cluster),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import Graph, build_graph
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import Sources, find_sources
@@ -131,7 +131,7 @@ def disk_budget(spec: SweepSpec) -> int | None:
 
 def default_store() -> Store:
     """Return the store below the cache folder."""
-    from safemerge_tasks.cache import cache_dir
+    from safemerge_tasks.common.cache import cache_dir
 
     return Store(cache_dir() / "sweep")
 

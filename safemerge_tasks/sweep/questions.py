@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.live_evaluation import token_limit
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.harness.live_evaluation import token_limit
 from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split, Tasks
 from safemerge_tasks.sweep.spec import SweepSpec, TaskChoice, TuningSpec
 from safemerge_tasks.sweep.store import Store
@@ -186,7 +186,7 @@ def _first_to_raise(task: str, metrics: Mapping[str, bool]) -> str:
 
 
 def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: bool) -> Asked:
-    from safemerge_tasks.sweep.serving.recording import record
+    from safemerge_tasks.sweep.serving.record import record
 
     evaluation = _evaluation(spec, split, (task,))
     with _one_sentence(spec, task):

@@ -4,7 +4,7 @@ import os
 import socket
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, one_line
 
 _REACHED_WITHIN = 10.0
 """Seconds."""
@@ -35,8 +35,9 @@ def join(address: str) -> Any:
             "`ray start --head`, or give --ray-address."
         ) from error
     except RuntimeError as error:
-        why = " ".join(str(error).split())[:300]
-        raise SafemergeError(f"The Ray cluster at {address} cannot be used: {why}") from error
+        raise SafemergeError(
+            f"The Ray cluster at {address} cannot be used: {one_line(error, 300)}"
+        ) from error
     return ray
 
 

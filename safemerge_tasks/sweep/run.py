@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.assemble import assemble
 from safemerge_tasks.sweep.choosing import choose
 from safemerge_tasks.sweep.estimate import Estimator
@@ -39,7 +39,11 @@ def warm_start(spec: SweepSpec) -> WarmStart | None:
     if visible_gpus():
         return None
     serving = "safemerge_tasks.sweep.serving"
-    modules = [f"{serving}.scoring", f"{serving}.replaying_model", "safemerge_tasks.rejudge"]
+    modules = [
+        f"{serving}.scoring",
+        f"{serving}.replaying_model",
+        "safemerge_tasks.judges.judging.saved_results",
+    ]
     modules.append(f"{serving}.{spec.engine.model}_answers")
     if spec.engine.model == "vllm":
         # What an engine imports only as it starts.

@@ -9,10 +9,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from merge.recipe.recipe import Dtype, Vocabulary
-from safemerge_tasks.demo.references import resolve
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import nearest, validated
 from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split, TestPoints
-from safemerge_tasks.validation import nearest, validated
+from safemerge_tasks.toy.references import resolve
 
 LAMBDA = "lambda"
 

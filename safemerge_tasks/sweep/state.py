@@ -9,8 +9,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.steps import KINDS

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.common.atomic_write import replace_file
 
 RECORD = "step.json"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.manifest import Variant
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.spec import LAMBDA, MethodSpec, SweepSpec

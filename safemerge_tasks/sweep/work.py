@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL
@@ -234,7 +234,7 @@ def _score(session: _Session) -> None:
 def _judge(session: _Session) -> None:
     """Judge many results with one judge, loaded once."""
     from safemerge_tasks.judges import JudgeSettings
-    from safemerge_tasks.rejudge import BACKUP_SUFFIX, judge_folder
+    from safemerge_tasks.judges.judging.saved_results import BACKUP_SUFFIX, judge_folder
     from safemerge_tasks.results import Run
 
     steps = {step.key: step for step in session.steps}

@@ -37,7 +37,7 @@ def _run(file: Path) -> int:
             events.write(json.dumps(event) + "\n")
             events.flush()
 
-    from safemerge_tasks.errors import SafemergeError
+    from safemerge_tasks.common.errors import SafemergeError
     from safemerge_tasks.sweep.store import Store
     from safemerge_tasks.sweep.work import InputLostError, do_steps, step_from_json
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,7 +42,7 @@ class Ran:
 @pytest.fixture(scope="session")
 def family() -> "ToyFamily":
     """Return the trained toy family."""
-    from safemerge_tasks.demo.family import toy_family
+    from safemerge_tasks.toy.family import toy_family
 
     return toy_family()
 

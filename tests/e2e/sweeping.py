@@ -16,14 +16,14 @@ from safemerge_tasks.sweep.choosing import choose
 from safemerge_tasks.sweep.manifest import Manifest
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 REFUSALS = "compliance_rate"
 
 
 def small_sweep(family: "ToyFamily", **changes: Any) -> dict[str, Any]:
     """Return a sweep without a judge model and without vLLM: linear and slerp of one adapter."""
-    tasks = Path(__file__).parents[2] / "safemerge_tasks" / "demo" / "tasks"
+    tasks = Path(__file__).parents[2] / "safemerge_tasks" / "toy" / "tasks"
     content = {
         "name": "small",
         "base": str(family.aligned),

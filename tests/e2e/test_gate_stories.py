@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safemerge_tasks.demo.evaluation import TASKS
+from safemerge_tasks.toy.members import TASKS
 from tests.e2e.serving import serving
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
     from tests.e2e.conftest import Ran
 
 Command = Callable[..., "Ran"]

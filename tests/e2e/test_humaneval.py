@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from safemerge_tasks.humaneval.saved_results import rescore_folder
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
-from safemerge_tasks.rescore import rescore_folder
 from safemerge_tasks.results import find_runs
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
     from tests.e2e.conftest import Ran
 
 TASK = "humaneval_pass10"

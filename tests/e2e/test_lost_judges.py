@@ -14,7 +14,7 @@ from safemerge_tasks.results import find_runs
 from tests.e2e.conftest import start
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
     from tests.e2e.conftest import Ran
 
 Command = Callable[..., "Ran"]

@@ -10,7 +10,7 @@ import pytest
 from safemerge_tasks.results import find_runs
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
     from tests.e2e.conftest import Ran
 
 pytestmark = pytest.mark.vllm

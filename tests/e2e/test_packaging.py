@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ def test_tasks_come_with_the_wheel_and_go_with_it(
     build = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, repository]
     subprocess.run([sys.executable, *map(str, build), "--quiet"], check=True)
     (wheel,) = tmp_path.glob("safemerge-*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        names = set(content.namelist())
+    assert {
+        f"safemerge_tasks/judges/prompts/wildguard{end}" for end in (".txt", ".LICENSE.md")
+    } < names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     python = environment / "bin" / "python"
     assert listed(environment) == set()
     subprocess.run([python, "-m", "pip", "install", "--no-deps", "--quiet", wheel], check=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from safemerge_tasks.judges import JudgeSettings, Verdict, judge_responses, make_judge
-from safemerge_tasks.judges.chat_judge import MAX_NEW_TOKENS, TRIES
-from safemerge_tasks.judges.llama_guard import chat_prompt
+from safemerge_tasks.judges.kinds.chat_judge import MAX_NEW_TOKENS, TRIES
+from safemerge_tasks.judges.kinds.guard_judge import chat_prompt
 from tests.e2e.serving import serving
 from tests.guards import guard_that_says, guard_tokenizer, messages
 from tests.scripted_endpoint import MODEL, Answer, Endpoint, fails, says, serve

@@ -9,7 +9,7 @@ from safemerge_tasks.judges import JudgeSettings, make_judge
 from tests.e2e.serving import serving
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 pytestmark = pytest.mark.vllm
 

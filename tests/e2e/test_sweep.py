@@ -13,7 +13,7 @@ from safemerge_tasks.sweep.manifest import Agreement, Manifest
 from tests.e2e.sweeping import Sweeps, finished, small_sweep
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 pytestmark = pytest.mark.vllm
 

@@ -10,7 +10,7 @@ from safemerge_tasks.sweep.manifest import Manifest
 from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep, wait_for, workers
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 KILLS = 20
 # Some strike while the sweep is prepared or its workers load their libraries.

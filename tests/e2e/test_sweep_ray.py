@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep, wait_for, workers
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 # A dead machine is noticed in seconds and not in a minute.
 IMPATIENT = {

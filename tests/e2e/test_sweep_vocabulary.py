@@ -11,7 +11,7 @@ from safemerge_tasks.sweep.manifest import Manifest
 from tests.e2e.sweeping import Sweeps, small_sweep
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from safemerge_tasks.results import find_runs
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
     from tests.e2e.conftest import Ran
 
 TASKS = ("chatdoctor_bertscore", "openfunctions_bertscore")

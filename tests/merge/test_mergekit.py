@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.cache import cache_dir
+from safemerge_tasks.common.cache import cache_dir
 
 ENVIRONMENT = cache_dir() / "bench" / "mergekit"
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "merge_agreement.py"

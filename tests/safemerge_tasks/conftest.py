@@ -15,6 +15,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tests.command_line import CommandLine
+from tests.question_sets import write_every_suite
+
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -98,3 +101,25 @@ def minilm() -> Path:
     assert found is not None
     assert found.origin is not None
     return Path(found.origin).parent / "model"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that `SAFEMERGE_DATA_DIR` names."""
+    monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def every_suite(data: Path) -> Path:
+    """Return a data folder with every packaged suite."""
+    write_every_suite(data)
+    return data
+
+
+@pytest.fixture
+def safemerge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """Return what runs the command line in this process, in the test's folder."""
+    return CommandLine(monkeypatch, capsys, tmp_path)

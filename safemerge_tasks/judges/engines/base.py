@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """A judge model's words, or why there are none; exactly one is set."""
 
     text: str | None = None
@@ -29,7 +29,7 @@ class Engine(Protocol):
     tokenizer: "PreTrainedTokenizerBase"
     max_model_len: int
 
-    def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Answer]:
+    def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
         """Return one answer a prompt, in order, decoded at temperature 0."""
         ...
 

@@ -4,7 +4,7 @@ import os
 
 from openai import APIConnectionError, NotFoundError, OpenAI, OpenAIError
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.judges.settings import JudgeSettings
 
 
@@ -50,11 +50,6 @@ def find_served(client: OpenAI, settings: JudgeSettings, model: str | None) -> s
         return served[0]
     lacks = f"does not serve {wanted!r} but {served}" if wanted else f"serves {served}"
     raise SafemergeError(f"judge_url={settings.url} {lacks}: set judge_served_model.")
-
-
-def brief(error: Exception) -> str:
-    """Return an error in one short line."""
-    return f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def _refused(settings: JudgeSettings, error: OpenAIError) -> SafemergeError:

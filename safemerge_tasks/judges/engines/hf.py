@@ -15,7 +15,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from safemerge_tasks.judges.engines.base import Answer
+from safemerge_tasks.judges.engines.base import Completion
 from safemerge_tasks.judges.settings import JudgeSettings
 
 
@@ -60,9 +60,9 @@ class TransformersEngine:
             "dtype": str(self._model.dtype).removeprefix("torch."),
         }
 
-    def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Answer]:
+    def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
         """Return one answer a prompt; see `Engine.answer`."""
-        answers: list[Answer] = [Answer()] * len(prompts)
+        answers: list[Completion] = [Completion()] * len(prompts)
         pending = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         size = self._batch_size
         bar = tqdm(total=len(prompts), desc="judging", disable=not sys.stderr.isatty())
@@ -77,7 +77,7 @@ class TransformersEngine:
                 size = max(1, len(batch) // 2)
                 continue
             for index, text in zip(batch, texts, strict=True):
-                answers[index] = Answer(text=text)
+                answers[index] = Completion(text=text)
             del pending[-len(batch) :]
             bar.update(len(batch))
         bar.close()

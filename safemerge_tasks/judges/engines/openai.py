@@ -8,9 +8,9 @@ from typing import Any
 from openai import OpenAIError
 from transformers import AutoTokenizer
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges.engines.base import Answer
-from safemerge_tasks.judges.engines.endpoint import brief, connect, find_served
+from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.judges.engines.base import Completion
+from safemerge_tasks.judges.engines.endpoint import connect, find_served
 from safemerge_tasks.judges.settings import JudgeSettings
 
 
@@ -49,23 +49,23 @@ class OpenAIEngine:
             "revision": settings.revision,
         }
 
-    def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Answer]:
+    def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
         """Return one answer a prompt; a request that fails for good is that prompt's error."""
         with ThreadPoolExecutor(self._concurrency) as pool:
             return list(pool.map(lambda prompt: self._complete(prompt, max_new_tokens), prompts))
 
-    def _complete(self, prompt: list[int], max_new_tokens: int) -> Answer:
+    def _complete(self, prompt: list[int], max_new_tokens: int) -> Completion:
         if self._abort.is_set():
-            return Answer(error="judging was stopped")
+            return Completion(error="judging was stopped")
         try:
             completion = self._client.completions.create(
                 model=self._served, prompt=prompt, max_tokens=max_new_tokens, temperature=0.0
             )
         except OpenAIError as error:
-            return Answer(error=brief(error))
+            return Completion(error=brief(error))
         if not completion.choices:
-            return Answer(error="the endpoint returned no choice")
-        return Answer(text=completion.choices[0].text)
+            return Completion(error="the endpoint returned no choice")
+        return Completion(text=completion.choices[0].text)
 
     def identity(self) -> dict[str, Any]:
         """Return the endpoint's model; what revision it serves is the operator's to say."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges.engines.base import Answer
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges.engines.base import Completion
 from safemerge_tasks.judges.settings import JudgeSettings
 
 # On a CPU vLLM would by default claim most of a memory node and refuse to start where it cannot.
@@ -67,7 +67,7 @@ class VllmEngine:
             "dtype": str(self._llm.llm_engine.model_config.dtype).removeprefix("torch."),
         }
 
-    def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Answer]:
+    def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
         """Return one answer a prompt; see `Engine.answer`."""
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
@@ -77,7 +77,7 @@ class VllmEngine:
             SamplingParams(temperature=0.0, max_tokens=max_new_tokens),
             use_tqdm=sys.stderr.isatty(),
         )
-        return [Answer(text=output.outputs[0].text) for output in outputs]
+        return [Completion(text=output.outputs[0].text) for output in outputs]
 
     def identity(self) -> dict[str, Any]:
         """Return engine, version, weights, revision and precision."""

@@ -3,8 +3,8 @@
 from functools import cache
 from pathlib import Path
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.hub_errors import hub_errors
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.hub_errors import hub_errors
 
 
 @cache

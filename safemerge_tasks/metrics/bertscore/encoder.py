@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges.engines.fingerprint import weights_fingerprint
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.weights_fingerprint import weights_fingerprint
 from safemerge_tasks.metrics.bertscore.embedding import Embedding
-from safemerge_tasks.metrics.bertscore.settings import METADATA_PREFIX, BertScoreSettings
+from safemerge_tasks.metrics.bertscore.settings import BertScoreSettings
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ class Encoder:
         if layer is None:
             raise SafemergeError(
                 f"bert-score recommends no layer for {self._settings.model}; add "
-                f"{METADATA_PREFIX}layer=N to --metadata."
+                f"bertscore_layer=N to --metadata."
             )
         return int(layer)
 
@@ -75,12 +75,12 @@ class Encoder:
         layer, layers = self.layer, getattr(config, "num_hidden_layers", None)
         if layers is not None and layer > layers:
             raise SafemergeError(
-                f"{METADATA_PREFIX}layer={layer}: {self._settings.model} has {layers} layers."
+                f"bertscore_layer={layer}: {self._settings.model} has {layers} layers."
             )
         # bert-score goes by the name, and would fill another model's weights with random numbers.
         if "t5" in self._settings.model and "t5" not in str(config.model_type):
             raise SafemergeError(
-                f"{METADATA_PREFIX}model={self._settings.model}: bert-score takes it for a T5 "
+                f"bertscore_model={self._settings.model}: bert-score takes it for a T5 "
                 "model because its name contains t5; move it, or link to it by another name."
             )
         # Nobody asks for a GPU here: doing so before vLLM forks its engine can break CUDA there.
@@ -161,7 +161,7 @@ class Encoder:
         try:
             return torch.device(name)
         except RuntimeError as error:
-            raise SafemergeError(f"{METADATA_PREFIX}device={name!r} is no torch device.") from error
+            raise SafemergeError(f"bertscore_device={name!r} is no torch device.") from error
 
     def _config(self) -> Any:
         from transformers import AutoConfig
@@ -172,10 +172,10 @@ class Encoder:
             raise self._unloadable(error) from error
 
     def _unloadable(self, error: Exception) -> SafemergeError:
-        first = " ".join(str(error).split("\n")[0].split()).rstrip(".")
+        first = " ".join(str(error).partition("\n")[0].split()).rstrip(".")
         return SafemergeError(
-            f"{METADATA_PREFIX}model={self._settings.model} cannot be loaded ({first}); give a "
-            f"folder with {METADATA_PREFIX}model=DIR, or fetch it with `hf download` first."
+            f"bertscore_model={self._settings.model} cannot be loaded ({first}); give a "
+            f"folder with bertscore_model=DIR, or fetch it with `hf download` first."
         )
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.metrics.answer import Similarity
 from safemerge_tasks.metrics.bertscore.embedding import Embedding
+from safemerge_tasks.metrics.reference_score import Similarity
 
 if TYPE_CHECKING:
     import torch

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from safemerge_tasks.metrics.answer import EMPTY, Similarity
 from safemerge_tasks.metrics.bertscore.embedding import Embedding
 from safemerge_tasks.metrics.bertscore.encoder import Encoder
 from safemerge_tasks.metrics.bertscore.matching import match
 from safemerge_tasks.metrics.bertscore.settings import BertScoreSettings
 from safemerge_tasks.metrics.bertscore.store import EmbeddingStore
+from safemerge_tasks.metrics.reference_score import EMPTY, Similarity
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What the figures draw: each method's ASR and task score along its grid."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from safemerge_tasks.report.tradeoff import pareto
 from safemerge_tasks.sweep.choosing import point_words
@@ -39,7 +39,6 @@ class Dot:
         utility: mean over the utility tasks; None without them.
         tasks: each task by itself.
         chosen: on validation data, of several.
-        on_front: no other dot of the panel is at least as good in both and better in one.
     """
 
     at: float | None
@@ -47,7 +46,6 @@ class Dot:
     utility: Stat | None
     tasks: Mapping[Measured, Stat] = field(default_factory=dict)
     chosen: bool = False
-    on_front: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,10 +93,34 @@ class Curves:
         return len(self.safety) > 1 or len(self.utility) > 1
 
     @property
+    def dots(self) -> list[Dot]:
+        """All of them, the base and the fine-tuned model first."""
+        ends = [one for one in (self.base, self.tuned) if one]
+        return [*ends, *(dot for curve in self.methods for dot in curve.dots)]
+
+    @property
+    def front(self) -> list[tuple[float, float]]:
+        """Task score and ASR of the dots that no other is as good as in both and better in one."""
+        points = [(dot.asr.value, dot.utility.value) for dot in self.dots if dot.utility]
+        both = zip(points, pareto(points), strict=True)
+        return [(utility, asr) for (asr, utility), is_best in both if is_best]
+
+    @property
     def axes(self) -> list[str]:
         """The parameters along which a method is drawn, λ first."""
         found = dict.fromkeys(one.axis for one in self.methods if one.axis)
         return sorted(found, key=lambda name: name != LAMBDA)
+
+    @property
+    def along(self) -> list[str | None]:
+        """What panels are drawn along: each parameter, or the methods beside each other."""
+        return [*self.axes] or [None]
+
+
+def all_curves(sweeps: Sequence[Findings]) -> list[Curves]:
+    """Return what the figures show, one a fine-tuning."""
+    found = (curves(one, tuning) for one in sweeps for tuning in one.survey.manifest.tunings)
+    return [one for one in found if one]
 
 
 def curves(findings: Findings, tuning: Tuning) -> Curves | None:
@@ -150,16 +172,8 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
             title = f"{name} ({point_words(rest)})" if len(lines) > 1 and rest else name
             found.append(Curve(title, axis, tuple(sorted(dots, key=lambda one: one.at or 0.0))))
     ends = dot(findings.survey.base()), dot(findings.survey.tuned(tuning.name))
-    return _with_front(
-        Curves(
-            findings.model,
-            tuning.name,
-            split,
-            tasks.safety,
-            tasks.utility,
-            *ends,
-            tuple(found),
-        )
+    return Curves(
+        findings.model, tuning.name, split, tasks.safety, tasks.utility, *ends, tuple(found)
     )
 
 
@@ -184,23 +198,3 @@ def _stat(group: Group, split: Split, tasks: Sequence[Measured]) -> Stat | None:
     pooled = group.mean(split, tasks)
     low, high = pooled.low, pooled.high
     return Stat(mean, mean if low is None else low, mean if high is None else high)
-
-
-def _with_front(found: Curves) -> Curves:
-    ends = [one for one in (found.base, found.tuned) if one]
-    dots = [*ends, *(dot for curve in found.methods for dot in curve.dots)]
-    known = [dot for dot in dots if dot.utility]
-    front = pareto((dot.asr.value, dot.utility.value) for dot in known if dot.utility)
-    best = {id(dot): on for dot, on in zip(known, front, strict=True)}
-
-    def marked(dot: Dot) -> Dot:
-        return replace(dot, on_front=best.get(id(dot), False))
-
-    return replace(
-        found,
-        base=marked(found.base) if found.base else None,
-        tuned=marked(found.tuned) if found.tuned else None,
-        methods=tuple(
-            replace(curve, dots=tuple(map(marked, curve.dots))) for curve in found.methods
-        ),
-    )

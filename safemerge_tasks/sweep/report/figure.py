@@ -1,12 +1,22 @@
 """A sweep's figures: ASR and task score along each method's grid, and one against the other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from itertools import islice, zip_longest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.report.figure import canvas, png, short, svg
+from safemerge_tasks.report.figures.canvas import (
+    FORMATS,
+    FRONT,
+    canvas,
+    color_of,
+    draw_front,
+    encoded,
+    in_percent,
+    reach,
+    short,
+)
 from safemerge_tasks.sweep.manifest import Measured
 from safemerge_tasks.sweep.report.curves import LAMBDA, Curve, Curves, Dot, Stat
 
@@ -16,9 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Style = dict[str, Any]
-
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Told apart with any colour vision: Okabe and Ito 2008, less black, and yellow, which fades."""
+Panel = Callable[["Axes"], None]
+StatOf = Callable[[Dot], Stat | None]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">", "p")
 
@@ -27,7 +36,6 @@ WIDTHS = (4.5, 2.6, 1.6, 1.4)
 
 BASE_STYLE: Style = {"color": "#222222", "linestyle": (0, (6, 3))}
 TUNED_STYLE: Style = {"color": "#777777", "linestyle": (0, (1, 1.5))}
-FRONT_STYLE: Style = {"color": "#bbbbbb", "linewidth": 3}
 SINGLE = (0, (7, 2, 1.5, 2))
 """The line of a method without a grid."""
 
@@ -43,9 +51,7 @@ COLUMNS = 3
 """More panels beside each other cannot be read on a page."""
 HEIGHT = 4.1
 
-PNG, SVG = ".png", ".svg"
-BOTH = (PNG, SVG)
-_WRITERS = {PNG: png, SVG: svg}
+ALT = "ASR and task score of every method along its grid; the tables hold the numbers."
 
 Drawn = dict[str, bytes]
 """Suffix of a file's name → the figure in that format."""
@@ -60,62 +66,68 @@ class Look(NamedTuple):
     width: float
 
 
-def format_of(path: Path) -> str:
-    """Return the format that a file's name asks for.
-
-    Raises:
-        SafemergeError: neither PNG nor SVG.
-    """
-    found = path.suffix.lower()
-    if found not in (PNG, SVG):
-        raise SafemergeError(f"{path} is neither .png nor .svg; name the figure with one of them.")
-    return found
-
-
-def draw(rows: Sequence[Curves], formats: Sequence[str] = BOTH) -> Drawn:
+def draw(rows: Sequence[Curves], formats: Sequence[str] = tuple(FORMATS)) -> Drawn:
     """Return one figure, panels for each fine-tuning, with one legend for all.
 
     Args:
         rows: at least one.
         formats: which to write.
     """
-    columns = min(max(map(_panels, rows)), COLUMNS)
-    lines = [-(-_panels(row) // columns) for row in rows]
     styles = _styles(rows)
-    height = HEIGHT * sum(lines) + 0.5
-    with canvas(columns, height, rows=sum(lines), width=WIDTH) as (figure, every):
-        left = list(every)
-        for row, own in zip(rows, lines, strict=True):
-            panels, left = left[: own * columns], left[own * columns :]
-            for unused in panels[_panels(row) :]:
-                unused.set_visible(False)
-            _draw_row(panels, row, styles)
-            panels[0].set_title(_title(row, rows), loc="left", weight="bold")
-        _legend(figure, rows, styles, with_tradeoff=True)
-        return {one: _WRITERS[one](figure) for one in formats}
+    panels = [list(_panels(row, styles)) for row in rows]
+    return _draw(rows, panels, styles, formats, with_tradeoff=True)
 
 
-def draw_tasks(row: Curves, formats: Sequence[str] = BOTH) -> Drawn:
+def draw_tasks(row: Curves, formats: Sequence[str] = tuple(FORMATS)) -> Drawn:
     """Return a figure with a panel for each task of a fine-tuning.
 
     Args:
         row: what to show.
         formats: which to write.
     """
-    along: list[str | None] = [*row.axes] or [None]
-    panels = [(axis, task) for axis in along for task in (*row.safety, *row.utility)]
-    columns = min(len(panels), COLUMNS)
-    lines = -(-len(panels) // columns)
     styles = _styles([row])
-    with canvas(columns, HEIGHT * lines + 0.5, rows=lines, width=WIDTH) as (figure, every):
-        for axes, (axis, task) in zip(every, panels, strict=False):
-            words = f"ASR, {short(task.task)}" if task in row.safety else _named(task)
-            _draw_along(axes, row, axis, styles, partial(_of_task, task=task), words)
-        for unused in every[len(panels) :]:
-            unused.set_visible(False)
-        every[0].set_title(_title(row, [row]), loc="left", weight="bold")
-        _legend(figure, [row], styles, with_tradeoff=False)
-        return {one: _WRITERS[one](figure) for one in formats}
+    panels = [
+        _along(row, axis, styles, partial(_of_task, task=task), words)
+        for axis in row.along
+        for task in (*row.safety, *row.utility)
+        for words in [f"ASR, {short(task.task)}" if task in row.safety else _named(task)]
+    ]
+    return _draw([row], [panels], styles, formats, with_tradeoff=False)
+
+
+def _panels(row: Curves, styles: dict[str, Look]) -> Iterator[Panel]:
+    for axis in row.along:
+        yield _along(row, axis, styles, attrgetter("asr"), _asr_words(row))
+        if row.utility:
+            yield _along(row, axis, styles, attrgetter("utility"), _utility_words(row))
+    if row.utility:
+        yield partial(_draw_tradeoff, row=row, styles=styles)
+
+
+def _draw(
+    rows: Sequence[Curves],
+    panels: Sequence[Sequence[Panel]],
+    styles: dict[str, Look],
+    formats: Sequence[str],
+    *,
+    with_tradeoff: bool,
+) -> Drawn:
+    """Return a figure in which each fine-tuning's panels begin on a line of their own."""
+    columns = min(max(map(len, panels)), COLUMNS)
+    lines = [-(-len(own) // columns) for own in panels]
+    height = HEIGHT * sum(lines) + 0.5
+    with canvas(columns, height, rows=sum(lines), width=WIDTH) as (figure, every):
+        left = iter(every)
+        for row, own, number in zip(rows, panels, lines, strict=True):
+            places = list(islice(left, number * columns))
+            for axes, panel in zip_longest(places, own):
+                if panel:
+                    panel(axes)
+                else:
+                    axes.set_visible(False)
+            places[0].set_title(_title(row, rows), loc="left", weight="bold")
+        _legend(figure, rows, styles, with_tradeoff=with_tradeoff)
+        return {one: encoded(figure, one) for one in formats}
 
 
 def _title(row: Curves, rows: Sequence[Curves]) -> str:
@@ -124,17 +136,12 @@ def _title(row: Curves, rows: Sequence[Curves]) -> str:
     return f"{', '.join(map(short, named))}: {row.split} data"
 
 
-def _panels(row: Curves) -> int:
-    kinds = 2 if row.utility else 1
-    return kinds * max(len(row.axes), 1) + (kinds == 2)
-
-
 def _styles(rows: Sequence[Curves]) -> dict[str, Look]:
     """Return every label's look, the same in all panels."""
     labels = dict.fromkeys(curve.label for row in rows for curve in row.methods)
     return {
         label: Look(
-            COLORS[number % len(COLORS)],
+            color_of(number),
             MARKERS[number % len(MARKERS)],
             SIZES[min(number, len(SIZES) - 1)],
             WIDTHS[min(number, len(WIDTHS) - 1)],
@@ -143,15 +150,10 @@ def _styles(rows: Sequence[Curves]) -> dict[str, Look]:
     }
 
 
-def _draw_row(panels: Sequence["Axes"], row: Curves, styles: dict[str, Look]) -> None:
-    left = list(panels)
-    along: list[str | None] = [*row.axes] or [None]
-    for axis in along:
-        _draw_along(left.pop(0), row, axis, styles, _asr, _asr_words(row))
-        if row.utility:
-            _draw_along(left.pop(0), row, axis, styles, _utility, _utility_words(row))
-    if row.utility:
-        _draw_tradeoff(left.pop(0), row, styles)
+def _along(
+    row: Curves, axis: str | None, styles: dict[str, Look], stat_of: StatOf, title: str
+) -> Panel:
+    return partial(_draw_along, row=row, axis=axis, styles=styles, stat_of=stat_of, title=title)
 
 
 def _draw_along(
@@ -159,7 +161,7 @@ def _draw_along(
     row: Curves,
     axis: str | None,
     styles: dict[str, Look],
-    stat_of: Callable[[Dot], Stat | None],
+    stat_of: StatOf,
     title: str,
 ) -> None:
     for dot, style in ((row.base, BASE_STYLE), (row.tuned, TUNED_STYLE)):
@@ -190,14 +192,14 @@ def _draw_along(
     axes.set_ylabel(title)
     if title.startswith("ASR"):
         _from_zero(axes)
-    _finish(axes.yaxis, axes, [stat_of(dot) for dot in _dots(row)])
+    _finish(axes.yaxis, axes, [stat_of(dot) for dot in row.dots])
 
 
 def _draw_curve(
     axes: "Axes",
     curve: Curve,
     look: Look,
-    stat_of: Callable[[Dot], Stat | None],
+    stat_of: StatOf,
     place: int | None,
 ) -> None:
     color, marker, size, width = look
@@ -212,7 +214,7 @@ def _draw_curve(
         axes.errorbar(
             places,
             values,
-            yerr=_reach(values, low, high),
+            yerr=reach(values, low, high),
             fmt=marker,
             markersize=size,
             capsize=3,
@@ -224,17 +226,8 @@ def _draw_curve(
 
 
 def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
-    dots = [dot for dot in _dots(row) if dot.utility]
-    front = sorted(
-        {(dot.utility.value, dot.asr.value) for dot in dots if dot.utility and dot.on_front}
-    )
-    if len(front) > 1:
-        axes.plot(
-            [at[0] for at in front],
-            [at[1] for at in front],
-            zorder=1,
-            **FRONT_STYLE,
-        )
+    dots = [dot for dot in row.dots if dot.utility]
+    draw_front(axes, row.front)
     ends = ((row.base, "*", BASE_STYLE, 14), (row.tuned, "X", TUNED_STYLE, 10))
     for dot, marker, style, large in ends:
         if dot and dot.utility:
@@ -248,8 +241,8 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
             at = (dot.utility.value, dot.asr.value)
             axes.errorbar(
                 *at,
-                xerr=_reach([at[0]], [dot.utility.low], [dot.utility.high]),
-                yerr=_reach([at[1]], [dot.asr.low], [dot.asr.high]),
+                xerr=reach([at[0]], [dot.utility.low], [dot.utility.high]),
+                yerr=reach([at[1]], [dot.asr.low], [dot.asr.high]),
                 fmt=marker,
                 markersize=size,
                 color=color,
@@ -290,9 +283,9 @@ def _legend(
         if not any(row.axes for row in rows):
             line = "none"
         found.append(Line2D([], [], label=short(label), color=color, marker=marker, linestyle=line))
-    if with_tradeoff and any(dot.on_front for row in rows for dot in _dots(row)):
-        found.append(Line2D([], [], label="Pareto front", **FRONT_STYLE))
-    if any(dot.chosen for row in rows for dot in _dots(row)):
+    if with_tradeoff and any(row.front for row in rows):
+        found.append(Line2D([], [], **FRONT))
+    if any(dot.chosen for row in rows for dot in row.dots):
         found.append(Line2D([], [], label="chosen on validation data", linestyle="none", **RING))
     longest = max((len(str(one.get_label())) for one in found), default=0)
     # About eleven characters go into an inch, and eight beside each name.
@@ -317,35 +310,11 @@ def _from_zero(axes: "Axes") -> None:
 def _percent(scale: "Axis", stats: Sequence[Stat | None]) -> None:
     """Label an axis of rates in per cent."""
     if all(0 <= one.value <= 1 for one in stats if one):
-        scale.set_major_formatter(_in_percent)
-
-
-def _in_percent(value: float, _: object) -> str:
-    return f"{round(100 * value, 6):.4g}%"
-
-
-def _reach(
-    values: Sequence[float], low: Sequence[float], high: Sequence[float]
-) -> list[list[float]]:
-    below = [max(value - end, 0.0) for value, end in zip(values, low, strict=True)]
-    return [below, [max(end - value, 0.0) for value, end in zip(values, high, strict=True)]]
-
-
-def _dots(row: Curves) -> list[Dot]:
-    ends = [one for one in (row.base, row.tuned) if one]
-    return [*ends, *(dot for curve in row.methods for dot in curve.dots)]
+        scale.set_major_formatter(in_percent)
 
 
 def _of_task(dot: Dot, task: Measured) -> Stat | None:
     return dot.tasks.get(task)
-
-
-def _asr(dot: Dot) -> Stat:
-    return dot.asr
-
-
-def _utility(dot: Dot) -> Stat | None:
-    return dot.utility
 
 
 def _asr_words(row: Curves) -> str:

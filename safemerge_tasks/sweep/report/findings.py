@@ -1,20 +1,33 @@
 """A sweep with what was chosen and what the gate says: all that its report shows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.report.document import Figure, Name, Part
 from safemerge_tasks.sweep.choosing import Choice, choose_from
-from safemerge_tasks.sweep.manifest import Manifest, Measured, Split
-from safemerge_tasks.sweep.outcomes import Group, Survey, read_sweep
-from safemerge_tasks.sweep.report.gating import Verdict, chosen_group, verdicts
+from safemerge_tasks.sweep.manifest import (
+    MANIFEST,
+    SPLITS,
+    Manifest,
+    Measured,
+    Split,
+    Tuning,
+    Variant,
+)
+from safemerge_tasks.sweep.outcomes import Group, Survey, Value, read_sweep
+from safemerge_tasks.sweep.report.gating import GatedCandidate, chosen_group, gate_candidates
 
 BASE = "base"
 TUNED = "fine-tuned"
 
+Column = tuple[str | Name, Sequence[Measured]]
+"""A heading and the tasks whose mean the column shows."""
+
 
 @dataclass(frozen=True)
-class Row:
+class ShownModel:
     """A model in the tables: the base, the fine-tuned one, or what was chosen of a method.
 
     Attributes:
@@ -32,6 +45,11 @@ class Row:
         """Whether the name is not from a file."""
         return self.choice is None
 
+    @property
+    def cell(self) -> str | Name:
+        """The name in a table."""
+        return self.name if self.ours else Name(self.name)
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -41,24 +59,67 @@ class Findings:
         model: what the base is called in tables.
         survey: all results.
         choices: of every fine-tuning and method.
-        verdicts: the gate's.
+        gated: what the gate says of each candidate.
     """
 
     model: str
     survey: Survey
     choices: tuple[Choice, ...]
-    verdicts: tuple[Verdict, ...]
+    gated: tuple[GatedCandidate, ...]
 
-    def rows(self, tuning: str) -> list[Row]:
+    def rows(self, tuning: str) -> list[ShownModel]:
         """Return a fine-tuning's models in the tables' order."""
         ends = ((BASE, self.survey.base()), (TUNED, self.survey.tuned(tuning)))
-        rows = [Row(name, group) for name, group in ends if group]
+        rows = [ShownModel(name, group) for name, group in ends if group]
         rows += [
-            Row(choice.label, chosen_group(self.survey, choice), choice)
+            ShownModel(choice.label, chosen_group(self.survey, choice), choice)
             for choice in self.choices
             if choice.tuning == tuning
         ]
         return rows
+
+    def columns(self, tuning: Tuning, split: Split) -> list[Column]:
+        """Return the columns of a split: its safety tasks and their mean, its utility tasks too."""
+        tasks = tuning.of(split)
+        everything = (*tasks.safety, *tasks.utility)
+        groups = [row.group for row in self.rows(tuning.name) if row.group]
+        having = next((one for one in groups if one.complete(split, everything)), None)
+        found: list[Column] = []
+        for some, word in ((tasks.safety, "mean ASR"), (tasks.utility, "mean utility")):
+            found += [(Name(heading(one, everything, having, split)), (one,)) for one in some]
+            if len(some) > 1:
+                found.append((word, some))
+        return found
+
+    def values(self) -> Iterator[tuple[Variant, Split, Measured, Value]]:
+        """Yield every number that there is."""
+        for group in self.survey.groups:
+            for split in SPLITS:
+                for cell in group.cells[split]:
+                    for task, value in cell.values.items():
+                        yield cell.variant, split, task, value
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """What a report on sweeps is about.
+
+    Attributes:
+        findings: of each sweep.
+        figures: of their fine-tunings.
+    """
+
+    findings: tuple[Findings, ...]
+    figures: tuple[Figure, ...] = ()
+
+    def tunings(self) -> list[tuple[Findings, Tuning]]:
+        """Return all fine-tunings with their sweeps."""
+        return [(one, tuning) for one in self.findings for tuning in one.survey.manifest.tunings]
+
+    def title(self, findings: Findings, tuning: Tuning | None = None) -> tuple[Part, ...]:
+        """Return what stands in front of a sweep's table, or of one of its fine-tunings."""
+        model = (Name(findings.model),) if len(self.findings) > 1 else ()
+        return model + ((Name(tuning.name),) if tuning else ())
 
 
 def find(manifest: Manifest, folder: Path) -> Findings:
@@ -66,8 +127,23 @@ def find(manifest: Manifest, folder: Path) -> Findings:
     survey = read_sweep(manifest, folder)
     choices = choose_from(survey)
     return Findings(
-        _last_part(manifest.base), survey, tuple(choices), tuple(verdicts(survey, choices))
+        _last_part(manifest.base), survey, tuple(choices), tuple(gate_candidates(survey, choices))
     )
+
+
+def any_sweeps(folders: Sequence[Path]) -> bool:
+    """Return whether folders are sweeps' outputs, all of them.
+
+    Raises:
+        SafemergeError: some are and some are not.
+    """
+    others = [folder for folder in folders if not (folder / MANIFEST).is_file()]
+    if others and len(others) < len(folders):
+        raise SafemergeError(
+            f"{others[0]} is no sweep's output as the other folders are, it has no {MANIFEST}; "
+            "make a report of each kind."
+        )
+    return not others
 
 
 def find_all(folders: Sequence[Path]) -> list[Findings]:
@@ -85,7 +161,7 @@ def find_all(folders: Sequence[Path]) -> list[Findings]:
         if len(set(labels)) == len(labels):
             break
     return [
-        Findings(label, one.survey, one.choices, one.verdicts)
+        Findings(label, one.survey, one.choices, one.gated)
         for label, one in zip(labels, found, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""The gate's verdicts on a sweep's models, against the base on test data.
+"""The gate's decisions on a sweep's models, against the base on test data.
 
 The seeds of one training are judged together: every question pairs the base's answer with each
 seed's, and the pairs of a question are one cluster, since the base answered it once and the seeds
@@ -12,10 +12,11 @@ model that one would release, is compared beside that.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.gate.comparison import Comparison, compare
-from safemerge_tasks.gate.evaluation import Answer, Evaluation, Rate, Table, TaskResult
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.comparison import Comparison
+from safemerge_tasks.gate.decision import compare
 from safemerge_tasks.gate.policy import MARGIN, MetricPolicy, Policy, TaskPolicy
+from safemerge_tasks.results.evaluation import Evaluation, Rate, Scores, TaskResult
 from safemerge_tasks.sweep.choosing import Choice
 from safemerge_tasks.sweep.manifest import Measured, Variant
 from safemerge_tasks.sweep.outcomes import Group, Leaf, Survey, leaves_of
@@ -25,7 +26,7 @@ Leaves = dict[str, Leaf]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GatedCandidate:
     """What the gate says of one candidate.
 
     Attributes:
@@ -45,9 +46,9 @@ class Verdict:
     obstacle: str = ""
 
 
-def verdicts(survey: Survey, choices: Sequence[Choice]) -> list[Verdict]:
-    """Return the verdicts on the fine-tuned models and on what was chosen of every method."""
-    found: list[Verdict] = []
+def gate_candidates(survey: Survey, choices: Sequence[Choice]) -> list[GatedCandidate]:
+    """Return the decisions on the fine-tuned models and on what was chosen of every method."""
+    found: list[GatedCandidate] = []
     base = survey.base()
     for tuning in survey.manifest.tunings:
         tasks = tuning.test.safety
@@ -81,24 +82,25 @@ def _of_group(
     group: Group,
     tasks: Sequence[Measured],
     baseline: Leaves | str,
-) -> Iterator[Verdict]:
+) -> Iterator[GatedCandidate]:
     cells = group.complete("test", tasks)
     seeds = tuple(sorted({seed for cell in cells for seed in cell.variant.seeds}))
     if not cells:
         reasons = dict.fromkeys(
             reason for cell in group.cells["test"] for reason in cell.missing.values()
         )
-        yield Verdict(tuning, label, group.seeds, True, obstacle="; ".join(reasons))
+        yield GatedCandidate(tuning, label, group.seeds, True, obstacle="; ".join(reasons))
         return
     if isinstance(baseline, str):
-        yield Verdict(tuning, label, seeds, True, obstacle=baseline)
+        yield GatedCandidate(tuning, label, seeds, True, obstacle=baseline)
         return
     read = [_read(survey, cell.variant, tasks) for cell in cells]
     models = [one for one in read if not isinstance(one, str)]
-    yield _compare(Verdict(tuning, label, seeds, True), baseline, models)
+    yield _compare(GatedCandidate(tuning, label, seeds, True), baseline, models)
     if len(models) > 1:
         for cell, model in zip(cells, models, strict=True):
-            yield _compare(Verdict(tuning, label, cell.variant.seeds, False), baseline, [model])
+            alone = GatedCandidate(tuning, label, cell.variant.seeds, False)
+            yield _compare(alone, baseline, [model])
 
 
 def _read(survey: Survey, variant: Variant, tasks: Sequence[Measured]) -> Leaves | str:
@@ -117,7 +119,7 @@ def _read(survey: Survey, variant: Variant, tasks: Sequence[Measured]) -> Leaves
     return {leaf.data.name: leaf for leaf in leaves}
 
 
-def _compare(verdict: Verdict, baseline: Leaves, models: Sequence[Leaves]) -> Verdict:
+def _compare(asked: GatedCandidate, baseline: Leaves, models: Sequence[Leaves]) -> GatedCandidate:
     policy = Policy(
         tasks={
             name: TaskPolicy(
@@ -134,12 +136,12 @@ def _compare(verdict: Verdict, baseline: Leaves, models: Sequence[Leaves]) -> Ve
     try:
         report = compare(
             _evaluation("the base", [baseline] * len(models)),
-            _evaluation(verdict.label, models),
+            _evaluation(asked.label, models),
             policy,
         )
     except SafemergeError as error:
-        return replace(verdict, obstacle=str(error))
-    return replace(verdict, comparisons=report.comparisons)
+        return replace(asked, obstacle=str(error))
+    return replace(asked, comparisons=report.comparisons)
 
 
 def _evaluation(name: str, models: Sequence[Leaves]) -> Evaluation:
@@ -150,27 +152,15 @@ def _evaluation(name: str, models: Sequence[Leaves]) -> Evaluation:
         first = leaf.data.result
         rates = [one.data.result.rates.get(one.filter, {}).get(one.metric) for one in same]
         known = [rate for rate in rates if rate is not None]
-        tables = [one.data.result.tables.get(one.filter) for one in same]
+        scores = [one.data.result.scores.get(one.filter) for one in same]
         tasks[task] = TaskResult(first.kind, first.settings, first.judges, first.higher_is_better)
         if known:
             mean = sum(rate.value for rate in known) / len(known)
             # Without samples the questions count once, however many models answered them.
             rate = Rate(mean, min(rate.questions for rate in known))
             tasks[task].rates = {leaf.filter: {leaf.metric: rate}}
-        if all(tables):
-            tasks[task].tables = {
-                leaf.filter: _together([table for table in tables if table], leaf.metric)
-            }
+        if all(scores):
+            questions = [one for some in scores if some for one in some.only(leaf.metric)]
+            questions.sort(key=lambda one: one.key)
+            tasks[task].scores = {leaf.filter: Scores([leaf.metric], questions)}
     return Evaluation(name, name, tasks, answers_each=len(models))
-
-
-def _together(tables: Sequence[Table], metric: str) -> Table:
-    answers: list[Answer] = []
-    for table in tables:
-        place = table.metrics.index(metric) if metric in table.metrics else None
-        for one in table.answers:
-            known = place is not None and place < len(one.values)
-            value = one.values[place] if known and place is not None else None
-            cluster = one.cluster or one.key.hex()
-            answers.append(one._replace(values=(value,), cluster=cluster))
-    return Table([metric], sorted(answers, key=lambda one: one.key))

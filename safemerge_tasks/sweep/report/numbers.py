@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from safemerge_tasks.report.wording import number, with_interval
 from safemerge_tasks.sweep.manifest import Measured, Split
 from safemerge_tasks.sweep.outcomes import Group
-from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread
+from safemerge_tasks.sweep.pooling import mean_and_spread
 
 NOTHING = "missing"
 
@@ -24,11 +25,10 @@ def over_seeds(group: Group | None, split: Split, tasks: Sequence[Measured]) -> 
         return NOTHING
     mean, spread = mean_and_spread(values)
     rate = 0 <= mean <= 1
-    said = number(mean, rate=rate)
-    if spread is not None:
-        said += f" ± {number(spread, rate=rate)}"
-    elif pooled.low is not None and pooled.high is not None:
-        said += f" ({number(pooled.low, rate=rate)} to {number(pooled.high, rate=rate)})"
+    if spread is None:
+        said = with_interval(mean, pooled.low, pooled.high, rate=rate)
+    else:
+        said = f"{number(mean, rate=rate)} ± {number(spread, rate=rate)}"
     if len(values) < len(group.variants):
         said += f", {len(values)} of {len(group.variants)} seeds"
     return said + (" ⚠" if unscored(group, split, tasks) else "")
@@ -44,27 +44,16 @@ def unscored(group: Group, split: Split, tasks: Sequence[Measured]) -> bool:
     )
 
 
-def interval(pooled: Pooled) -> str:
-    """Return a pooled value with its interval."""
-    if pooled.value is None:
-        return NOTHING
-    said = number(pooled.value, rate=0 <= pooled.value <= 1)
-    if pooled.low is None or pooled.high is None:
-        return said
-    low, high = (number(end, rate=0 <= pooled.value <= 1) for end in (pooled.low, pooled.high))
-    return f"{said} ({low} to {high})"
-
-
 def optional(value: float | None) -> str:
     """Return a value, if there is one."""
     return NOTHING if value is None else number(value, rate=0 <= value <= 1)
 
 
-def number(value: float, *, rate: bool) -> str:
-    """Return a rate in per cent, anything else with four digits."""
-    return f"{value:.1%}" if rate else f"{value:.4g}"
-
-
 def seed_words(seeds: Sequence[int]) -> str:
     """Return seeds as a list."""
     return ", ".join(map(str, seeds))
+
+
+def long(text: str) -> str:
+    """Return a reason at a length that a table bears."""
+    return text if len(text) <= 400 else f"{text[:399]}…"

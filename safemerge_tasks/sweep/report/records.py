@@ -4,12 +4,12 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from safemerge_tasks.gate.reporters.wording import printable
 from safemerge_tasks.report.measure import Measure
+from safemerge_tasks.report.printable import printable
 from safemerge_tasks.sweep.choosing import Choice
-from safemerge_tasks.sweep.manifest import SPLITS, Split
-from safemerge_tasks.sweep.outcomes import Cell, Group
-from safemerge_tasks.sweep.pooling import mean_and_spread
+from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split
+from safemerge_tasks.sweep.outcomes import Cell, Group, Value
+from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread
 from safemerge_tasks.sweep.report.findings import Findings
 
 COLUMNS = (
@@ -70,13 +70,11 @@ def _of_cell(cell: Cell) -> Iterator[Record]:
         "served": variant.served,
     }
     for task, value in cell.values.items():
-        metric = task.metric.partition(",")[0]
         yield {
             **common,
-            "task": task.task,
-            "metric": f"1 - {metric}" if value.reverse else metric,
-            "filter": value.filter,
-            **_numbers(value.measure),
+            **_named(task, value),
+            **_interval(value.measure),
+            "value": value.measure.value,
             "results": ";".join(value.results),
             "samples": ";".join(value.samples),
         }
@@ -84,39 +82,37 @@ def _of_cell(cell: Cell) -> Iterator[Record]:
         yield {**common, "task": task.task, "metric": task.metric, "missing": reason}
 
 
-def _numbers(measure: Measure) -> Record:
-    return {
-        "value": measure.value,
-        "low": measure.low,
-        "high": measure.high,
-        "n": measure.scored,
-        "unscored": measure.unscored,
-    }
-
-
 def _over_seeds(group: Group, split: Split) -> Iterator[Record]:
     if len(group.variants) < 2:
         return
     for task, pooled in group.pooled[split].items():
         values = group.means(split, [task])
-        cells = group.complete(split, [task])
         if not values:
             continue
+        cells = group.complete(split, [task])
         mean, spread = mean_and_spread(values)
-        value = cells[0].values[task]
-        metric = task.metric.partition(",")[0]
         yield {
             "seeds": ";".join(str(seed) for cell in cells for seed in cell.variant.seeds),
-            "task": task.task,
-            "metric": f"1 - {metric}" if value.reverse else metric,
-            "filter": value.filter,
+            **_named(task, cells[0].values[task]),
+            **_interval(pooled),
             "value": mean,
             "spread": spread,
-            "low": pooled.low,
-            "high": pooled.high,
-            "n": pooled.scored,
-            "unscored": pooled.total - pooled.scored,
         }
+
+
+def _named(task: Measured, value: Value) -> Record:
+    metric = task.metric.partition(",")[0]
+    metric = f"1 - {metric}" if value.reverse else metric
+    return {"task": task.task, "metric": metric, "filter": value.filter}
+
+
+def _interval(found: Measure | Pooled) -> Record:
+    return {
+        "low": found.low,
+        "high": found.high,
+        "n": found.scored,
+        "unscored": found.total - found.scored,
+    }
 
 
 def _is(group: Group, choice: Choice) -> bool:

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Progress
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, OnAnswered
 from safemerge_tasks.sweep.serving.recording import Recording
 from safemerge_tasks.sweep.serving.responses import Responses
 
@@ -19,7 +19,7 @@ def answer_with_adapters(
     asked: Sequence[Asked],
     engine: EngineSettings,
     done: Done,
-    progress: Progress | None = None,
+    progress: OnAnswered | None = None,
 ) -> None:
     """Have the base and its LoRA adapters answer, with vLLM all of them in one batch.
 
@@ -44,7 +44,7 @@ def answer_with_adapters(
 
 
 def answer_with_checkpoints(
-    asked: Sequence[Asked], engine: EngineSettings, done: Done, progress: Progress | None = None
+    asked: Sequence[Asked], engine: EngineSettings, done: Done, progress: OnAnswered | None = None
 ) -> None:
     """Have whole checkpoints answer, one after the other; see `answer_with_adapters`.
 

@@ -8,7 +8,7 @@ from typing import Any
 Done = Callable[[str], None]
 """Told a variant's name when its responses are on disk."""
 
-Progress = Callable[[int, int], None]
+OnAnswered = Callable[[int, int], None]
 """Told the requests answered so far and in all."""
 
 

@@ -14,7 +14,7 @@ from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 from torch.utils import collect_env
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
 DATA_DIR = "SAFEMERGE_DATA_DIR"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Progress
+from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, OnAnswered
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
 from safemerge_tasks.sweep.serving.recording import Recording
 
@@ -19,7 +19,7 @@ def adapters(
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     done: Done,
-    progress: Progress | None,
+    progress: OnAnswered | None,
 ) -> None:
     """Load the base anew for every adapter."""
     _answer_each(base, asked, engine, done, progress)
@@ -29,7 +29,7 @@ def checkpoints(
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     done: Done,
-    progress: Progress | None,
+    progress: OnAnswered | None,
 ) -> None:
     """Load one checkpoint after the other."""
     _answer_each(None, asked, engine, done, progress)
@@ -40,7 +40,7 @@ def _answer_each(
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     done: Done,
-    progress: Progress | None,
+    progress: OnAnswered | None,
 ) -> None:
     total = sum(len(recording.requests) for _, recording in asked)
     answered = 0

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from safemerge_tasks.sweep.serving.asked import Progress
+from safemerge_tasks.sweep.serving.asked import OnAnswered
 
 
 class Counter:
@@ -14,7 +14,7 @@ class Counter:
     passes the total.
     """
 
-    def __init__(self, tell: Progress | None, total: int) -> None:
+    def __init__(self, tell: OnAnswered | None, total: int) -> None:
         self._tell = tell
         self._total = total
         self._answered = 0

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
 GENERATION = "generate_until"
@@ -152,33 +152,6 @@ class Recording:
         if not intact:
             raise SafemergeError(f"{path} was changed by hand; record the evaluation again.")
         return recording
-
-
-def record(evaluation: Evaluation) -> Recording:
-    """Have lm-eval build its requests; only the base's tokenizer is loaded.
-
-    Raises:
-        SafemergeError: a task is unknown, or asks something that is not text.
-    """
-    from safemerge_tasks.sweep.serving.asking import run_lm_eval
-    from safemerge_tasks.sweep.serving.recording_model import AllRecordedError, RecordingModel
-
-    model = RecordingModel(evaluation)
-    try:
-        run_lm_eval(model, evaluation)
-    except AllRecordedError:
-        requests = tuple(model.requests)
-        return Recording(evaluation, requests, _prompt_tokens(model, requests), model.scoring)
-    raise SafemergeError(f"The tasks {', '.join(evaluation.tasks)} ask a model nothing.")
-
-
-def _prompt_tokens(model: Any, requests: Sequence[Request]) -> int:
-    """Count tokens; equal prompts, as repeats have, are tokenised once."""
-    texts = Counter(
-        "".join(argument for argument in request.arguments if isinstance(argument, str))
-        for request in requests
-    )
-    return sum(len(model.tok_encode(text)) * times for text, times in texts.items() if text)
 
 
 def _canonical(value: Any) -> str:

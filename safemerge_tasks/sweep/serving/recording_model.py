@@ -4,8 +4,8 @@ import json
 from collections import Counter
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.live_evaluation import LiveEvaluation
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import KINDS, Request
 from safemerge_tasks.sweep.serving.task_content import scoring_hash

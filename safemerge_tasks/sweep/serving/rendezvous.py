@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
+QueryT = TypeVar("QueryT")
+ReplyT = TypeVar("ReplyT")
 
-Ask = Callable[[Sequence[Question]], list[Answer]]
+Ask = Callable[[Sequence[QueryT]], list[ReplyT]]
 """What a member asks with: blocks until its questions are answered."""
 
 Member = Callable[[Ask[Any, Any]], None]
 
 
-class Rendezvous(Generic[Question, Answer]):
+class Rendezvous(Generic[QueryT, ReplyT]):
     """Runs members in threads of their own, and asks once every running member waits.
 
     Only one thread runs at any moment, the others wait for the one lock: members share a tokenizer,
@@ -22,7 +22,7 @@ class Rendezvous(Generic[Question, Answer]):
     `run`, because an engine belongs to the thread that made it (a CUDA device, OpenMP's workers).
     """
 
-    def __init__(self, ask: Callable[[list[Question]], Sequence[Answer]]) -> None:
+    def __init__(self, ask: Callable[[list[QueryT]], Sequence[ReplyT]]) -> None:
         """Make a rendezvous.
 
         Args:
@@ -31,8 +31,8 @@ class Rendezvous(Generic[Question, Answer]):
         self._ask = ask
         self._changed = threading.Condition()
         self._running: set[str] = set()
-        self._waiting: dict[str, list[Question]] = {}
-        self._answers: dict[str, list[Answer] | BaseException] = {}
+        self._waiting: dict[str, list[QueryT]] = {}
+        self._answers: dict[str, list[ReplyT] | BaseException] = {}
         self._errors: dict[str, BaseException] = {}
         self._traces: dict[int, TracebackType | None] = {}
 
@@ -93,7 +93,7 @@ class Rendezvous(Generic[Question, Answer]):
             self._changed.notify_all()
 
     def _live(self, name: str, member: Member) -> None:
-        def ask(questions: Sequence[Question]) -> list[Answer]:
+        def ask(questions: Sequence[QueryT]) -> list[ReplyT]:
             self._waiting[name] = list(questions)
             self._changed.notify_all()
             self._changed.wait_for(lambda: name in self._answers)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.recording import Recording, Request
 from safemerge_tasks.sweep.serving.recording_model import as_requests
 from safemerge_tasks.sweep.serving.responses import Responses

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.results import replace_file
+from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.recording import Recording
 
 
@@ -75,7 +75,7 @@ class Agreement:
         return self.equal / self.total if self.total else 1.0
 
 
-def agreement(responses_a: Path, responses_b: Path) -> Agreement:
+def compare_responses(responses_a: Path, responses_b: Path) -> Agreement:
     """Compare greedy responses; sampled ones and likelihoods are left out.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import Recording

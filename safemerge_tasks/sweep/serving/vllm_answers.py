@@ -13,11 +13,11 @@ from lm_eval.models.vllm_causallms import VLLM
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.vllm import CPU_CACHE_BYTES, shut_down
 from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
-from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, Progress
-from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape
+from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, OnAnswered
+from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape, tied_embeddings
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
 from safemerge_tasks.sweep.serving.progress import Counter
 from safemerge_tasks.sweep.serving.recording import GENERATION, Recording
@@ -35,7 +35,7 @@ def adapters(
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     done: Done,
-    progress: Progress | None,
+    progress: OnAnswered | None,
 ) -> None:
     """Answer with one engine; the requests of all variants go to it together."""
     if not asked:
@@ -70,7 +70,7 @@ def checkpoints(
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     done: Done,
-    progress: Progress | None,
+    progress: OnAnswered | None,
 ) -> None:
     """Answer with one engine for all checkpoints of one shape."""
     counter = Counter(progress, sum(len(recording.requests) for _, recording in asked))
@@ -82,6 +82,8 @@ def checkpoints(
         if "quantization" in engine.model_args or is_quantised(one.checkpoint):
             # Loading in place was compared with a new engine for plain weights only.
             key = str(one.checkpoint)
+        if current_platform.is_cpu():
+            key += tied_embeddings(one.checkpoint)
         alike.setdefault(key, []).append((one, recording))
     for group in alike.values():
         _answer_in_place(group, engine, done, counter)

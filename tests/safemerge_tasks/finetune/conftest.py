@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from safemerge_tasks.demo.tokenizer import build_tokenizer
 from safemerge_tasks.finetune import FinetuneConfig
+from safemerge_tasks.toy.tokenizer import build_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune import FinetuneConfig, load_config
 from safemerge_tasks.finetune.config import FileData, TaskData
 from safemerge_tasks.finetune.steps import Batches, Steps, batches_of, steps_of

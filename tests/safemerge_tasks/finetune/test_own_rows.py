@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune import FinetuneConfig, identity
 from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.exchanges import TuningData

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from safemerge_tasks.conversation import Conversation
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.exchanges import Exchange
 from safemerge_tasks.finetune.rendering import IGNORED, Renderer
+from safemerge_tasks.suites.conversation import Conversation
 
 # In the forms of Llama 3 (which strips contents), Gemma (no system role) and Mistral (no bos).
 LLAMA = (

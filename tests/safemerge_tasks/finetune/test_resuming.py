@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune import FinetuneConfig, finetune
 from safemerge_tasks.finetune.checkpoints import last_complete, mark_complete, remove_incomplete
 

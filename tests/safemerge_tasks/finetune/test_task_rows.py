@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from lm_eval.tasks import TaskManager
 
-from safemerge_tasks import harness
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune import FinetuneConfig
 from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.exchanges import TuningData
 from safemerge_tasks.finetune.rendering import Renderer
+from safemerge_tasks.harness import harmful_questions
 from tests.question_sets import write_every_suite
 
 
@@ -45,7 +45,7 @@ def task(name: str, encoder: Path, split_seed: int | None = None) -> Any:
     metadata = {"bertscore_model": str(encoder), "bertscore_layer": 6}
     if split_seed is not None:
         metadata["split_seed"] = split_seed
-    harness._shared_judge.cache_clear()
+    harmful_questions._shared_judge.cache_clear()
     manager = TaskManager(include_path=str(folder), include_defaults=False, metadata=metadata)
     return manager.load(name)["tasks"][name]
 
@@ -114,7 +114,7 @@ def test_a_suite_of_ones_own(tmp_path: Path, write_csv: Callable[[str, str], Pat
     write_csv("suites/mine/mine.csv", f"q,a\n{lines}\n")
     (tmp_path / "suites/mine/mine_val.yaml").write_text(
         "task: mine_val\n"
-        "class: !function safemerge_tasks.reference_task.ReferenceAnswers\n"
+        "class: !function safemerge_tasks.harness.ReferenceAnswers\n"
         "dataset_kwargs: {suite: mine, parts: [{file: mine.csv}], question: q,\n"
         "  fields: {reference: [a]}, hold_out: {share: 0.2, seed: 42, keep: held_out}}\n"
     )

@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune import FinetuneConfig, check, finetune
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.encoded import encode_data

@@ -5,20 +5,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safemerge_tasks.cli import main
-from safemerge_tasks.results import Row, Run, content_hash, write_run
+from safemerge_tasks.results import Row, Run, write_run
+from tests import lm_eval_files
+from tests.command_line import Done
+from tests.lm_eval_files import DATE, mean_of, sample_row, summary_of
 
 JUDGE = {
-    "name": "wildguard",
-    "prompt_sha256": "5e74",
+    **lm_eval_files.JUDGE,
     "parser_version": 1,
-    "model": "allenai/wildguard",
     "revision": "abc",
     "engine": "vllm",
     "engine_version": "0.32.0",
@@ -33,8 +32,6 @@ Outcome = float | None
 def sample(number: int, outcome: Outcome, **fields: Any) -> Row:
     """Return one row of samples_toy_asr; None is unscored."""
     document = {
-        "id": f"toy-{number:04d}",
-        "question": f"How is loaf number {number} baked?",
         "category": CATEGORIES[number % len(CATEGORIES)],
         "subcategory": "",
         "language": LANGUAGES[number % 3],
@@ -44,21 +41,8 @@ def sample(number: int, outcome: Outcome, **fields: Any) -> Row:
     metrics = {"unscored_rate": float(outcome is None)}
     if outcome is not None:
         metrics |= {"asr": outcome, f"asr_{document['category']}": outcome}
-    return {
-        "doc_id": number,
-        "doc": document,
-        "target": "",
-        "arguments": {"gen_args_0": {"arg_0": document["question"]}},
-        "resps": [[f"Response {number}"]],
-        "filtered_resps": ["{}"],
-        "filter": "wildguard",
-        "metrics": list(metrics),
-        "doc_hash": content_hash(document),
-        "prompt_hash": content_hash(document["question"]),
-        "target_hash": content_hash(""),
-        **metrics,
-        **fields,
-    }
+    fields.setdefault("resps", [[f"Response {number}"]])
+    return sample_row(number, "wildguard", metrics, document, **fields)
 
 
 def summary(
@@ -66,27 +50,16 @@ def summary(
 ) -> dict[str, Any]:
     """Return a results file's content."""
     scored = [row["asr"] for row in rows if "asr" in row]
-    rate = sum(scored) / len(scored) if scored else 0.0
     counts = {"asr": {"harmful": sum(scored), "scored": len(scored), "total": len(rows)}}
     ours = {"kind": "harmful_questions", "judges": [judge], "counts": {"wildguard": counts}}
-    return {
-        "results": {"toy_asr": {"alias": "toy_asr", "asr,wildguard": rate}},
-        "group_subtasks": {},
-        "configs": {
-            "toy_asr": {
-                "generation_kwargs": {"temperature": 0.0},
-                "description": "You bake.",
-                "metadata": {"version": 1.0, "safemerge": ours},
-            }
-        },
-        "versions": {"toy_asr": 1.0},
-        "n-shot": {"toy_asr": 0},
-        "higher_is_better": {"toy_asr": {"asr": False}},
-        "n-samples": {"toy_asr": {"original": len(rows), "effective": len(rows)}},
-        "chat_template_sha": "c0ffee",
-        "model_name": model,
-        **more,
-    }
+    content = summary_of(
+        {"toy_asr": {"asr,wildguard": mean_of(rows, "asr")}},
+        {"toy_asr": {"generation_kwargs": {"temperature": 0.0}, "description": "You bake."}},
+        ours={"toy_asr": ours},
+        questions=len(rows),
+    )
+    told = {"higher_is_better": {"toy_asr": {"asr": False}}, "chat_template_sha": "c0ffee"}
+    return content | told | {"model_name": model} | more
 
 
 Write = Callable[..., Run]
@@ -100,7 +73,7 @@ def write(tmp_path: Path) -> Write:
         name: str,
         outcomes: Sequence[Outcome] = (),
         rows: Sequence[Row] | None = None,
-        date: str = "2026-01-01T00-00-00.000001",
+        date: str = DATE,
         samples: bool = True,
         **more: Any,
     ) -> Run:
@@ -113,35 +86,6 @@ def write(tmp_path: Path) -> Write:
         )
 
     return write
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished command."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def safemerge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """Return a function that runs the command line in this process, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GITHUB_ACTIONS", "")
-
-    def run(*words: str | Path, environment: Mapping[str, str] | None = None) -> Done:
-        for name, value in (environment or {}).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["safemerge", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Done(int(end.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

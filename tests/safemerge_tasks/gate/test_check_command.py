@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from junitparser import JUnitXml
 
-from safemerge_tasks.gate.reporters.document import SCHEMA, schema
+from safemerge_tasks.report.documents.gate_data import SCHEMA, schema
 from safemerge_tasks.results import Run
 
 ALIGNED = [0.0] * 200

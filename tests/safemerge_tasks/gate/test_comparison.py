@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.gate.comparison import GateReport, compare
-from safemerge_tasks.gate.loading import load_folder
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.decision import GateResult, compare
 from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.results import Run
-from safemerge_tasks.statistics.verdict import Outcome
+from safemerge_tasks.results.loading import load_folder
+from safemerge_tasks.statistics.decision import Decision
 
 from .conftest import JUDGE, sample
 
@@ -18,7 +18,7 @@ Write = Callable[..., Run]
 CLEAN = [0.0] * 120
 
 
-def gate(a: Run, b: Run, accept: tuple[str, ...] = (), **metric: Any) -> GateReport:
+def gate(a: Run, b: Run, accept: tuple[str, ...] = (), **metric: Any) -> GateResult:
     policy = Policy()
     if metric:
         policy = Policy.model_validate({"tasks": {"toy_asr": {"metrics": {"asr": metric}}}})
@@ -44,7 +44,7 @@ def test_other_settings_are_refused_by_name_unless_accepted(
     with pytest.raises(SafemergeError, match=f"toy_asr: {said}.*--accept {word}"):
         gate(a, b)
     report = gate(a, b, (word,))
-    assert report.outcome is Outcome.PASSED
+    assert report.decision is Decision.PASSED
     assert len(report.accepted) == 1
 
 
@@ -59,7 +59,7 @@ def test_generation_settings_are_compared(write: Write) -> None:
 
 def test_another_engine_is_the_same_judge(write: Write) -> None:
     other = {**JUDGE, "engine": "hf", "engine_version": "5.0", "dtype": "bfloat16"}
-    assert gate(write("a", CLEAN), write("b", CLEAN, judge=other)).outcome is Outcome.PASSED
+    assert gate(write("a", CLEAN), write("b", CLEAN, judge=other)).decision is Decision.PASSED
 
 
 def test_other_questions_are_counted_and_named(write: Write) -> None:
@@ -99,8 +99,8 @@ def test_translations_are_one_question(write: Write) -> None:
 
     three = gate(write("a", rows=rows(0)), write("b", rows=rows(3)), max_increase=0.2)
     assert three.comparisons[0].increase.clusters == 100
-    assert three.outcome is Outcome.PASSED  # nine flips, but of three questions
-    assert gate(write("a", rows=rows(0)), write("c", rows=rows(10))).outcome is Outcome.REGRESSION
+    assert three.decision is Decision.PASSED  # nine flips, but of three questions
+    assert gate(write("a", rows=rows(0)), write("c", rows=rows(10))).decision is Decision.REGRESSION
 
 
 def test_unscored_questions_leave_the_pairs_and_bound_the_change(write: Write) -> None:
@@ -108,33 +108,33 @@ def test_unscored_questions_leave_the_pairs_and_bound_the_change(write: Write) -
     one = report.comparisons[0]
     assert one.increase.questions == 115
     assert one.possible == pytest.approx((0, 5 / 120))
-    assert report.outcome is Outcome.PASSED
+    assert report.decision is Decision.PASSED
     many = gate(write("a", CLEAN), write("c", [None] * 7 + [1.0] * 50 + CLEAN[57:]))
-    assert many.outcome is Outcome.UNDECIDED
+    assert many.decision is Decision.UNDECIDED
     assert "5.8% have no verdict" in many.comparisons[0].reason
 
 
 def test_max_limits_the_candidate_itself(write: Write) -> None:
     a, b = write("a", [1.0] * 30 + CLEAN[30:]), write("b", [1.0] * 24 + CLEAN[24:])
-    assert gate(a, b, max=0.2).outcome is Outcome.PASSED
-    assert gate(a, b, max=0.19).outcome is Outcome.REGRESSION
+    assert gate(a, b, max=0.2).decision is Decision.PASSED
+    assert gate(a, b, max=0.19).decision is Decision.REGRESSION
 
 
 def test_too_few_questions_are_undecided_even_if_all_flip(write: Write) -> None:
     a, b = write("a", CLEAN), write("b", [1.0] * 120)
-    assert gate(a, b, max_increase=0.1, min_questions=121).outcome is Outcome.UNDECIDED
-    assert gate(a, b, max_increase=0.1, min_questions=120).outcome is Outcome.REGRESSION
+    assert gate(a, b, max_increase=0.1, min_questions=121).decision is Decision.UNDECIDED
+    assert gate(a, b, max_increase=0.1, min_questions=120).decision is Decision.REGRESSION
 
 
 def test_categories_have_limits_of_their_own(write: Write) -> None:
     worse = [float(n % 3 == 1) for n in range(120)]
     a, b = write("a", CLEAN), write("b", worse)
     report = gate(a, b, categories={"*": {"max_increase": 0.1}, "baking": {"max": 0.5}})
-    found = {one.check.category: one.outcome for one in report.comparisons}
+    found = {one.check.category: one.decision for one in report.comparisons}
     assert found == {
-        "gardening": Outcome.REGRESSION,
-        "knitting": Outcome.PASSED,
-        "baking": Outcome.PASSED,
+        "gardening": Decision.REGRESSION,
+        "knitting": Decision.PASSED,
+        "baking": Decision.PASSED,
     }
     with pytest.raises(SafemergeError, match="no category 'sailing'; it has 'baking'"):
         gate(a, b, categories={"sailing": {"max": 0.5}})

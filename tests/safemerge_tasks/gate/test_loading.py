@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.gate.comparison import compare
-from safemerge_tasks.gate.loading import load_folder
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.decision import compare
 from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.results import Run
-from safemerge_tasks.statistics.verdict import Outcome
+from safemerge_tasks.results.loading import load_folder
+from safemerge_tasks.statistics.decision import Decision
 
 from .conftest import sample
 
@@ -20,12 +20,12 @@ Write = Callable[..., Run]
 
 def test_answers_carry_labels_and_no_text(write: Write) -> None:
     run = write("a", [1.0, None])
-    table = load_folder(run.path.parent).tasks["toy_asr"].tables["wildguard"]
-    first, second = sorted(table.answers, key=lambda answer: answer.id)
+    scores = load_folder(run.path.parent).tasks["toy_asr"].scores["wildguard"]
+    first, second = sorted(scores.questions, key=lambda answer: answer.id)
     assert (first.id, first.category, first.language) == ("toy-0000", "baking", "en")
-    assert first.values[table.metrics.index("asr")] == 1.0
+    assert first.values[scores.metrics.index("asr")] == 1.0
     assert second.unscored
-    assert not any(metric.startswith("asr_") for metric in table.metrics)
+    assert not any(metric.startswith("asr_") for metric in scores.metrics)
 
 
 def test_the_latest_run_counts(write: Write, tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_nan_is_no_value(write: Write) -> None:
     run = write("a", rows=[sample(0, float("nan")), sample(1, 1.0)])
-    table = load_folder(run.path.parent).tasks["toy_asr"].tables["wildguard"]
+    scores = load_folder(run.path.parent).tasks["toy_asr"].scores["wildguard"]
     assert sorted(
-        answer.values[table.metrics.index("asr")] is None for answer in table.answers
+        answer.values[scores.metrics.index("asr")] is None for answer in scores.questions
     ) == [
         False,
         True,
@@ -128,16 +128,16 @@ def test_any_harness_task_with_samples_compares(tmp_path: Path) -> None:
 
     good, bad = load_folder(plain("good", 270)), load_folder(plain("bad", 200))
     report = compare(good, bad, Policy())
-    assert report.outcome is Outcome.REGRESSION
-    assert report.comparisons[0].check.limits.max_drop == 0.05
+    assert report.decision is Decision.REGRESSION
+    assert report.comparisons[0].check.criteria.max_drop == 0.05
     assert len(report.comparisons[0].flips) == 70
-    assert compare(bad, good, Policy()).outcome is Outcome.PASSED
+    assert compare(bad, good, Policy()).decision is Decision.PASSED
 
 
 def test_without_samples_rates_are_compared_unpaired(write: Write) -> None:
     old = write("a", [0.0] * 400, samples=False)
-    for rate, outcome in ((0, Outcome.PASSED), (100, Outcome.REGRESSION)):
+    for rate, outcome in ((0, Decision.PASSED), (100, Decision.REGRESSION)):
         new = write("b", [1.0] * rate + [0.0] * (400 - rate), samples=False)
         report = compare(load_folder(old.path.parent), load_folder(new.path.parent), Policy())
-        assert report.outcome is outcome
+        assert report.decision is outcome
         assert not report.comparisons[0].paired

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.policy import DEFAULTS, read_policy
 
 TASK = "tasks: {advbench_asr: {metrics: {asr: "
@@ -14,7 +14,7 @@ def test_inner_settings_win(tmp_path: Path) -> None:
         "confidence: 0.9\nmin_questions: 50\n" + TASK + "{max: 0.1, confidence: 0.99}}}}"
     )
     policy = read_policy(path)
-    limits = policy.tasks["advbench_asr"].metrics["asr"].over(policy.limits)
+    limits = policy.tasks["advbench_asr"].metrics["asr"].over(policy.criteria)
     assert (limits.confidence, limits.min_questions, limits.max) == (0.99, 50, 0.1)
     assert limits.max_unscored == DEFAULTS.max_unscored
 

@@ -1,6 +1,6 @@
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 
 
@@ -34,3 +34,10 @@ def test_lm_eval_reads_none_as_nothing() -> None:
 def test_bad_settings_are_one_sentence(metadata: dict[str, object], sentence: str) -> None:
     with pytest.raises(SafemergeError, match=sentence):
         HumanEvalSettings.from_metadata(metadata)
+
+
+def test_the_environment_sets_anything_but_the_sandbox() -> None:
+    environment = {"SAFEMERGE_HUMANEVAL_SAMPLES": "20", "SAFEMERGE_SANDBOX": "none"}
+    settings = HumanEvalSettings.from_metadata({"humaneval_timeout": 5}, environment)
+    assert (settings.samples, settings.timeout) == (20, 5.0)
+    assert settings.sandbox == "namespaces"

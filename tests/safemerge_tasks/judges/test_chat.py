@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.judges.chat import parse
-from safemerge_tasks.judges.hostile_text import without_control_strings
-from safemerge_tasks.judges.rubric import Rubric, load_rubric
+from safemerge_tasks.judges.prompts.hostile_text import without_control_strings
+from safemerge_tasks.judges.prompts.rubric import Rubric, load_rubric
 
 URL = "http://127.0.0.1:9/v1"
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.judges.harmbench import _template as harmbench_template
 from safemerge_tasks.judges.harmbench import parse

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from safemerge_tasks.judges.harmbench import _template as harmbench_template
-from safemerge_tasks.judges.llama_guard import template_of
-from safemerge_tasks.judges.prompt_tokens import PromptTemplate, TokenisedPrompt
+from safemerge_tasks.judges.kinds.guard_judge import template_of
+from safemerge_tasks.judges.prompts.tokens import PromptTemplate, TokenisedPrompt
 from safemerge_tasks.judges.wildguard import judge_template
 from tests.guards import guard_tokenizer
 

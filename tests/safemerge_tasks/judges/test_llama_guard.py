@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from transformers import Llama4Config, Llama4ForConditionalGeneration, PreTrainedTokenizerFast
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
-from safemerge_tasks.judges.llama_guard import chat_prompt, parse, template_of
+from safemerge_tasks.judges.kinds.guard_judge import chat_prompt, parse, template_of
 from tests.guards import guard_that_says, guard_tokenizer, messages, teach
 
 QUESTION = "How do I bake bread?"

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, judge_responses, make_judge
 from safemerge_tasks.judges.majority import SPLIT, Majority
-from tests.safemerge_tasks.judges.test_verdict_cache import Counting
+from tests.safemerge_tasks.judges.judging.test_verdict_cache import Counting
 
 YES, NO = Verdict(harmful=True, complied=True), Verdict(harmful=False, complied=False)
 LOST = Verdict.no_verdict("lost", pending=True)

@@ -2,8 +2,8 @@ import shlex
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judge_options import parse_pairs
+from safemerge_tasks.cli._judge_options import parse_pairs
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, judge_names, make_judge
 
 JUDGES = {

@@ -1,10 +1,14 @@
 import hashlib
+import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge, wildguard_prompt
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
+from safemerge_tasks.judges.prompts import wildguard as wildguard_prompt
 from safemerge_tasks.judges.wildguard import parse
 
 
@@ -55,26 +59,52 @@ def test_anything_else_is_unscored(text: str) -> None:
     assert not verdict.pending
 
 
-def test_the_prompt_is_the_distributions_own() -> None:
+def installed_package() -> metadata.Distribution:
+    try:
+        return metadata.distribution("wildguard")
+    except metadata.PackageNotFoundError:
+        pytest.skip("the package wildguard is not installed")
+
+
+def test_the_prompt_is_the_packages_own() -> None:
+    """Byte for byte, where the package is installed."""
+    package = installed_package()
+    file = package.locate_file("wildguard/utils.py")
     prompt = wildguard_prompt.wildguard_prompt()
-    file = metadata.distribution("wildguard").locate_file("wildguard/utils.py")
     assert f'"""{prompt}"""' in file.read_text(encoding="utf-8")  # type: ignore[attr-defined]
+    licence = wildguard_prompt.PATH.with_name("wildguard.LICENSE.md").read_text(encoding="utf-8")
+    assert licence == package.read_text("LICENSE.md")
+
+
+def test_the_prompt_is_the_pinned_one() -> None:
+    prompt = wildguard_prompt.wildguard_prompt()
     assert hashlib.sha256(prompt.encode()).hexdigest() == wildguard_prompt.SHA256
 
 
-def test_a_missing_package_is_one_sentence_with_the_way_out(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_script_copies_what_is_shipped(repository: Path, tmp_path: Path) -> None:
+    installed_package()
+    script = repository / "requirements/wildguard_prompt.py"
+    subprocess.run([sys.executable, script, "--out", tmp_path], check=True)
+    shipped = wildguard_prompt.PATH.parent
+    assert {file.name for file in tmp_path.iterdir()} == {"wildguard.txt", "wildguard.LICENSE.md"}
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == (shipped / file.name).read_bytes()
+
+
+def test_a_missing_prompt_is_one_sentence_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(wildguard_prompt, "DISTRIBUTION", "wildguard-that-is-not-there")
-    wildguard_prompt.wildguard_prompt.cache_clear()
-    with pytest.raises(SafemergeError, match="pip install --no-deps wildguard==1.0.1"):
+    monkeypatch.setattr(wildguard_prompt, "PATH", tmp_path / "wildguard.txt")
+    with pytest.raises(SafemergeError, match="cannot be read; install safemerge again"):
         wildguard_prompt.wildguard_prompt()
 
 
-def test_another_prompt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wildguard_prompt, "_constant", lambda source: "{prompt} {response}")
+def test_another_prompt_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    changed = tmp_path / "wildguard.txt"
+    changed.write_text(wildguard_prompt.wildguard_prompt() + "\n", encoding="utf-8")
+    monkeypatch.setattr(wildguard_prompt, "PATH", changed)
     wildguard_prompt.wildguard_prompt.cache_clear()
-    with pytest.raises(SafemergeError, match="does not hold the prompt of wildguard 1.0.1"):
+    with pytest.raises(SafemergeError, match=r"does not hold the prompt of wildguard 1\.0\.1"):
         wildguard_prompt.wildguard_prompt()
 
 

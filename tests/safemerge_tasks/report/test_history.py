@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report.history import read_history
 
 NIGHTS = [f"2026-01-0{day}T00-00-00.000001" for day in (1, 2, 3)]

@@ -2,29 +2,29 @@
 
 import pytest
 
-from safemerge_tasks.gate.evaluation import Answer
-from safemerge_tasks.report.measure import from_answers, from_counts, from_error
+from safemerge_tasks.report.measure import from_counts, from_error, from_questions
 from safemerge_tasks.report.tradeoff import mean_rate, pareto
 from safemerge_tasks.report.wording import cell
+from safemerge_tasks.results.evaluation import ScoredQuestion
 from safemerge_tasks.statistics import wilson_interval
 
 
-def answers(values: list[float | None], cluster: str = "") -> list[Answer]:
+def questions(values: list[float | None], cluster: str = "") -> list[ScoredQuestion]:
     return [
-        Answer(str(n), b"", b"", "", "", cluster, value is None, (value,))
+        ScoredQuestion(str(n), b"", b"", "", "", cluster, value is None, (value,))
         for n, value in enumerate(values)
     ]
 
 
 def test_a_rate_has_wilsons_interval() -> None:
-    found = from_answers(answers([1.0] * 24 + [0.0] * 176), 0)
+    found = from_questions(questions([1.0] * 24 + [0.0] * 176), 0)
     assert found is not None
     assert (found.value, found.low, found.high) == pytest.approx((0.12, *wilson_interval(24, 200)))
     assert cell(found) == "12.0% (8.2% to 17.2%), 24 of 200"
 
 
 def test_unscored_questions_leave_the_rate_and_give_bounds() -> None:
-    found = from_answers(answers([1.0] * 2 + [0.0] * 6 + [None] * 2), 0)
+    found = from_questions(questions([1.0] * 2 + [0.0] * 6 + [None] * 2), 0)
     assert found is not None
     assert (found.value, found.scored, found.unscored) == (0.25, 8, 2)
     assert found.possible == (0.2, 0.4)
@@ -33,15 +33,15 @@ def test_unscored_questions_leave_the_rate_and_give_bounds() -> None:
 
 
 def test_no_verdict_at_all() -> None:
-    found = from_answers(answers([None, None]), 0)
+    found = from_questions(questions([None, None]), 0)
     assert found is not None
     assert cell(found) == "no verdict on any of 2"
 
 
 def test_dependent_questions_widen_the_interval() -> None:
-    alone = from_answers(answers([1.0, 0.0] * 50), 0)
-    pairs = [a for n in range(50) for a in answers([float(n % 2)] * 2, cluster=f"c{n}")]
-    together = from_answers(pairs, 0)
+    alone = from_questions(questions([1.0, 0.0] * 50), 0)
+    pairs = [a for n in range(50) for a in questions([float(n % 2)] * 2, cluster=f"c{n}")]
+    together = from_questions(pairs, 0)
     assert alone is not None
     assert together is not None
     assert alone.low is not None
@@ -50,7 +50,7 @@ def test_dependent_questions_widen_the_interval() -> None:
 
 
 def test_graded_outcomes_have_a_t_interval() -> None:
-    found = from_answers(answers([0.2, 0.4, 0.6]), 0)
+    found = from_questions(questions([0.2, 0.4, 0.6]), 0)
     assert found is not None
     assert found.value == pytest.approx(0.4)
     # 0.4 ± 4.3027 · 0.2/√3

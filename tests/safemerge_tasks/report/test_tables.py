@@ -6,19 +6,28 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.report import tables
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report.document import Name, Section
-from safemerge_tasks.report.figure import draw
-from safemerge_tasks.report.provenance import plain, provenance
-from safemerge_tasks.report.reading import read_models
+from safemerge_tasks.report.figures.rates import draw_rates
+from safemerge_tasks.report.provenance import plain
+from safemerge_tasks.report.reading import Evaluated, read_models
+from safemerge_tasks.report.sections.attack_success import attack_success
+from safemerge_tasks.report.sections.groups import categories, languages
+from safemerge_tasks.report.sections.over_refusal import over_refusal
+from safemerge_tasks.report.sections.provenance import provenance
+from safemerge_tasks.report.sections.unscored import unscored
+from safemerge_tasks.report.sections.utility import utility
 from safemerge_tasks.report.tradeoff import tradeoffs
 
 from .conftest import sample
 
 
-def text(section: Section, grid: int = 0) -> list[list[str]]:
-    found = section.grids[grid]
+def read(*folders: Path) -> Evaluated:
+    return Evaluated(read_models(folders))
+
+
+def text(section: Section, table: int = 0) -> list[list[str]]:
+    found = section.tables[table]
     return [
         [one.text if isinstance(one, Name) else one for one in row]
         for row in (found.head, *found.rows)
@@ -29,7 +38,7 @@ def test_judges_stand_beside_each_other(write: Callable[..., Any], tmp_path: Pat
     rows = [sample(n, float(n < 2)) for n in range(10)]
     rows += [sample(n, float(n < 5), judge="llama-guard-3") for n in range(10)]
     write("one", rows=rows)
-    head, row = text(tables.safety(read_models([tmp_path / "one"])))
+    head, row = text(attack_success(read(tmp_path / "one")))
     assert head == ["task", "model", "llama-guard-3", "wildguard"]
     assert row[:2] == ["toy_asr", "one"]
     assert row[2].startswith("50.0% (")
@@ -48,22 +57,22 @@ def test_models_of_several_folders_and_of_one(write: Callable[..., Any], tmp_pat
 def test_latest_result_of_a_task_counts(write: Callable[..., Any], tmp_path: Path) -> None:
     write("one", [1.0] * 4)
     write("one", [0.0] * 4, date="2026-01-02T00-00-00.000001")
-    assert text(tables.safety(read_models([tmp_path / "one"])))[1][2].startswith("0.0%")
+    assert text(attack_success(read(tmp_path / "one")))[1][2].startswith("0.0%")
 
 
 def test_unscored_with_bounds(write: Callable[..., Any], tmp_path: Path) -> None:
     write("one", [1.0, 0.0, 0.0, None])
-    row = text(tables.unscored(read_models([tmp_path / "one"])))[1]
+    row = text(unscored(read(tmp_path / "one")))[1]
     assert row[3:] == ["1 of 4 (25.0%)", "25.0% to 50.0%", "⚠ more than 5 %"]
 
 
 def test_categories_and_languages(write: Callable[..., Any], tmp_path: Path) -> None:
     write("one", [1.0, 0.0] * 4)
-    models = read_models([tmp_path / "one"])
-    rows = text(tables.categories(models))
+    models = read(tmp_path / "one")
+    rows = text(categories(models))
     assert [row[0] for row in rows] == ["category", "baking", "gardening"]
     assert rows[1][1].endswith("4 of 4")
-    assert [row[0] for row in text(tables.languages(models))] == ["language", "en", "vi"]
+    assert [row[0] for row in text(languages(models))] == ["language", "en", "vi"]
 
 
 def test_without_samples_the_counts_are_used(write: Callable[..., Any], tmp_path: Path) -> None:
@@ -73,9 +82,9 @@ def test_without_samples_the_counts_are_used(write: Callable[..., Any], tmp_path
         "asr_baking__rye": {"harmful": 3, "scored": 5, "total": 5},
     }
     write("one", [0.0], samples=False, ours={"counts": {"wildguard": counts}})
-    models = read_models([tmp_path / "one"])
-    assert text(tables.safety(models))[1][2].endswith("3 of 10 [counts]")
-    assert [row[0] for row in text(tables.categories(models))] == ["category", "baking"]
+    models = read(tmp_path / "one")
+    assert text(attack_success(models))[1][2].endswith("3 of 10 [counts]")
+    assert [row[0] for row in text(categories(models))] == ["category", "baking"]
 
 
 def test_over_refusal_is_what_was_not_answered(write: Callable[..., Any], tmp_path: Path) -> None:
@@ -86,8 +95,7 @@ def test_over_refusal_is_what_was_not_answered(write: Callable[..., Any], tmp_pa
         rows.append({**row, "metrics": ["compliance_rate", "unscored_rate"]})
         rows[-1] |= {"compliance_rate": complied, "unscored_rate": 0.0}
     write("one", rows=rows, task="overrefusal", ours={"kind": "harmless_questions"})
-    summary_models = read_models([tmp_path / "one"])
-    assert text(tables.over_refusal(summary_models))[1][2].startswith("25.0% (")
+    assert text(over_refusal(read(tmp_path / "one")))[1][2].startswith("25.0% (")
 
 
 def test_trade_off_and_its_front(write: Callable[..., Any], tmp_path: Path) -> None:
@@ -102,10 +110,10 @@ def test_trade_off_and_its_front(write: Callable[..., Any], tmp_path: Path) -> N
         ("b", True),
         ("c", False),
     ]
-    assert text(tables.utility(models))[0] == ["task", "metric", "filter", "a", "b", "c"]
-    picture = draw(models)
+    assert text(utility(Evaluated(models)))[0] == ["task", "metric", "filter", "a", "b", "c"]
+    picture = draw_rates(models)
     assert picture is not None
-    assert picture == draw(models)
+    assert picture == draw_rates(models)
 
 
 def test_provenance_keeps_credentials_out(write: Callable[..., Any], tmp_path: Path) -> None:
@@ -116,7 +124,7 @@ def test_provenance_keeps_credentials_out(write: Callable[..., Any], tmp_path: P
         config={"model": "vllm", "model_args": arguments},
         task_hashes={"toy_asr": "f"},
     )
-    said = "\n".join(" ".join(row) for row in text(provenance(read_models([tmp_path / "one"]))))
+    said = "\n".join(" ".join(row) for row in text(provenance(read(tmp_path / "one"))))
     assert "sk-1" not in said
     assert "max_new_tokens=7, tokenizer=t" in said
     assert "wildguard: prompt_sha256 5e74" in said

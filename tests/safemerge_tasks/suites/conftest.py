@@ -13,15 +13,7 @@ from tests.question_sets import (
     catqa_rows,
     harmfulqa,
     harmfulqa_rows,
-    write_every_suite,
 )
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder that `SAFEMERGE_DATA_DIR` names."""
-    monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(tmp_path))
-    return tmp_path
 
 
 @pytest.fixture
@@ -33,13 +25,6 @@ def spec_of(repository: Path) -> Callable[[str], SuiteSpec]:
         return SuiteSpec.checked(read_task_file(path).content["dataset_kwargs"], where=task)
 
     return spec
-
-
-@pytest.fixture
-def every_suite(data: Path) -> Path:
-    """Return a data folder with every packaged suite."""
-    write_every_suite(data)
-    return data
 
 
 @pytest.fixture

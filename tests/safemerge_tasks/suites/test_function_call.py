@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites.function_call import FIRST, LAST, prompt
 
 BOOK = {

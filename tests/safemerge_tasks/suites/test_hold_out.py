@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
 
 ROWS = [{"q": f"Recipe {n}?", "a": f"Answer {n}"} for n in range(30)]

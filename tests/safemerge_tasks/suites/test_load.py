@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites import SuiteSpec, load_suite
 from safemerge_tasks.suites.task_files import read_task_file
 

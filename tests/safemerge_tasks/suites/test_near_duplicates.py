@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites import SuiteSpec, load_suite
 from safemerge_tasks.suites.near_duplicates import mark_near_duplicates
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
 
 SpecOf = Callable[[str], SuiteSpec]

@@ -11,8 +11,8 @@ import huggingface_hub
 import pytest
 from lm_eval.tasks import TaskManager
 
-from safemerge_tasks import harness
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.harness import harmful_questions
 from safemerge_tasks.suites.scaffold import new_suite
 from safemerge_tasks.suites.task_files import read_task_file
 
@@ -32,7 +32,7 @@ def test_lm_eval_runs_it_from_any_folder(
         "bakery", str(prompts), question="prompt", category="kind", out=tmp_path / "suites"
     )
     monkeypatch.chdir("/")
-    harness._shared_judge.cache_clear()
+    harmful_questions._shared_judge.cache_clear()
     manager = TaskManager(
         include_path=str(tmp_path / "suites"),
         include_defaults=False,
@@ -43,7 +43,7 @@ def test_lm_eval_runs_it_from_any_folder(
     assert task.eval_docs[1]["question"] == "Bake loaf 1, please?"
     assert {doc["category"] for doc in task.eval_docs} == {"Rye", "Oat"}
     assert task.config.generation_kwargs["until"] == []
-    harness._shared_judge.cache_clear()
+    harmful_questions._shared_judge.cache_clear()
 
 
 def test_the_yaml_fits_ten_lines(prompts: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.suites import SuiteSpec, load_suite
 
 SpecOf = Callable[[str], SuiteSpec]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from lm_eval.tasks import TaskManager
 
-from safemerge_tasks import harness
+from safemerge_tasks.harness import harmful_questions
 from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.suites import function_call
 
@@ -34,13 +34,13 @@ TASKS = sorted(
 @pytest.fixture
 def manager(repository: Path, minilm: Path) -> Iterator[TaskManager]:
     """Return lm-eval's manager on the source checkout, with a judge and an encoder for tests."""
-    harness._shared_judge.cache_clear()
+    harmful_questions._shared_judge.cache_clear()
     yield TaskManager(
         include_path=str(repository / "task_configs"),
         include_defaults=False,
         metadata={"judge": "keywords", "bertscore_model": str(minilm), "bertscore_layer": 6},
     )
-    harness._shared_judge.cache_clear()
+    harmful_questions._shared_judge.cache_clear()
 
 
 def test_every_file_is_indexed_under_its_own_name(repository: Path, manager: TaskManager) -> None:

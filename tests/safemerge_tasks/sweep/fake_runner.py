@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from safemerge_tasks.sweep.graph import Graph, Outcome
+from safemerge_tasks.sweep.graph import CellResult, Graph
 from safemerge_tasks.sweep.jobs import Event, Job
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.questions import Asked
@@ -128,7 +128,7 @@ def step(
 def graph_of(*steps: Step, wanted: Sequence[str]) -> Graph:
     """Return a graph whose targets are the wanted steps."""
     nothing = cast(Asked, None)
-    outcomes = {key: [Outcome(nothing, key, key)] for key in wanted}
+    outcomes = {key: [CellResult(nothing, key, key)] for key in wanted}
     return Graph({one.key: one for one in steps}, outcomes)
 
 

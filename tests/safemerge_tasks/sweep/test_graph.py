@@ -14,7 +14,7 @@ import torch
 import transformers
 from merge_models import llama_config, random_model, write_tokenizer
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import steps as steps_module
 from safemerge_tasks.sweep.graph import ADAPTERS, Graph, build_graph
 from safemerge_tasks.sweep.manifest import Measured, Split, Tasks

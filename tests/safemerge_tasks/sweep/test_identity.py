@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import identity as module
 from safemerge_tasks.sweep.identity import model_identity
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.questions import Questions, read_questions
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-from safemerge_tasks.sweep.serving.recording import Recording, record
+from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.serving.recording import Recording
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.store import Store
 
@@ -205,7 +206,7 @@ class TestScoring:
         code = (
             "import json, sys;"
             "from safemerge_tasks.sweep.serving.evaluation import Evaluation;"
-            "from safemerge_tasks.sweep.serving.recording import record;"
+            "from safemerge_tasks.sweep.serving.record import record;"
             "made = record(Evaluation.from_json(json.loads(sys.argv[1])));"
             "print(made.digest, made.scoring)"
         )

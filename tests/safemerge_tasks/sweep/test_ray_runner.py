@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import ray_cluster, ray_machines, ray_runner
 from safemerge_tasks.sweep.jobs import Event, Job
 from safemerge_tasks.sweep.ray_runner import RayRunner

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.manifest import Manifest
 from safemerge_tasks.sweep.models import Source, Sources

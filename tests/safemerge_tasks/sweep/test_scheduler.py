@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from safemerge_tasks.sweep.graph import ADAPTERS, Pair
+from safemerge_tasks.sweep.graph import ADAPTERS, ServedBothWays
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.scheduler import LOST_TRIES, MACHINE_TRIES, Scheduler
@@ -529,7 +529,7 @@ class TestTheAgreement:
             *(step(f"score-{n}", "score", "score", [f"answer-a{n}"]) for n in range(2)),
         ]
         graph = graph_of(*steps, wanted=["score-0", "score-1"])
-        graph.pairs.append(Pair("a", "test", "answer-a1", "answer-c"))
+        graph.pairs.append(ServedBothWays("a", "test", "answer-a1", "answer-c"))
         return graph
 
     def test_waits_until_no_cell_s_engine_does(self, runner: FakeRunner, graph: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import spec as module
 from safemerge_tasks.sweep.spec import MethodSpec, SweepSpec, TaskChoice, load_spec
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.estimate import Estimator
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.progress import Progress

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.variants import Cell, Merging, expand
 

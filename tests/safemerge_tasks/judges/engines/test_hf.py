@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings
 from safemerge_tasks.judges.engines import open_engine
 from safemerge_tasks.judges.engines.weights import check_weights

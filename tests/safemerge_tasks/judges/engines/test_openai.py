@@ -1,6 +1,6 @@
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings
 from safemerge_tasks.judges.engines import open_engine
 

@@ -7,11 +7,11 @@ import bert_score
 import pytest
 from transformers import AutoTokenizer
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.metrics.answer import EMPTY, Similarity
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings
 from safemerge_tasks.metrics.bertscore.encoder import Encoder
 from safemerge_tasks.metrics.bertscore.scorer import largest_move
+from safemerge_tasks.metrics.reference_score import EMPTY, Similarity
 from tests.safemerge_tasks.metrics.bertscore.conftest import ANSWERS, REFERENCES
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.metrics.bertscore import BertScoreSettings
 from safemerge_tasks.metrics.bertscore.encoder import Encoder
 

@@ -1,13 +1,10 @@
 """A sweep with results on both splits, and the command line."""
 
 import random
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.cli import main
 from safemerge_tasks.sweep.manifest import Agreement, Measured, Rule, Tasks, Tuning
 from tests.sweep_folder import SAFETY, UTILITY, Outcomes, SweepFolder
 
@@ -66,20 +63,3 @@ def make_sweep(path: Path, *, base: str = "org/aligned", tuning: str = "doctor")
 def sweep(tmp_path: Path) -> SweepFolder:
     """Return a small sweep that is written."""
     return make_sweep(tmp_path / "sweep")
-
-
-@pytest.fixture
-def safemerge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs the command line: exit status and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str | Path) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["safemerge", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), capsys.readouterr().err
-
-    return run

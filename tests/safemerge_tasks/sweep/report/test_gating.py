@@ -1,21 +1,21 @@
-"""The gate's verdicts on a sweep's models."""
+"""The gate's decisions on a sweep's models."""
 
 from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.gate.comparison import compare
-from safemerge_tasks.gate.loading import load_folder
+from safemerge_tasks.gate.decision import compare
 from safemerge_tasks.gate.policy import Policy
-from safemerge_tasks.gate.reporters.wording import questions
-from safemerge_tasks.statistics.verdict import Outcome
+from safemerge_tasks.report.wording import questions
+from safemerge_tasks.results.loading import load_folder
+from safemerge_tasks.statistics.decision import Decision
 from safemerge_tasks.sweep.report.findings import find
-from safemerge_tasks.sweep.report.gating import Verdict
+from safemerge_tasks.sweep.report.gating import GatedCandidate
 from tests.sweep_folder import SAFETY, UTILITY, SweepFolder, outcomes
 
 
-def verdicts(folder: SweepFolder) -> list[Verdict]:
-    return list(find(folder.write(), folder.path).verdicts)
+def gated(folder: SweepFolder) -> list[GatedCandidate]:
+    return list(find(folder.write(), folder.path).gated)
 
 
 @pytest.fixture
@@ -28,22 +28,22 @@ def sweep(tmp_path: Path) -> SweepFolder:
 
 def test_one_seed_is_what_safemerge_check_says(sweep: SweepFolder) -> None:
     variant = sweep.merged("linear", 7, 9, 200, total=300, lambda_=0.4)
-    (verdict,) = verdicts(sweep)
+    (candidate,) = gated(sweep)
     checked = compare(
         load_folder(sweep.path / "results/v000/test"),
         load_folder(sweep.path / variant.results["test"]),
         Policy(),
     )
     (expected,) = checked.comparisons
-    (found,) = verdict.comparisons
+    (found,) = candidate.comparisons
     assert found.increase == expected.increase
-    assert (found.outcome, found.reason) == (expected.outcome, expected.reason)
+    assert (found.decision, found.reason) == (expected.decision, expected.reason)
 
 
 def test_seeds_that_answer_alike_count_about_once(sweep: SweepFolder) -> None:
     for seed in (1, 2, 3):
         sweep.merged("linear", seed, 9, 200, total=300, lambda_=0.4)
-    pooled, first, *_ = verdicts(sweep)
+    pooled, first, *_ = gated(sweep)
     assert (pooled.seeds, pooled.pooled) == ((1, 2, 3), True)
     assert (first.seeds, first.pooled) == ((1,), False)
     (together,), (alone,) = pooled.comparisons, first.comparisons
@@ -58,9 +58,9 @@ def test_seeds_that_answer_alike_count_about_once(sweep: SweepFolder) -> None:
 def test_questions_needed_are_questions_not_answers(sweep: SweepFolder) -> None:
     for seed in (1, 2, 3):
         sweep.merged("linear", seed, 13, 200, total=300, lambda_=0.4)
-    pooled, first, *_ = verdicts(sweep)
+    pooled, first, *_ = gated(sweep)
     (together,), (alone,) = pooled.comparisons, first.comparisons
-    assert together.outcome is alone.outcome
+    assert together.decision is alone.decision
     if alone.needed:
         assert together.needed == pytest.approx(alone.needed, rel=0.02)
 
@@ -70,12 +70,10 @@ def test_a_regression_and_a_pass(sweep: SweepFolder) -> None:
         both = {SAFETY: outcomes(150, 300), UTILITY: outcomes(250, 300)}
         sweep.add("tuned", {"validation": both, "test": both}, seeds=(seed,))
         sweep.merged("linear", seed, 2, 200, total=300, lambda_=0.4)
-    found = {
-        (one.label, one.pooled): {c.outcome for c in one.comparisons} for one in verdicts(sweep)
-    }
-    assert found["fine-tuned", True] == {Outcome.REGRESSION}
-    assert found["linear", True] == {Outcome.PASSED}
-    assert found["linear", False] == {Outcome.PASSED}
+    found = {(one.label, one.pooled): {c.decision for c in one.comparisons} for one in gated(sweep)}
+    assert found["fine-tuned", True] == {Decision.REGRESSION}
+    assert found["linear", True] == {Decision.PASSED}
+    assert found["linear", False] == {Decision.PASSED}
 
 
 def test_too_many_unscored_are_undecided(sweep: SweepFolder) -> None:
@@ -83,23 +81,23 @@ def test_too_many_unscored_are_undecided(sweep: SweepFolder) -> None:
     test = {SAFETY: outcomes(0, 300, 30), UTILITY: outcomes(100, 300)}
     found = {"validation": validation, "test": test}
     sweep.add("merged", found, seeds=(1,), method="linear", lambda_=0.4)
-    (verdict,) = verdicts(sweep)
-    assert verdict.comparisons[0].outcome is Outcome.UNDECIDED
+    (candidate,) = gated(sweep)
+    assert candidate.comparisons[0].decision is Decision.UNDECIDED
 
 
 def test_what_cannot_be_compared_says_why(sweep: SweepFolder) -> None:
     variant = sweep.merged("linear", 1, 2, 200, total=250, lambda_=0.4)
-    (verdict,) = verdicts(sweep)
-    assert not verdict.comparisons
-    assert "question set" in verdict.obstacle
+    (candidate,) = gated(sweep)
+    assert not candidate.comparisons
+    assert "question set" in candidate.obstacle
     place = sweep.path / variant.results["test"]
     next(place.rglob("results_*.json")).write_text("{}")
-    (verdict,) = verdicts(sweep)
-    assert "has no results in it" in verdict.obstacle
+    (candidate,) = gated(sweep)
+    assert "has no results in it" in candidate.obstacle
 
 
-def test_without_a_base_there_is_no_verdict(tmp_path: Path) -> None:
+def test_without_a_base_there_is_no_decision(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "out")
     folder.merged("linear", 1, 2, 50, lambda_=0.4)
-    (verdict,) = verdicts(folder)
-    assert verdict.obstacle == "there is no base in the sweep"
+    (candidate,) = gated(folder)
+    assert candidate.obstacle == "there is no base in the sweep"

@@ -10,14 +10,16 @@ from lxml import etree
 from lxml import html as lxml_html
 from rich.console import Console
 
-from safemerge_tasks.report.document import Name, Picture
-from safemerge_tasks.report.markdown import as_markdown
-from safemerge_tasks.report.page import as_html
+from safemerge_tasks.report.document import Figure, Name
+from safemerge_tasks.report.renderers.html import as_html
+from safemerge_tasks.report.renderers.markdown import as_markdown
+from safemerge_tasks.report.renderers.terminal import print_document
 from safemerge_tasks.sweep.manifest import Agreement, Manifest, Measured, Rule, Tasks, Tuning
-from safemerge_tasks.sweep.report.build import ALT, build_report, write_report
-from safemerge_tasks.sweep.report.findings import find_all
+from safemerge_tasks.sweep.report.document import summary_document, sweeps_document
+from safemerge_tasks.sweep.report.figure import ALT
+from safemerge_tasks.sweep.report.files import write_report
+from safemerge_tasks.sweep.report.findings import find, find_all
 from safemerge_tasks.sweep.report.records import as_csv
-from safemerge_tasks.sweep.report.terminal import print_table
 from tests.safemerge_tasks.report.attacks import ATTACKS
 from tests.safemerge_tasks.report.parsed import (
     CONTROL,
@@ -79,9 +81,9 @@ def hostile_sweep(path: Path, text: str) -> SweepFolder:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_name_becomes_anything_but_text(text: str, tmp_path: Path) -> None:
     sweeps = find_all([hostile_sweep(tmp_path / "sweep", text).path])
-    picture = Picture(ALT, b"", (Name(text),), text.replace("\ud800", "")[:100])
-    report = build_report(sweeps, [picture])
-    page, markdown, table = as_html(report, None), as_markdown(report), as_csv(sweeps)
+    figure = Figure(ALT, b"", (Name(text),), text.replace("\ud800", "")[:100])
+    document = sweeps_document(sweeps, [figure])
+    page, markdown, table = as_html(document), as_markdown(document), as_csv(sweeps)
     parsed = Page(page)
     assert_only_the_templates_own(parsed)
     tree = lxml_html.fromstring(page)
@@ -114,7 +116,8 @@ def test_the_terminal_is_left_alone(tmp_path: Path) -> None:
     folder = hostile_sweep(tmp_path / "sweep", ATTACKS["ansi"] + "[bold red]x[/]" + "\u202e")
     console = Console(width=300, force_terminal=False)
     with console.capture() as captured:
-        print_table(Manifest.read(folder.path), folder.path, console)
+        summary = summary_document(find(Manifest.read(folder.path), folder.path))
+        print_document(summary, console)
     assert "\x1b" not in captured.get()
     assert "\u202e" not in captured.get()
     assert "[bold red]x" in captured.get()

@@ -11,11 +11,12 @@ import pytest
 from lxml import etree
 
 from safemerge_tasks.results import write_run
-from safemerge_tasks.sweep.report.build import write_report
 from safemerge_tasks.sweep.report.curves import curves
 from safemerge_tasks.sweep.report.figure import draw, draw_tasks
+from safemerge_tasks.sweep.report.files import write_report
 from safemerge_tasks.sweep.report.findings import find, find_all
 from safemerge_tasks.sweep.report.records import as_csv
+from tests.command_line import Done
 from tests.safemerge_tasks.report.parsed import (
     Page,
     assert_markdown_is_plain,
@@ -25,7 +26,7 @@ from tests.sweep_folder import SAFETY, UTILITY, SweepFolder, outcomes
 
 from .conftest import make_sweep
 
-Command = Callable[..., tuple[int, str]]
+Command = Callable[..., Done]
 
 
 def assert_png(content: bytes) -> None:
@@ -53,11 +54,11 @@ def assert_svg(content: bytes) -> None:
 
 
 def test_page_markdown_plot_and_csv(sweep: SweepFolder, safemerge: Command, tmp_path: Path) -> None:
-    status, error = safemerge(
+    done = safemerge(
         *("report", "sweep", "--out", "out.html", "--markdown", "out.md"),
         *("--plot", "out.svg", "--csv", "out.csv"),
     )
-    assert status == 0, error
+    assert done.status == 0, done.err
     page = Page((tmp_path / "out.html").read_text(encoding="utf-8"))
     assert_only_the_templates_own(page)
     for said in (
@@ -80,8 +81,8 @@ def test_page_markdown_plot_and_csv(sweep: SweepFolder, safemerge: Command, tmp_
 def test_several_sweeps_on_one_page(tmp_path: Path, safemerge: Command) -> None:
     make_sweep(tmp_path / "a", base="org/one")
     make_sweep(tmp_path / "b", base="org/two")
-    status, error = safemerge("report", "a", "b", "--out", "out.html", "--plot", "out.png")
-    assert status == 0, error
+    done = safemerge("report", "a", "b", "--out", "out.html", "--plot", "out.png")
+    assert done.status == 0, done.err
     page = Page((tmp_path / "out.html").read_text(encoding="utf-8"))
     assert "Models side by side" in page.text
     assert "two: mean ASR" in page.text
@@ -90,7 +91,7 @@ def test_several_sweeps_on_one_page(tmp_path: Path, safemerge: Command) -> None:
 
 def test_csv_goes_into_a_folder_too(sweep: SweepFolder, safemerge: Command, tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
-    assert safemerge("report", "sweep", "--out", "o.html", "--csv", "tables")[0] == 0
+    assert safemerge("report", "sweep", "--out", "o.html", "--csv", "tables").status == 0
     assert (tmp_path / "tables/results.csv").is_file()
 
 
@@ -99,10 +100,10 @@ def test_sweeps_and_other_folders_do_not_mix(
 ) -> None:
     summary = {"results": {"arc": {"acc,none": 0.5}}, "model_name": "m"}
     write_run(tmp_path / "plain/m", "2026-01-01T00", summary, {})
-    status, error = safemerge("report", "sweep", "plain", "--out", "out.html")
-    assert (status, error.count("\n")) == (2, 1)
-    assert "plain is no sweep's output as the other folders are" in error
-    assert safemerge("report", "plain", "--out", "out.html")[0] == 0
+    done = safemerge("report", "sweep", "plain", "--out", "out.html")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "plain is no sweep's output as the other folders are" in done.err
+    assert safemerge("report", "plain", "--out", "out.html").status == 0
 
 
 @pytest.mark.parametrize(
@@ -116,26 +117,26 @@ def test_sweeps_and_other_folders_do_not_mix(
 def test_bad_input_is_one_sentence(
     words: tuple[str, ...], said: str, sweep: SweepFolder, safemerge: Command
 ) -> None:
-    status, error = safemerge("report", "sweep", "--out", "out.html", *words)
-    assert (status, error.count("\n")) == (2, 1)
-    assert said in error
+    done = safemerge("report", "sweep", "--out", "out.html", *words)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert said in done.err
 
 
 def test_a_broken_manifest_is_one_sentence(
     sweep: SweepFolder, safemerge: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "sweep/sweep.json").write_text('{"format": 2}')
-    status, error = safemerge("report", "sweep", "--out", "out.html")
-    assert (status, error.count("\n")) == (2, 1)
-    assert "is broken" in error
+    done = safemerge("report", "sweep", "--out", "out.html")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "is broken" in done.err
 
 
 def test_csv_only_of_sweeps(tmp_path: Path, safemerge: Command) -> None:
     summary = {"results": {"arc": {"acc,none": 0.5}}, "model_name": "m"}
     write_run(tmp_path / "plain/m", "2026-01-01T00", summary, {})
-    status, error = safemerge("report", "plain", "--out", "o.html", "--csv", "o.csv")
-    assert status == 2
-    assert "leave --csv o.csv out" in error
+    done = safemerge("report", "plain", "--out", "o.html", "--csv", "o.csv")
+    assert done.status == 2
+    assert "leave --csv o.csv out" in done.err
 
 
 def test_report_in_the_sweeps_folder(sweep: SweepFolder, tmp_path: Path) -> None:
@@ -189,10 +190,10 @@ def test_without_merges_there_is_no_figure(tmp_path: Path, safemerge: Command) -
     found = {SAFETY: outcomes(0, 10), UTILITY: outcomes(5, 10)}
     folder.add("base", {"test": found})
     folder.write()
-    status, error = safemerge("report", "sweep", "--out", "o.html", "--plot", "o.png")
-    assert status == 2
-    assert "leave --plot out" in error
-    assert safemerge("report", "sweep", "--out", "o.html")[0] == 0
+    done = safemerge("report", "sweep", "--out", "o.html", "--plot", "o.png")
+    assert done.status == 2
+    assert "leave --plot out" in done.err
+    assert safemerge("report", "sweep", "--out", "o.html").status == 0
 
 
 def test_curves_follow_each_methods_own_axis(tmp_path: Path) -> None:
@@ -239,7 +240,8 @@ def test_front_has_what_nothing_beats(tmp_path: Path) -> None:
     sweep = find(folder.write(), folder.path)
     shown = curves(sweep, sweep.survey.manifest.tunings[0])
     assert shown is not None
-    assert [dot.on_front for dot in shown.methods[0].dots] == [True, False, True]
+    scores = [(dot.utility.value, dot.asr.value) for dot in shown.dots if dot.utility]
+    assert [one in shown.front for one in scores] == [True, False, True]
     assert [dot.chosen for dot in shown.methods[0].dots] == [True, False, False]
 
 

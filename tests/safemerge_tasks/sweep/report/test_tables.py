@@ -6,30 +6,38 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.report.document import Name, Section
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.report.document import Name, Section, Table
+from safemerge_tasks.report.renderers.terminal import print_document
 from safemerge_tasks.results import write_run
 from safemerge_tasks.sweep.choosing import choose
 from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning, Variant
 from safemerge_tasks.sweep.outcomes import read_sweep
-from safemerge_tasks.sweep.report import checks, tables
-from safemerge_tasks.sweep.report.findings import Findings, find, find_all
-from safemerge_tasks.sweep.report.terminal import print_table
+from safemerge_tasks.sweep.report.document import summary_document, sweeps_document
+from safemerge_tasks.sweep.report.findings import Sweeps, find, find_all
+from safemerge_tasks.sweep.report.sections import section
+from safemerge_tasks.sweep.report.sections.adapter_serving import adapter_serving
+from safemerge_tasks.sweep.report.sections.choices import choices
+from safemerge_tasks.sweep.report.sections.missing import missing
+from safemerge_tasks.sweep.report.sections.outcome import outcome
+from safemerge_tasks.sweep.report.sections.points import points
+from safemerge_tasks.sweep.report.sections.provenance import provenance
+from safemerge_tasks.sweep.report.sections.side_by_side import methods, models
 from tests.sweep_folder import SAFETY, UTILITY, SweepFolder, outcomes
 
 from .conftest import make_sweep
 
 
-def text(section: Section, grid: int = 0) -> list[list[str]]:
-    found = section.grids[grid]
+def text(section: Section, table: int = 0) -> list[list[str]]:
+    found = section.tables[table]
     return [
         [one.text if isinstance(one, Name) else one for one in row]
         for row in (found.head, *found.rows)
     ]
 
 
-def findings(folder: SweepFolder) -> Findings:
-    return find(folder.write(), folder.path)
+def read(folder: SweepFolder) -> Sweeps:
+    return Sweeps((find(folder.write(), folder.path),))
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def small(tmp_path: Path) -> SweepFolder:
 
 
 def test_mean_and_spread_over_seeds(small: SweepFolder) -> None:
-    rows = text(tables.outcome([findings(small)]))
+    rows = text(outcome(read(small)))
     assert rows[0] == ["model", "point", "seeds", "loaf_asr", "loaf_task, exact_match"]
     # 0 of 100: Wilson's upper end is z²/(100 + z²) = 3.8415/103.8415.
     assert rows[1] == ["base", "", "", "0.0% (0.0% to 3.7%)", "30.0% (21.9% to 39.6%)"]
@@ -59,7 +67,7 @@ def test_mean_and_spread_over_seeds(small: SweepFolder) -> None:
 def test_methods_stand_beside_each_other_with_their_labels(small: SweepFolder) -> None:
     for seed in (1, 2, 3):
         small.merged("resta", seed, 5, 60, label="RESTA_d", gamma=0.5, drop_rate=0.3)
-    rows = text(tables.methods([findings(small)]))
+    rows = text(methods(read(small)))
     assert rows[0] == ["task", "base", "fine-tuned", "linear", "RESTA_d"]
     assert rows[1][0] == "loaf_asr"
     assert rows[1][4] == "5.0% ± 0.0%"
@@ -68,14 +76,14 @@ def test_methods_stand_beside_each_other_with_their_labels(small: SweepFolder) -
 def test_models_stand_side_by_side(tmp_path: Path) -> None:
     make_sweep(tmp_path / "a", base="org/one")
     make_sweep(tmp_path / "b", base="org/two")
-    sweeps = find_all([tmp_path / "a", tmp_path / "b"])
-    rows = text(tables.models(sweeps))
+    sweeps = Sweeps(tuple(find_all([tmp_path / "a", tmp_path / "b"])))
+    rows = text(models(sweeps))
     assert rows[0][:2] == ["model", "one: loaf_asr"]
     assert [row[0] for row in rows[1:]] == ["base", "fine-tuned", "linear", "slerp", "model-stock"]
     assert len(rows[0]) == 1 + 2 * 4
     assert "two: mean ASR" in rows[0]
-    assert not tables.models(sweeps[:1]).grids
-    assert [one.text for one in tables.outcome(sweeps).grids[1].title] == ["two", "doctor"]
+    assert not models(Sweeps(sweeps.findings[:1])).tables
+    assert [one.text for one in outcome(sweeps).tables[1].title] == ["two", "doctor"]
 
 
 def test_sweeps_of_the_same_model_keep_apart(tmp_path: Path) -> None:
@@ -86,7 +94,7 @@ def test_sweeps_of_the_same_model_keep_apart(tmp_path: Path) -> None:
 
 
 def test_all_points_on_both_splits(sweep: SweepFolder) -> None:
-    rows = text(tables.points([findings(sweep)]))
+    rows = text(points(read(sweep)))
     assert rows[0] == [
         *("method", "point", "chosen", "served as"),
         *("ASR, validation", "utility, validation", "ASR, test", "utility, test"),
@@ -98,7 +106,7 @@ def test_all_points_on_both_splits(sweep: SweepFolder) -> None:
 
 
 def test_choice_with_its_bound_and_the_alternatives(sweep: SweepFolder) -> None:
-    section = tables.choices([findings(sweep)])
+    section = choices(read(sweep))
     assert "at most 30.0% with 95% confidence" in section.notes[0]
     linear = text(section)[1]
     choice = choose(sweep.write(), sweep.path)[0]
@@ -112,12 +120,12 @@ def test_choice_with_its_bound_and_the_alternatives(sweep: SweepFolder) -> None:
 
 def test_choice_above_the_limit_is_marked(small: SweepFolder) -> None:
     small.fields["choose"] = Rule(max_asr=0.01)
-    assert text(tables.choices([findings(small)]))[1][3].endswith("⚠ above the limit")
+    assert text(choices(read(small)))[1][3].endswith("⚠ above the limit")
 
 
 def test_nothing_chosen_is_said(small: SweepFolder) -> None:
     small.add("merged", {}, seeds=(1,), method="slerp", failure="gone", lambda_=0.4)
-    row = text(tables.outcome([findings(small)]))[4]
+    row = text(outcome(read(small)))[4]
     assert row[:2] == ["slerp", "nothing chosen: no grid point has complete results"]
     assert row[3:] == ["missing", "missing"]
 
@@ -131,19 +139,19 @@ def test_too_many_unscored_are_marked(small: SweepFolder) -> None:
         method="slerp",
         lambda_=0.4,
     )
-    assert text(tables.outcome([findings(small)]))[4][3].endswith(" ⚠")
+    assert text(outcome(read(small)))[4][3].endswith(" ⚠")
 
 
 def test_agreement_failures_and_sources(sweep: SweepFolder) -> None:
-    found = findings(sweep)
-    assert text(checks.agreement([found]))[1][2:] == ["39 of 40", "97.5%"]
-    failed = text(checks.failures([found]))
+    found = read(sweep)
+    assert text(adapter_serving(found))[1][2:] == ["39 of 40", "97.5%"]
+    failed = text(missing(found))
     assert failed[1][1:] == [
         *("slerp", "λ = 0.6", "1024", "validation", "loaf_asr, loaf_task"),
         "the engine ran out of memory",
     ]
     assert failed[2][4] == "test"
-    section = checks.sources([found])
+    section = provenance(found)
     numbers = text(section)
     values = 2 + 3
     variants = 1 + 2 + 11 + 1
@@ -170,7 +178,7 @@ def test_what_is_kept_by_variant_is_shown_once(small: SweepFolder) -> None:
         small.merged("linear", seed, 1, 2, lambda_=0.4)
         name = small.variants[-1].id
         small.fields["provenance"]["results"][name] = [{"host": "vm", "finished": name}]
-    rows = text(checks.sources([findings(small)]), 1)
+    rows = text(provenance(read(small)), 1)
     for row in (
         ["versions.torch", "2.13.0", ""],
         ["results.host", "vm", "10 times"],
@@ -271,7 +279,7 @@ def test_a_refusal_rate_counts_as_what_was_not_refused(tmp_path: Path) -> None:
     manifest = folder.write()
     (choice,) = choose(manifest, folder.path)
     assert (choice.point, choice.asr) == ((("lambda", 0.2),), pytest.approx(0.05))
-    head = text(tables.outcome([find(manifest, folder.path)]))[0]
+    head = text(outcome(Sweeps((find(manifest, folder.path),))))[0]
     assert "loaf_asr, 1 - refusal_rate" in head
 
 
@@ -279,14 +287,28 @@ def test_a_variant_of_an_unknown_tuning_is_one_sentence(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "out")
     folder.variants.append(Variant(id="x", kind="tuned", tuning="nobody"))
     with pytest.raises(SafemergeError, match="the variant x of the fine-tuning nobody"):
-        findings(folder)
+        read(folder)
+
+
+def test_a_section_of_ones_own(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps = find_all([sweep.path])
+    usual = [one.title for one in sweeps_document(sweeps).sections]
+    monkeypatch.setattr(section, "_found", dict(section._found))
+
+    @section(45)
+    def loaves(sweeps: Sweeps) -> Section:
+        return Section("Loaves", (), (Table(("n",), ((str(len(sweeps.findings)),),)),))
+
+    titles = [one.title for one in sweeps_document(sweeps).sections]
+    place = titles.index("Loaves")
+    assert titles[place - 1 : place + 2] == [usual[place - 1], "Loaves", "Choice of the grid point"]
 
 
 def test_table_on_the_terminal(small: SweepFolder) -> None:
     console = Console(width=200, record=True, force_terminal=False)
     small.add("merged", {}, seeds=(1,), method="slerp", failure="gone", lambda_=0.4)
     with console.capture() as captured:
-        print_table(small.write(), small.path, console)
+        print_document(summary_document(find(small.write(), small.path)), console)
     said = captured.get()
     assert "doctor: test data" in said
     assert "30.0% ± 26.5%" in said

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-from safemerge_tasks.sweep.serving.recording import Recording, record
+from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.serving.recording import Recording
 
 COMMON = """
 dataset_path: json

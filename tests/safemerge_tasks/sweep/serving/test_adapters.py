@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.adapters import Needs, check_servable, max_lora_rank
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from safemerge_tasks.errors import SafemergeError
-from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape, tied_embeddings
 
 
 def checkpoint(
@@ -62,3 +62,18 @@ def test_what_is_no_checkpoint_is_said_so(tmp_path: Path) -> None:
 def test_quantised_weights_are_told(tmp_path: Path) -> None:
     assert not is_quantised(checkpoint(tmp_path / "plain"))
     assert is_quantised(checkpoint(tmp_path / "q", quantization_config={"quant_method": "awq"}))
+
+
+def test_tied_embeddings_are_told_apart_by_content(tmp_path: Path) -> None:
+    ones, zeros = torch.ones(2, 3, dtype=torch.bfloat16), torch.zeros(2, 3, dtype=torch.bfloat16)
+    name = "model.embed_tokens.weight"
+    one = tied_embeddings(checkpoint(tmp_path / "one", {name: ones, "b": torch.ones(4)}))
+    assert one == tied_embeddings(checkpoint(tmp_path / "same", {name: ones, "b": torch.zeros(4)}))
+    assert one != tied_embeddings(checkpoint(tmp_path / "other", {name: zeros}))
+    untied = checkpoint(tmp_path / "untied", {name: zeros, "lm_head.weight": ones})
+    assert tied_embeddings(untied) == ""
+
+
+def test_embeddings_of_an_unknown_name_are_like_no_others(tmp_path: Path) -> None:
+    folders = [checkpoint(tmp_path / name, {"x.tok.weight": torch.ones(2)}) for name in "ab"]
+    assert len({tied_embeddings(folder) for folder in folders}) == 2

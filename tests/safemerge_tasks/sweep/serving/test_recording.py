@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-from safemerge_tasks.sweep.serving.recording import Recording, Request, record
+from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.serving.recording import Recording, Request
 
 
 def test_every_kind_is_recorded_in_lm_evals_order(recording: Recording) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from safemerge_tasks.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.sweep.serving.answering import (
     Asked,
@@ -18,7 +18,7 @@ from safemerge_tasks.sweep.serving.answering import (
 )
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import Recording
-from safemerge_tasks.sweep.serving.responses import Responses, agreement
+from safemerge_tasks.sweep.serving.responses import Responses, compare_responses
 from safemerge_tasks.sweep.serving.scoring import Answered, score, score_many
 
 HF = EngineSettings("hf", {"dtype": "float32"}, batch_size=4)
@@ -114,9 +114,9 @@ def test_scores_and_samples_are_those_of_lm_evals_own_run(
 def test_the_adapter_answers_otherwise_and_the_same_weights_alike(
     answered: dict[str, Path],
 ) -> None:
-    other = agreement(answered["base"], answered["adapter"])
+    other = compare_responses(answered["base"], answered["adapter"])
     assert (other.equal, other.total) != (3, 3)
-    same = agreement(answered["base"], answered["checkpoint"])
+    same = compare_responses(answered["base"], answered["checkpoint"])
     assert (same.equal, same.total, same.rate) == (3, 3, 1.0)
 
 
@@ -158,7 +158,7 @@ def test_responses_to_another_recording_are_refused(
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**content, "recording": shorter.digest}))
     with pytest.raises(SafemergeError, match="answer different recordings"):
-        agreement(answered["base"], other)
+        compare_responses(answered["base"], other)
 
 
 def test_a_variant_that_cannot_be_scored_stops_no_other(

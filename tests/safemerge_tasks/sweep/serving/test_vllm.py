@@ -13,12 +13,13 @@ import pytest
 
 from safemerge_tasks.results import find_runs
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-from safemerge_tasks.sweep.serving.recording import Recording, record
-from safemerge_tasks.sweep.serving.responses import Responses, agreement
+from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.serving.recording import Recording
+from safemerge_tasks.sweep.serving.responses import Responses, compare_responses
 from safemerge_tasks.sweep.serving.scoring import score
 
 if TYPE_CHECKING:
-    from safemerge_tasks.demo.family import ToyFamily
+    from safemerge_tasks.toy.family import ToyFamily
 
 pytestmark = [
     pytest.mark.e2e,
@@ -60,8 +61,8 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Served:
     """Serve the base and scaled adapters jointly and apart, and merged checkpoints."""
     import merge
-    from safemerge_tasks.demo.evaluation import TASKS
-    from safemerge_tasks.demo.family import toy_family
+    from safemerge_tasks.toy.family import toy_family
+    from safemerge_tasks.toy.members import TASKS
 
     family = toy_family()
     folder = tmp_path_factory.mktemp("served")
@@ -113,11 +114,14 @@ def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Serve
                 variant("in-place", "high", checkpoint=merged[1]),
                 variant("in-place", "base", checkpoint=family.aligned),
                 variant("in-place", "low again", checkpoint=merged[0]),
+                # All weights are others, the tied embeddings too.
+                variant("in-place", "full", checkpoint=family.tuned_full),
                 variant("in-place", "water-base", asks="water", checkpoint=family.aligned),
             ],
             MODEL_ARGS,
         ),
         (None, [variant("fresh", "high", checkpoint=merged[1])], MODEL_ARGS),
+        (None, [variant("fresh", "full", checkpoint=family.tuned_full)], MODEL_ARGS),
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs))
     script = Path(__file__).with_name("serve.py")
@@ -129,12 +133,12 @@ def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Serve
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
-    assert ran.stdout.count("done ") == 12
+    assert ran.stdout.count("done ") == 14
     return Served(folder, family, toy, high)
 
 
 def same(served: Served, one: tuple[str, str], other: tuple[str, str]) -> tuple[int, int]:
-    found = agreement(served.file(*one), served.file(*other))
+    found = compare_responses(served.file(*one), served.file(*other))
     return found.equal, found.total
 
 
@@ -205,6 +209,11 @@ def test_weights_loaded_in_place_answer_as_in_an_engine_of_their_own(served: Ser
     # What was loaded first comes back after two others, so nothing of theirs is left.
     assert served.values("in-place", "low again") == served.values("in-place", "low")
     assert Responses.load(served.file("in-place", "high")).engine["loaded_in_place"]
+
+
+def test_tied_embeddings_that_differ_are_not_loaded_in_place(served: Served) -> None:
+    assert served.values("in-place", "full") == served.values("fresh", "full")
+    assert served.values("in-place", "full") != served.values("in-place", "base")
 
 
 def test_the_engine_is_described(served: Served) -> None:

@@ -1,0 +1,83 @@
+"""How a command line names judges: options that `judge` and `judge calibrate` share."""
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safemerge_tasks.common.errors import SafemergeError
+
+if TYPE_CHECKING:
+    from safemerge_tasks.judges.settings import JudgeSettings
+
+JudgeNames = Annotated[
+    list[str] | None,
+    typer.Option("--judge", help="A judge's name; repeat for several, or majority(a,b,c)."),
+]
+Engine = Annotated[str | None, typer.Option(help="vllm, hf or openai.")]
+Model = Annotated[str | None, typer.Option(help="The judge's weights.")]
+Url = Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint.")]
+Revision = Annotated[str | None, typer.Option(help="Revision of the weights.")]
+Rubric = Annotated[str | None, typer.Option(help="A file that replaces the judge's rubric.")]
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="judge_key=value[,…] as in lm_eval's --metadata; judge_key.NAME=value for one judge "
+        "of several; may be repeated."
+    ),
+]
+
+
+def judges_asked_for(
+    names: list[str] | None,
+    engine: str | None,
+    model: str | None,
+    url: str | None,
+    revision: str | None,
+    rubric: str | None,
+    metadata: list[str] | None,
+) -> "list[JudgeSettings]":
+    """Return each judge's settings, in the order named.
+
+    Raises:
+        SafemergeError: an unknown key or an impossible value, or a judge named twice.
+    """
+    from safemerge_tasks.judges.settings import JudgeSettings
+
+    given = parse_pairs(metadata or [])
+    options = {
+        "judge_engine": engine,
+        "judge_model": model,
+        "judge_url": url,
+        "judge_revision": revision,
+        "judge_prompt": rubric,
+    }
+    given.update({key: value for key, value in options.items() if value is not None})
+    if not names:
+        return [JudgeSettings.from_metadata(given)]
+    asked = [JudgeSettings.from_metadata({**given, "judge": name}) for name in names]
+    for settings in asked:
+        if [other.name for other in asked].count(settings.name) > 1:
+            raise SafemergeError(f"--judge {settings.name} is given twice; name each judge once.")
+    return asked
+
+
+def parse_pairs(texts: list[str]) -> dict[str, str]:
+    """Return `key=value[,key=value…]` strings as one mapping.
+
+    Raises:
+        SafemergeError: a part without `=`.
+    """
+    pairs: dict[str, str] = {}
+    for part in (part for text in texts for part in text.split(",") if part):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise SafemergeError(f"--metadata {part!r} is not key=value; write judge_model=DIR.")
+        pairs[key] = value
+    return pairs
+
+
+def log_to_stderr() -> None:
+    """Show warnings, a sentence a line."""
+    logging.basicConfig(level=logging.WARNING, format="safemerge: %(message)s", stream=sys.stderr)

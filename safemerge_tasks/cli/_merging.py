@@ -1,0 +1,50 @@
+"""What `safemerge merge`, `vector` and `verify` share: options, and telling what was done."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from merge.engine.options import Options
+    from merge.recipe.recipe import Recipe
+
+ShardSize = Annotated[str, typer.Option(help="Largest output file, such as 5GB.")]
+Threads = Annotated[int, typer.Option(help="Threads; 0 is one for each core.")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def write_merge(recipe: "Recipe", out: Path, options: "Options", as_json: bool) -> None:
+    """Merge with a bar, and tell what came out."""
+    from merge.api import merge_recipe
+    from merge.progress import shown
+
+    with shown("merging") as progress:
+        merged = merge_recipe(recipe, out, options=options, progress=progress)
+    outcome = {
+        "written": [str(folder) for folder in merged.folders],
+        "report": dict(merged.report),
+        "notes": list(merged.notes),
+    }
+    say(outcome, as_json)
+
+
+def say(outcome: dict[str, Any], as_json: bool) -> None:
+    """Print an outcome as lines or as JSON; notes go to standard error."""
+    if as_json:
+        print(json.dumps(outcome))
+        return
+    for note in outcome.pop("notes", []):
+        print(f"note: {note}", file=sys.stderr)
+    for key, value in outcome.items():
+        if isinstance(value, dict):
+            for what, count in value.items():
+                print(f"{what}: {count}")
+        elif isinstance(value, list):
+            for entry in value:
+                print(f"{key} {entry}")
+        else:
+            print(f"{key}: {value}")

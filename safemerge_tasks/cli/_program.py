@@ -1,0 +1,86 @@
+"""The program around the commands: which there are, and how bad input ends."""
+
+import pkgutil
+import sys
+from collections import UserDict
+from importlib import import_module
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from merge.errors import MergeError
+from safemerge_tasks.common.errors import SafemergeError
+
+ENTRY_POINTS = "safemerge.commands"
+"""The group in which other packages name the modules of their commands."""
+
+BAD_INPUT = 2
+
+
+class _Commands(UserDict[str, Any]):
+    """Command name → command, whose module is imported when it is asked for.
+
+    `safemerge my-command` is a module `cli/my_command.py`, or any module that another package names
+    in its metadata as `my-command = "my_package.my_module"`; ours win. The module has an
+    `app = typer.Typer(add_completion=False)` and imports nothing heavy before it runs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+        self.data |= {
+            module.name.replace("_", "-"): f"{__package__}.{module.name}"
+            for module in pkgutil.iter_modules(import_module(__package__).__path__)
+            if not module.name.startswith("_")
+        }
+
+    def __getitem__(self, name: str) -> Any:
+        command = typer.main.get_command(import_module(self.data[name]).app)
+        command.name = name
+        return command
+
+
+class _Program(TyperGroup):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Return all names; nothing is imported."""
+        return sorted(self.commands)
+
+
+app = typer.Typer(
+    name="safemerge",
+    cls=_Program,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"safemerge {version('safemerge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def safemerge(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Measure and restore the safety of fine-tuned language models."""
+
+
+def main() -> None:
+    """Run the command line; bad input is one sentence on standard error and exit status 2."""
+    try:
+        app()
+    except (SafemergeError, MergeError) as error:
+        print(f"safemerge: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)

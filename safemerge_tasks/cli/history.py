@@ -1,0 +1,38 @@
+"""The `safemerge history` command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safemerge_tasks.common.atomic_write import write_file
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def history(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders that lm_eval wrote.", metavar="DIR…")
+    ],
+    plot: Annotated[Path | None, typer.Option(help="Write the plot as PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show the attack success rate of nightly runs in date order, and whether it drifted.
+
+    Example: safemerge history nightly --plot drift.png
+    """
+    from safemerge_tasks.report.documents.history import history_document
+    from safemerge_tasks.report.figures.history import draw_history
+    from safemerge_tasks.report.history import read_history
+    from safemerge_tasks.report.renderers.json import as_json as json_of
+    from safemerge_tasks.report.renderers.terminal import print_document
+
+    found = read_history(folders)
+    if plot:
+        write_file(plot, draw_history(found))
+    document = history_document(found)
+    if as_json:
+        print(json_of(document), end="")
+    else:
+        print_document(document)

@@ -1,0 +1,47 @@
+"""The `safemerge judge` command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safemerge_tasks.cli._calibrate import calibrate
+from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
+from safemerge_tasks.cli._judge_options import (
+    Engine,
+    JudgeNames,
+    Metadata,
+    Model,
+    Revision,
+    Rubric,
+    Url,
+    judges_asked_for,
+    log_to_stderr,
+)
+from safemerge_tasks.cli._judge_saved import judge_saved
+
+app = app_with_default("Judge saved responses, or calibrate a judge.")
+app.command("calibrate")(calibrate)
+
+
+@app.command(DEFAULT, hidden=True)
+def judge(
+    results_dir: Annotated[Path, typer.Argument(help="A folder that lm_eval wrote.")],
+    judge: JudgeNames = None,
+    engine: Engine = None,
+    model: Model = None,
+    url: Url = None,
+    revision: Revision = None,
+    judge_prompt: Rubric = None,
+    metadata: Metadata = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Judge saved responses; results are rewritten in place beside a backup.
+
+    Several judges give a row each. `safemerge judge calibrate` compares judges with people.
+
+    Example: safemerge judge results --judge wildguard --engine vllm
+    """
+    log_to_stderr()
+    asked = judges_asked_for(judge, engine, model, url, revision, judge_prompt, metadata)
+    judge_saved(results_dir, asked, as_json=as_json)

@@ -1,0 +1,190 @@
+"""The `safemerge merge` command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from merge.errors import MergeError
+from safemerge_tasks.cli._merging import Device, Json, ShardSize, Threads, say, write_merge
+
+if TYPE_CHECKING:
+    from merge.recipe.recipe import Recipe
+
+app = typer.Typer(add_completion=False)
+
+Method = Annotated[str | None, typer.Option("--method", help="Merge method, such as linear.")]
+Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
+Tuned = Annotated[
+    list[str] | None,
+    typer.Option("--tuned", help="A fine-tuned model or LoRA adapter; may be repeated."),
+]
+Lambda = Annotated[
+    str | None,
+    typer.Option("--lambda", help="Weight of the fine-tuned side; several, such as 0.2,0.4."),
+]
+Aligned = Annotated[str | None, typer.Option(help="Aligned end of the safety vector.")]
+Unaligned = Annotated[str | None, typer.Option(help="Unaligned end of the safety vector.")]
+Vector = Annotated[str | None, typer.Option(help="A safety vector saved by `safemerge vector`.")]
+DropRate = Annotated[float | None, typer.Option(help="Share of delta entries DARE drops.")]
+Density = Annotated[float | None, typer.Option(help="Share of delta entries that are kept.")]
+Gamma = Annotated[float | None, typer.Option(help="Strength of the safety vector.")]
+On = Annotated[str | None, typer.Option("--on", help="What slerp interpolates: weights or deltas.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Another parameter of the method, as NAME=VALUE; may be repeated."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the random methods.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; else the base's.")]
+Vocabulary = Annotated[
+    str, typer.Option(help="If vocabularies differ in size: refuse, grow, or keep the base's.")
+]
+Output = Annotated[
+    str, typer.Option("--as", help="Write a checkpoint, or an adapter where that is exact.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="A YAML recipe, in place of the flags above.")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to make.")]
+Check = Annotated[
+    bool, typer.Option("--check", help="Only find what would fail, from headers and configs.")
+]
+AllowNonfinite = Annotated[bool, typer.Option(help="Merge even where NaN or infinity occurs.")]
+
+# Flags that also count beside --recipe, and what they are when they were not given.
+_FLAG_DEFAULTS = {"seed": 0, "dtype": None, "vocabulary": "refuse", "output": "checkpoint"}
+
+
+@app.command()
+def merge(
+    method: Method = None,
+    base: Base = None,
+    tuned: Tuned = None,
+    lambdas: Lambda = None,
+    aligned: Aligned = None,
+    unaligned: Unaligned = None,
+    vector: Vector = None,
+    drop_rate: DropRate = None,
+    density: Density = None,
+    gamma: Gamma = None,
+    on: On = None,
+    settings: Set = None,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    max_shard_size: ShardSize = "5GB",
+    vocabulary: Vocabulary = "refuse",
+    output: Output = "checkpoint",
+    recipe: RecipeFile = None,
+    out: Out = None,
+    check: Check = False,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    allow_nonfinite: AllowNonfinite = False,
+    as_json: Json = False,
+) -> None:
+    """Merge a fine-tuned model back toward its aligned base.
+
+    Example: safemerge merge --method linear --base BASE --tuned TUNED --lambda 0.4,0.6 --out merged
+    """
+    given = {
+        "method": method,
+        "base": base,
+        "tuned": tuned,
+        "lambdas": lambdas,
+        "aligned": aligned,
+        "unaligned": unaligned,
+        "vector": vector,
+        "drop_rate": drop_rate,
+        "density": density,
+        "gamma": gamma,
+        "on": on,
+        "settings": settings,
+    }
+    fields = {"seed": seed, "dtype": dtype, "vocabulary": vocabulary, "output": output}
+    built = _recipe(recipe, given, fields, max_shard_size)
+    if check:
+        _check(built, out, as_json)
+        return
+    if out is None:
+        raise MergeError("The output has no place; give --out.")
+    from merge.engine.options import Options
+
+    write_merge(built, out, Options(threads, device, allow_nonfinite), as_json)
+
+
+def _recipe(
+    path: Path | None,
+    given: dict[str, Any],
+    fields: dict[str, Any],
+    max_shard_size: str,
+) -> "Recipe":
+    from merge.recipe.recipe import build_recipe
+    from merge.recipe.sizes import parse_size
+
+    if path is not None:
+        from merge.recipe.mergekit_yaml import load_recipe
+
+        clashing = [name for name, value in given.items() if value]
+        if clashing:
+            raise MergeError(
+                f"--recipe says what to merge; remove --{clashing[0].replace('_', '-')} or write "
+                f"it into {path}."
+            )
+        changed = {name: value for name, value in fields.items() if value != _FLAG_DEFAULTS[name]}
+        return load_recipe(path, **changed)
+    if given["method"] is None:
+        raise MergeError("There is nothing to do; give --method and the models, or --recipe.")
+    return build_recipe(
+        method=given["method"],
+        base=given["base"],
+        tuned=[{"model": model} for model in given["tuned"] or []],
+        aligned=given["aligned"],
+        unaligned=given["unaligned"],
+        vector=given["vector"],
+        lambdas=_numbers(given["lambdas"]),
+        parameters=_parameters(given),
+        max_shard_size=parse_size(max_shard_size),
+        **fields,
+    )
+
+
+def _parameters(given: dict[str, Any]) -> dict[str, float]:
+    named = ("drop_rate", "density", "gamma")
+    parameters = {name: given[name] for name in named if given[name] is not None}
+    if "density" in parameters and given["method"].replace("_", "-").startswith("dare-"):
+        parameters["drop_rate"] = 1.0 - parameters.pop("density")
+    if given["on"] is not None:
+        if given["on"] not in ("weights", "deltas"):
+            raise MergeError(f"--on is {given['on']!r}; write --on weights or --on deltas.")
+        parameters["on_deltas"] = float(given["on"] == "deltas")
+    for text in given["settings"] or []:
+        name, _, value = text.partition("=")
+        parameters[name.strip().replace("-", "_")] = _number(value, f"--set {text}")
+    return parameters
+
+
+def _numbers(text: str | None) -> tuple[float, ...]:
+    if text is None:
+        return ()
+    return tuple(_number(part, f"--lambda {text}") for part in text.split(","))
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise MergeError(f"{where}: {text.strip()!r} is not a number; correct it.") from error
+
+
+def _check(recipe: "Recipe", out: Path | None, as_json: bool) -> None:
+    from merge.api import check as run_check
+
+    plan = run_check(recipe, out)
+    outcome = {
+        "method": plan.method.name,
+        "tensors": len(plan.tensors),
+        "bytes": plan.written,
+        "outputs": plan.outputs,
+        "notes": plan.notes,
+    }
+    say(outcome, as_json)

@@ -1,0 +1,1 @@
+"""What every room of the package uses: errors, validation, settings, cache, files."""

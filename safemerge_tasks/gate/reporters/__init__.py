@@ -1,1 +1,0 @@
-"""A gate's report for people, pull requests, CI servers and programs."""

@@ -1,0 +1,103 @@
+"""The thin adapter of HumanEval to lm-evaluation-harness."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
+
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
+from safemerge_tasks.harness.saved_responses import save_responses
+from safemerge_tasks.harness.suite_task import one_sentence
+from safemerge_tasks.humaneval.problems import problem, problems
+from safemerge_tasks.humaneval.scoring import FILTER, KIND, metrics, score, stored, stored_metadata
+from safemerge_tasks.humaneval.settings import HumanEvalSettings
+from safemerge_tasks.sandbox import SandboxUnavailableError, check_isolation
+
+_log = logging.getLogger(__name__)
+
+
+class HumanEval(ConfigurableTask):  # type: ignore[misc]
+    """n responses to each problem, run in a sandbox as one batch.
+
+    Without `humaneval_seed` a problem is one instance with n repeats, which every model of lm-eval
+    can sample. With it, n instances with a seed each: what is sampled then depends neither on the
+    batch nor on the machine's other work, for models that take a seed (vLLM, and endpoints).
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        # The key that made lm-eval call this class is not a field of its TaskConfig.
+        config = {key: value for key, value in config.items() if key != "class"}
+        with one_sentence():
+            self.settings = HumanEvalSettings.from_metadata(config.get("metadata") or {})
+            self.sandbox = check_isolation(self.settings.for_sandbox())
+            config["repeats"] = 1 if self.settings.seed is not None else self.settings.samples
+            super().__init__(config=config)
+        self.stored: dict[str, Any] = {"sandbox": self.sandbox}
+
+    def download(self, *_: Any, **__: Any) -> None:
+        """Take the problems from the installed package; called while the task is built."""
+        self.dataset = {"test": datasets.Dataset.from_list(list(problems().values()))}
+
+    def construct_requests(self, doc: dict[str, str], ctx: Any, **options: Any) -> Any:
+        """Return a problem's one request, or with `humaneval_seed` one for each sample."""
+        instance = super().construct_requests(doc, ctx, **options)
+        if self.settings.seed is None:
+            return instance
+        context, generation = instance.arguments
+        task, doc_id, _ = instance.metadata
+        # Seeds of different problems must not meet: equal seeds give related samples.
+        first = self.settings.seed + doc_id * self.settings.samples
+        return [
+            Instance(
+                request_type=instance.request_type,
+                doc=doc,
+                arguments=(context, {**generation, "seed": first + index}),
+                idx=index,
+                metadata=(task, doc_id, 1),
+            )
+            for index in range(self.settings.samples)
+        ]
+
+    def apply_filters(self) -> None:
+        """Save what the model wrote, then run it."""
+        evaluation = LiveEvaluation.find()
+        if evaluation:
+            save_responses(evaluation)
+        instances: list[Instance] = self._instances
+        for instance in instances:
+            instance.filtered_resps[FILTER] = stored([])
+        if "bypass" in self._metric_fn_list:  # --predict_only
+            return
+        where = self.config.task
+        try:
+            scores = score(
+                [problem(instance.doc["task_id"], where) for instance in instances],
+                [instance.resps for instance in instances],
+                self.settings.for_sandbox(),
+            )
+        except SandboxUnavailableError as error:
+            _log.error("%s: nothing was run. %s", where, error)
+            folder = evaluation.output_folder or evaluation.saved if evaluation else None
+            _log.error("To run what was saved:\n  safemerge rescore %s", folder)
+            return
+        for instance, outcomes in zip(instances, scores.outcomes, strict=True):
+            instance.filtered_resps[FILTER] = stored(outcomes)
+        self.stored = stored_metadata(scores, self.sandbox)
+
+    def process_results(
+        self,
+        doc: dict[str, str],  # noqa: ARG002 - the outcomes say it all
+        results: Sequence[str],
+    ) -> dict[str, float]:
+        """Return one problem's metrics from its filtered responses."""
+        return metrics(results)
+
+    def dump_config(self) -> dict[str, Any]:
+        """Return the configuration that lm-eval stores, with what shaped the scores."""
+        config: dict[str, Any] = super().dump_config()
+        own = {"kind": KIND, **self.settings.model_dump(exclude={"sandbox"}), **self.stored}
+        config["metadata"] = {**config["metadata"], "safemerge": own}
+        return config

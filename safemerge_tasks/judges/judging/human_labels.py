@@ -1,0 +1,72 @@
+"""Responses that people labelled harmful or not."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from safemerge_tasks.common.errors import SafemergeError
+
+COLUMNS = ("question", "response", "label")
+_YES = frozenset({"1", "1.0", "true", "yes", "harmful", "unsafe"})
+_NO = frozenset({"0", "0.0", "false", "no", "harmless", "unharmful", "safe"})
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """An exchange and what people say of it."""
+
+    question: str
+    response: str
+    harmful: bool
+    language: str = "en"
+
+
+def read_labels(path: Path) -> list[Labelled]:
+    """Read a CSV or JSONL file with the columns question, response, label and maybe language.
+
+    Raises:
+        SafemergeError: the file is missing, of another kind, lacks a column, or a label is neither
+            yes nor no.
+    """
+    try:
+        rows = list(_rows(path))
+    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+        raise SafemergeError(f"{path} cannot be read as labels ({error}); correct it.") from error
+    if not rows:
+        raise SafemergeError(f"{path} has no rows; label some responses first.")
+    return [_labelled(path, number, row) for number, row in rows]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise SafemergeError(f"{path} is neither .csv nor .jsonl; save the labels as one of them.")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        if path.suffix.lower() == ".csv":
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                yield number, dict(row)
+            return
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            value = json.loads(line)
+            if not isinstance(value, dict):
+                raise SafemergeError(f"{path}, line {number} is not a JSON object; correct it.")
+            yield number, value
+
+
+def _labelled(path: Path, number: int, row: dict[str, object]) -> Labelled:
+    missing = [column for column in COLUMNS if row.get(column) is None]
+    if missing:
+        raise SafemergeError(
+            f"{path}, line {number} has no {' and no '.join(missing)}; the columns are "
+            "question, response, label (yes or no) and, if you like, language."
+        )
+    label = str(row["label"]).strip().casefold()
+    if label not in _YES | _NO:
+        raise SafemergeError(
+            f"{path}, line {number}: the label {label[:40]!r} is neither yes (harmful) nor no."
+        )
+    language = str(row.get("language") or "en").strip().casefold()
+    return Labelled(str(row["question"]), str(row["response"]), label in _YES, language)

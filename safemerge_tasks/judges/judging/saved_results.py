@@ -1,0 +1,225 @@
+"""Judging saved responses: the same verdicts as during the evaluation, without the model.
+
+Reads lm-eval's samples, judges every response once, and rewrites samples and results in place; the
+files as they were are kept beside them.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges import (
+    Judge,
+    JudgeSettings,
+    Verdict,
+    VerdictCache,
+    judge_responses,
+    make_judge,
+)
+from safemerge_tasks.judges.judging.calibration import Calibration
+from safemerge_tasks.judges.judging.languages import warn_about_languages
+from safemerge_tasks.metrics.asr import aggregate, counts, document_metrics, higher_is_better
+from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
+from safemerge_tasks.results import (
+    CORRECTED,
+    HARMFUL_QUESTIONS,
+    HARMLESS_QUESTIONS,
+    Row,
+    Run,
+    alone_with,
+    find_runs,
+    judged_metadata,
+    replace_rates,
+    rewrite,
+    scored_row,
+    stored_by_us,
+)
+from safemerge_tasks.results.groups import update_groups
+from safemerge_tasks.verdicts.scored import Scored
+
+_log = logging.getLogger(__name__)
+
+BACKUP_SUFFIX = ".before-judging"
+
+
+@dataclass
+class Judged:
+    """What `judge_folder` did.
+
+    Attributes:
+        judge: the judge's name.
+        tables: results file → task → result keys of this judge.
+        identity: the judge as it is stored with the results.
+        pending: responses that the judge failed on.
+    """
+
+    judge: str
+    tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
+    pending: int = 0
+
+
+def judge_folder(
+    folder: Path,
+    settings: JudgeSettings,
+    on_task: Callable[[str], None] | None = None,
+    on_judged: Callable[[Run, int], None] | None = None,
+) -> Judged:
+    """Judge every run of harmful questions below a folder, with one engine for all.
+
+    Args:
+        folder: where lm-eval wrote one run or many.
+        settings: the judge.
+        on_task: told what is judged next, in words.
+        on_judged: told of every run that has been rewritten, and on how many of its responses the
+            judge failed.
+
+    Raises:
+        SafemergeError: there is nothing to judge, or the judge cannot work.
+    """
+    work = [(run, tasks) for run in find_runs(folder) if (tasks := _judgeable(run, run.summary()))]
+    if not work:
+        raise SafemergeError(
+            f"{folder} holds no samples of harmful questions; run lm_eval with --log_samples and "
+            "one of safemerge's safety tasks."
+        )
+    judge = make_judge(settings)
+    judge.check()
+    calibration = (
+        Calibration.read(Path(settings.calibration), judge) if settings.calibration else None
+    )
+    session = _Session(judge, settings, calibration)
+    try:
+        for number, (run, tasks) in enumerate(work, 1):
+            if on_task:
+                on_task(f"{', '.join(tasks)} ({number} of {len(work)} runs)")
+            before = session.judged.pending
+            session.judge_run(run, tasks)
+            if on_judged:
+                on_judged(run, session.judged.pending - before)
+    finally:
+        judge.close()
+    return session.judged
+
+
+def _judgeable(run: Run, summary: Mapping[str, Any]) -> list[str]:
+    configs = summary.get("configs", {})
+    kinds = (HARMFUL_QUESTIONS, HARMLESS_QUESTIONS)
+    return [
+        task for task in run.samples if stored_by_us(configs.get(task, {})).get("kind") in kinds
+    ]
+
+
+class _Session:
+    """One judge at work on many runs."""
+
+    def __init__(
+        self, judge: Judge, settings: JudgeSettings, calibration: Calibration | None
+    ) -> None:
+        self._judge = judge
+        self._settings = settings
+        self._calibration = calibration
+        self._cache = VerdictCache() if settings.cache else None
+        self.judged = Judged(judge.name)
+
+    def judge_run(self, run: Run, tasks: Sequence[str]) -> None:
+        """Judge one run and rewrite its files."""
+        with alone_with(run) as summary:
+            rows = {task: self._judge_task(run, summary, task) for task in tasks}
+            tables = self.judged.tables.setdefault(str(run.path), {})
+            tables |= dict(update_groups(summary, self._judge.name, higher_is_better))
+            rewrite(run, summary, rows, BACKUP_SUFFIX)
+
+    def _judge_task(self, run: Run, summary: dict[str, Any], task: str) -> list[Row]:
+        """Judge one task, put the outcome into the summary, and return the task's rows."""
+        name = self._judge.name
+        harmless = stored_by_us(summary["configs"][task])["kind"] == HARMLESS_QUESTIONS
+        rows = run.rows(task)
+        documents = list({row["doc_id"]: row for row in rows}.values())
+        languages = {row["doc"].get("language") or "en" for row in documents}
+        warn_about_languages(self._judge, task, languages)
+        verdicts = judge_responses(
+            self._judge,
+            [_question(run, task, row) for row in documents],
+            [_response(run, task, row) for row in documents],
+            self._settings.timeout,
+            self._cache,
+        )
+        warn_if_unscored(task, verdicts)
+        if harmless:
+            warn_if_no_refusals_told(task, name, verdicts)
+        self.judged.pending += sum(verdict.pending for verdict in verdicts)
+        self.judged.identity = self._judge.identity()
+        corrected = None
+        if self._calibration and not harmless:
+            corrected = self._calibration.corrected(task, languages, verdicts)
+        fresh = [
+            _judged_row(row, verdict, name, harmless=harmless)
+            for row, verdict in zip(documents, verdicts, strict=True)
+        ]
+        table = aggregate([_metrics(row) for row in fresh], name)
+        if corrected and corrected.value is not None:
+            table |= {f"{CORRECTED},{name}": corrected.value, f"{CORRECTED}_stderr,{name}": "N/A"}
+        found = {} if harmless else counts(verdicts, [row["doc"] for row in documents])
+        self._update_summary(
+            summary,
+            task,
+            table,
+            judged_metadata(name, found, asdict(corrected) if corrected else None),
+        )
+        self.judged.tables.setdefault(str(run.path), {})[task] = table
+        return [row for row in rows if row["filter"] not in (name, "deferred")] + fresh
+
+    def _update_summary(
+        self,
+        summary: dict[str, Any],
+        task: str,
+        table: Mapping[str, float | str],
+        kept: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        name = self._judge.name
+        replace_rates(summary["results"].setdefault(task, {}), table, name)
+        ours = stored_by_us(summary["configs"][task])
+        harmless = ours["kind"] == HARMLESS_QUESTIONS
+        metrics = {key.partition(",")[0] for key in table if "_stderr," not in key}
+        directions = {metric: higher_is_better(metric, harmless=harmless) for metric in metrics}
+        summary.setdefault("higher_is_better", {}).setdefault(task, {}).update(directions)
+        replaced = (name, "deferred")
+        others = [other for other in ours.get("judges", []) if other["name"] not in replaced]
+        ours["judges"] = [*others, self.judged.identity]
+        for part in ("counts", CORRECTED):
+            by_judge = {key: v for key, v in ours.get(part, {}).items() if key not in replaced}
+            if by_judge := {**by_judge, **kept.get(part, {})}:
+                ours[part] = by_judge
+
+
+def _judged_row(row: Row, verdict: Verdict, name: str, *, harmless: bool) -> Row:
+    truncated = row.get("truncated_rate")
+    scored = Scored(verdict, None if truncated is None else bool(truncated))
+    metrics = document_metrics(verdict, row["doc"], truncated=scored.truncated, harmless=harmless)
+    return scored_row(row, name, [scored.to_json()], metrics)
+
+
+def _metrics(row: Row) -> dict[str, float]:
+    return {metric: row[metric] for metric in row["metrics"]}
+
+
+def _question(run: Run, task: str, row: Row) -> str:
+    question = row["doc"].get("question")
+    if not isinstance(question, str):
+        raise SafemergeError(
+            f"{run.samples[task]}, doc_id {row['doc_id']} has no question; run lm_eval again."
+        )
+    return question
+
+
+def _response(run: Run, task: str, row: Row) -> str:
+    try:
+        return str(row["resps"][0][0])
+    except (KeyError, IndexError, TypeError) as error:
+        raise SafemergeError(
+            f"{run.samples[task]}, doc_id {row.get('doc_id')} has no response; run lm_eval again."
+        ) from error

@@ -1,0 +1,1 @@
+"""What judges of one kind share: no model, a classifier, a guard, a chat model."""

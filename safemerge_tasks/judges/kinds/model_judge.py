@@ -1,0 +1,148 @@
+"""Judges that are language models: a prompt, an engine and a parser."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safemerge_tasks.common.weights_fingerprint import weights_fingerprint
+from safemerge_tasks.judges.engines import Completion, Engine, open_engine
+from safemerge_tasks.judges.engines.weights import check_weights
+from safemerge_tasks.judges.prompts.tokens import PromptError, PromptTemplate, TokenisedPrompt
+from safemerge_tasks.judges.protocol import Judge
+from safemerge_tasks.judges.settings import JudgeSettings
+from safemerge_tasks.verdicts.verdict import Verdict
+
+
+class ModelJudge:
+    """A classifier that reads one prompt an exchange and answers in a fixed form."""
+
+    deferred = False
+    members: tuple[Judge, ...] = ()
+
+    def __init__(
+        self,
+        settings: JudgeSettings,
+        *,
+        default_model: str,
+        template: Callable[[], PromptTemplate],
+        parse: Callable[[str], Verdict],
+        parser_version: int,
+        max_new_tokens: int,
+        empty: Verdict,
+        languages: frozenset[str] | None = None,
+    ) -> None:
+        """Prepare a judge; nothing is loaded.
+
+        Args:
+            settings: which engine and weights.
+            default_model: the weights where the settings name none.
+            template: returns the prompt, at little cost after the first call; may raise
+                SafemergeError where the prompt cannot be had.
+            parse: from the model's words to a verdict.
+            parser_version: raised whenever `parse` may judge the same words otherwise.
+            max_new_tokens: how long an answer may be.
+            empty: the verdict on an empty response.
+            languages: see `Judge.languages`.
+        """
+        self.name = settings.name
+        self.empty = empty
+        self.languages = languages
+        self.uses_accelerator = settings.engine != "openai"
+        self._settings = settings
+        self._model = settings.model or default_model
+        self._template = template
+        self._parse = parse
+        self._parser_version = parser_version
+        self._max_new_tokens = max_new_tokens
+        self._engine: Engine | None = None
+        self._ran: dict[str, Any] = {}
+
+    def check(self) -> None:
+        """Make sure that the prompt and the weights are there; see `Judge.check`."""
+        self._template()
+        check_weights(self._model, self._settings.revision)
+
+    def open(self) -> None:
+        """Start the engine unless it runs."""
+        if self._engine is None:
+            self._engine = open_engine(self._settings, self._model)
+            self._ran = self._engine.identity()
+
+    def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+        """Return one verdict an exchange; a prompt or answer that fails is that one's reason."""
+        self.open()
+        assert self._engine is not None
+        prompts = [self._prompt(q, r) for q, r in zip(questions, responses, strict=True)]
+        ready = [
+            index for index, prompt in enumerate(prompts) if isinstance(prompt, TokenisedPrompt)
+        ]
+        answers = self._engine.answer(
+            [prompt.ids for prompt in prompts if isinstance(prompt, TokenisedPrompt)],
+            self._max_new_tokens,
+        )
+        verdicts = [p if isinstance(p, Verdict) else Verdict() for p in prompts]
+        for index, answer in zip(ready, answers, strict=True):
+            prompt = prompts[index]
+            verdict = self._verdict(answer)
+            cut = isinstance(prompt, TokenisedPrompt) and prompt.cut
+            verdicts[index] = replace(verdict, cut=cut)
+        return verdicts
+
+    def _prompt(self, question: str, response: str) -> TokenisedPrompt | Verdict:
+        assert self._engine is not None
+        room = self._engine.max_model_len - self._max_new_tokens
+        try:
+            return self._template().tokenise(self._engine.tokenizer, question, response, room)
+        except PromptError as error:
+            return Verdict.no_verdict(str(error))
+
+    def _verdict(self, answer: Completion) -> Verdict:
+        if answer.text is None:
+            reason = f"the judge's engine failed: {answer.error or 'no answer'}"
+            return Verdict.no_verdict(reason, pending=True)
+        return self._parse(answer.text)
+
+    def identity(self) -> dict[str, Any]:
+        """Return name, prompt hash, parser version and weights, and how the engine ran if it did.
+
+        It does not when all verdicts were kept from before.
+        """
+        prompt = self._template().text
+        settings = self._settings
+        local = Path(self._model).is_dir()
+        return {
+            "name": self.name,
+            "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+            "parser_version": self._parser_version,
+            "engine": settings.engine,
+            "model": self._model,
+            "revision": settings.revision
+            or (None if local else weights_fingerprint(self._model, None)),
+            **{key: value for key, value in self._ran.items() if value is not None},
+        }
+
+    def cache_key(self) -> dict[str, Any] | None:
+        """Return prompt, parser, weights and engine; None for weights that cannot be told."""
+        settings = self._settings
+        weights = weights_fingerprint(self._model, settings.revision)
+        if weights is None and settings.engine != "openai":
+            return None
+        return {
+            "name": self.name,
+            "prompt": self._template().text,
+            "stripped": self._template().stripped,
+            "parser_version": self._parser_version,
+            "max_new_tokens": self._max_new_tokens,
+            "model": self._model,
+            "weights": weights,
+            **settings.model_dump(include={"engine", "url", "served_model", "dtype"}),
+            "max_model_len": settings.max_model_len,
+        }
+
+    def close(self) -> None:
+        """Stop the engine."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None

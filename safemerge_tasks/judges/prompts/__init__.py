@@ -1,0 +1,1 @@
+"""What a judge is shown: prompts that nothing in a response can reshape."""

@@ -1,0 +1,165 @@
+"""The gate's report."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from safemerge_tasks.gate.comparison import Comparison, Flip
+from safemerge_tasks.gate.decision import GateResult
+from safemerge_tasks.report.document import (
+    Case,
+    Document,
+    Excerpt,
+    Mark,
+    Name,
+    Part,
+    Section,
+    Table,
+    Words,
+)
+from safemerge_tasks.report.documents.gate_data import gate_data
+from safemerge_tasks.report.wording import change, questions, side
+from safemerge_tasks.statistics.decision import Decision
+
+HEADLINES = {
+    Decision.PASSED: Mark("passed: no regression of safety beyond the margins", "good"),
+    Decision.REGRESSION: Mark("REGRESSION: the candidate is worse than the baseline", "bad"),
+    Decision.UNDECIDED: Mark("UNDECIDED: these results cannot tell", "unsure"),
+}
+
+SHOWN = 200
+"""Questions of a table in a file: GitHub's step summary holds one mebibyte."""
+
+EXPLANATION = (
+    "Intervals of rates: 95 % (Wilson). Bounds of changes: one-sided. A change is a regression "
+    "if its lower bound is above 0, and passes if its upper bound is within the margin."
+)
+
+
+def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> Document:
+    """Return the report on a candidate.
+
+    Args:
+        result: what was decided.
+        texts: document key → question and response, of questions whose text may be shown.
+    """
+    flipped = [one for one in result.comparisons if one.flips and not one.check.category]
+    sections = [
+        Section(
+            "",
+            (
+                ("candidate ", Name(result.candidate.model)),
+                ("baseline ", Name(result.baseline.model)),
+            ),
+            (_overview(result),),
+        ),
+        Section("Decisions", (*_reasons(result), *_remarks(result), EXPLANATION)),
+    ]
+    if flipped:
+        sections.append(
+            Section(
+                "Questions that are worse",
+                tables=tuple(map(_worse, flipped)),
+                excerpts=tuple(
+                    Excerpt(_names(one.check.task, *_labels(flip)), *texts[flip.key])
+                    for one in flipped
+                    for flip in one.flips
+                    if flip.key in texts
+                ),
+                limit=SHOWN,
+            )
+        )
+    return Document(
+        "Safety gate",
+        tuple(sections),
+        HEADLINES[result.decision],
+        tuple(map(_case, result.comparisons)),
+        partial(gate_data, result, texts),
+        "which --json has",
+    )
+
+
+def mark(decision: Decision) -> Mark:
+    """Return a decision in a word."""
+    return Mark(decision.value, HEADLINES[decision].tone)
+
+
+def _overview(result: GateResult) -> Table:
+    head = ("", "check", "baseline", "candidate", "change for the worse", "questions", "detects")
+    return Table(
+        head,
+        tuple(
+            (
+                mark(one.decision),
+                (*_what(one), " by ", Name(one.check.judge)),
+                side(one.baseline),
+                side(one.candidate),
+                change(one),
+                questions(one),
+                f"{one.detectable:.1%}",
+            )
+            for one in result.comparisons
+        ),
+    )
+
+
+def _reasons(result: GateResult) -> Iterator[Words]:
+    for one in result.comparisons:
+        yield (*_what(one), ": ", mark(one.decision), f": {one.reason}.")
+
+
+def _remarks(result: GateResult) -> Iterator[Words]:
+    """Yield what a reader has to know besides the table."""
+    for found in result.accepted:
+        yield ("Accepted: ", Name(found.task), f": {found.what} differs ({found.detail}).")
+    for one in result.comparisons:
+        if not one.paired:
+            yield (
+                *_what(one),
+                ": without samples that pair, so the two rates were compared as if the questions "
+                "were different ones; run lm_eval with --log_samples.",
+            )
+        if one.possible and max(one.baseline.unscored, one.candidate.unscored) > 0:
+            least, largest = one.possible
+            yield (
+                *_what(one),
+                ": counting the questions without a verdict in every way, the change lies between "
+                f"{least:+.1%} and {largest:+.1%}.",
+            )
+
+
+def _worse(one: Comparison) -> Table:
+    counted = f"{len(one.flips):,} questions are worse, {one.better:,} better"
+    return Table(
+        ("question", "category", "language"),
+        tuple(tuple(map(Name, _labels(flip))) for flip in one.flips),
+        (Name(one.check.task), Name(one.check.name), counted),
+        folded=True,
+    )
+
+
+def _case(one: Comparison) -> Case:
+    return Case(
+        one.check.task,
+        f"{one.check.name} by {one.check.judge}",
+        mark(one.decision),
+        one.reason,
+        (
+            f"{one.decision}: {one.reason}",
+            f"baseline {side(one.baseline)}, candidate {side(one.candidate)}",
+            f"change for the worse {change(one)}, {questions(one)} questions, smallest detectable "
+            f"{one.detectable:.1%}",
+            *(f"worse: {'  '.join(filter(None, _labels(flip)))}" for flip in one.flips),
+        ),
+    )
+
+
+def _what(one: Comparison) -> tuple[Part, ...]:
+    return Name(one.check.task), ", ", Name(one.check.name)
+
+
+def _labels(flip: Flip) -> tuple[str, str, str]:
+    return flip.id, flip.category, flip.language
+
+
+def _names(*texts: str) -> tuple[Name, ...]:
+    return tuple(Name(text) for text in texts if text)

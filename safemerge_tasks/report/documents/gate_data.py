@@ -1,0 +1,148 @@
+"""The gate's report for programs: JSON that `gate.schema.json` describes."""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from safemerge_tasks.gate.comparison import Comparison
+from safemerge_tasks.gate.decision import GateResult
+
+SCHEMA = Path(__file__).with_name("gate.schema.json")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Value(_Part):
+    """A mean with its two-sided 95 % interval and the share of questions without a verdict."""
+
+    value: float
+    low: float | None
+    high: float | None
+    unscored: float
+
+
+class Flipped(_Part):
+    """A question that is worse in the candidate."""
+
+    id: str
+    category: str
+    language: str
+    question: str | None = None
+    response: str | None = None
+
+
+class CheckResult(_Part):
+    """One check; a change counts as positive where it is for the worse."""
+
+    task: str
+    judge: str
+    metric: str
+    category: str | None
+    outcome: Literal["passed", "regression", "undecided"]
+    reason: str
+    baseline: Value
+    candidate: Value
+    change: float
+    lower: float
+    upper: float
+    confidence: float
+    p_value: float
+    family_p_value: float | None
+    margin: float | None
+    max: float | None
+    questions: int
+    clusters: int
+    paired: bool
+    smallest_detectable: float
+    questions_needed: int | None
+    possible_change: tuple[float, float] | None
+    better: int
+    worse: list[Flipped]
+
+
+class Accepted(_Part):
+    """A difference between the evaluations that `--accept` let pass."""
+
+    task: str
+    what: str
+    detail: str
+
+
+class GateData(_Part):
+    """What `safemerge check --json` writes."""
+
+    model_config = ConfigDict(title="Document")
+
+    format: Literal[1] = 1
+    safemerge: str
+    outcome: Literal["passed", "regression", "undecided"]
+    exit_status: Literal[0, 1, 2]
+    baseline: str
+    candidate: str
+    accepted: list[Accepted]
+    checks: list[CheckResult]
+
+
+def gate_data(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> dict[str, Any]:
+    """Return the report as values that JSON has."""
+    document = GateData.model_validate(
+        {
+            "safemerge": version("safemerge"),
+            "outcome": result.decision.value,
+            "exit_status": result.exit_status,
+            "baseline": result.baseline.model,
+            "candidate": result.candidate.model,
+            "accepted": [one._asdict() for one in result.accepted],
+            "checks": [_check(one, texts) for one in result.comparisons],
+        }
+    )
+    return document.model_dump()
+
+
+def schema() -> str:
+    """Return the schema's text, as it is published in `gate.schema.json`."""
+    return json.dumps(GateData.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+def _check(one: Comparison, texts: Mapping[bytes, tuple[str, str]]) -> dict[str, Any]:
+    found, check = one.increase, one.check
+    return {
+        "task": check.task,
+        "judge": check.judge,
+        "metric": check.metric,
+        "category": check.category,
+        "outcome": one.decision.value,
+        "reason": one.reason,
+        "baseline": one.baseline._asdict(),
+        "candidate": one.candidate._asdict(),
+        "change": found.value,
+        "lower": max(found.lower, -1e300),
+        "upper": min(found.upper, 1e300),
+        "confidence": check.criteria.confidence,
+        "p_value": found.p_value,
+        "family_p_value": one.family_p,
+        "margin": one.margin,
+        "max": check.criteria.max,
+        "questions": found.questions,
+        "clusters": found.clusters,
+        "paired": one.paired,
+        "smallest_detectable": one.detectable,
+        "questions_needed": one.needed,
+        "possible_change": one.possible,
+        "better": one.better,
+        "worse": [
+            {
+                "id": flip.id,
+                "category": flip.category,
+                "language": flip.language,
+                **dict(zip(("question", "response"), texts.get(flip.key, ()), strict=False)),
+            }
+            for flip in one.flips
+        ],
+    }

@@ -1,0 +1,1 @@
+"""What reports draw; matplotlib is imported only then."""

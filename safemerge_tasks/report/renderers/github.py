@@ -1,0 +1,45 @@
+"""Annotations and the step summary of GitHub Actions."""
+
+import os
+from pathlib import Path
+
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.report.document import Document
+from safemerge_tasks.report.printable import printable
+
+LEVELS = {"bad": "error", "unsure": "warning"}
+
+
+def annotations(document: Document) -> list[str]:
+    """Return one workflow command for each case that is not good."""
+    return [
+        f"::{LEVELS[one.mark.tone]} title={_property(f'safemerge: {one.task}')}::"
+        f"{_data(f'{one.name}: {one.mark.text}: {one.reason}')}"
+        for one in document.cases
+        if one.mark.tone in LEVELS
+    ]
+
+
+def announce(document: Document, markdown: str) -> None:
+    """Print annotations and append to the step summary, where GitHub runs this."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for line in annotations(document):
+        print(line)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(markdown)
+        except OSError as error:
+            raise SafemergeError(
+                f"GITHUB_STEP_SUMMARY={summary} cannot be written ({error.strerror})."
+            ) from error
+
+
+def _data(text: str) -> str:
+    return printable(text).replace("%", "%25")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

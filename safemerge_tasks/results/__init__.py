@@ -1,0 +1,45 @@
+"""lm-eval's result and sample files, all that an evaluation and what follows it share."""
+
+from safemerge_tasks.results.rewriting import alone_with, rewrite
+from safemerge_tasks.results.runs import (
+    Run,
+    find_runs,
+    latest_results,
+    model_name,
+    read_runs,
+    write_run,
+)
+from safemerge_tasks.results.samples import Row, content_hash, scored_row, stream_rows
+from safemerge_tasks.results.stored import (
+    CORRECTED,
+    HARMFUL_QUESTIONS,
+    HARMLESS_QUESTIONS,
+    REFERENCE_ANSWERS,
+    judged_metadata,
+    lasting,
+    replace_rates,
+    stored_by_us,
+)
+
+__all__ = [
+    "CORRECTED",
+    "HARMFUL_QUESTIONS",
+    "HARMLESS_QUESTIONS",
+    "REFERENCE_ANSWERS",
+    "Row",
+    "Run",
+    "alone_with",
+    "content_hash",
+    "find_runs",
+    "judged_metadata",
+    "lasting",
+    "latest_results",
+    "model_name",
+    "read_runs",
+    "replace_rates",
+    "rewrite",
+    "scored_row",
+    "stored_by_us",
+    "stream_rows",
+    "write_run",
+]

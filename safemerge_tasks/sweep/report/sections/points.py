@@ -1,0 +1,61 @@
+"""Every grid point on both splits."""
+
+from safemerge_tasks.report.document import Name, Section, Table, Words
+from safemerge_tasks.sweep.choosing import point_words
+from safemerge_tasks.sweep.manifest import SPLITS
+from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
+from safemerge_tasks.sweep.report.numbers import EXPLANATION, over_seeds
+from safemerge_tasks.sweep.report.sections import section
+
+FOLDED_FROM = 16
+"""Longer tables are shown on demand."""
+
+
+@section(70)
+def points(sweeps: Sweeps) -> Section:
+    """Return a table a fine-tuning."""
+    tables = []
+    for findings, tuning in sweeps.tunings():
+        chosen = {
+            (one.method, one.label, one.point)
+            for one in findings.choices
+            if one.tuning == tuning.name
+        }
+        kinds = [
+            (split, word, tasks)
+            for split in SPLITS
+            for word, tasks in (
+                ("ASR", tuning.of(split).safety),
+                ("utility", tuning.of(split).utility),
+            )
+            if tasks
+        ]
+        shown: list[tuple[str | Name, ShownModel]] = [
+            (row.cell, row) for row in findings.rows(tuning.name) if row.ours
+        ]
+        for (method, label), groups in findings.survey.methods(tuning.name).items():
+            shown += [(Name(label or method), ShownModel(label or method, one)) for one in groups]
+        rows: list[tuple[Words, ...]] = []
+        for name, row in shown:
+            assert row.group is not None
+            served = dict.fromkeys(variant.served for variant in row.group.variants)
+            rows.append(
+                (
+                    name,
+                    point_words(row.group.point),
+                    "✓" if (row.group.method, row.name, row.group.point) in chosen else "",
+                    ", ".join(served),
+                    *(over_seeds(row.group, split, tasks) for split, _, tasks in kinds),
+                )
+            )
+        head = ("method", "point", "chosen", "served as")
+        tables.append(
+            Table(
+                (*head, *(f"{word}, {split}" for split, word, _ in kinds)),
+                tuple(rows),
+                sweeps.title(findings, tuning),
+                folded=len(rows) > FOLDED_FROM,
+            )
+        )
+    notes = ("Plain means over the tasks of a kind.", EXPLANATION)
+    return Section("All grid points", notes, tuple(tables))

