@@ -11,8 +11,14 @@ from pathlib import Path
 
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensor, InputTensors
-from merge.models.tying import redundant_head, tied_source, vocabulary_size
-from merge.models.vocabularies import conflicts, read_vocabulary, same_tokenizer_file, show
+from merge.models.tying import has_rows_of_tokens, redundant_head, tied_source
+from merge.models.vocabularies import (
+    conflicts,
+    has_tokenizer,
+    read_vocabulary,
+    same_tokenizer_file,
+    show,
+)
 
 
 @dataclass
@@ -44,49 +50,75 @@ def align(inputs: Inputs, vocabulary: str) -> Alignment:
         vocabulary: what to do where vocabularies differ in size: refuse, grow, or base.
     """
     alignment = Alignment(inputs.main.checkpoint.folder)
-    names = _output_names(inputs, alignment)
-    for name in names:
-        operands = _operands(inputs, name, alignment)
+    alignment.notes += [note for model in inputs.all() for note in model.notes]
+    names = _Names(inputs)
+    for name in _output_names(inputs, names, alignment):
+        operands = _operands(inputs, name, names, alignment)
         if operands is not None:
             alignment.operands[name] = operands
     _align_vocabularies(inputs, vocabulary, alignment)
     return alignment
 
 
-def _output_names(inputs: Inputs, alignment: Alignment) -> list[str]:
+class _Names:
+    """The tensor names of every input: its checkpoint's, and the heads its adapter makes.
+
+    A head that is stored though it is tied to the embedding is left out.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        skipped: dict[int, str | None] = {}
+        self._names: dict[int, dict[str, tuple[int, ...]]] = {}
+        for model in inputs.all():
+            own = model.checkpoint
+            if id(own) not in skipped:
+                skipped[id(own)] = redundant_head(own)
+            names = {
+                name: tensor.shape
+                for name, tensor in own.tensors.items()
+                if name != skipped[id(own)]
+            }
+            names |= {head: own.tensors[source].shape for head, source in model.heads.items()}
+            self._names[id(model)] = names
+
+    def of(self, model: InputModel) -> dict[str, tuple[int, ...]]:
+        """Return one input's names and shapes."""
+        return self._names[id(model)]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape a tensor has in the first input that has it."""
+        return next(own[name] for own in self._names.values() if name in own)
+
+
+def _output_names(inputs: Inputs, names: _Names, alignment: Alignment) -> list[str]:
     """Return the base's tensors, and the head if any other input has one of its own."""
     main = inputs.main.checkpoint
-    names = [name for name in main.tensors if name != redundant_head(main)]
+    found = dict.fromkeys(names.of(inputs.main))
     for model in inputs.all():
-        own = model.checkpoint
-        skipped = redundant_head(own)
-        for name in own.tensors:
-            if name in names or name == skipped:
+        for name, shape in names.of(model).items():
+            if name in found:
                 continue
-            if tied_source(main, own.tensors[name]) is None:
-                alignment.problems.append(f"{own.folder} has {name}, which {main.folder} lacks")
+            if tied_source(main, name, shape) is None:
+                alignment.problems.append(f"{model.folder} has {name}, which {main.folder} lacks")
             else:
                 alignment.untied = True
-                names.append(name)
+                found[name] = None
                 alignment.notes.append(
                     f"{name} is tied to the embedding in {main.folder.name} and not in "
-                    f"{own.folder.name}; the output has one of its own"
+                    f"{model.folder.name}; the output has one of its own"
                 )
-    return names
+    return list(found)
 
 
-def _operands(inputs: Inputs, name: str, alignment: Alignment) -> InputTensors | None:
+def _operands(
+    inputs: Inputs, name: str, names: _Names, alignment: Alignment
+) -> InputTensors | None:
     def of(model: InputModel | None) -> InputTensor | None:
         if model is None:
             return None
-        found = model.operand(name)
+        found = model.operand(name) if name in names.of(model) else None
         if found is None:
-            like = next(
-                other.checkpoint.tensors[name]
-                for other in inputs.all()
-                if name in other.checkpoint.tensors
-            )
-            source = tied_source(model.checkpoint, like)
+            source = tied_source(model.checkpoint, name, names.shape(name))
             found = None if source is None else model.operand(source)
         if found is None:
             alignment.problems.append(f"{model.checkpoint.folder} lacks {name}")
@@ -105,29 +137,27 @@ def _operands(inputs: Inputs, name: str, alignment: Alignment) -> InputTensors |
 
 def _align_vocabularies(inputs: Inputs, policy: str, alignment: Alignment) -> None:
     added = _check_tokens(inputs, policy, alignment)
-    size = vocabulary_size(inputs.main.checkpoint)
-    if size is None:
-        return
+    main = inputs.main.checkpoint
     for name, operands in alignment.operands.items():
         assert operands.base is not None
         rows = {operand.stored.shape[0] for operand in operands.all() if operand.stored.shape}
         own = operands.base.stored.shape[0] if operands.base.stored.shape else None
-        if len(rows) <= 1 or own != size or not _only_rows_differ(operands):
+        if len(rows) <= 1 or own is None or not _only_rows_differ(operands):
+            continue
+        if name in main.tensors and not has_rows_of_tokens(main, name):
             continue
         if policy == "refuse":
             alignment.problems.append(_sizes(name, operands))
             continue
-        alignment.rows[name] = max(rows) if policy == "grow" else size
+        alignment.rows[name] = max(rows) if policy == "grow" else own
         alignment.operands[name] = _filled(operands, alignment.rows[name])
     if policy == "grow" and added:
-        alignment.tokenizer = added[0].checkpoint.folder
+        alignment.tokenizer = tokenizer_folder(added[0])
         alignment.notes.append(f"the tokenizer is {alignment.tokenizer.name}'s, with its tokens")
 
 
 def _only_rows_differ(operands: InputTensors) -> bool:
-    shapes = [operand.stored.shape for operand in operands.all()]
-    updated = any(operand.adapter is not None for operand in operands.all())
-    return len({shape[1:] for shape in shapes}) == 1 and not updated
+    return len({operand.stored.shape[1:] for operand in operands.all()}) == 1
 
 
 def _sizes(name: str, operands: InputTensors) -> str:
@@ -162,7 +192,7 @@ def _filled(operands: InputTensors, rows: int) -> InputTensors:
         tuned=tuple(filled for each in operands.tuned if (filled := fill(each)) is not None),
         aligned=fill(operands.aligned),
         unaligned=fill(operands.unaligned),
-        vector=operands.vector,
+        vector=fill(operands.vector),
     )
 
 
@@ -172,26 +202,27 @@ def _check_tokens(inputs: Inputs, policy: str, alignment: Alignment) -> list[Inp
     others = [
         model
         for model in inputs.tuned
-        if model.checkpoint.folder != main
-        and not same_tokenizer_file(main, model.checkpoint.folder)
+        if tokenizer_folder(model) != main
+        and not same_tokenizer_file(main, tokenizer_folder(model))
     ]
     base = read_vocabulary(main) if others else None
     if base is None:
         return []
     extended = []
     for model in others:
-        own = read_vocabulary(model.checkpoint.folder)
+        folder = tokenizer_folder(model)
+        own = read_vocabulary(folder)
         if own is None:
             continue
         if clash := conflicts(base, own):
             alignment.problems.append(
-                f"the tokenizers of {main} and {model.checkpoint.folder} give the same ids to "
+                f"the tokenizers of {main} and {folder} give the same ids to "
                 f"different tokens ({show(clash)}), so their embeddings cannot be merged"
             )
         new = [token for token in own if token not in base]
         if new and policy == "refuse":
             alignment.problems.append(
-                f"{model.checkpoint.folder} has tokens that {main} lacks ({show(new)}); "
+                f"{folder} has tokens that {main} lacks ({show(new)}); "
                 f"--vocabulary base drops them and --vocabulary grow keeps them"
             )
         if new:
@@ -201,9 +232,16 @@ def _check_tokens(inputs: Inputs, policy: str, alignment: Alignment) -> list[Inp
     return extended
 
 
+def tokenizer_folder(model: InputModel) -> Path:
+    """Return where a model's tokenizer is: beside its adapter, if that has one."""
+    if model.adapter is not None and has_tokenizer(model.adapter.folder):
+        return model.adapter.folder
+    return model.checkpoint.folder
+
+
 def _check_one_extension(extended: list[InputModel], alignment: Alignment) -> None:
     vocabularies: list[Mapping[str, int] | None] = [
-        read_vocabulary(model.checkpoint.folder) for model in extended
+        read_vocabulary(tokenizer_folder(model)) for model in extended
     ]
     if any(each != vocabularies[0] for each in vocabularies[1:]):
         alignment.problems.append(

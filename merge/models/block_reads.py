@@ -92,9 +92,21 @@ class Reads:
         key = operand.identity
         if key not in self._updates:
             assert operand.update is not None
-            values = operand.update.read(self.start, self.stop)
-            self._updates[key] = values.to(self._device)
+            self._updates[key] = self._read_update(operand).to(self._device)
         return self._updates[key]
+
+    def _read_update(self, operand: InputTensor) -> "torch.Tensor":
+        """Return the adapter's part, zero where the output has more rows than it."""
+        import torch
+
+        assert operand.update is not None
+        first, last = (min(end, operand.stored.elements) for end in (self.start, self.stop))
+        if first == last:
+            return torch.zeros(self.stop - self.start)
+        values = operand.update.read(first, last)
+        if last == self.stop:
+            return values
+        return torch.cat([values, values.new_zeros(self.stop - last)])
 
     def _read(self, stored: StoredTensor) -> "torch.Tensor":
         if stored not in self._stored:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 BIN_FILE = "pytorch_model.bin"
 BIN_INDEX_FILE = "pytorch_model.bin.index.json"
+WEIGHT_FILES = (SINGLE_FILE, INDEX_FILE, BIN_FILE, BIN_INDEX_FILE)
 
 
 @dataclass
@@ -27,6 +29,29 @@ class Checkpoint:
     config: Mapping[str, Any]
     tensors: dict[str, StoredTensor]
     descriptors: list[int] = field(default_factory=list)
+
+    @cached_property
+    def by_shape(self) -> dict[tuple[int, ...], list[str]]:
+        """The names of the tensors of each shape."""
+        found: dict[tuple[int, ...], list[str]] = {}
+        for name, tensor in self.tensors.items():
+            found.setdefault(tensor.shape, []).append(name)
+        return found
+
+    @property
+    def text_config(self) -> Mapping[str, Any]:
+        """The language model's part of the configuration; all of it, if there are no parts."""
+        part = self.config.get("text_config")
+        return part if isinstance(part, dict) else self.config
+
+    @property
+    def layers(self) -> int | None:
+        """How many layers the language model has, if the configuration says so."""
+        for part in (self.config, self.text_config):
+            for key in ("num_hidden_layers", "n_layer", "num_layers"):
+                if part.get(key) is not None:
+                    return int(part[key])
+        return None
 
     def close(self) -> None:
         """Close the files."""
