@@ -13,6 +13,7 @@ from merge.engine.plan import Plan, make_plan
 from merge.engine.plan_work import Result
 from merge.engine.run import measure, run
 from merge.errors import MergeError
+from merge.models.checkpoint import CONFIG
 from merge.output.companion_files import CARD, copy_companions, write_config
 from merge.output.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
 from merge.output.merged_adapter import check_adapters, write_adapter
@@ -89,9 +90,11 @@ def merge_recipe(
     progress: Progress | None = None,
 ) -> Merged:
     """Carry out a recipe. See `merge`."""
+    options = options or Options()
+    options.check()
     if recipe.output == "adapter":
-        return _merge_adapters(recipe, Path(out), options or Options())
-    return _merge_checkpoints({"": recipe}, Path(out), options or Options(), progress)[""]
+        return _merge_adapters(recipe, Path(out), options)
+    return _merge_checkpoints({"": recipe}, Path(out), options, progress)[""]
 
 
 def merge_recipes(
@@ -122,7 +125,9 @@ def merge_recipes(
             raise MergeError(f"{name} is to be an adapter, which reads no base; merge it alone.")
     if not recipes:
         return {}
-    return _merge_checkpoints(recipes, Path(out), options or Options(), progress)
+    options = options or Options()
+    options.check()
+    return _merge_checkpoints(recipes, Path(out), options, progress)
 
 
 @dataclass(frozen=True)
@@ -176,8 +181,8 @@ def _complete(order: _Order, result: Result) -> None:
     )
     described = describe_inputs(plan, result)
     for number, folder in enumerate(order.folders):
-        copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
-        write_config(plan.config, folder)
+        copy_companions(plan, folder)
+        write_config(plan.config, folder / CONFIG)
         tensors = tensor_entries(result.checksums[number], order.shards)
         _close(plan, folder, number, tensors, result, described)
 
@@ -196,7 +201,7 @@ def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:
     return order.merged(result, staging, out)
 
 
-def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
+def check(recipe: Recipe, out: str | Path | None = None, options: Options | None = None) -> Plan:
     """Find everything that would make a merge fail, from headers and configurations only.
 
     Returns:
@@ -205,6 +210,7 @@ def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
     Raises:
         MergeError: the merge would fail.
     """
+    (options or Options()).check()
     with open_inputs(recipe, headers_only=True) as [inputs]:
         plan = make_plan(recipe, inputs)
         if recipe.output == "adapter":

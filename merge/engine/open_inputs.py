@@ -1,7 +1,7 @@
 """The models a recipe names, opened."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from merge.models.adapter_origin import origin
 from merge.models.checkpoint import Checkpoint, open_checkpoint
 from merge.models.input_models import InputModel, Inputs, is_adapter, own_heads
 from merge.models.model_location import LocalModel, ModelReference, locate
+from merge.models.saved_vector import is_saved_vector
 from merge.recipe.recipe import Recipe
 
 
@@ -37,6 +38,7 @@ def _open(recipe: Recipe, opener: "_Opener") -> Inputs:
     main = opener.open(main_name, "base")
     tuned = tuple(opener.open(model.model, "tuned", main) for model in recipe.tuned)
     _check_kind(recipe, tuned)
+    _check_vectors((main, *tuned))
     ends: dict[str, InputModel | None] = {
         role: opener.open(name, role, main) if name else None
         for role, name in (
@@ -45,6 +47,7 @@ def _open(recipe: Recipe, opener: "_Opener") -> Inputs:
             ("vector", recipe.vector),
         )
     }
+    _check_vectors([model for model in ends.values() if model is not None])
     if recipe.unaligned and ends["aligned"] is None:
         ends["aligned"] = main
     return Inputs(main, tuned, **ends)
@@ -62,6 +65,23 @@ def _check_kind(recipe: Recipe, tuned: tuple[InputModel, ...]) -> None:
                 f"The method {recipe.method} works on a plain LoRA update, and {model.reference} "
                 f"is DoRA; train it without use_dora or use another method."
             )
+
+
+def _check_vectors(models: Sequence[InputModel]) -> None:
+    """Check that a saved safety vector is given as one, and nothing else is."""
+    for model in models:
+        saved = model.adapter is None and is_saved_vector(model.checkpoint.folder)
+        if saved == (model.role == "vector"):
+            continue
+        if saved:
+            raise MergeError(
+                f"{model.reference} is a saved safety vector and no model, so it cannot be "
+                f"--{model.role}; give it as --vector."
+            )
+        raise MergeError(
+            f"{model.reference} is no safety vector that `safemerge vector` saved, so it cannot be "
+            f"--vector; give models as --aligned and --unaligned."
+        )
 
 
 # An adapter, the heads it makes, and what the user should know of it.

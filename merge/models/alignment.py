@@ -11,6 +11,7 @@ from pathlib import Path
 
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensor, InputTensors
+from merge.models.prompts import end_tokens, read_template, special_ids
 from merge.models.tying import has_rows_of_tokens, redundant_head, tied_source
 from merge.models.vocabularies import (
     conflicts,
@@ -30,11 +31,15 @@ class Alignment:
         rows: the output's number of rows, for tensors where it is not the base's.
         untied: whether the output has a head of its own though the base has none.
         tokenizer: the folder whose tokenizer files belong to the output.
+        template: the output's chat template, where it is not that of the tokenizer's folder.
+        special_ids: ids of special tokens, where they are those of another tokenizer.
         problems: what does not fit.
         notes: what was bridged.
     """
 
     tokenizer: Path
+    template: str | None = None
+    special_ids: dict[str, int] = field(default_factory=dict)
     operands: dict[str, InputTensors] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     untied: bool = False
@@ -42,12 +47,14 @@ class Alignment:
     notes: list[str] = field(default_factory=list)
 
 
-def align(inputs: Inputs, vocabulary: str) -> Alignment:
+def align(inputs: Inputs, vocabulary: str, chat_template: str | None = None) -> Alignment:
     """Bring the inputs' tensors together.
 
     Args:
         inputs: the opened models.
         vocabulary: what to do where vocabularies differ in size: refuse, grow, or base.
+        chat_template: whose the output has, base or tuned; if not given the base's, or where that
+            has none the tuned models'.
     """
     alignment = Alignment(inputs.main.checkpoint.folder)
     alignment.notes += [note for model in inputs.all() for note in model.notes]
@@ -57,6 +64,8 @@ def align(inputs: Inputs, vocabulary: str) -> Alignment:
         if operands is not None:
             alignment.operands[name] = operands
     _align_vocabularies(inputs, vocabulary, alignment)
+    _choose_template(inputs, chat_template, alignment)
+    _note_ends(inputs, alignment)
     return alignment
 
 
@@ -147,13 +156,73 @@ def _align_vocabularies(inputs: Inputs, policy: str, alignment: Alignment) -> No
         if name in main.tensors and not has_rows_of_tokens(main, name):
             continue
         if policy == "refuse":
+            alignment.rows[name] = own
             alignment.problems.append(_sizes(name, operands))
             continue
-        alignment.rows[name] = max(rows) if policy == "grow" else own
+        longest = max(operand.stored.shape[0] for operand in operands.models())
+        alignment.rows[name] = longest if policy == "grow" else own
         alignment.operands[name] = _filled(operands, alignment.rows[name])
     if policy == "grow" and added:
         alignment.tokenizer = tokenizer_folder(added[0])
         alignment.notes.append(f"the tokenizer is {alignment.tokenizer.name}'s, with its tokens")
+        vocabulary = read_vocabulary(alignment.tokenizer) or {}
+        alignment.special_ids = special_ids(alignment.tokenizer, vocabulary)
+
+
+def _choose_template(inputs: Inputs, wanted: str | None, alignment: Alignment) -> None:
+    """Settle the chat template, and say so where the inputs' differ."""
+    main = inputs.main.checkpoint.folder
+    base = read_template(main)
+    own: dict[str, Path] = {}
+    for model in inputs.tuned:
+        for folder in (model.folder, model.checkpoint.folder):
+            if (template := read_template(folder)) is not None:
+                own.setdefault(template, folder)
+                break
+    given = read_template(alignment.tokenizer)
+    if wanted == "tuned" and len(own) != 1:
+        how_many = "none of the fine-tuned models has" if not own else "the fine-tuned models have"
+        what = "one" if not own else "several"
+        alignment.problems.append(
+            f"--chat-template tuned: {how_many} {what}; use --chat-template base"
+        )
+        return
+    chosen = base
+    if own and (wanted == "tuned" or (wanted is None and base is None and len(own) == 1)):
+        chosen = next(iter(own))
+    elif wanted is None and alignment.tokenizer != main:
+        chosen = given
+    others = [folder.name for template, folder in own.items() if template != chosen]
+    if others and chosen is None:
+        alignment.notes.append(
+            f"{' and '.join(others)} have different chat templates and the base has none, so the "
+            f"output has none; give it one before it is asked in turns"
+        )
+    elif others:
+        alignment.notes.append(
+            f"the chat template is not that of {' and '.join(others)}; --chat-template tuned takes "
+            f"a fine-tuned model's"
+        )
+    if chosen is not None and chosen != base and base is None:
+        alignment.notes.append(f"the chat template is {own[chosen].name}'s, as the base has none")
+    if chosen != given:
+        alignment.template = chosen
+
+
+def _note_ends(inputs: Inputs, alignment: Alignment) -> None:
+    """Say so where the output ends with other tokens than a model that was merged into it."""
+    if alignment.special_ids:
+        return
+    main = inputs.main.checkpoint
+    base = end_tokens(main.folder, main.text_config)
+    for model in inputs.tuned:
+        own = end_tokens(tokenizer_folder(model), model.checkpoint.text_config)
+        for key, value in own.items():
+            if None not in (value, base[key]) and value != base[key]:
+                alignment.notes.append(
+                    f"{key} is {base[key]} in {main.folder.name} and {value} in "
+                    f"{model.folder.name}; the output has the first"
+                )
 
 
 def _only_rows_differ(operands: InputTensors) -> bool:
@@ -175,10 +244,11 @@ def _filled(operands: InputTensors, rows: int) -> InputTensors:
     """Give every operand that has too few rows another one's.
 
     The base takes rows it lacks from the first model that has them, and everyone else takes rows
-    from the base, so that a row only one model has comes out as it is there.
+    from the base, so that a row only one model has comes out as it is there. A saved safety vector
+    says nothing of rows that it lacks.
     """
     assert operands.base is not None
-    longest = max(operands.all(), key=lambda operand: operand.stored.shape[0]).stored
+    longest = max(operands.models(), key=lambda operand: operand.stored.shape[0]).stored
     if operands.base.stored.shape[0] == rows:
         longest = operands.base.stored
 
@@ -192,7 +262,7 @@ def _filled(operands: InputTensors, rows: int) -> InputTensors:
         tuned=tuple(filled for each in operands.tuned if (filled := fill(each)) is not None),
         aligned=fill(operands.aligned),
         unaligned=fill(operands.unaligned),
-        vector=fill(operands.vector),
+        vector=operands.vector,
     )
 
 
@@ -201,24 +271,30 @@ def _check_tokens(inputs: Inputs, policy: str, alignment: Alignment) -> list[Inp
     main = inputs.main.checkpoint.folder
     others = [
         model
-        for model in inputs.tuned
+        for model in inputs.all()[1:]
         if tokenizer_folder(model) != main
         and not same_tokenizer_file(main, tokenizer_folder(model))
     ]
     base = read_vocabulary(main) if others else None
     if base is None:
+        if others and has_tokenizer(main):
+            alignment.notes.append(_unread(main))
         return []
     extended = []
     for model in others:
         folder = tokenizer_folder(model)
         own = read_vocabulary(folder)
         if own is None:
+            if has_tokenizer(folder):
+                alignment.notes.append(_unread(folder))
             continue
         if clash := conflicts(base, own):
             alignment.problems.append(
                 f"the tokenizers of {main} and {folder} give the same ids to "
                 f"different tokens ({show(clash)}), so their embeddings cannot be merged"
             )
+        if not any(model is tuned for tuned in inputs.tuned):
+            continue
         new = [token for token in own if token not in base]
         if new and policy == "refuse":
             alignment.problems.append(
@@ -230,6 +306,13 @@ def _check_tokens(inputs: Inputs, policy: str, alignment: Alignment) -> list[Inp
     if policy == "grow":
         _check_one_extension(extended, alignment)
     return extended
+
+
+def _unread(folder: Path) -> str:
+    return (
+        f"the tokenizer of {folder} is of a kind that cannot be read here, so its tokens were not "
+        f"compared"
+    )
 
 
 def tokenizer_folder(model: InputModel) -> Path:

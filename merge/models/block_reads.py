@@ -80,12 +80,15 @@ class Reads:
         return self._update(left) - self._update(right)
 
     def _extended(self, operand: InputTensor) -> "torch.Tensor":
-        """Return the stored elements, and the filler's where the output has more rows."""
+        """Return the stored elements, and the filler's or zeros where the output has more rows."""
         import torch
 
         stored = self._read(operand.stored)
-        if operand.filler is None or len(stored) == self.stop - self.start:
+        missing = self.stop - self.start - len(stored)
+        if not missing:
             return stored
+        if operand.filler is None:
+            return torch.cat([stored, stored.new_zeros(missing)])
         return torch.cat([stored, self._read(operand.filler)[len(stored) :]])
 
     def _update(self, operand: InputTensor) -> "torch.Tensor":

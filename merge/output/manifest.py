@@ -19,9 +19,9 @@ from merge.formats.checksums import ALGORITHM, combine, file_checksum, text_chec
 from merge.formats.stored_tensor import StoredTensor
 from merge.models.checkpoint import Checkpoint
 from merge.models.input_models import InputModel
+from merge.models.saved_vector import MANIFEST
 from merge.output.shard_files import Shard
 
-MANIFEST = "safemerge_manifest.json"
 FORMAT = 1
 _SELF = "manifest_checksum"
 

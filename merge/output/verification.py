@@ -9,7 +9,8 @@ from merge.formats.checksums import BLOCK_ELEMENTS, block_ranges, combine, diges
 from merge.formats.dtypes import ITEM_SIZE
 from merge.formats.safetensors import Entry, build_header, read_header
 from merge.formats.stored_tensor import StoredTensor
-from merge.output.manifest import MANIFEST, read_manifest
+from merge.models.saved_vector import MANIFEST
+from merge.output.manifest import read_manifest
 
 
 def verify(folder: Path) -> list[Path]:

@@ -43,6 +43,8 @@ class Recipe(BaseModel):
         layers: how many layers the models must have, where the recipe says so.
         output: what to write: a checkpoint, or an adapter where that is exact.
         vocabulary: what happens when the models' vocabularies differ in size.
+        chat_template: whose the output has; if not given the base's, or where that has none the
+            fine-tuned models'.
         max_shard_size: bytes of tensors per output file.
     """
 
@@ -61,6 +63,7 @@ class Recipe(BaseModel):
     layers: int | None = None
     output: Literal["checkpoint", "adapter"] = "checkpoint"
     vocabulary: Vocabulary = "refuse"
+    chat_template: Literal["base", "tuned"] | None = None
     max_shard_size: int = Field(default=DEFAULT_SHARD_SIZE, gt=0)
 
     def lambdas_at(self, place: Place) -> tuple[float, ...]:

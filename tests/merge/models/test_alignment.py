@@ -186,21 +186,6 @@ def test_every_misfit_is_listed_at_once(tmp_path, models):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes", "fp8", "compressed-tensors"])
-def test_quantised_models_are_refused_by_name(tmp_path, models, method):
-    tuned = copy_with(models(1), tmp_path / "tuned", {})
-    edit_json(tuned / "config.json", quantization_config={"quant_method": method})
-    with pytest.raises(MergeError, match=rf"tuned is quantised \({method}\)"):
-        merged_half(tmp_path, models(0), tuned)
-
-
-def test_eight_bit_floats_are_refused(tmp_path, models):
-    name = "model.norm.weight"
-    tuned = copy_with(models(1), tmp_path / "t", {name: torch.zeros(16).to(torch.float8_e4m3fn)})
-    with pytest.raises(MergeError, match=r"stores model.norm.weight .* as F8_E4M3"):
-        merged_half(tmp_path, models(0), tuned)
-
-
 def test_integers_that_differ_are_reported(tmp_path, models):
     base = copy_with(models(0), tmp_path / "a", {"steps": torch.tensor([1])})
     tuned = copy_with(models(1), tmp_path / "b", {"steps": torch.tensor([2])})
