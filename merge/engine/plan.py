@@ -73,7 +73,10 @@ class Plan:
 
     @property
     def written(self) -> int:
-        """Bytes of tensors in all outputs."""
+        """Bytes of tensors in all outputs; of adapters about what the inputs' have."""
+        if self.recipe.output == "adapter":
+            adapters = {model.adapter.path for model in self.inputs.all() if model.adapter}
+            return sum(path.stat().st_size for path in adapters) * self.outputs
         return self.nbytes * self.outputs
 
 
@@ -96,6 +99,7 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
             problems += _misfits(name, operands)
         rows = alignment.rows.get(name)
         tensors.append(_tensor(recipe, where[name], operands, rows))
+    problems += _values(recipe, tensors)
     problems += _layer_count(recipe, inputs.main)
     if problems:
         raise MergeError(list_problems("The inputs do not fit together", problems))
@@ -140,6 +144,16 @@ def _layer_count(recipe: Recipe, main: InputModel) -> list[str]:
         f"the recipe's layer_range ends at {recipe.layers} and {main.folder} has {layers} layers; "
         f"this tool merges whole models"
     ]
+
+
+def _values(recipe: Recipe, tensors: list[TensorPlan]) -> list[str]:
+    """Return what the method finds wrong with the parameters, once with the first such tensor."""
+    method = find_method(recipe.method)
+    wrong: dict[str, str] = {}
+    for tensor in tensors:
+        if found := method.check(len(recipe.tuned), tensor.values):
+            wrong.setdefault(found, tensor.name)
+    return [f"{problem} (at {name})" for problem, name in wrong.items()]
 
 
 def _misfits(name: str, operands: InputTensors) -> list[str]:

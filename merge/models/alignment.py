@@ -5,6 +5,7 @@ in one model and not in another. And vocabularies may differ in size, because on
 tokens added.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -188,7 +189,9 @@ def _choose_template(inputs: Inputs, wanted: str | None, alignment: Alignment) -
         )
         return
     chosen = base
-    if own and (wanted == "tuned" or (wanted is None and base is None and len(own) == 1)):
+    if wanted == "auto":
+        chosen = _most_frequent(inputs, alignment)
+    elif own and (wanted == "tuned" or (wanted is None and base is None and len(own) == 1)):
         chosen = next(iter(own))
     elif wanted is None and alignment.tokenizer != main:
         chosen = given
@@ -207,6 +210,21 @@ def _choose_template(inputs: Inputs, wanted: str | None, alignment: Alignment) -
         alignment.notes.append(f"the chat template is {own[chosen].name}'s, as the base has none")
     if chosen != given:
         alignment.template = chosen
+
+
+def _most_frequent(inputs: Inputs, alignment: Alignment) -> str | None:
+    """Return the chat template that most models have."""
+    folders = {model.checkpoint.folder for model in (inputs.main, *inputs.tuned)}
+    counts = Counter(
+        template for folder in folders if (template := read_template(folder)) is not None
+    )
+    ranked = counts.most_common(2)
+    if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
+        alignment.problems.append(
+            "chat_template is auto, and no template is more frequent than every other among the "
+            "models; write base or tuned"
+        )
+    return ranked[0][0] if ranked else None
 
 
 def _note_ends(inputs: Inputs, alignment: Alignment) -> None:
