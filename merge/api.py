@@ -14,6 +14,7 @@ from merge.engine.plan_work import Result
 from merge.engine.run import measure, run
 from merge.errors import MergeError
 from merge.models.checkpoint import CONFIG
+from merge.models.saved_vector import MANIFEST
 from merge.output.companion_files import CARD, copy_companions, write_config
 from merge.output.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
 from merge.output.merged_adapter import check_adapters, write_adapter
@@ -23,6 +24,8 @@ from merge.output.staging import check_target, free_bytes, staged
 from merge.recipe.recipe import Recipe, TunedModel, build_recipe, lambda_name
 from merge.recipe.tensor_settings import Setting
 
+# Files that libraries open in between.
+_SPARE_FILES = 16
 # Told the bytes written so far and in all.
 Progress = Callable[[int, int], None]
 
@@ -153,8 +156,10 @@ def _merge_checkpoints(
             for (name, recipe), models in zip(recipes.items(), inputs, strict=True)
         }
         _check_alike(plans)
+        check_target(out)
         _check_space(plans.values(), out)
-        with staged(out) as staging:
+        _check_open_files(plans.values())
+        with staged(out, MANIFEST) as staging:
             orders = [
                 _Order(
                     plan,
@@ -191,7 +196,7 @@ def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:
     with open_inputs(recipe) as [inputs]:
         plan = make_plan(recipe, inputs)
         check_adapters(plan)
-        with staged(out) as staging:
+        with staged(out, MANIFEST) as staging:
             order = _Order(plan, (), _make_outputs(recipe, staging))
             totals, result = measure(plan, options)
             described = describe_inputs(plan, result)
@@ -218,6 +223,7 @@ def check(recipe: Recipe, out: str | Path | None = None, options: Options | None
         if out is not None:
             check_target(Path(out))
             _check_space([plan], Path(out))
+        _check_open_files([plan])
     return plan
 
 
@@ -252,6 +258,27 @@ def _check_space(plans: Iterable[Plan], out: Path) -> None:
         raise MergeError(
             f"{out} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB left; free "
             f"space there or choose another --out."
+        )
+
+
+def _check_open_files(plans: Iterable[Plan]) -> None:
+    """Check that all output files can be open at once, beside the inputs', which are already."""
+    opened = Path("/proc/self/fd")
+    if not opened.is_dir():
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = limit - len(list(opened.iterdir())) - _SPARE_FILES
+    needed = sum(
+        plan.outputs * len(plan_shards(plan.tensors, plan.recipe.max_shard_size))
+        for plan in plans
+        if plan.recipe.output == "checkpoint"
+    )
+    if needed > free:
+        raise MergeError(
+            f"The merge writes {needed} files at once and {max(free, 0)} more may be open; raise "
+            f"the limit (ulimit -n) or --max-shard-size."
         )
 
 
