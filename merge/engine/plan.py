@@ -14,11 +14,12 @@ from merge.errors import MergeError, list_problems
 from merge.formats.dtypes import FLOATS, Array, code_of, config_name
 from merge.methods import find_method
 from merge.methods.method import Method, Values
-from merge.models.alignment import Alignment, align
+from merge.models.alignment import Alignment, Policies, align
 from merge.models.configurations import compare
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensors
 from merge.models.quantised_weights import quantised, stale_note
+from merge.models.saved_vector import METHOD as SAVED_VECTOR
 from merge.recipe.recipe import Recipe
 from merge.recipe.tensor_settings import Place, places
 
@@ -29,7 +30,7 @@ class TensorPlan(Array):
 
     Attributes:
         lambdas: λ for each output.
-        copied: taken from the base as it is, as integers and booleans are.
+        copied: taken from the base as it is, as integers and booleans are, and what only it has.
     """
 
     name: str
@@ -89,7 +90,15 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
     problems = _quantised(inputs)
     if problems:
         raise MergeError(list_problems("Quantised weights cannot be merged", problems))
-    alignment = align(inputs, recipe.vocabulary, recipe.chat_template)
+    alignment = align(
+        inputs,
+        Policies(
+            recipe.vocabulary,
+            recipe.chat_template,
+            recipe.extra,
+            difference=recipe.method == SAVED_VECTOR,
+        ),
+    )
     _compare_configurations(inputs, alignment)
     problems = alignment.problems
     where = places(list(alignment.operands))
@@ -98,7 +107,7 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
         if name not in alignment.rows:
             problems += _misfits(name, operands)
         rows = alignment.rows.get(name)
-        tensors.append(_tensor(recipe, where[name], operands, rows))
+        tensors.append(_tensor(recipe, where[name], operands, rows, name in alignment.copied))
     problems += _values(recipe, tensors)
     problems += _layer_count(recipe, inputs.main)
     if problems:
@@ -151,7 +160,7 @@ def _values(recipe: Recipe, tensors: list[TensorPlan]) -> list[str]:
     method = find_method(recipe.method)
     wrong: dict[str, str] = {}
     for tensor in tensors:
-        if found := method.check(len(recipe.tuned), tensor.values):
+        if not tensor.copied and (found := method.check(len(recipe.tuned), tensor.values)):
             wrong.setdefault(found, tensor.name)
     return [f"{problem} (at {name})" for problem, name in wrong.items()]
 
@@ -175,12 +184,14 @@ def _misfits(name: str, operands: InputTensors) -> list[str]:
     return problems
 
 
-def _tensor(recipe: Recipe, place: Place, operands: InputTensors, rows: int | None) -> TensorPlan:
+def _tensor(
+    recipe: Recipe, place: Place, operands: InputTensors, rows: int | None, copied: bool
+) -> TensorPlan:
     assert operands.base is not None
     stored = operands.base.stored
     shape = stored.shape if rows is None else (rows, *stored.shape[1:])
-    copied = stored.dtype not in FLOATS
-    dtype = code_of(recipe.dtype) if recipe.dtype and not copied else stored.dtype
+    numbers = stored.dtype in FLOATS
+    dtype = code_of(recipe.dtype) if recipe.dtype and numbers else stored.dtype
     return TensorPlan(
         place.name,
         dtype,
@@ -188,7 +199,7 @@ def _tensor(recipe: Recipe, place: Place, operands: InputTensors, rows: int | No
         operands,
         recipe.values_at(place),
         recipe.lambdas_at(place),
-        copied,
+        copied or not numbers,
     )
 
 

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from merge.models.checkpoint import Checkpoint
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensor, InputTensors
 from merge.models.prompts import end_tokens, read_template, special_ids
+from merge.models.spare_tensors import spare_kind
 from merge.models.tying import has_rows_of_tokens, redundant_head, tied_source
 from merge.models.vocabularies import (
     conflicts,
@@ -30,6 +32,7 @@ class Alignment:
     Attributes:
         operands: by the output's tensor names, in the base's order.
         rows: the output's number of rows, for tensors where it is not the base's.
+        copied: tensors that are taken from the base as they are.
         untied: whether the output has a head of its own though the base has none.
         tokenizer: the folder whose tokenizer files belong to the output.
         template: the output's chat template, where it is not that of the tokenizer's folder.
@@ -43,31 +46,96 @@ class Alignment:
     special_ids: dict[str, int] = field(default_factory=dict)
     operands: dict[str, InputTensors] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    copied: set[str] = field(default_factory=set)
     untied: bool = False
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def align(inputs: Inputs, vocabulary: str, chat_template: str | None = None) -> Alignment:
-    """Bring the inputs' tensors together.
+@dataclass(frozen=True)
+class Policies:
+    """What to do where the inputs differ.
 
-    Args:
-        inputs: the opened models.
-        vocabulary: what to do where vocabularies differ in size: refuse, grow, or base.
-        chat_template: whose the output has, base or tuned; if not given the base's, or where that
-            has none the tuned models'.
+    Attributes:
+        vocabulary: where vocabularies differ in size: refuse, grow, or base.
+        chat_template: whose the output has, base, tuned, or auto for the most frequent; if not
+            given the base's, or where that has none the tuned models'.
+        extra: with tensors that are not in every input: refuse, or base for the base's own. Those
+            that loaders leave out or compute need no permission.
+        difference: whether the output is a difference of models, and has nothing of its own.
     """
+
+    vocabulary: str = "refuse"
+    chat_template: str | None = None
+    extra: str = "refuse"
+    difference: bool = False
+
+
+def align(inputs: Inputs, policies: Policies) -> Alignment:
+    """Bring the inputs' tensors together."""
     alignment = Alignment(inputs.main.checkpoint.folder)
     alignment.notes += [note for model in inputs.all() for note in model.notes]
     names = _Names(inputs)
-    for name in _output_names(inputs, names, alignment):
-        operands = _operands(inputs, name, names, alignment)
+    spare = _Spare(policies)
+    for name in _output_names(inputs, names, spare, alignment):
+        operands = _operands(inputs, name, names, spare, alignment)
         if operands is not None:
             alignment.operands[name] = operands
-    _align_vocabularies(inputs, vocabulary, alignment)
-    _choose_template(inputs, chat_template, alignment)
+    spare.report(alignment)
+    _align_vocabularies(inputs, policies.vocabulary, alignment)
+    _choose_template(inputs, policies.chat_template, alignment)
     _note_ends(inputs, alignment)
     return alignment
+
+
+class _Spare:
+    """Tensors that one input has and another lacks: which were copied, left out, or are wrong."""
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+        self._settled: dict[tuple[str, str], list[str]] = {}
+        self._wrong: dict[tuple[Path, Path], list[str]] = {}
+
+    @property
+    def kept(self) -> bool:
+        """Whether the output has what only the base has."""
+        return not self._policies.difference
+
+    def settles(self, owner: Checkpoint, name: str, shape: tuple[int, ...], *, base: bool) -> bool:
+        """Return whether a tensor may be missing elsewhere, and remember what becomes of it."""
+        kind = spare_kind(owner, name, shape)
+        if kind is None and self._policies.extra == "base":
+            kind = "--extra base"
+        if kind is None:
+            return False
+        fate = "copied from it" if base and self.kept else "left out"
+        self._settled.setdefault((f"{owner.folder.name}'s own ({kind})", fate), []).append(name)
+        return True
+
+    def lacks(self, folder: Path, owner: Path, name: str) -> None:
+        """Remember a tensor that an input lacks and may not."""
+        self._wrong.setdefault((folder, owner), []).append(name)
+
+    def report(self, alignment: Alignment) -> None:
+        """Say what became of them."""
+        for (whose, fate), names in self._settled.items():
+            names = list(dict.fromkeys(names))
+            alignment.notes.append(f"{_count(names)} {whose} {_are(names)} {fate}")
+        for (folder, owner), names in self._wrong.items():
+            alignment.problems.append(
+                f"{folder} lacks {_count(names)} that {owner} has; --extra base keeps the base's "
+                f"own and leaves out the others'"
+            )
+
+
+def _are(names: list[str]) -> str:
+    return "was" if len(names) == 1 else "were"
+
+
+def _count(names: list[str], most: int = 3) -> str:
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{len(names)} tensors, such as {', '.join(names[:2])},"
 
 
 class _Names:
@@ -100,7 +168,7 @@ class _Names:
         return next(own[name] for own in self._names.values() if name in own)
 
 
-def _output_names(inputs: Inputs, names: _Names, alignment: Alignment) -> list[str]:
+def _output_names(inputs: Inputs, names: _Names, spare: _Spare, alignment: Alignment) -> list[str]:
     """Return the base's tensors, and the head if any other input has one of its own."""
     main = inputs.main.checkpoint
     found = dict.fromkeys(names.of(inputs.main))
@@ -108,21 +176,23 @@ def _output_names(inputs: Inputs, names: _Names, alignment: Alignment) -> list[s
         for name, shape in names.of(model).items():
             if name in found:
                 continue
-            if tied_source(main, name, shape) is None:
-                alignment.problems.append(f"{model.folder} has {name}, which {main.folder} lacks")
-            else:
+            if tied_source(main, name, shape) is not None:
                 alignment.untied = True
                 found[name] = None
                 alignment.notes.append(
                     f"{name} is tied to the embedding in {main.folder.name} and not in "
                     f"{model.folder.name}; the output has one of its own"
                 )
+            elif not spare.settles(model.checkpoint, name, shape, base=False):
+                spare.lacks(main.folder, model.folder, name)
     return list(found)
 
 
 def _operands(
-    inputs: Inputs, name: str, names: _Names, alignment: Alignment
+    inputs: Inputs, name: str, names: _Names, spare: _Spare, alignment: Alignment
 ) -> InputTensors | None:
+    lacking: list[InputModel] = []
+
     def of(model: InputModel | None) -> InputTensor | None:
         if model is None:
             return None
@@ -131,10 +201,9 @@ def _operands(
             source = tied_source(model.checkpoint, name, names.shape(name))
             found = None if source is None else model.operand(source)
         if found is None:
-            alignment.problems.append(f"{model.checkpoint.folder} lacks {name}")
+            lacking.append(model)
         return found
 
-    before = len(alignment.problems)
     operands = InputTensors(
         base=of(inputs.main),
         tuned=tuple(found for model in inputs.tuned if (found := of(model)) is not None),
@@ -142,7 +211,18 @@ def _operands(
         unaligned=of(inputs.unaligned),
         vector=of(inputs.vector),
     )
-    return operands if len(alignment.problems) == before else None
+    if not lacking:
+        return operands
+    main = inputs.main.checkpoint
+    if operands.base is None or not spare.settles(main, name, names.shape(name), base=True):
+        owner = next(model for model in inputs.all() if name in names.of(model))
+        for model in {id(each): each for each in lacking}.values():
+            spare.lacks(model.checkpoint.folder, owner.folder, name)
+        return None
+    if spare.kept:
+        alignment.copied.add(name)
+        return InputTensors(operands.base, ())
+    return None
 
 
 def _align_vocabularies(inputs: Inputs, policy: str, alignment: Alignment) -> None:

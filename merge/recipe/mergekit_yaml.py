@@ -2,7 +2,7 @@
 
 Where the same word means something else here, the value is translated: `t` of slerp is λ, and
 `density` of the DARE methods is `1 - drop_rate`. Keys that this tool adds are `lambdas`, `seed`,
-`aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `output` and `max_shard_size`.
+`aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `extra`, `output` and `max_shard_size`.
 """
 
 from collections.abc import Iterable
@@ -23,6 +23,7 @@ _KEYS = (
     "base_model",
     "chat_template",
     "dtype",
+    "extra",
     "lambdas",
     "max_shard_size",
     "merge_method",
@@ -58,7 +59,7 @@ _MERGEKITS = frozenset(
     }
 )
 # Settings of mergekit that change how it computes and not what.
-_PLAIN = ("chat_template", "output", "seed", "vector", "vocabulary")
+_PLAIN = ("chat_template", "extra", "output", "seed", "vector", "vocabulary")
 _WITHOUT_EFFECT = frozenset({"int8_mask"})
 # mergekit's own defaults, where those of flags are others. There, weights multiply deltas and are
 # not shares; TIES divides by them even for one model; and everything is kept.

@@ -43,6 +43,7 @@ class Recipe(BaseModel):
         layers: how many layers the models must have, where the recipe says so.
         output: what to write: a checkpoint, or an adapter where that is exact.
         vocabulary: what happens when the models' vocabularies differ in size.
+        extra: what happens with tensors that not every model has: base keeps the base's own.
         chat_template: whose the output has: base, tuned, or auto for what most models have; if not
             given the base's, or where that has none the fine-tuned models'.
         max_shard_size: bytes of tensors per output file.
@@ -63,6 +64,7 @@ class Recipe(BaseModel):
     layers: int | None = None
     output: Literal["checkpoint", "adapter"] = "checkpoint"
     vocabulary: Vocabulary = "refuse"
+    extra: Literal["refuse", "base"] = "refuse"
     chat_template: Literal["base", "tuned", "auto"] | None = None
     max_shard_size: int = Field(default=DEFAULT_SHARD_SIZE, gt=0)
 

@@ -41,6 +41,10 @@ Vocabulary = Annotated[
     str | None,
     typer.Option(help="If vocabularies differ in size: refuse (default), grow, or base's."),
 ]
+Extra = Annotated[
+    str | None,
+    typer.Option(help="Tensors that not every model has: refuse (default), or the base's own."),
+]
 ChatTemplate = Annotated[
     str | None,
     typer.Option(help="Whose chat template: base or tuned; else the base's if it has one."),
@@ -78,6 +82,7 @@ def merge(
     dtype: Dtype = None,
     max_shard_size: MaxShardSize = None,
     vocabulary: Vocabulary = None,
+    extra: Extra = None,
     chat_template: ChatTemplate = None,
     output: Output = None,
     recipe: RecipeFile = None,
@@ -110,6 +115,7 @@ def merge(
         "seed": seed,
         "dtype": dtype,
         "vocabulary": vocabulary,
+        "extra": extra,
         "chat_template": chat_template,
         "output": output,
         "max_shard_size": max_shard_size,

@@ -169,7 +169,7 @@ def test_every_misfit_is_listed_at_once(tmp_path, models):
         {
             "model.norm.weight": None,
             "model.layers.0.mlp.up_proj.weight": torch.zeros(3, 5, dtype=torch.bfloat16),
-            "model.layers.9.extra": torch.zeros(2),
+            "model.layers.1.extra": torch.zeros(2),
             "model.layers.1.input_layernorm.weight": torch.zeros(16, dtype=torch.int32),
         },
     )
@@ -179,7 +179,7 @@ def test_every_misfit_is_listed_at_once(tmp_path, models):
     for part in (
         "lacks model.norm.weight",
         "up_proj.weight has shape [3, 5]",
-        "has model.layers.9.extra",
+        "lacks model.layers.1.extra that",
         "input_layernorm.weight is I32",
     ):
         assert part in message
