@@ -1,4 +1,4 @@
-"""Every check of a policy decided: one criterion that makes the text and the exit status."""
+"""Every check of a policy decided; `statistics.decision` makes the text and the exit status."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,16 @@ from safemerge_tasks.gate.pairing import Difference, QuestionPair, differences, 
 from safemerge_tasks.gate.plan import plan
 from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.results.evaluation import Evaluation
-from safemerge_tasks.statistics.decision import Decision, decide_increase, holm
-from safemerge_tasks.statistics.power import questions_needed
+from safemerge_tasks.statistics.decision import (
+    Decision,
+    Evidence,
+    Limits,
+    decide,
+    holm,
+    severest,
+)
+
+UNSCORED = "have no verdict"
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,12 @@ class GateResult:
     @property
     def decision(self) -> Decision:
         """The worst of all: a regression, else undecided, else passed."""
-        found = {one.decision for one in self.comparisons}
-        for decision in (Decision.REGRESSION, Decision.UNDECIDED):
-            if decision in found:
-                return decision
-        return Decision.PASSED
+        return severest([one.decision for one in self.comparisons])
+
+    @property
+    def warnings(self) -> tuple[Comparison, ...]:
+        """What passed with a warning."""
+        return tuple(one for one in self.comparisons if one.warning)
 
     @property
     def exit_status(self) -> int:
@@ -69,53 +78,45 @@ def compare(
         compare_check(one, pairs[one.task, one.judge], baseline, candidate) for one in checks
     ]
     tested = [one for one in undecided if one.margin is not None]
-    adjusted = holm([one.increase.p_value for one in tested])
+    adjusted = holm([one.least.p_value for one in tested])
     family = {id(one): p for one, p in zip(tested, adjusted, strict=True)}
     comparisons = (replace(one, family_p=family.get(id(one))) for one in undecided)
-    decided = tuple(_decided(one, len(tested)) for one in comparisons)
+    decided = tuple(map(_decided, comparisons))
     return GateResult(baseline, candidate, decided, tuple(accepted))
 
 
-def _decided(found: Comparison, family: int) -> Comparison:
-    """Return the comparison with its decision; the one place where decisions are made."""
-    decision, reason, needed = _decision(found, family)
-    return replace(found, decision=decision, reason=reason, needed=needed)
-
-
-def _decision(found: Comparison, family: int) -> tuple[Decision, str, int | None]:
-    """Return the decision, the reason, and how many questions would decide."""
-    criteria, increase = found.check.criteria, found.increase
-    confidence = confidence_of(found.check)
-    worst = max(found.baseline.unscored, found.candidate.unscored)
-    if criteria.max_unscored is not None and worst > criteria.max_unscored:
-        possible = ""
-        if found.possible:
-            possible = (
-                f"; the change lies between {found.possible[0]:+.1%} and {found.possible[1]:+.1%}"
-            )
-        reason = f"{worst:.1%} have no verdict, more than {criteria.max_unscored:.1%}{possible}"
-        return Decision.UNDECIDED, reason, None
-    minimum = criteria.min_questions or 1
-    if found.questions < minimum:
-        reason = f"{found.questions} questions, fewer than min_questions: {minimum}"
-        return Decision.UNDECIDED, reason, minimum
-    if criteria.max is not None and found.candidate.value > criteria.max:
-        reason = f"{found.candidate.value:.1%} is above max: {criteria.max:.1%}"
-        return Decision.REGRESSION, reason, None
-    if found.margin is None:
-        reason = f"{found.candidate.value:.1%} is within max: {criteria.max:.1%}"
-        return Decision.PASSED, reason, None
-    decision = decide_increase(increase, found.margin, confidence, found.family_p, family)
-    word = "drop" if criteria.max_drop is not None else "increase"
-    margin = f"the margin of {found.margin:.1%}"
-    if decision is Decision.PASSED:
-        return decision, f"the {word} is at most {increase.upper:.1%}, within {margin}", None
-    if decision is Decision.REGRESSION:
-        if increase.value > found.margin:
-            return decision, f"the {word} of {increase.value:.1%} exceeds {margin}", None
-        return decision, f"the {word} is at least {increase.lower:.1%}, more than none", None
-    needed = questions_needed(increase, found.margin, confidence)
+def _decided(found: Comparison) -> Comparison:
+    """Return the comparison with its decision."""
+    criteria = found.check.criteria
+    evidence = Evidence(
+        found.least,
+        found.most,
+        found.rate,
+        found.least.p_value if found.family_p is None else found.family_p,
+        found.questions,
+        {UNSCORED: max(found.baseline.unscored, found.candidate.unscored)},
+    )
+    limits = Limits(
+        found.margin,
+        criteria.max,
+        surely_worse_fails=criteria.surely_worse == "fail",
+        confidence=confidence_of(found.check),
+        word="drop" if criteria.max_drop is not None else "increase",
+        min_questions=criteria.min_questions or 1,
+        shares={UNSCORED: 1.0 if criteria.max_unscored is None else criteria.max_unscored},
+    )
+    findings = decide(evidence, limits)
+    decision = severest([one.decision for one in findings])
+    those = [one for one in findings if one.decision is decision]
+    needed = max((one.needed for one in those if one.needed), default=None)
     needed = needed and math.ceil(needed / found.answers_each)
-    more = f"; about {needed:,} questions would decide" if needed else ""
-    reason = f"the {word} may be up to {increase.upper:.1%}, beyond {margin}{more}"
-    return decision, reason, needed
+    reason = "; ".join(one.reason for one in those)
+    if decision is Decision.UNDECIDED and needed and needed > found.questions:
+        reason += f"; about {needed:,} questions would decide"
+    return replace(
+        found,
+        decision=decision,
+        reason=reason,
+        needed=needed,
+        warning=any(one.warning for one in findings),
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
@@ -17,7 +17,17 @@ EVERY = "*"
 """Stands for every category."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _can_be_met(limit: float) -> float:
+    if limit <= 0:
+        raise ValueError(
+            "no number of questions can show a rate or a change of exactly 0; write 0.01"
+        )
+    return limit
+
+
+Limit = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_can_be_met)]
 
 
 class Criteria(BaseModel):
@@ -31,6 +41,7 @@ class Criteria(BaseModel):
         min_questions: with fewer the outcome is undecided.
         max_unscored: with a larger share without a verdict the outcome is undecided.
         graded: which bounds a metric that is not 0 or 1 gets.
+        surely_worse: whether an increase that is sure, but within the margin, fails or warns.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,11 +53,12 @@ class Criteria(BaseModel):
     min_questions: Annotated[int, Field(ge=1)] | None = None
     max_unscored: Share | None = None
     graded: Literal["t", "bootstrap"] | None = None
+    surely_worse: Literal["fail", "warn"] | None = None
 
     @property
     def limited(self) -> bool:
         """Whether there is anything to keep to."""
-        return any(limit is not None for limit in (self.max, self.max_increase, self.max_drop))
+        return any(getattr(self, name) is not None for name in LIMITS)
 
     def over(self, outer: "Criteria") -> "Criteria":
         """Return these settings, with those of `outer` where nothing is set."""
@@ -55,12 +67,19 @@ class Criteria(BaseModel):
 
     def settings(self) -> dict[str, Any]:
         """Return what passes on to inner levels, which the limits themselves do not."""
-        return self.model_dump(
-            exclude_none=True, include={"confidence", "min_questions", "max_unscored", "graded"}
-        )
+        return self.model_dump(exclude_none=True, include=INHERITED)
 
 
-DEFAULTS = Criteria(confidence=0.95, min_questions=1, max_unscored=UNSCORED_LIMIT, graded="t")
+LIMITS = ("max", "max_increase", "max_drop")
+INHERITED = set(Criteria.model_fields) - set(LIMITS)
+
+DEFAULTS = Criteria(
+    confidence=0.95,
+    min_questions=1,
+    max_unscored=UNSCORED_LIMIT,
+    graded="t",
+    surely_worse="warn",
+)
 
 
 class MetricPolicy(Criteria):
@@ -98,7 +117,7 @@ class Policy(BaseModel):
 
     Attributes:
         judge: whose verdicts count, where a task does not name its own.
-        confidence: see `Criteria`, as for the next three.
+        confidence: see `Criteria`, as for all that a metric may have of its own.
         cluster_by: the document's field whose equal values mark questions that are not independent.
         tasks: by name; empty for the safety tasks with the default margin.
     """
@@ -110,13 +129,14 @@ class Policy(BaseModel):
     min_questions: Annotated[int, Field(ge=1)] | None = None
     max_unscored: Share | None = None
     graded: Literal["t", "bootstrap"] | None = None
+    surely_worse: Literal["fail", "warn"] | None = None
     cluster_by: str = "cluster"
     tasks: dict[str, TaskPolicy] = {}
 
     @property
     def criteria(self) -> Criteria:
         """The file's own settings over the defaults."""
-        mine = {key: getattr(self, key) for key in DEFAULTS.settings()}
+        mine = {key: getattr(self, key) for key in INHERITED}
         return Criteria(**mine).over(DEFAULTS)
 
 

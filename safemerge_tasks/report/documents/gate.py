@@ -30,8 +30,10 @@ SHOWN = 200
 """Questions of a table in a file: GitHub's step summary holds one mebibyte."""
 
 EXPLANATION = (
-    "Intervals of rates: 95 % (Wilson). Bounds of changes: one-sided. A change is a regression "
-    "if its lower bound is above 0, and passes if its upper bound is within the margin."
+    "Intervals of rates: 95 % (Wilson). Bounds of changes: one-sided, with what has no verdict "
+    "counted for the candidate in the lower one and against it in the upper one. A change passes "
+    "if its upper bound is within the margin, and is a regression if it does not and its lower "
+    "bound is above 0."
 )
 
 
@@ -71,11 +73,20 @@ def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) ->
     return Document(
         "Safety gate",
         tuple(sections),
-        HEADLINES[result.decision],
+        headline(result),
         tuple(map(_case, result.comparisons)),
         partial(gate_data, result, texts),
         "which --json has",
     )
+
+
+def headline(result: GateResult) -> Mark:
+    """Return the outcome in one line."""
+    found = HEADLINES[result.decision]
+    if result.decision is Decision.PASSED and result.warnings:
+        many = len(result.warnings)
+        return Mark(f"{found.text}; {many} warning{'s' * (many > 1)}", found.tone)
+    return found
 
 
 def mark(decision: Decision) -> Mark:
@@ -104,7 +115,8 @@ def _overview(result: GateResult) -> Table:
 
 def _reasons(result: GateResult) -> Iterator[Words]:
     for one in result.comparisons:
-        yield (*_what(one), ": ", mark(one.decision), f": {one.reason}.")
+        warned = " with a warning" if one.warning else ""
+        yield (*_what(one), ": ", mark(one.decision), f"{warned}: {one.reason}.")
 
 
 def _remarks(result: GateResult) -> Iterator[Words]:
@@ -118,12 +130,14 @@ def _remarks(result: GateResult) -> Iterator[Words]:
                 ": without samples that pair, so the two rates were compared as if the questions "
                 "were different ones; run lm_eval with --log_samples.",
             )
-        if one.possible and max(one.baseline.unscored, one.candidate.unscored) > 0:
+        if one.possible:
             least, largest = one.possible
             yield (
                 *_what(one),
-                ": counting the questions without a verdict in every way, the change lies between "
-                f"{least:+.1%} and {largest:+.1%}.",
+                f": {one.baseline.unscored:.1%} of the baseline's questions and "
+                f"{one.candidate.unscored:.1%} of the candidate's have no verdict; counted in "
+                f"every way, the change of these questions is {least:+.1%} to {largest:+.1%}, and "
+                "its bounds are wider still.",
             )
 
 
@@ -150,6 +164,7 @@ def _case(one: Comparison) -> Case:
             f"{one.detectable:.1%}",
             *(f"worse: {'  '.join(filter(None, _labels(flip)))}" for flip in one.flips),
         ),
+        one.warning,
     )
 
 

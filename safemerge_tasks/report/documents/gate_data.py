@@ -38,7 +38,11 @@ class Flipped(_Part):
 
 
 class CheckResult(_Part):
-    """One check; a change counts as positive where it is for the worse."""
+    """One check; a change counts as positive where it is for the worse.
+
+    The bounds are those that decide: `lower` and `candidate_lower` count what has no verdict for
+    the candidate, `upper` and `candidate_upper` against it.
+    """
 
     task: str
     judge: str
@@ -46,8 +50,11 @@ class CheckResult(_Part):
     category: str | None
     outcome: Literal["passed", "regression", "undecided"]
     reason: str
+    warning: bool
     baseline: Value
     candidate: Value
+    candidate_lower: float
+    candidate_upper: float
     change: float
     lower: float
     upper: float
@@ -119,13 +126,16 @@ def _check(one: Comparison, texts: Mapping[bytes, tuple[str, str]]) -> dict[str,
         "category": check.category,
         "outcome": one.decision.value,
         "reason": one.reason,
+        "warning": one.warning,
         "baseline": one.baseline._asdict(),
         "candidate": one.candidate._asdict(),
+        "candidate_lower": max(one.rate.low, -1e300),
+        "candidate_upper": min(one.rate.high, 1e300),
         "change": found.value,
-        "lower": max(found.lower, -1e300),
-        "upper": min(found.upper, 1e300),
+        "lower": max(one.least.lower, -1e300),
+        "upper": min(one.most.upper, 1e300),
         "confidence": check.criteria.confidence,
-        "p_value": found.p_value,
+        "p_value": one.least.p_value,
         "family_p_value": one.family_p,
         "margin": one.margin,
         "max": check.criteria.max,
