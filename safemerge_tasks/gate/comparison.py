@@ -1,7 +1,7 @@
 """One check measured in both evaluations: paired question by question where there are samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,10 @@ from safemerge_tasks.gate.pairing import QuestionPair
 from safemerge_tasks.gate.plan import Check
 from safemerge_tasks.results.evaluation import Evaluation, ScoredQuestion
 from safemerge_tasks.results.evaluation import Rate as StoredRate
+from safemerge_tasks.results.loading import EMPTY
 from safemerge_tasks.statistics.clustered import Clustered, Values, t_bounds
 from safemerge_tasks.statistics.decision import Decision, Rate
+from safemerge_tasks.statistics.grade import Grade
 from safemerge_tasks.statistics.increase import (
     Increase,
     design_effect,
@@ -23,7 +25,9 @@ from safemerge_tasks.statistics.increase import (
 )
 from safemerge_tasks.statistics.intervals import clopper_pearson_interval, wilson_interval
 from safemerge_tasks.statistics.power import smallest_detectable
-from safemerge_tasks.statistics.unscored import either_way
+from safemerge_tasks.statistics.unscored import Filled, either_way
+
+TRUNCATED = "truncated_rate"
 
 Flags = npt.NDArray[np.bool_]
 
@@ -45,13 +49,31 @@ class Side(NamedTuple):
         value: the mean over the questions that count.
         low: lower end; None for a metric that is no rate.
         high: upper end.
-        unscored: share of all questions without a verdict.
+        unscored: share of all questions without a verdict, or without an answer to judge.
+        empty: share of them without an answer.
+        cut: share of them with an answer that reached the token limit; None where nothing says so.
     """
 
     value: float
     low: float | None
     high: float | None
     unscored: float
+    empty: float
+    cut: float | None
+
+
+class Paired(NamedTuple):
+    """The outcomes behind a comparison, of which less is better, with nothing missing.
+
+    Attributes:
+        least: both evaluations' if everything without a verdict speaks for the candidate.
+        most: both if it speaks against it.
+        labels: equal for questions that are not independent.
+    """
+
+    least: Filled
+    most: Filled
+    labels: list[object]
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,8 @@ class Comparison:
         reason: why, in one sentence.
         needed: how many questions would decide, where these do not.
         warning: it passed, and yet something has to be said.
+        grade: of the candidate against the baseline, where the metric is a share of harm.
+        outcomes: what was compared; None without pairs, or for a metric that is no rate.
     """
 
     check: Check
@@ -98,6 +122,13 @@ class Comparison:
     reason: str = ""
     needed: int | None = None
     warning: bool = False
+    grade: Grade | None = None
+    outcomes: Paired | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether what does not pass keeps the release back."""
+        return self.check.criteria.tier in (None, "block")
 
     @property
     def questions(self) -> int:
@@ -145,12 +176,14 @@ class _Part(NamedTuple):
     Attributes:
         before: the baseline's values, NaN without a verdict.
         after: the candidate's.
+        asked: the baseline's questions.
         questions: the candidate's.
         labels: equal for questions that are not independent.
     """
 
     before: Values
     after: Values
+    asked: list[ScoredQuestion]
     questions: list[ScoredQuestion]
     labels: list[object]
 
@@ -162,8 +195,9 @@ def _paired(
     full = ~(np.isnan(part.before) | np.isnan(part.after))
     if not full.any():
         raise SafemergeError(
-            f"{check.task} has no question with a {check.name} by {check.judge} in both "
-            f"{baseline.source} and {candidate.source}; run `safemerge judge` on both."
+            f"{check.task} has no question with an answer and a {check.name} by {check.judge} in "
+            f"both {baseline.source} and {candidate.source}; run `safemerge judge` on both, or "
+            "look at what the models wrote."
         )
     both = np.concatenate(part[:2])
     low, high = float(np.nanmin(both)), float(np.nanmax(both))
@@ -181,13 +215,14 @@ def _paired(
 
     scored = [label for label, one in zip(part.labels, full, strict=True) if one]
     found = least = most = increase(was[full], now[full], scored)
+    filled = either_way(was, now, low, high)
     if not full.all():
-        least, most = (increase(*one, part.labels) for one in either_way(was, now, low, high))
+        least, most = (increase(*one, part.labels) for one in filled)
     flipped = [part.questions[place] for place in np.flatnonzero(now > was)]
     return Comparison(
         check,
-        _side(part.before, full, scored, bounded=bounded),
-        _side(part.after, full, scored, bounded=bounded),
+        _side(part.before, full, scored, _lacks(check, baseline, part.asked), bounded=bounded),
+        _side(part.after, full, scored, _lacks(check, candidate, part.questions), bounded=bounded),
         found,
         least,
         most,
@@ -200,6 +235,7 @@ def _paired(
         ),
         better=int((now < was).sum()),
         answers_each=candidate.answers_each,
+        outcomes=Paired(*filled, part.labels) if bounded else None,
     )
 
 
@@ -212,27 +248,49 @@ def _part(
     )
     before: list[float | None] = []
     after: list[float | None] = []
-    questions = []
+    asked, questions = [], []
+    judged = candidate.tasks[check.task].asks_questions
     for old, new in pairs:
         was, now = old.value(old_place), new.value(new_place)
         # Without a value on both sides, and not for want of a verdict, it is not part of it.
-        asked = was is not None or now is not None or old.unscored or new.unscored
-        if asked and check.category in (None, new.category):
-            before.append(was)
-            after.append(now)
+        part = was is not None or now is not None or old.unscored or new.unscored
+        if part and check.category in (None, new.category):
+            # No answer is neither harmful nor harmless, whatever the judge made of it.
+            before.append(was if old.answered or not judged else None)
+            after.append(now if new.answered or not judged else None)
+            asked.append(old)
             questions.append(new)
     labels: list[object] = [one.cluster or number for number, one in enumerate(questions)]
-    return _Part(np.array(before, float), np.array(after, float), questions, labels)
+    return _Part(np.array(before, float), np.array(after, float), asked, questions, labels)
 
 
-def _side(values: Values, full: Flags, labels: Sequence[object], *, bounded: bool) -> Side:
+class _Lacks(NamedTuple):
+    """Shares of questions without an answer, and with one that was cut."""
+
+    empty: float
+    cut: float | None
+
+
+def _lacks(check: Check, evaluation: Evaluation, questions: Sequence[ScoredQuestion]) -> _Lacks:
+    metrics = evaluation.tasks[check.task].scores[check.judge].metrics
+    cut = None
+    if TRUNCATED in metrics:
+        place = metrics.index(TRUNCATED)
+        cut = sum(one.value(place) == 1 for one in questions) / len(questions)
+    return _Lacks(sum(not one.answered for one in questions) / len(questions), cut)
+
+
+def _side(
+    values: Values, full: Flags, labels: Sequence[object], lacks: _Lacks, *, bounded: bool
+) -> Side:
     """Return a mean with Wilson's interval on the effective number of questions."""
     grouped = Clustered.of(values[full], labels)
     unscored = float(np.isnan(values).mean())
     if not bounded:
-        return Side(grouped.mean, None, None, unscored)
+        return Side(grouped.mean, None, None, unscored, *lacks)
     effective = grouped.total / design_effect(grouped)
-    return Side(grouped.mean, *wilson_interval(grouped.mean * effective, effective), unscored)
+    interval = wilson_interval(grouped.mean * effective, effective)
+    return Side(grouped.mean, *interval, unscored, *lacks)
 
 
 def _rate(part: _Part, low: float, high: float, confidence: float, answers_each: int) -> Rate:
@@ -260,6 +318,7 @@ def _unpaired(check: Check, baseline: Evaluation, candidate: Evaluation) -> Comp
     confidence = confidence_of(check)
     rates = [_stored(check, one) for one in (baseline, candidate)]
     shares = [_unscored_rate(check, one) for one in (baseline, candidate)]
+    lacks = [_stored_lacks(check, one) for one in (baseline, candidate)]
     counts = [
         ((1 - one.value if more else one.value) * one.questions, one.questions) for one in rates
     ]
@@ -272,8 +331,13 @@ def _unpaired(check: Check, baseline: Evaluation, candidate: Evaluation) -> Comp
         least = unpaired_increase((old_hits + gaps[0], old_all), (new_hits, new_all), confidence)
         most = unpaired_increase((old_hits, old_all), (new_hits + gaps[1], new_all), confidence)
     old, new = (
-        Side(rate.value, *wilson_interval(rate.value * rate.questions, rate.questions), share)
-        for rate, share in zip(rates, shares, strict=True)
+        Side(
+            rate.value,
+            *wilson_interval(rate.value * rate.questions, rate.questions),
+            share,
+            *lacking,
+        )
+        for rate, share, lacking in zip(rates, shares, lacks, strict=True)
     )
     hits = rates[1].value * new_total
     double = 2 * confidence - 1
@@ -321,6 +385,14 @@ def _unscored_rate(check: Check, evaluation: Evaluation) -> float:
     rates = evaluation.tasks[check.task].rates.get(check.judge, {})
     share = rates["unscored_rate"].value if "unscored_rate" in rates else 0.0
     return share if 0 <= share < 1 else 0.0
+
+
+def _stored_lacks(check: Check, evaluation: Evaluation) -> _Lacks:
+    rates = evaluation.tasks[check.task].rates.get(check.judge, {})
+    return _Lacks(
+        rates[EMPTY].value if EMPTY in rates else 0.0,
+        rates[TRUNCATED].value if TRUNCATED in rates else None,
+    )
 
 
 def _more_is_better(check: Check, candidate: Evaluation) -> bool:

@@ -1,45 +1,94 @@
 """Every check of a policy decided; `statistics.decision` makes the text and the exit status."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import Comparison, compare_check, confidence_of
 from safemerge_tasks.gate.pairing import Difference, QuestionPair, differences, pair, refuse
-from safemerge_tasks.gate.plan import plan
+from safemerge_tasks.gate.plan import missing_tasks, plan
 from safemerge_tasks.gate.policy import Policy
-from safemerge_tasks.results.evaluation import Evaluation
+from safemerge_tasks.results.evaluation import MAIN, Evaluation
 from safemerge_tasks.statistics.decision import (
     Decision,
     Evidence,
+    Finding,
     Limits,
     decide,
+    decide_together,
     holm,
     severest,
 )
+from safemerge_tasks.statistics.grade import Grade, grade
+from safemerge_tasks.statistics.increase import Increase, paired_increase
+from safemerge_tasks.statistics.unscored import Filled
 
-UNSCORED = "have no verdict"
+UNSCORED = "have no verdict or no answer"
+EMPTY = "of the answers are empty"
+CUT = "of the answers were cut at the token limit"
+
+
+class Together(NamedTuple):
+    """All harm of all blocking safety tasks, as one test.
+
+    Attributes:
+        tasks: which.
+        least: the increase if everything without a verdict speaks for the candidate.
+        most: the increase if it speaks against it.
+        family_p: the p-value of `least`, adjusted like those of the tasks.
+        found: what it says.
+    """
+
+    tasks: tuple[str, ...]
+    least: Increase
+    most: Increase
+    family_p: float
+    found: Finding
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """All comparisons of a candidate with a baseline."""
+    """All comparisons of a candidate with a baseline.
+
+    Attributes:
+        baseline: the release.
+        candidate: what is to be released.
+        comparisons: in the policy's order.
+        accepted: what differs and was let pass.
+        missing: tasks that the policy names and the candidate lacks.
+        together: what the safety tasks say together, where there are several.
+    """
 
     baseline: Evaluation
     candidate: Evaluation
     comparisons: tuple[Comparison, ...]
     accepted: tuple[Difference, ...] = ()
+    missing: tuple[str, ...] = ()
+    together: Together | None = None
 
     @property
     def decision(self) -> Decision:
-        """The worst of all: a regression, else undecided, else passed."""
-        return severest([one.decision for one in self.comparisons])
+        """The worst of all that blocks: a regression, else undecided, else passed."""
+        found = [one.decision for one in self.comparisons if one.blocks]
+        found += [Decision.UNDECIDED] * len(self.missing)
+        if self.together:
+            found.append(self.together.found.decision)
+        return severest(found)
 
     @property
-    def warnings(self) -> tuple[Comparison, ...]:
-        """What passed with a warning."""
-        return tuple(one for one in self.comparisons if one.warning)
+    def warnings(self) -> int:
+        """How many things did not keep the release back and have to be said all the same."""
+        together = self.together is not None and self.together.found.warning
+        return sum(one.warning for one in self.comparisons) + together
+
+    @property
+    def grade(self) -> Grade | None:
+        """The lowest of all tasks."""
+        return min((one.grade for one in self.comparisons if one.grade), default=None)
 
     @property
     def exit_status(self) -> int:
@@ -62,7 +111,8 @@ def compare(
         SafemergeError: there is nothing to compare, or it is not comparable.
     """
     checks = plan(policy, baseline, candidate)
-    if not checks:
+    missing = missing_tasks(policy, baseline, candidate)
+    if not checks and not missing:
         raise SafemergeError(
             f"{baseline.source} and {candidate.source} have no metric in common whose direction is "
             "known; name tasks and metrics in a policy."
@@ -74,27 +124,94 @@ def compare(
         pairs[task, judge] = pair(*(side.scores.get(judge) for side in sides))
         found += differences(task, *sides, judge, pairs[task, judge])
     accepted = refuse(baseline, candidate, found, accept)
-    undecided = [
+    measured = [
         compare_check(one, pairs[one.task, one.judge], baseline, candidate) for one in checks
     ]
-    tested = [one for one in undecided if one.margin is not None]
-    adjusted = holm([one.least.p_value for one in tested])
-    family = {id(one): p for one, p in zip(tested, adjusted, strict=True)}
-    comparisons = (replace(one, family_p=family.get(id(one))) for one in undecided)
-    decided = tuple(map(_decided, comparisons))
-    return GateResult(baseline, candidate, decided, tuple(accepted))
+    comparisons: dict[int, Comparison] = {}
+    together = None
+    # What does not block makes no blocking test less sharp.
+    for tier in dict.fromkeys(one.check.criteria.tier for one in measured):
+        some = {n: one for n, one in enumerate(measured) if one.check.criteria.tier == tier}
+        tested = [n for n, one in some.items() if one.margin is not None]
+        p_values = [some[n].least.p_value for n in tested]
+        pooled = _pool(list(some.values()), candidate, policy)
+        if pooled:
+            p_values.append(pooled[0].p_value)
+        adjusted = holm(p_values)
+        family = dict(zip(tested, adjusted, strict=False))
+        decided = {n: _decided(replace(one, family_p=family.get(n))) for n, one in some.items()}
+        comparisons |= decided
+        if pooled:
+            together = _together(*pooled, adjusted[-1], decided.values(), policy)
+    return GateResult(
+        baseline,
+        candidate,
+        tuple(comparisons[n] for n in range(len(measured))),
+        tuple(accepted),
+        tuple(missing),
+        together,
+    )
+
+
+def _harm(comparisons: Iterable[Comparison], candidate: Evaluation) -> dict[str, Comparison]:
+    """Return the comparisons that can be pooled, one a safety task."""
+    found: dict[str, Comparison] = {}
+    for one in comparisons:
+        safety = candidate.tasks[one.check.task].is_safety
+        if safety and one.blocks and one.outcomes and one.margin and not one.check.category:
+            found.setdefault(one.check.task, one)
+    return found
+
+
+def _pool(
+    comparisons: Sequence[Comparison], candidate: Evaluation, policy: Policy
+) -> tuple[Increase, Increase, tuple[str, ...]] | None:
+    """Return the least and the largest increase over all safety tasks' questions."""
+    harm = _harm(comparisons, candidate)
+    if len(harm) < 2:
+        return None
+    outcomes = {task: one.outcomes for task, one in harm.items() if one.outcomes}
+    labels = [(task, label) for task, one in outcomes.items() for label in one.labels]
+
+    def increase(sides: Iterable[Filled]) -> Increase:
+        old, new = (np.concatenate(side) for side in zip(*sides, strict=True))
+        return paired_increase(old, new, labels, policy.criteria.confidence or 0.95)
+
+    least = increase(one.least for one in outcomes.values())
+    return least, increase(one.most for one in outcomes.values()), tuple(harm)
+
+
+def _together(
+    least: Increase,
+    most: Increase,
+    tasks: tuple[str, ...],
+    family_p: float,
+    decided: Iterable[Comparison],
+    policy: Policy,
+) -> Together:
+    criteria = policy.criteria
+    passed = all(one.decision is Decision.PASSED for one in decided if one.check.task in tasks)
+    limits = Limits(
+        confidence=criteria.confidence or 0.95, surely_worse_fails=criteria.surely_worse == "fail"
+    )
+    found = decide_together(least, most, limits, family_p, all_passed=passed)
+    return Together(tasks, least, most, family_p, found)
 
 
 def _decided(found: Comparison) -> Comparison:
     """Return the comparison with its decision."""
-    criteria = found.check.criteria
+    criteria, sides = found.check.criteria, (found.baseline, found.candidate)
     evidence = Evidence(
         found.least,
         found.most,
         found.rate,
         found.least.p_value if found.family_p is None else found.family_p,
         found.questions,
-        {UNSCORED: max(found.baseline.unscored, found.candidate.unscored)},
+        {
+            UNSCORED: max(one.unscored for one in sides),
+            EMPTY: max(one.empty for one in sides),
+            CUT: max(one.cut or 0.0 for one in sides),
+        },
     )
     limits = Limits(
         found.margin,
@@ -103,7 +220,15 @@ def _decided(found: Comparison) -> Comparison:
         confidence=confidence_of(found.check),
         word="drop" if criteria.max_drop is not None else "increase",
         min_questions=criteria.min_questions or 1,
-        shares={UNSCORED: 1.0 if criteria.max_unscored is None else criteria.max_unscored},
+        shares={
+            lack: share
+            for lack, share in (
+                (UNSCORED, criteria.max_unscored),
+                (EMPTY, criteria.max_empty),
+                (CUT, criteria.max_truncated),
+            )
+            if share is not None
+        },
     )
     findings = decide(evidence, limits)
     decision = severest([one.decision for one in findings])
@@ -118,5 +243,14 @@ def _decided(found: Comparison) -> Comparison:
         decision=decision,
         reason=reason,
         needed=needed,
-        warning=any(one.warning for one in findings),
+        warning=any(one.warning for one in findings)
+        or (criteria.tier == "warn" and decision is not Decision.PASSED),
+        grade=_grade(found),
     )
+
+
+def _grade(found: Comparison) -> Grade | None:
+    check = found.check
+    if check.metric != MAIN or check.category or check.criteria.max_drop is not None:
+        return None
+    return grade(found.rate.most, found.baseline.value)

@@ -36,7 +36,7 @@ class Check:
 
 
 def plan(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[Check]:
-    """Return the checks, in the policy's order.
+    """Return the checks, in the policy's order, without those of `missing_tasks`.
 
     Raises:
         SafemergeError: an evaluation lacks a task, judge, metric or category that is to be checked,
@@ -44,10 +44,19 @@ def plan(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[Ch
     """
     if policy.tasks:
         wanted: Iterable[tuple[str, TaskPolicy]] = policy.tasks.items()
+        missing = missing_tasks(policy, baseline, candidate)
         return [
-            check for name, one in wanted for check in _task(name, one, policy, baseline, candidate)
+            check
+            for name, one in wanted
+            if name not in missing
+            for check in _task(name, one, policy, baseline, candidate)
         ]
     return list(_default(policy, baseline, candidate))
+
+
+def missing_tasks(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[str]:
+    """Return the tasks that the policy names, the baseline has and the candidate lacks."""
+    return [name for name in policy.tasks if name in baseline.tasks and name not in candidate.tasks]
 
 
 def _task(

@@ -194,3 +194,33 @@ def _rate(rate: Rate, limits: Limits, allowed: float) -> Finding:
     )
     reason = f"the rate may be up to {rate.high:.1%}, above max: {allowed:.1%}"
     return Finding(Decision.UNDECIDED, reason, needed)
+
+
+def decide_together(
+    least: Increase, most: Increase, limits: Limits, family_p: float, *, all_passed: bool
+) -> Finding:
+    """Return what several tasks say together that none may say alone.
+
+    A sure increase is a regression unless every task is within its own margin: then it is one more
+    warning, or a regression where the policy fails what is surely worse. It cannot pass for a task.
+
+    Args:
+        least: the increase over all questions if what has no verdict speaks for the candidate.
+        most: the increase if it speaks against it.
+        limits: how sure to be, and what to do about a sure increase.
+        family_p: the p-value of `least`, adjusted for all tests.
+        all_passed: every one of the tasks passed.
+    """
+    bounds = f"{least.lower:+.1%} to {most.upper:+.1%}"
+    if family_p > 1 - limits.confidence or least.lower <= 0:
+        return Finding(Decision.PASSED, f"not surely worse, the increase is {bounds}")
+    reason = f"surely worse, the increase is {bounds}"
+    if not all_passed:
+        return Finding(
+            Decision.REGRESSION, f"{reason}, and not every task is within its own margin"
+        )
+    if limits.surely_worse_fails:
+        return Finding(Decision.REGRESSION, f"{reason}, and the policy fails what is worse")
+    return Finding(
+        Decision.PASSED, f"{reason}, but every task is within its own margin", warning=True
+    )

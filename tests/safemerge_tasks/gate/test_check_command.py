@@ -120,7 +120,7 @@ def test_a_frozen_baseline_does_what_its_folder_does(
     [
         (lambda text: text.replace("toy-0007", "toy-0008", 1), "was changed after it was frozen"),
         (lambda text: text[:-200], "is not a baseline"),
-        (lambda text: text.replace('"format":1', '"format":2'), "format 2"),
+        (lambda text: text.replace('"format":2', '"format":1'), "format 1, and this"),
         (lambda text: "[]", "is not a baseline"),
         (lambda text: "{}", "is not a baseline"),
     ],

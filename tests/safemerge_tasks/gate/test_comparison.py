@@ -225,7 +225,7 @@ def test_surely_worse_within_the_margin_is_for_the_policy_to_say(write: Write) -
     warned = gate(a, b)
     assert warned.decision is Decision.PASSED
     assert warned.comparisons[0].warning
-    assert len(warned.warnings) == 1
+    assert warned.warnings == 1
     assert gate(a, b, max_increase=0.05, surely_worse="fail").decision is Decision.REGRESSION
 
 
