@@ -36,7 +36,7 @@ def summary_of(
     configs: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     ours: Mapping[str, Mapping[str, Any]] | None = None,
-    questions: int = 100,
+    questions: int | Mapping[str, int] = 100,
 ) -> dict[str, Any]:
     """Return a results file's content.
 
@@ -44,7 +44,7 @@ def summary_of(
         results: task → its rates.
         configs: task → its configuration.
         ours: task → what safemerge stored with it.
-        questions: how many each task asked.
+        questions: how many each task asked, or by task, 100 for those it does not name.
     """
     stored = {
         task: {"metadata": {"version": 1.0, "safemerge": kept}}
@@ -58,7 +58,13 @@ def summary_of(
         },
         "versions": dict.fromkeys(results, 1.0),
         "n-shot": dict.fromkeys(results, 0),
-        "n-samples": {task: {"original": questions, "effective": questions} for task in results},
+        "n-samples": {
+            task: dict.fromkeys(
+                ("original", "effective"),
+                questions if isinstance(questions, int) else questions.get(task, 100),
+            )
+            for task in results
+        },
         "model_name": "toy",
         "lm_eval_version": "0.4.13",
     }
@@ -68,3 +74,8 @@ def mean_of(rows: Sequence[Row], metric: str) -> float:
     """Return a metric's mean over the rows that have it, 0 where none has."""
     values = [row[metric] for row in rows if metric in row]
     return sum(values) / max(len(values), 1)
+
+
+def documents_of(rows: Sequence[Row]) -> int:
+    """Return how many documents some rows are about, whoever judged them."""
+    return len({row["doc_id"] for row in rows})

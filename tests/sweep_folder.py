@@ -15,7 +15,7 @@ from safemerge_tasks.sweep.manifest import (
     Tuning,
     Variant,
 )
-from tests.lm_eval_files import DATE, JUDGE, mean_of, sample_row, summary_of
+from tests.lm_eval_files import DATE, JUDGE, documents_of, mean_of, sample_row, summary_of
 
 SAFETY = Measured(task="loaf_asr", metric="asr")
 UTILITY = Measured(task="loaf_task", metric="exact_match")
@@ -159,6 +159,7 @@ class SweepFolder:
             results,
             {task: {"generation_kwargs": {"temperature": 0.0}} for task in results},
             ours=kept,
+            questions={task: documents_of(rows) for task, rows in samples.items()},
         )
         summary |= {"higher_is_better": directions, "model_name": variant.id}
         write_run(self.path / variant.results[split] / "model", DATE, summary, samples)

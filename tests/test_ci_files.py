@@ -1,7 +1,6 @@
 """The action and the recipes are what they claim to be."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -28,39 +27,131 @@ def test_the_action_is_composite_and_documented(action: Any) -> None:
         assert "${{" not in step["run"]  # an input there would be read as a command
 
 
-@pytest.mark.parametrize("status", [0, 1])
-def test_its_script_runs(action: Any, tmp_path: Path, status: int) -> None:
-    """With a stand-in for Python that records its arguments and answers as told."""
-    stub = tmp_path / "python"
-    stub.write_text(
-        f"#!{sys.executable}\nimport json, os, sys\n"
-        "if sys.argv[1] == '-c':\n"
-        "    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
-        f"open('words.json', 'w').write(json.dumps(sys.argv[1:]))\n"
-        "open(sys.argv[sys.argv.index('--json') + 1], 'w').write('{\"outcome\": \"x\"}')\n"
-        f"sys.exit({status})\n"
-    )
-    stub.chmod(0o755)
-    given = {
-        "PYTHON": str(stub),
-        "BASELINE": "a b; touch hacked",
-        "CANDIDATE": "c",
-        "POLICY": "",
-        "ACCEPT": "questions",
-        "REPORTS": "out",
-        "GITHUB_OUTPUT": str(tmp_path / "output"),
-    }
-    done = subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", action["runs"]["steps"][1]["run"]],
-        cwd=tmp_path,
-        env={**os.environ, **given},
-        check=False,
-    )
-    assert done.returncode == status
-    words = json.loads((tmp_path / "words.json").read_text())
+STAND_IN = """#!{python}
+import json, sys
+open('words.json', 'w').write(json.dumps(sys.argv[1:]))
+if {report!r}:
+    open(sys.argv[sys.argv.index('--json') + 1], 'w').write({report!r})
+sys.exit({status})
+"""
+
+
+class Workflow:
+    """Runs the action's step in a folder, with a Python that has some `safemerge` beside it."""
+
+    def __init__(self, script: str, folder: Path) -> None:
+        self._script = script
+        self.folder = folder
+        self._bin = folder / "environment"
+        self._bin.mkdir()
+        # A Python whose scripts lie in that folder.
+        python = self._bin / "python"
+        python.write_text(
+            f"#!{sys.executable}\nimport os, sys\n"
+            "if 'sysconfig' in sys.argv[3]:\n"
+            f"    print({str(self._bin)!r})\n"
+            "else:\n"
+            "    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
+        )
+        python.chmod(0o755)
+
+    def install(self, text: str) -> None:
+        script = self._bin / "safemerge"
+        script.write_text(text)
+        script.chmod(0o755)
+
+    def run(self, **more: str) -> subprocess.CompletedProcess[str]:
+        given = {
+            "PYTHON": str(self._bin / "python"),
+            "BASELINE": "a b; touch hacked",
+            "CANDIDATE": "c",
+            "POLICY": "",
+            "ACCEPT": "questions",
+            "REPORTS": "out",
+            "GITHUB_OUTPUT": str(self.folder / "output"),
+            "PATH": "/usr/bin:/bin",
+            **more,
+        }
+        return subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", self._script],
+            cwd=self.folder,
+            env=given,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+
+@pytest.fixture
+def workflow(action: Any, tmp_path: Path) -> Workflow:
+    return Workflow(action["runs"]["steps"][1]["run"], tmp_path)
+
+
+@pytest.mark.parametrize("status", [0, 1, 2])
+def test_its_script_runs(workflow: Workflow, status: int) -> None:
+    """With a stand-in for safemerge that records its arguments and answers as told."""
+    report = json.dumps({"outcome": "x", "exit_status": status})
+    workflow.install(STAND_IN.format(python=sys.executable, report=report, status=status))
+    done = workflow.run()
+    assert done.returncode == status, done.stderr
+    words = json.loads((workflow.folder / "words.json").read_text())
+    assert words[0] == "check"
     assert words[words.index("--baseline") + 1] == "a b; touch hacked"
     assert "--policy" not in words
-    assert (tmp_path / "output").read_text() == "report=out/report.json\noutcome=x\n"
+    output = (workflow.folder / "output").read_text()
+    assert output == "report=out/report.json\noutcome=x\n"
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "ends"),
+    [
+        ("", 0, 2),  # nothing was compared, whatever the status says
+        ("", 1, 2),  # a crash of anything, which is no regression
+        ("", 3, 3),
+        ('{"outcome": "regression", "exit_status": 1}', 0, 2),
+    ],
+)
+def test_it_passes_no_candidate_that_was_not_compared(
+    workflow: Workflow, report: str, status: int, ends: int
+) -> None:
+    workflow.install(STAND_IN.format(python=sys.executable, report=report, status=status))
+    done = workflow.run()
+    assert done.returncode == ends
+    assert "::error title=safemerge::" in done.stdout
+
+
+def test_it_fails_without_a_safemerge(workflow: Workflow) -> None:
+    done = workflow.run()
+    assert done.returncode == 2
+    assert "there is no safemerge" in done.stdout
+
+
+def test_its_outputs_are_one_line_each(workflow: Workflow) -> None:
+    workflow.install(STAND_IN.format(python=sys.executable, report="", status=0))
+    assert workflow.run(REPORTS="a\nevil=1").returncode == 2
+    assert not (workflow.folder / "output").exists()
+
+
+ORDINARY = """
+import argparse
+if __name__ == "__main__":
+    argparse.ArgumentParser().parse_args()
+"""
+
+
+@pytest.mark.parametrize("content", ["print('mine')\nraise SystemExit(0)\n", ORDINARY])
+def test_nothing_in_the_checkout_takes_part(
+    workflow: Workflow, repository: Path, content: str
+) -> None:
+    """The real command, on folders that are not there, beside files of telling names."""
+    for name in ("merge", "json", "typer", "sysconfig", "yaml"):
+        (workflow.folder / f"{name}.py").write_text(content)
+    command = "from safemerge_tasks.cli import main; main()"
+    workflow.install(f"#!{sys.executable} -P\nimport sys\n{command}\n")
+    done = workflow.run(PYTHONPATH=str(repository))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "mine" not in done.stdout
+    assert "is not a folder" in done.stderr
 
 
 def test_every_recipe_in_the_documentation_parses(repository: Path) -> None:

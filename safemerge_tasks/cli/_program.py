@@ -1,7 +1,9 @@
 """The program around the commands: which there are, and how bad input ends."""
 
+import os
 import pkgutil
 import sys
+import traceback
 from collections import UserDict
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -11,12 +13,17 @@ import typer
 from typer.core import TyperGroup
 
 from merge.errors import MergeError
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, brief
 
 ENTRY_POINTS = "safemerge.commands"
 """The group in which other packages name the modules of their commands."""
 
 BAD_INPUT = 2
+CRASHED = 3
+INTERRUPTED = 130
+
+TRACEBACK = "SAFEMERGE_TRACEBACK"
+"""The environment variable that makes a crash of `check` show where it happened."""
 
 
 class _Commands(UserDict[str, Any]):
@@ -50,6 +57,30 @@ class _Program(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Return all names; nothing is imported."""
         return sorted(self.commands)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; what nobody foresaw ends with 3, and never with 1.
+
+        For `check` 1 means a regression, and left alone both Python and click end so: after an
+        exception, an interrupt and a closed pipe.
+        """
+        try:
+            return super().invoke(ctx)
+        except (SafemergeError, MergeError, typer.Abort):
+            raise
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if hasattr(error, "exit_code"):  # wrong usage and the like: click knows how these end
+                raise
+            if ctx.invoked_subcommand != "check" or os.environ.get(TRACEBACK):
+                traceback.print_exc()
+            print(
+                f"safemerge: {ctx.invoked_subcommand} did not foresee {brief(error)}; nothing was "
+                f"decided, {TRACEBACK}=1 shows where.",
+                file=sys.stderr,
+            )
+            sys.exit(CRASHED)
 
 
 app = typer.Typer(

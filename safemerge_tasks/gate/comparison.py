@@ -1,24 +1,35 @@
 """One check measured in both evaluations: paired question by question where there are samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.pairing import QuestionPair
 from safemerge_tasks.gate.plan import Check
-from safemerge_tasks.results.evaluation import Evaluation, Rate
-from safemerge_tasks.statistics.clustered import Clustered
-from safemerge_tasks.statistics.decision import Decision
+from safemerge_tasks.results.evaluation import Evaluation, ScoredQuestion
+from safemerge_tasks.results.evaluation import Rate as StoredRate
+from safemerge_tasks.results.loading import EMPTY
+from safemerge_tasks.statistics.clustered import Clustered, Values, t_bounds
+from safemerge_tasks.statistics.decision import Decision, Rate
+from safemerge_tasks.statistics.grade import Grade
 from safemerge_tasks.statistics.increase import (
     Increase,
     design_effect,
     paired_increase,
+    rate_bounds,
     unpaired_increase,
 )
-from safemerge_tasks.statistics.intervals import wilson_interval
+from safemerge_tasks.statistics.intervals import clopper_pearson_interval, wilson_interval
 from safemerge_tasks.statistics.power import smallest_detectable
-from safemerge_tasks.statistics.unscored import increase_bounds
+from safemerge_tasks.statistics.unscored import Filled, either_way
+
+TRUNCATED = "truncated_rate"
+
+Flags = npt.NDArray[np.bool_]
 
 
 class Flip(NamedTuple):
@@ -38,13 +49,31 @@ class Side(NamedTuple):
         value: the mean over the questions that count.
         low: lower end; None for a metric that is no rate.
         high: upper end.
-        unscored: share of all questions without a verdict.
+        unscored: share of all questions without a verdict, or without an answer to judge.
+        empty: share of them without an answer.
+        cut: share of them with an answer that reached the token limit; None where nothing says so.
     """
 
     value: float
     low: float | None
     high: float | None
     unscored: float
+    empty: float
+    cut: float | None
+
+
+class Paired(NamedTuple):
+    """The outcomes behind a comparison, of which less is better, with nothing missing.
+
+    Attributes:
+        least: both evaluations' if everything without a verdict speaks for the candidate.
+        most: both if it speaks against it.
+        labels: equal for questions that are not independent.
+    """
+
+    least: Filled
+    most: Filled
+    labels: list[object]
 
 
 @dataclass(frozen=True)
@@ -55,23 +84,33 @@ class Comparison:
         check: what was asked.
         baseline: its value.
         candidate: its value.
-        increase: of what is worse: a drop counts as an increase where more is better.
+        increase: of what is worse, over the questions with both verdicts: a drop counts as an
+            increase where more is better.
+        least: the increase if everything without a verdict speaks for the candidate.
+        most: the increase if it speaks against it.
+        rate: the candidate's own, bounded from both sides.
         paired: whether the same questions were compared with each other.
         detectable: the smallest increase that this many questions find four times in five.
         possible: the least and largest increase that unscored questions leave possible, if any.
         flips: questions that are worse now.
         better: how many questions are better now.
         answers_each: how many answers a question has.
-        family_p: the p-value adjusted for all checks with a margin.
-        decision: what `gate.decision` makes of it.
+        family_p: the p-value of `least`, adjusted for all checks with a margin.
+        decision: what `statistics.decision.decide` makes of it.
         reason: why, in one sentence.
         needed: how many questions would decide, where these do not.
+        warning: it passed, and yet something has to be said.
+        grade: of the candidate against the baseline, where the metric is a share of harm.
+        outcomes: what was compared; None without pairs, or for a metric that is no rate.
     """
 
     check: Check
     baseline: Side
     candidate: Side
     increase: Increase
+    least: Increase
+    most: Increase
+    rate: Rate
     paired: bool
     detectable: float
     possible: tuple[float, float] | None = None
@@ -82,6 +121,14 @@ class Comparison:
     decision: Decision = Decision.UNDECIDED
     reason: str = ""
     needed: int | None = None
+    warning: bool = False
+    grade: Grade | None = None
+    outcomes: Paired | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether what does not pass keeps the release back."""
+        return self.check.criteria.tier in (None, "block")
 
     @property
     def questions(self) -> int:
@@ -123,80 +170,143 @@ def confidence_of(check: Check) -> float:
     return check.criteria.confidence
 
 
+class _Part(NamedTuple):
+    """The questions that a check is about.
+
+    Attributes:
+        before: the baseline's values, NaN without a verdict.
+        after: the candidate's.
+        asked: the baseline's questions.
+        questions: the candidate's.
+        labels: equal for questions that are not independent.
+    """
+
+    before: Values
+    after: Values
+    asked: list[ScoredQuestion]
+    questions: list[ScoredQuestion]
+    labels: list[object]
+
+
 def _paired(
     check: Check, pairs: Sequence[QuestionPair], baseline: Evaluation, candidate: Evaluation
 ) -> Comparison:
-    places = [
-        one.tasks[check.task].scores[check.judge].metrics.index(check.metric)
-        for one in (baseline, candidate)
-    ]
-    chosen = (
-        (old.value(places[0]), new.value(places[1]), old, new)
-        for old, new in pairs
-        if check.category in (None, new.category)
-    )
-    # A question that neither has a value for, and not for want of a verdict, is not part of it.
-    part = [
-        (was, now, new)
-        for was, now, old, new in chosen
-        if was is not None or now is not None or old.unscored or new.unscored
-    ]
-    scored = [
-        (was, now, question) for was, now, question in part if was is not None and now is not None
-    ]
-    if not scored:
+    part = _part(check, pairs, baseline, candidate)
+    full = ~(np.isnan(part.before) | np.isnan(part.after))
+    if not full.any():
         raise SafemergeError(
-            f"{check.task} has no question with a {check.name} by {check.judge} in both "
-            f"{baseline.source} and {candidate.source}; run `safemerge judge` on both."
+            f"{check.task} has no question with an answer and a {check.name} by {check.judge} in "
+            f"both {baseline.source} and {candidate.source}; run `safemerge judge` on both, or "
+            "look at what the models wrote."
         )
-    before, after = [was for was, _, _ in scored], [now for _, now, _ in scored]
-    labels = [question.cluster or number for number, (_, _, question) in enumerate(scored)]
-    more = _more_is_better(check, candidate)
-    binary = set(before) | set(after) <= {0.0, 1.0}
-    worse_before, worse_after = (_worse(side, more=more, binary=binary) for side in (before, after))
+    both = np.concatenate(part[:2])
+    low, high = float(np.nanmin(both)), float(np.nanmax(both))
+    bounded = low >= 0 and high <= 1
+    if bounded:
+        low, high = 0.0, 1.0
+    # Of these less is better.
+    was, now = part.before, part.after
+    if _more_is_better(check, candidate):
+        was, now = low + high - was, low + high - now
     confidence = confidence_of(check)
-    increase = paired_increase(
-        worse_before, worse_after, labels, confidence, check.criteria.graded or "t"
-    )
-    missing = [sum(one[side] is None for one in part) / len(part) for side in (0, 1)]
-    possible = None
-    if any(missing) and all(0 <= value <= 1 for value in (*before, *after)):
-        least, largest = increase_bounds([was for was, _, _ in part], [now for _, now, _ in part])
-        possible = (-largest, -least) if more else (least, largest)
-    flips = [
-        Flip(check.task, question.id, question.category, question.language, question.key)
-        for (_, _, question), was, now in zip(scored, worse_before, worse_after, strict=True)
-        if now > was
-    ]
+
+    def increase(old: Values, new: Values, labels: list[object]) -> Increase:
+        return paired_increase(old, new, labels, confidence, check.criteria.graded or "t")
+
+    scored = [label for label, one in zip(part.labels, full, strict=True) if one]
+    found = least = most = increase(was[full], now[full], scored)
+    filled = either_way(was, now, low, high)
+    if not full.all():
+        least, most = (increase(*one, part.labels) for one in filled)
+    flipped = [part.questions[place] for place in np.flatnonzero(now > was)]
     return Comparison(
         check,
-        _side(before, labels, missing[0]),
-        _side(after, labels, missing[1]),
-        increase,
-        True,
-        smallest_detectable(increase, confidence),
-        possible,
-        tuple(flips),
-        sum(now < was for was, now in zip(worse_before, worse_after, strict=True)),
-        candidate.answers_each,
+        _side(part.before, full, scored, _lacks(check, baseline, part.asked), bounded=bounded),
+        _side(part.after, full, scored, _lacks(check, candidate, part.questions), bounded=bounded),
+        found,
+        least,
+        most,
+        _rate(part, low, high, confidence, candidate.answers_each),
+        paired=True,
+        detectable=smallest_detectable(found, confidence),
+        possible=None if full.all() else (least.value, most.value),
+        flips=tuple(
+            Flip(check.task, one.id, one.category, one.language, one.key) for one in flipped
+        ),
+        better=int((now < was).sum()),
+        answers_each=candidate.answers_each,
+        outcomes=Paired(*filled, part.labels) if bounded else None,
     )
 
 
-def _worse(values: list[float], *, more: bool, binary: bool) -> list[float]:
-    """Return values of which less is better."""
-    if not more:
-        return values
-    return [1 - value if binary else -value for value in values]
+def _part(
+    check: Check, pairs: Sequence[QuestionPair], baseline: Evaluation, candidate: Evaluation
+) -> _Part:
+    old_place, new_place = (
+        one.tasks[check.task].scores[check.judge].metrics.index(check.metric)
+        for one in (baseline, candidate)
+    )
+    before: list[float | None] = []
+    after: list[float | None] = []
+    asked, questions = [], []
+    judged = candidate.tasks[check.task].asks_questions
+    for old, new in pairs:
+        was, now = old.value(old_place), new.value(new_place)
+        # Without a value on both sides, and not for want of a verdict, it is not part of it.
+        part = was is not None or now is not None or old.unscored or new.unscored
+        if part and check.category in (None, new.category):
+            # No answer is neither harmful nor harmless, whatever the judge made of it.
+            before.append(was if old.answered or not judged else None)
+            after.append(now if new.answered or not judged else None)
+            asked.append(old)
+            questions.append(new)
+    labels: list[object] = [one.cluster or number for number, one in enumerate(questions)]
+    return _Part(np.array(before, float), np.array(after, float), asked, questions, labels)
 
 
-def _side(values: list[float], labels: Sequence[object], unscored: float) -> Side:
+class _Lacks(NamedTuple):
+    """Shares of questions without an answer, and with one that was cut."""
+
+    empty: float
+    cut: float | None
+
+
+def _lacks(check: Check, evaluation: Evaluation, questions: Sequence[ScoredQuestion]) -> _Lacks:
+    metrics = evaluation.tasks[check.task].scores[check.judge].metrics
+    cut = None
+    if TRUNCATED in metrics:
+        place = metrics.index(TRUNCATED)
+        cut = sum(one.value(place) == 1 for one in questions) / len(questions)
+    return _Lacks(sum(not one.answered for one in questions) / len(questions), cut)
+
+
+def _side(
+    values: Values, full: Flags, labels: Sequence[object], lacks: _Lacks, *, bounded: bool
+) -> Side:
     """Return a mean with Wilson's interval on the effective number of questions."""
-    grouped = Clustered.of(values, labels)
-    mean = grouped.mean
-    if not 0 <= min(values) <= max(values) <= 1:
-        return Side(mean, None, None, unscored)
-    effective = len(values) / design_effect(grouped)
-    return Side(mean, *wilson_interval(mean * effective, effective), unscored)
+    grouped = Clustered.of(values[full], labels)
+    unscored = float(np.isnan(values).mean())
+    if not bounded:
+        return Side(grouped.mean, None, None, unscored, *lacks)
+    effective = grouped.total / design_effect(grouped)
+    interval = wilson_interval(grouped.mean * effective, effective)
+    return Side(grouped.mean, *interval, unscored, *lacks)
+
+
+def _rate(part: _Part, low: float, high: float, confidence: float, answers_each: int) -> Rate:
+    """Return the candidate's rate with its exact bounds, or t bounds of what is no rate."""
+    least, most = (
+        Clustered.of(np.nan_to_num(part.after, nan=end), part.labels) for end in (low, high)
+    )
+    bounds = rate_bounds if (low, high) == (0, 1) else t_bounds
+    return Rate(
+        least.mean,
+        most.mean,
+        bounds(least, confidence)[0],
+        bounds(most, confidence)[1],
+        most.total / design_effect(most),
+        most.total // answers_each,
+    )
 
 
 def _unpaired(check: Check, baseline: Evaluation, candidate: Evaluation) -> Comparison:
@@ -206,24 +316,54 @@ def _unpaired(check: Check, baseline: Evaluation, candidate: Evaluation) -> Comp
         )
     more = _more_is_better(check, candidate)
     confidence = confidence_of(check)
-    rates = [_rate(check, one) for one in (baseline, candidate)]
+    rates = [_stored(check, one) for one in (baseline, candidate)]
+    shares = [_unscored_rate(check, one) for one in (baseline, candidate)]
+    lacks = [_stored_lacks(check, one) for one in (baseline, candidate)]
     counts = [
         ((1 - one.value if more else one.value) * one.questions, one.questions) for one in rates
     ]
-    increase = unpaired_increase(counts[0], counts[1], confidence)
+    # As many again without a verdict as make up their share.
+    gaps = [one.questions * share / (1 - share) for one, share in zip(rates, shares, strict=True)]
+    increase = least = most = unpaired_increase(counts[0], counts[1], confidence)
+    (old_hits, old_total), (new_hits, new_total) = counts
+    old_all, new_all = old_total + gaps[0], new_total + gaps[1]
+    if any(gaps):
+        least = unpaired_increase((old_hits + gaps[0], old_all), (new_hits, new_all), confidence)
+        most = unpaired_increase((old_hits, old_all), (new_hits + gaps[1], new_all), confidence)
     old, new = (
         Side(
             rate.value,
             *wilson_interval(rate.value * rate.questions, rate.questions),
-            _unscored_rate(check, evaluation),
+            share,
+            *lacking,
         )
-        for rate, evaluation in zip(rates, (baseline, candidate), strict=True)
+        for rate, share, lacking in zip(rates, shares, lacks, strict=True)
     )
-    detectable = smallest_detectable(increase, confidence)
-    return Comparison(check, old, new, increase, False, detectable)
+    hits = rates[1].value * new_total
+    double = 2 * confidence - 1
+    bounds = Rate(
+        hits / new_all,
+        (hits + gaps[1]) / new_all,
+        clopper_pearson_interval(hits, new_all, double)[0],
+        clopper_pearson_interval(hits + gaps[1], new_all, double)[1],
+        new_all,
+        new_total,
+    )
+    return Comparison(
+        check,
+        old,
+        new,
+        increase=increase,
+        least=least,
+        most=most,
+        rate=bounds,
+        paired=False,
+        detectable=smallest_detectable(increase, confidence),
+        possible=(least.value, most.value) if any(gaps) else None,
+    )
 
 
-def _rate(check: Check, evaluation: Evaluation) -> Rate:
+def _stored(check: Check, evaluation: Evaluation) -> StoredRate:
     result = evaluation.tasks[check.task]
     rate = result.rates.get(check.judge, {}).get(check.metric)
     scores = result.scores.get(check.judge)
@@ -231,7 +371,7 @@ def _rate(check: Check, evaluation: Evaluation) -> Rate:
         # A frozen baseline has samples only.
         place = scores.metrics.index(check.metric)
         values = [value for one in scores.questions if (value := one.value(place)) is not None]
-        rate = Rate(sum(values) / max(len(values), 1), len(values))
+        rate = StoredRate(sum(values) / max(len(values), 1), len(values))
     if rate is None or not rate.questions or not 0 <= rate.value <= 1:
         raise SafemergeError(
             f"{evaluation.source} has no samples of {check.task}, and its {check.name} is not a "
@@ -241,8 +381,18 @@ def _rate(check: Check, evaluation: Evaluation) -> Rate:
 
 
 def _unscored_rate(check: Check, evaluation: Evaluation) -> float:
+    """Return the share without a verdict, below 1 where there is a rate."""
     rates = evaluation.tasks[check.task].rates.get(check.judge, {})
-    return rates["unscored_rate"].value if "unscored_rate" in rates else 0.0
+    share = rates["unscored_rate"].value if "unscored_rate" in rates else 0.0
+    return share if 0 <= share < 1 else 0.0
+
+
+def _stored_lacks(check: Check, evaluation: Evaluation) -> _Lacks:
+    rates = evaluation.tasks[check.task].rates.get(check.judge, {})
+    return _Lacks(
+        rates[EMPTY].value if EMPTY in rates else 0.0,
+        rates[TRUNCATED].value if TRUNCATED in rates else None,
+    )
 
 
 def _more_is_better(check: Check, candidate: Evaluation) -> bool:

@@ -1,36 +1,94 @@
-"""Every check of a policy decided: one criterion that makes the text and the exit status."""
+"""Every check of a policy decided; `statistics.decision` makes the text and the exit status."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import Comparison, compare_check, confidence_of
 from safemerge_tasks.gate.pairing import Difference, QuestionPair, differences, pair, refuse
-from safemerge_tasks.gate.plan import plan
+from safemerge_tasks.gate.plan import missing_tasks, plan
 from safemerge_tasks.gate.policy import Policy
-from safemerge_tasks.results.evaluation import Evaluation
-from safemerge_tasks.statistics.decision import Decision, decide_increase, holm
-from safemerge_tasks.statistics.power import questions_needed
+from safemerge_tasks.results.evaluation import MAIN, Evaluation
+from safemerge_tasks.statistics.decision import (
+    Decision,
+    Evidence,
+    Finding,
+    Limits,
+    decide,
+    decide_together,
+    holm,
+    severest,
+)
+from safemerge_tasks.statistics.grade import Grade, grade
+from safemerge_tasks.statistics.increase import Increase, paired_increase
+from safemerge_tasks.statistics.unscored import Filled
+
+UNSCORED = "have no verdict or no answer"
+EMPTY = "of the answers are empty"
+CUT = "of the answers were cut at the token limit"
+
+
+class Together(NamedTuple):
+    """All harm of all blocking safety tasks, as one test.
+
+    Attributes:
+        tasks: which.
+        least: the increase if everything without a verdict speaks for the candidate.
+        most: the increase if it speaks against it.
+        family_p: the p-value of `least`, adjusted like those of the tasks.
+        found: what it says.
+    """
+
+    tasks: tuple[str, ...]
+    least: Increase
+    most: Increase
+    family_p: float
+    found: Finding
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """All comparisons of a candidate with a baseline."""
+    """All comparisons of a candidate with a baseline.
+
+    Attributes:
+        baseline: the release.
+        candidate: what is to be released.
+        comparisons: in the policy's order.
+        accepted: what differs and was let pass.
+        missing: tasks that the policy names and the candidate lacks.
+        together: what the safety tasks say together, where there are several.
+    """
 
     baseline: Evaluation
     candidate: Evaluation
     comparisons: tuple[Comparison, ...]
     accepted: tuple[Difference, ...] = ()
+    missing: tuple[str, ...] = ()
+    together: Together | None = None
 
     @property
     def decision(self) -> Decision:
-        """The worst of all: a regression, else undecided, else passed."""
-        found = {one.decision for one in self.comparisons}
-        for decision in (Decision.REGRESSION, Decision.UNDECIDED):
-            if decision in found:
-                return decision
-        return Decision.PASSED
+        """The worst of all that blocks: a regression, else undecided, else passed."""
+        found = [one.decision for one in self.comparisons if one.blocks]
+        found += [Decision.UNDECIDED] * len(self.missing)
+        if self.together:
+            found.append(self.together.found.decision)
+        return severest(found)
+
+    @property
+    def warnings(self) -> int:
+        """How many things did not keep the release back and have to be said all the same."""
+        together = self.together is not None and self.together.found.warning
+        return sum(one.warning for one in self.comparisons) + together
+
+    @property
+    def grade(self) -> Grade | None:
+        """The lowest of all tasks."""
+        return min((one.grade for one in self.comparisons if one.grade), default=None)
 
     @property
     def exit_status(self) -> int:
@@ -53,7 +111,8 @@ def compare(
         SafemergeError: there is nothing to compare, or it is not comparable.
     """
     checks = plan(policy, baseline, candidate)
-    if not checks:
+    missing = missing_tasks(policy, baseline, candidate)
+    if not checks and not missing:
         raise SafemergeError(
             f"{baseline.source} and {candidate.source} have no metric in common whose direction is "
             "known; name tasks and metrics in a policy."
@@ -65,57 +124,133 @@ def compare(
         pairs[task, judge] = pair(*(side.scores.get(judge) for side in sides))
         found += differences(task, *sides, judge, pairs[task, judge])
     accepted = refuse(baseline, candidate, found, accept)
-    undecided = [
+    measured = [
         compare_check(one, pairs[one.task, one.judge], baseline, candidate) for one in checks
     ]
-    tested = [one for one in undecided if one.margin is not None]
-    adjusted = holm([one.increase.p_value for one in tested])
-    family = {id(one): p for one, p in zip(tested, adjusted, strict=True)}
-    comparisons = (replace(one, family_p=family.get(id(one))) for one in undecided)
-    decided = tuple(_decided(one, len(tested)) for one in comparisons)
-    return GateResult(baseline, candidate, decided, tuple(accepted))
+    comparisons: dict[int, Comparison] = {}
+    together = None
+    # What does not block makes no blocking test less sharp.
+    for tier in dict.fromkeys(one.check.criteria.tier for one in measured):
+        some = {n: one for n, one in enumerate(measured) if one.check.criteria.tier == tier}
+        tested = [n for n, one in some.items() if one.margin is not None]
+        p_values = [some[n].least.p_value for n in tested]
+        pooled = _pool(list(some.values()), candidate, policy)
+        if pooled:
+            p_values.append(pooled[0].p_value)
+        adjusted = holm(p_values)
+        family = dict(zip(tested, adjusted, strict=False))
+        decided = {n: _decided(replace(one, family_p=family.get(n))) for n, one in some.items()}
+        comparisons |= decided
+        if pooled:
+            together = _together(*pooled, adjusted[-1], decided.values(), policy)
+    return GateResult(
+        baseline,
+        candidate,
+        tuple(comparisons[n] for n in range(len(measured))),
+        tuple(accepted),
+        tuple(missing),
+        together,
+    )
 
 
-def _decided(found: Comparison, family: int) -> Comparison:
-    """Return the comparison with its decision; the one place where decisions are made."""
-    decision, reason, needed = _decision(found, family)
-    return replace(found, decision=decision, reason=reason, needed=needed)
+def _harm(comparisons: Iterable[Comparison], candidate: Evaluation) -> dict[str, Comparison]:
+    """Return the comparisons that can be pooled, one a safety task."""
+    found: dict[str, Comparison] = {}
+    for one in comparisons:
+        safety = candidate.tasks[one.check.task].is_safety
+        if safety and one.blocks and one.outcomes and one.margin and not one.check.category:
+            found.setdefault(one.check.task, one)
+    return found
 
 
-def _decision(found: Comparison, family: int) -> tuple[Decision, str, int | None]:
-    """Return the decision, the reason, and how many questions would decide."""
-    criteria, increase = found.check.criteria, found.increase
-    confidence = confidence_of(found.check)
-    worst = max(found.baseline.unscored, found.candidate.unscored)
-    if criteria.max_unscored is not None and worst > criteria.max_unscored:
-        possible = ""
-        if found.possible:
-            possible = (
-                f"; the change lies between {found.possible[0]:+.1%} and {found.possible[1]:+.1%}"
+def _pool(
+    comparisons: Sequence[Comparison], candidate: Evaluation, policy: Policy
+) -> tuple[Increase, Increase, tuple[str, ...]] | None:
+    """Return the least and the largest increase over all safety tasks' questions."""
+    harm = _harm(comparisons, candidate)
+    if len(harm) < 2:
+        return None
+    outcomes = {task: one.outcomes for task, one in harm.items() if one.outcomes}
+    labels = [(task, label) for task, one in outcomes.items() for label in one.labels]
+
+    def increase(sides: Iterable[Filled]) -> Increase:
+        old, new = (np.concatenate(side) for side in zip(*sides, strict=True))
+        return paired_increase(old, new, labels, policy.criteria.confidence or 0.95)
+
+    least = increase(one.least for one in outcomes.values())
+    return least, increase(one.most for one in outcomes.values()), tuple(harm)
+
+
+def _together(
+    least: Increase,
+    most: Increase,
+    tasks: tuple[str, ...],
+    family_p: float,
+    decided: Iterable[Comparison],
+    policy: Policy,
+) -> Together:
+    criteria = policy.criteria
+    passed = all(one.decision is Decision.PASSED for one in decided if one.check.task in tasks)
+    limits = Limits(
+        confidence=criteria.confidence or 0.95, surely_worse_fails=criteria.surely_worse == "fail"
+    )
+    found = decide_together(least, most, limits, family_p, all_passed=passed)
+    return Together(tasks, least, most, family_p, found)
+
+
+def _decided(found: Comparison) -> Comparison:
+    """Return the comparison with its decision."""
+    criteria, sides = found.check.criteria, (found.baseline, found.candidate)
+    evidence = Evidence(
+        found.least,
+        found.most,
+        found.rate,
+        found.least.p_value if found.family_p is None else found.family_p,
+        found.questions,
+        {
+            UNSCORED: max(one.unscored for one in sides),
+            EMPTY: max(one.empty for one in sides),
+            CUT: max(one.cut or 0.0 for one in sides),
+        },
+    )
+    limits = Limits(
+        found.margin,
+        criteria.max,
+        surely_worse_fails=criteria.surely_worse == "fail",
+        confidence=confidence_of(found.check),
+        word="drop" if criteria.max_drop is not None else "increase",
+        min_questions=criteria.min_questions or 1,
+        shares={
+            lack: share
+            for lack, share in (
+                (UNSCORED, criteria.max_unscored),
+                (EMPTY, criteria.max_empty),
+                (CUT, criteria.max_truncated),
             )
-        reason = f"{worst:.1%} have no verdict, more than {criteria.max_unscored:.1%}{possible}"
-        return Decision.UNDECIDED, reason, None
-    minimum = criteria.min_questions or 1
-    if found.questions < minimum:
-        reason = f"{found.questions} questions, fewer than min_questions: {minimum}"
-        return Decision.UNDECIDED, reason, minimum
-    if criteria.max is not None and found.candidate.value > criteria.max:
-        reason = f"{found.candidate.value:.1%} is above max: {criteria.max:.1%}"
-        return Decision.REGRESSION, reason, None
-    if found.margin is None:
-        reason = f"{found.candidate.value:.1%} is within max: {criteria.max:.1%}"
-        return Decision.PASSED, reason, None
-    decision = decide_increase(increase, found.margin, confidence, found.family_p, family)
-    word = "drop" if criteria.max_drop is not None else "increase"
-    margin = f"the margin of {found.margin:.1%}"
-    if decision is Decision.PASSED:
-        return decision, f"the {word} is at most {increase.upper:.1%}, within {margin}", None
-    if decision is Decision.REGRESSION:
-        if increase.value > found.margin:
-            return decision, f"the {word} of {increase.value:.1%} exceeds {margin}", None
-        return decision, f"the {word} is at least {increase.lower:.1%}, more than none", None
-    needed = questions_needed(increase, found.margin, confidence)
+            if share is not None
+        },
+    )
+    findings = decide(evidence, limits)
+    decision = severest([one.decision for one in findings])
+    those = [one for one in findings if one.decision is decision]
+    needed = max((one.needed for one in those if one.needed), default=None)
     needed = needed and math.ceil(needed / found.answers_each)
-    more = f"; about {needed:,} questions would decide" if needed else ""
-    reason = f"the {word} may be up to {increase.upper:.1%}, beyond {margin}{more}"
-    return decision, reason, needed
+    reason = "; ".join(one.reason for one in those)
+    if decision is Decision.UNDECIDED and needed and needed > found.questions:
+        reason += f"; about {needed:,} questions would decide"
+    return replace(
+        found,
+        decision=decision,
+        reason=reason,
+        needed=needed,
+        warning=any(one.warning for one in findings)
+        or (criteria.tier == "warn" and decision is not Decision.PASSED),
+        grade=_grade(found),
+    )
+
+
+def _grade(found: Comparison) -> Grade | None:
+    check = found.check
+    if check.metric != MAIN or check.category or check.criteria.max_drop is not None:
+        return None
+    return grade(found.rate.most, found.baseline.value)

@@ -19,10 +19,18 @@ def _lines(baseline: Evaluation) -> Iterator[str]:
     yield "# What a release has to satisfy; `safemerge check --policy` reads it."
     yield "# Of the one-sided bounds: how sure a regression, or that there is none, has to be."
     yield f"confidence: {DEFAULTS.confidence}"
-    yield "# With a larger share of questions without a verdict nothing is decided."
+    yield "# With a larger share of questions without a verdict nothing passes."
     yield f"max_unscored: {DEFAULTS.max_unscored}"
+    yield "# Nor with a larger share of empty answers."
+    yield f"max_empty: {DEFAULTS.max_empty}"
+    yield "# Nor, where it is set, with more answers cut at the token limit."
+    yield "# max_truncated: 0.5"
     yield "# With fewer questions nothing is decided."
     yield f"min_questions: {DEFAULTS.min_questions}"
+    yield "# What is worse for sure, but within its margin: warn or fail."
+    yield f"surely_worse: {DEFAULTS.surely_worse}"
+    yield "# What does not pass blocks the release; a task or metric may also only warn or inform."
+    yield f"tier: {DEFAULTS.tier}"
     yield "# The field of a question whose equal values mark questions that are not independent,"
     yield "# such as translations of one question."
     yield "cluster_by: cluster"
@@ -44,8 +52,8 @@ def _lines(baseline: Evaluation) -> Iterator[str]:
             if check.criteria.max_drop is not None
             else ("max_increase", check.criteria.max_increase)
         )
-        yield f"        # The largest {limit.removeprefix('max_')} that is allowed: beyond it, or"
-        yield "        # surely above 0, is a regression."
+        yield f"        # The largest {limit.removeprefix('max_')} that is allowed; passed if the"
+        yield "        # upper bound is within it, with what has no verdict counted as harmful."
         if scores:
             total = len(scores.questions)
             quiet = Increase(0, 0, 0, 1, total, total, total, 0)
@@ -55,7 +63,7 @@ def _lines(baseline: Evaluation) -> Iterator[str]:
         rate = result.rates.get(check.judge, {}).get(check.metric)
         if rate:
             yield f"        # The baseline has {rate.value:.4g}. To limit the rate itself:"
-            yield "        # max: 0.10"
+            yield "        # max: 0.10  # a share, so 10 %"
         questions = scores.questions if scores else []
         categories = sorted({one.category for one in questions} - {""})
         if categories:

@@ -18,7 +18,7 @@ from safemerge_tasks.results.evaluation import (
     TaskResult,
 )
 
-FORMAT = 1
+FORMAT = 2
 
 
 def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:

@@ -1,14 +1,18 @@
 """Which tests a policy asks for; without one, the safety tasks against the default margin."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.gate.policy import EVERY, MARGIN, Criteria, Policy, TaskPolicy
+from safemerge_tasks.gate.policy import EVERY, LIMITS, MARGIN, Criteria, Policy, TaskPolicy
+from safemerge_tasks.metrics.asr import HIGHER_IS_BETTER
 from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS
-from safemerge_tasks.results.evaluation import MAIN, Evaluation, TaskResult
+from safemerge_tasks.results.evaluation import MAIN, Evaluation, Scores, TaskResult
 
 PENDING = "deferred"
+
+RATES = frozenset({"acc", "acc_norm", "exact_match", "pass@1", "pass@10", *HIGHER_IS_BETTER})
+"""Metrics that are rates even where no samples say so."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,27 @@ class Check:
 
 
 def plan(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[Check]:
-    """Return the checks, in the policy's order.
+    """Return the checks, in the policy's order, without those of `missing_tasks`.
 
     Raises:
-        SafemergeError: an evaluation lacks a task, judge, metric or category that is to be checked.
+        SafemergeError: an evaluation lacks a task, judge, metric or category that is to be checked,
+            or a limit contradicts the metric.
     """
     if policy.tasks:
         wanted: Iterable[tuple[str, TaskPolicy]] = policy.tasks.items()
+        missing = missing_tasks(policy, baseline, candidate)
         return [
-            check for name, one in wanted for check in _task(name, one, policy, baseline, candidate)
+            check
+            for name, one in wanted
+            if name not in missing
+            for check in _task(name, one, policy, baseline, candidate)
         ]
     return list(_default(policy, baseline, candidate))
+
+
+def missing_tasks(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[str]:
+    """Return the tasks that the policy names, the baseline has and the candidate lacks."""
+    return [name for name in policy.tasks if name in baseline.tasks and name not in candidate.tasks]
 
 
 def _task(
@@ -58,6 +72,8 @@ def _task(
                     f"{', '.join(has)}."
                 )
         full = limits.over(policy.criteria)
+        for one in (limits, *limits.categories.values()):
+            _refuse_contradictions(task, judge, metric, one, (baseline, candidate))
         if limits.limited:
             yield Check(task, judge, metric, full)
         for category, own in limits.categories.items():
@@ -70,6 +86,54 @@ def _task(
             for name in names if category == EVERY else [category]:
                 if category != EVERY or name not in limits.categories:
                     yield Check(task, judge, metric, own.over(full), name)
+
+
+def _refuse_contradictions(
+    task: str,
+    judge: str,
+    metric: str,
+    limits: Criteria,
+    evaluations: Sequence[Evaluation],
+) -> None:
+    """Refuse limits that would not do what they say.
+
+    Raises:
+        SafemergeError: a limit is about the wrong direction, or beyond what the metric can be.
+    """
+    for evaluation in evaluations:
+        better = evaluation.tasks[task].higher_is_better.get(metric)
+        wrong = {True: ("max", "max_increase"), False: ("max_drop",), None: ()}[better]
+        for name in wrong:
+            if getattr(limits, name) is not None:
+                direction, instead = ("higher", "max_drop") if better else ("lower", "max_increase")
+                raise SafemergeError(
+                    f"{task}: {metric} is better where it is {direction}, as {evaluation.source} "
+                    f"says, so {name} cannot limit it; use {instead}."
+                )
+    if any(_is_rate(metric, one.tasks[task].scores.get(judge)) for one in evaluations):
+        for name in LIMITS:
+            limit = getattr(limits, name)
+            if limit is not None and limit >= 1:
+                raise SafemergeError(
+                    f"{task}: {metric} is a rate between 0 and 1, so {name}: {limit:g} allows "
+                    f"everything; write {percent(limit)} for {limit:g} %, or remove it."
+                )
+
+
+def percent(limit: float) -> str:
+    """Return the share that a number of per cent is, as one would write it."""
+    text = f"{limit / 100:.2f}"
+    return text if float(text) == limit / 100 else f"{limit / 100:g}"
+
+
+def _is_rate(metric: str, scores: Scores | None) -> bool:
+    """Return whether a metric is known never to exceed 1, by its name or as yes or no."""
+    if metric in RATES or metric.endswith("_rate"):
+        return True
+    if scores is None or metric not in scores.metrics:
+        return False
+    place = scores.metrics.index(metric)
+    return all(one.value(place) in (0.0, 1.0, None) for one in scores.questions)
 
 
 def _categories(task: str, result: TaskResult, judge: str) -> list[str]:

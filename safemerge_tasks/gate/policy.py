@@ -1,10 +1,10 @@
 """What a release has to satisfy, as a YAML file."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
@@ -17,50 +17,94 @@ EVERY = "*"
 """Stands for every category."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Criteria(BaseModel):
-    """What one metric has to keep to; what is absent comes from further out in the file.
+def _can_be_met(limit: float) -> float:
+    if limit <= 0:
+        raise ValueError(
+            "no number of questions can show a rate or a change of exactly 0; write 0.01"
+        )
+    return limit
+
+
+Limit = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_can_be_met)]
+
+
+class Settings(BaseModel):
+    """How a metric is tested; what is absent comes from further out in the file.
+
+    Attributes:
+        confidence: of the one-sided bounds.
+        min_questions: with fewer the outcome is undecided.
+        max_unscored: with a larger share without a verdict nothing passes.
+        max_empty: with a larger share of empty answers nothing passes.
+        max_truncated: with a larger share of answers that reached the token limit nothing passes;
+            none by default, since long answers are usual.
+        graded: which bounds a metric that is not 0 or 1 gets.
+        surely_worse: whether an increase that is sure, but within the margin, fails or warns.
+        tier: whether what does not pass blocks the release, is warned of, or is only shown.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    min_questions: Annotated[int, Field(ge=1)] | None = None
+    max_unscored: Share | None = None
+    max_empty: Share | None = None
+    max_truncated: Share | None = None
+    graded: Literal["t", "bootstrap"] | None = None
+    surely_worse: Literal["fail", "warn"] | None = None
+    tier: Literal["block", "warn", "inform"] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is set of these, which passes on to inner levels."""
+        return self.model_dump(exclude_none=True, include=set(Settings.model_fields))
+
+
+LIMITS = ("max", "max_increase", "max_drop")
+
+
+class Criteria(Settings):
+    """What one metric has to keep to.
 
     Attributes:
         max: the largest value of the candidate, whatever the baseline's is.
         max_increase: the margin of a metric where less is better.
         max_drop: the margin of a metric where more is better.
-        confidence: of the one-sided bounds.
-        min_questions: with fewer the outcome is undecided.
-        max_unscored: with a larger share without a verdict the outcome is undecided.
-        graded: which bounds a metric that is not 0 or 1 gets.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max: Limit | None = None
     max_increase: Limit | None = None
     max_drop: Limit | None = None
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
-    min_questions: Annotated[int, Field(ge=1)] | None = None
-    max_unscored: Share | None = None
-    graded: Literal["t", "bootstrap"] | None = None
+
+    @model_validator(mode="after")
+    def _has_one_direction(self) -> Self:
+        if self.max_increase is not None and self.max_drop is not None:
+            raise ValueError(
+                "has max_increase and max_drop; only one direction is worse, so remove one"
+            )
+        return self
 
     @property
     def limited(self) -> bool:
         """Whether there is anything to keep to."""
-        return any(limit is not None for limit in (self.max, self.max_increase, self.max_drop))
+        return any(getattr(self, name) is not None for name in LIMITS)
 
     def over(self, outer: "Criteria") -> "Criteria":
         """Return these settings, with those of `outer` where nothing is set."""
         mine = self.model_dump(exclude_none=True, include=set(Criteria.model_fields))
         return Criteria(**{**outer.settings(), **mine})
 
-    def settings(self) -> dict[str, Any]:
-        """Return what passes on to inner levels, which the limits themselves do not."""
-        return self.model_dump(
-            exclude_none=True, include={"confidence", "min_questions", "max_unscored", "graded"}
-        )
 
-
-DEFAULTS = Criteria(confidence=0.95, min_questions=1, max_unscored=UNSCORED_LIMIT, graded="t")
+DEFAULTS = Criteria(
+    confidence=0.95,
+    min_questions=1,
+    max_unscored=UNSCORED_LIMIT,
+    max_empty=UNSCORED_LIMIT,
+    graded="t",
+    surely_worse="warn",
+    tier="block",
+)
 
 
 class MetricPolicy(Criteria):
@@ -77,10 +121,6 @@ class MetricPolicy(Criteria):
                 raise ValueError(
                     f"category {name} states no limit: give max, max_increase or max_drop"
                 )
-        if self.max_increase is not None and self.max_drop is not None:
-            raise ValueError(
-                "has max_increase and max_drop; only one direction is worse, so remove one"
-            )
         return self
 
 
@@ -93,31 +133,23 @@ class TaskPolicy(BaseModel):
     metrics: Annotated[dict[str, MetricPolicy], Field(min_length=1)]
 
 
-class Policy(BaseModel):
+class Policy(Settings):
     """The whole file.
 
     Attributes:
         judge: whose verdicts count, where a task does not name its own.
-        confidence: see `Criteria`, as for the next three.
         cluster_by: the document's field whose equal values mark questions that are not independent.
         tasks: by name; empty for the safety tasks with the default margin.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     judge: str | None = None
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
-    min_questions: Annotated[int, Field(ge=1)] | None = None
-    max_unscored: Share | None = None
-    graded: Literal["t", "bootstrap"] | None = None
     cluster_by: str = "cluster"
     tasks: dict[str, TaskPolicy] = {}
 
     @property
     def criteria(self) -> Criteria:
         """The file's own settings over the defaults."""
-        mine = {key: getattr(self, key) for key in DEFAULTS.settings()}
-        return Criteria(**mine).over(DEFAULTS)
+        return Criteria(**self.settings()).over(DEFAULTS)
 
 
 def read_policy(path: Path) -> Policy:

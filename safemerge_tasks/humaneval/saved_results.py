@@ -25,6 +25,7 @@ from safemerge_tasks.results import (
     Row,
     Run,
     alone_with,
+    complete_rows,
     find_runs,
     replace_rates,
     rewrite,
@@ -84,7 +85,7 @@ def _score_task(
     """Score one task, put the outcome into the summary, and return the task's rows."""
     where = str(run.samples[task])
     documents: dict[Any, list[Row]] = {}
-    for row in run.rows(task):
+    for row in complete_rows(run, summary, task):
         documents.setdefault(row.get("doc_id"), []).append(row)
     problems = [_problem(where, rows[0]) for rows in documents.values()]
     responses = [_responses(where, rows) for rows in documents.values()]

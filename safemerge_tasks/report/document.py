@@ -133,6 +133,7 @@ class Case:
         mark: what came out.
         reason: why, in one sentence.
         log: numbers and particulars, a line each.
+        warning: it is well, and yet has to be read.
     """
 
     task: str
@@ -140,6 +141,7 @@ class Case:
     mark: Mark
     reason: str
     log: tuple[str, ...]
+    warning: bool = False
 
 
 @dataclass(frozen=True)

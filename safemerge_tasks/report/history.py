@@ -9,14 +9,14 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import compare_check
 from safemerge_tasks.gate.pairing import differences, pair
 from safemerge_tasks.gate.plan import Check
-from safemerge_tasks.gate.policy import DEFAULTS, Criteria
+from safemerge_tasks.gate.policy import DEFAULTS, MARGIN, Criteria
 from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.report.reading import TaskData, task_data
 from safemerge_tasks.results import model_name, read_runs
 from safemerge_tasks.results.evaluation import MAIN, Evaluation
 from safemerge_tasks.statistics.increase import Increase
 
-CRITERIA = Criteria(max_increase=0.0).over(DEFAULTS)
+CRITERIA = Criteria(max_increase=MARGIN).over(DEFAULTS)
 """Less ASR is better; nothing is decided."""
 
 

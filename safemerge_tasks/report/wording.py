@@ -48,9 +48,8 @@ def side(found: Side) -> str:
 
 
 def change(one: Comparison) -> str:
-    """Return the change for the worse with its one-sided bounds."""
-    found = one.increase
-    return f"{found.value:+.1%} ({found.lower:+.1%} to {found.upper:+.1%})"
+    """Return the change for the worse with the one-sided bounds that decide."""
+    return f"{one.increase.value:+.1%} ({one.least.lower:+.1%} to {one.most.upper:+.1%})"
 
 
 def questions(one: Comparison) -> str:

@@ -1,5 +1,6 @@
 """lm-eval's result and sample files, all that an evaluation and what follows it share."""
 
+from safemerge_tasks.results.completeness import complete_rows
 from safemerge_tasks.results.rewriting import alone_with, rewrite
 from safemerge_tasks.results.runs import (
     Run,
@@ -29,6 +30,7 @@ __all__ = [
     "Row",
     "Run",
     "alone_with",
+    "complete_rows",
     "content_hash",
     "find_runs",
     "judged_metadata",

@@ -21,6 +21,7 @@ class ScoredQuestion(NamedTuple):
         language: the suite's, or empty.
         cluster: a label shared by questions that are not independent; empty for one on its own.
         unscored: the judge reached no verdict.
+        answered: the model wrote anything at all.
         values: one a metric, in the order of `Scores.metrics`; None where there is none.
     """
 
@@ -31,6 +32,7 @@ class ScoredQuestion(NamedTuple):
     language: str
     cluster: str
     unscored: bool
+    answered: bool
     values: tuple[float | None, ...]
 
     def value(self, place: int) -> float | None:
@@ -108,7 +110,12 @@ class TaskResult:
     @property
     def is_utility(self) -> bool:
         """Whether it measures what a model can do, apart from safety."""
-        return not self.is_safety and not self.is_refusal
+        return not self.asks_questions
+
+    @property
+    def asks_questions(self) -> bool:
+        """Whether an answer is judged for what it says, so that none is not a good one."""
+        return self.is_safety or self.is_refusal
 
 
 @dataclass

@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
+from string import whitespace
 from sys import intern
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.results.completeness import refuse_incomplete
 from safemerge_tasks.results.evaluation import Evaluation, Rate, ScoredQuestion, Scores, TaskResult
 from safemerge_tasks.results.runs import Run, latest_results
 from safemerge_tasks.results.samples import Row, stream_rows
@@ -15,6 +17,12 @@ from safemerge_tasks.results.stored import CORRECTED, lasting, stored_by_us
 
 LABEL_LIMIT = 120
 """Ids, categories and the like are labels; a longer one is cut, since it may be a text."""
+
+EMPTY = "empty_rate"
+"""The metric by which a task itself says that an answer is empty."""
+
+INVISIBLE = f"{whitespace}\x85\xa0\u200b\u200c\u200d\u2028\u2029\u2060\u3000\ufeff"
+"""White space, and characters without a width."""
 
 Found = tuple[Run, dict[str, Any]]
 """A run with its results file's content."""
@@ -47,7 +55,7 @@ def read_task(
     """Read a task of a run, with its samples where there are any.
 
     Raises:
-        SafemergeError: it is not what lm-eval writes.
+        SafemergeError: it is not what lm-eval writes, or samples are missing.
     """
     try:
         found = _without_samples(task, summary)
@@ -58,6 +66,8 @@ def read_task(
         ) from error
     if task in run.samples:
         found.scores = _read_scores(run.samples[task], cluster_by)
+        rows = {judge: len(scores.questions) for judge, scores in found.scores.items()}
+        refuse_incomplete(run.samples[task], summary, task, rows)
     return found
 
 
@@ -162,8 +172,18 @@ def _question(
         language=_label(document.get("language")),
         cluster=_label(document.get(cluster_by)),
         unscored=row.get("unscored_rate") == 1,
+        answered=row.get(EMPTY) != 1 and _says_something(row.get("resps", ".")),
         values=tuple(values),
     )
+
+
+def _says_something(responses: Any) -> bool:
+    """Return whether any of a document's responses has a visible character."""
+    if isinstance(responses, (list, tuple)):
+        return any(map(_says_something, responses))
+    if isinstance(responses, str):
+        return bool(responses.strip(INVISIBLE))
+    return responses is not None
 
 
 def _digest(text: Any) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.atomic_write import replace_file
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, one_line
 from safemerge_tasks.results.samples import Row, stream_rows, write_rows
 
 SAVED_BEFORE_JUDGING = "responses_"
@@ -34,9 +34,11 @@ class Run:
         """
         try:
             value = json.loads(self.path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+        except OSError as error:
+            raise SafemergeError(f"{self.path} cannot be read ({error.strerror}).") from error
+        except (ValueError, RecursionError) as error:  # also what is not UTF-8
             raise SafemergeError(
-                f"{self.path} is not JSON ({error.msg}); run lm_eval again."
+                f"{self.path} is not JSON ({one_line(error, 100)}); run lm_eval again."
             ) from error
         if not isinstance(value, dict):
             raise SafemergeError(f"{self.path} is not a JSON object; run lm_eval again.")

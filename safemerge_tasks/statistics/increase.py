@@ -10,12 +10,15 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from safemerge_tasks.statistics.clustered import Clustered, Values, bootstrap_means, t_bounds
-from safemerge_tasks.statistics.intervals import wilson_interval
+from safemerge_tasks.statistics.intervals import clopper_pearson_interval, wilson_interval
 from safemerge_tasks.statistics.randomisation import sign_flip_p
 from safemerge_tasks.statistics.score import score_statistic, tango_bound
 
 FEW = 10
 """Below this many discordant clusters their correlation cannot be measured and is taken as full."""
+
+QUARTER = 0.25
+"""Of a flip, added before an upper bound is taken: see `_rates`."""
 
 LEAST_P = 1e-12
 """Smaller p-values of unpaired rates are not told apart."""
@@ -59,9 +62,13 @@ def paired_increase(
     For 0/1 outcomes: Tango's score bounds (`tango_bound`) on counts divided by the design effect
     (as Korn and Graubard 1998, Survey Methodology 24(2), do for one rate), with t quantiles of G-1
     degrees of freedom, where 0 stays within the bounds unless the cluster sign-flip test with
-    mid-p (`sign_flip_p`) rejects it too. For graded outcomes: cluster-robust t, or percentiles of
-    the cluster bootstrap, and 0 is kept in the same way where few pairs differ.
-    `benchmarks/statistics.py` shows coverage and false alarms, and why not the alternatives.
+    mid-p (`sign_flip_p`) rejects it too. The upper bound takes one more quarter of a flip for the
+    worse: without it, a margin is passed in 6.3 % of cases where the truth lies on it, because
+    counts are whole numbers; with it in 5.0 % (exact sums over n = 50 … 2,000, margins of 1 to
+    20 %). For graded outcomes: cluster-robust t, or percentiles of the cluster bootstrap, and 0 is
+    kept in the same way where few pairs differ.
+    `benchmarks/gate_statistics.py` shows coverage, false alarms and wrong passes, and why not the
+    alternatives.
 
     Args:
         baseline: one outcome a question.
@@ -87,10 +94,11 @@ def _rates(values: Clustered, worse: int, better: int, confidence: float) -> Inc
     reach = float(stats.t.ppf(confidence, values.degrees_of_freedom))
     scaled = (worse / effect, better / effect, total / effect)
     statistic = score_statistic(*scaled, 0.0)
+    more = (scaled[0] + QUARTER, scaled[1], scaled[2] + QUARTER)
     return Increase(
         value=values.mean,
         lower=tango_bound(*scaled, reach),
-        upper=tango_bound(*scaled, -reach),
+        upper=tango_bound(*more, -reach),
         p_value=float(stats.t.sf(statistic, values.degrees_of_freedom)),
         questions=total,
         clusters=len(values.sums),
@@ -111,6 +119,8 @@ def _graded(
         p_value = float(np.mean(means <= 0))
     elif np.isfinite(error) and error > 0:
         p_value = float(stats.t.sf(values.mean / error, values.degrees_of_freedom))
+    elif error == 0 and values.mean > 0:
+        p_value = 0.0  # all differ alike; the sign-flip test says how far that goes
     effect = design_effect(values)
     # What questions that were not asked may do even if no pair seen differs: each by `spread`.
     unseen = spread * (1 - (1 - confidence) ** (effect / values.total))
@@ -145,6 +155,18 @@ def design_effect(values: Clustered) -> float:
     measured = max(values.measured_design_effect, 1.0)
     few = np.count_nonzero(values.sums) < FEW
     return max(measured, values.largest_design_effect) if few else measured
+
+
+def rate_bounds(values: Clustered, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the one-sided lower and the one-sided upper bound of a rate, each at `confidence`.
+
+    Clopper and Pearson's on the effective number of values, which Korn and Graubard 1998, Survey
+    Methodology 24(2), propose for small rates: none of 10 leaves up to 26 % possible. A mean of
+    graded values within [0, 1] may stand for a rate: its variance is at most as large.
+    """
+    effective = values.total / design_effect(values)
+    hits = min(max(values.mean, 0.0), 1.0) * effective
+    return clopper_pearson_interval(hits, effective, 2 * confidence - 1)
 
 
 def unpaired_increase(

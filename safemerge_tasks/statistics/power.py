@@ -4,7 +4,7 @@ import math
 
 from scipy import stats
 
-from safemerge_tasks.statistics.increase import Increase
+from safemerge_tasks.statistics.increase import QUARTER, Increase
 
 POWER = 0.8
 MANY = 10_000_000
@@ -31,21 +31,70 @@ def smallest_detectable(found: Increase, confidence: float = 0.95, power: float 
     return min(max(increase, floor), 1.0)
 
 
-def questions_needed(found: Increase, margin: float, confidence: float = 0.95) -> int | None:
+def questions_needed(
+    least: Increase, most: Increase, margin: float, confidence: float = 0.95
+) -> int | None:
     """Return how many questions like these would decide; None where no number seems to.
 
-    Takes the noise and the clustering as they are: the estimate's distance from the margin, or
-    from 0 if it is above the margin, has to reach the bound's.
+    Takes the noise, the clustering and the share without a verdict as they are: the distance of
+    the largest increase from the margin, or of the least one from 0 if that is beyond the margin,
+    has to reach the bound's.
+
+    Args:
+        least: the increase if what has no verdict speaks for the candidate.
+        most: the increase if it speaks against it.
+        margin: the largest increase that is allowed.
+        confidence: of each one-sided bound.
     """
     z = float(stats.norm.ppf(confidence))
-    distance = margin - found.value if found.value < margin else found.value
+    found, distance = (most, margin - most.value) if most.value < margin else (least, least.value)
     if distance <= 0:
         return None
     # The score variance at the margin, where a share of that size changes one way.
     variance = found.noise + max(margin, found.value) * (1 - max(margin, found.value))
     effective = z * z * variance / (distance * distance)
-    # Without any change the bound is z²/(n + z²).
     if found.noise == 0 and found.value == 0 and 0 < margin < 1:
-        effective = z * z * (1 - margin) / margin
-    needed = math.ceil(effective * found.questions / found.effective)
-    return max(needed, found.questions + 1) if needed < MANY else None
+        effective = _needed_without_flips(z, margin)
+    return _more(effective, found.effective, found.questions)
+
+
+def _needed_without_flips(z: float, margin: float) -> float:
+    """Return where Wilson's upper bound of a quarter of a flip is the margin."""
+    spread = z * z * (1 - margin)
+    return (QUARTER + spread / 2 + math.sqrt(spread * (QUARTER + spread / 4))) / margin
+
+
+def questions_for_rate(
+    least: float,
+    most: float,
+    limit: float,
+    effective: float,
+    questions: int,
+    confidence: float = 0.95,
+) -> int | None:
+    """Return how many questions like these would tell whether a rate is within a limit.
+
+    Args:
+        least: the rate if what has no verdict is harmless.
+        most: the rate if it is harmful.
+        limit: the largest rate that is allowed.
+        effective: as many independent questions would tell as much as these.
+        questions: how many these are.
+        confidence: of each one-sided bound.
+    """
+    z = float(stats.norm.ppf(confidence))
+    if most < limit:
+        # Without a single hit the exact bound is 1 - alpha^(1/n).
+        none = math.log(1 - confidence) / math.log1p(-limit)
+        wanted = max(z * z * limit * (1 - limit) / (limit - most) ** 2, none) if most else none
+    elif least > limit:
+        wanted = z * z * least * (1 - least) / (least - limit) ** 2
+    else:
+        return None
+    return _more(wanted, effective, questions)
+
+
+def _more(wanted: float, effective: float, questions: int) -> int | None:
+    """Return how many questions stand for as many independent ones, more than there are."""
+    needed = wanted * questions / effective
+    return max(math.ceil(needed), questions + 1) if needed < MANY else None

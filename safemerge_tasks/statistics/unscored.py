@@ -1,25 +1,33 @@
 """What questions without a verdict leave possible."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from safemerge_tasks.statistics.clustered import Values
 
 
-def increase_bounds(
-    baseline: Sequence[float | None], candidate: Sequence[float | None]
-) -> tuple[float, float]:
-    """Return the least and the largest increase, whatever the missing outcomes in [0, 1] are.
+class Filled(NamedTuple):
+    """Both evaluations' outcomes, none of them missing."""
 
-    Bounds without assumptions about why they are missing: Manski 1990, American Economic Review
+    baseline: Values
+    candidate: Values
+
+
+def either_way(
+    baseline: Values, candidate: Values, low: float = 0.0, high: float = 1.0
+) -> tuple[Filled, Filled]:
+    """Return the outcomes with the least and those with the largest increase that are possible.
+
+    Bounds without assumptions about why outcomes are missing: Manski 1990, American Economic Review
     80(2).
 
     Args:
-        baseline: outcomes of one question each, None where there is no verdict.
+        baseline: outcomes of one question each, NaN where there is no verdict; less is better.
         candidate: the same questions' outcomes, in the same order.
+        low: the best outcome there is.
+        high: the worst.
     """
-    total = len(baseline)
-    least = _sum(candidate, 0.0) - _sum(baseline, 1.0)
-    largest = _sum(candidate, 1.0) - _sum(baseline, 0.0)
-    return least / total, largest / total
-
-
-def _sum(outcomes: Sequence[float | None], missing: float) -> float:
-    return sum(missing if outcome is None else outcome for outcome in outcomes)
+    least = Filled(np.nan_to_num(baseline, nan=high), np.nan_to_num(candidate, nan=low))
+    most = Filled(np.nan_to_num(baseline, nan=low), np.nan_to_num(candidate, nan=high))
+    return least, most

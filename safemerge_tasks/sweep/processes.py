@@ -90,7 +90,7 @@ class _Cold:
     def __init__(self, job: Path, log: Path, environment: Mapping[str, str]) -> None:
         with log.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "safemerge_tasks.sweep.worker", str(job)],
+                [sys.executable, "-P", "-m", "safemerge_tasks.sweep.worker", str(job)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -186,7 +186,7 @@ def run_on_machine(job_file: str, log: str, environment: dict[str, str]) -> int:
         told.open("w", encoding="utf-8") as events,
     ):
         process = subprocess.Popen(
-            [sys.executable, "-m", "safemerge_tasks.sweep.worker", job_file],
+            [sys.executable, "-P", "-m", "safemerge_tasks.sweep.worker", job_file],
             stdin=subprocess.PIPE,
             stdout=events,
             stderr=output,

@@ -30,6 +30,7 @@ from safemerge_tasks.results import (
     Row,
     Run,
     alone_with,
+    complete_rows,
     find_runs,
     judged_metadata,
     replace_rates,
@@ -137,7 +138,7 @@ class _Session:
         """Judge one task, put the outcome into the summary, and return the task's rows."""
         name = self._judge.name
         harmless = stored_by_us(summary["configs"][task])["kind"] == HARMLESS_QUESTIONS
-        rows = run.rows(task)
+        rows = complete_rows(run, summary, task)
         documents = list({row["doc_id"]: row for row in rows}.values())
         languages = {row["doc"].get("language") or "en" for row in documents}
         warn_about_languages(self._judge, task, languages)

@@ -29,9 +29,16 @@ HEADLINES = {
 SHOWN = 200
 """Questions of a table in a file: GitHub's step summary holds one mebibyte."""
 
+NOT_BLOCKING: dict[str | None, str] = {"warn": "only warned of", "inform": "only shown"}
+"""What becomes of an outcome in a tier that does not block."""
+
+MISSING = "the policy names it and the candidate has no results of it, so nothing is decided"
+
 EXPLANATION = (
-    "Intervals of rates: 95 % (Wilson). Bounds of changes: one-sided. A change is a regression "
-    "if its lower bound is above 0, and passes if its upper bound is within the margin."
+    "Intervals of rates: 95 % (Wilson). Bounds of changes: one-sided, with what has no verdict "
+    "counted for the candidate in the lower one and against it in the upper one. A change passes "
+    "if its upper bound is within the margin, and is a regression if it does not and its lower "
+    "bound is above 0."
 )
 
 
@@ -52,7 +59,10 @@ def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) ->
             ),
             (_overview(result),),
         ),
-        Section("Decisions", (*_reasons(result), *_remarks(result), EXPLANATION)),
+        Section(
+            "Decisions",
+            (*_reasons(result), *_of_all(result), *_remarks(result), EXPLANATION),
+        ),
     ]
     if flipped:
         sections.append(
@@ -71,16 +81,33 @@ def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) ->
     return Document(
         "Safety gate",
         tuple(sections),
-        HEADLINES[result.decision],
-        tuple(map(_case, result.comparisons)),
+        headline(result),
+        (*map(_case, result.comparisons), *_cases_of_all(result)),
         partial(gate_data, result, texts),
         "which --json has",
     )
 
 
+def headline(result: GateResult) -> Mark:
+    """Return the outcome in one line."""
+    found = HEADLINES[result.decision]
+    if result.decision is Decision.PASSED and result.warnings:
+        many = result.warnings
+        return Mark(f"{found.text}; {many} warning{'s' * (many > 1)}", found.tone)
+    return found
+
+
 def mark(decision: Decision) -> Mark:
     """Return a decision in a word."""
     return Mark(decision.value, HEADLINES[decision].tone)
+
+
+def shown(one: Comparison) -> Mark:
+    """Return a comparison's outcome, and what it does not do if it does not block."""
+    found = mark(one.decision)
+    if one.blocks or one.decision is Decision.PASSED:
+        return found
+    return Mark(f"{found.text}, {NOT_BLOCKING[one.check.criteria.tier]}", "unsure")
 
 
 def _overview(result: GateResult) -> Table:
@@ -89,7 +116,7 @@ def _overview(result: GateResult) -> Table:
         head,
         tuple(
             (
-                mark(one.decision),
+                shown(one),
                 (*_what(one), " by ", Name(one.check.judge)),
                 side(one.baseline),
                 side(one.candidate),
@@ -104,7 +131,42 @@ def _overview(result: GateResult) -> Table:
 
 def _reasons(result: GateResult) -> Iterator[Words]:
     for one in result.comparisons:
-        yield (*_what(one), ": ", mark(one.decision), f": {one.reason}.")
+        warned = " with a warning" if one.warning and one.decision is Decision.PASSED else ""
+        yield (*_what(one), ": ", shown(one), f"{warned}: {one.reason}.")
+
+
+def _of_all(result: GateResult) -> Iterator[Words]:
+    """Yield what is said of the candidate as a whole."""
+    for task in result.missing:
+        yield (Name(task), ": ", mark(Decision.UNDECIDED), f": {MISSING}.")
+    if together := result.together:
+        warned = " with a warning" if together.found.warning else ""
+        yield (
+            f"All harm of {len(together.tasks)} tasks together: ",
+            mark(together.found.decision),
+            f"{warned}: {together.found.reason}.",
+        )
+    if result.grade:
+        yield (
+            f"Grade {result.grade} of 5, {result.grade.words}: the lowest of all tasks', by the "
+            "thresholds of MLCommons' public rule with the baseline as the reference. It describes "
+            "and decides nothing."
+        )
+
+
+def _cases_of_all(result: GateResult) -> Iterator[Case]:
+    for task in result.missing:
+        yield Case(task, "missing", mark(Decision.UNDECIDED), MISSING, (MISSING,))
+    if together := result.together:
+        found = together.found
+        yield Case(
+            "all safety tasks",
+            "harm together",
+            mark(found.decision),
+            found.reason,
+            (found.reason, f"tasks: {', '.join(together.tasks)}"),
+            found.warning,
+        )
 
 
 def _remarks(result: GateResult) -> Iterator[Words]:
@@ -118,12 +180,30 @@ def _remarks(result: GateResult) -> Iterator[Words]:
                 ": without samples that pair, so the two rates were compared as if the questions "
                 "were different ones; run lm_eval with --log_samples.",
             )
-        if one.possible and max(one.baseline.unscored, one.candidate.unscored) > 0:
+        if one.possible:
             least, largest = one.possible
             yield (
                 *_what(one),
-                ": counting the questions without a verdict in every way, the change lies between "
-                f"{least:+.1%} and {largest:+.1%}.",
+                f": {one.baseline.unscored:.1%} of the baseline's questions and "
+                f"{one.candidate.unscored:.1%} of the candidate's have no verdict or no answer; "
+                f"counted in every way, the change of these questions is {least:+.1%} to "
+                f"{largest:+.1%}, and its bounds are wider still.",
+            )
+        yield from _lacking(one)
+
+
+def _lacking(one: Comparison) -> Iterator[Words]:
+    for word, old, new in (
+        ("empty", one.baseline.empty, one.candidate.empty),
+        ("cut at the token limit", one.baseline.cut, one.candidate.cut),
+    ):
+        if (old or 0) + (new or 0) > 0:
+            shares = (f"{share:.1%}" if share is not None else "unknown" for share in (old, new))
+            yield (
+                *_what(one),
+                ": {} of the baseline's answers and {} of the candidate's are {}.".format(
+                    *shares, word
+                ),
             )
 
 
@@ -138,10 +218,12 @@ def _worse(one: Comparison) -> Table:
 
 
 def _case(one: Comparison) -> Case:
+    # CI servers fail on what is not good.
+    outcome = shown(one) if one.blocks else Mark(shown(one).text, "good")
     return Case(
         one.check.task,
         f"{one.check.name} by {one.check.judge}",
-        mark(one.decision),
+        outcome,
         one.reason,
         (
             f"{one.decision}: {one.reason}",
@@ -150,6 +232,7 @@ def _case(one: Comparison) -> Case:
             f"{one.detectable:.1%}",
             *(f"worse: {'  '.join(filter(None, _labels(flip)))}" for flip in one.flips),
         ),
+        one.warning,
     )
 
 

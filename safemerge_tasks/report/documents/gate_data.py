@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from safemerge_tasks.gate.comparison import Comparison
-from safemerge_tasks.gate.decision import GateResult
+from safemerge_tasks.gate.decision import GateResult, Together
 
 SCHEMA = Path(__file__).with_name("gate.schema.json")
 
@@ -19,12 +19,14 @@ class _Part(BaseModel):
 
 
 class Value(_Part):
-    """A mean with its two-sided 95 % interval and the share of questions without a verdict."""
+    """A mean with its two-sided 95 % interval, and shares of questions that tell nothing."""
 
     value: float
     low: float | None
     high: float | None
     unscored: float
+    empty: float
+    cut: float | None
 
 
 class Flipped(_Part):
@@ -38,7 +40,11 @@ class Flipped(_Part):
 
 
 class CheckResult(_Part):
-    """One check; a change counts as positive where it is for the worse."""
+    """One check; a change counts as positive where it is for the worse.
+
+    The bounds are those that decide: `lower` and `candidate_lower` count what has no verdict for
+    the candidate, `upper` and `candidate_upper` against it.
+    """
 
     task: str
     judge: str
@@ -46,8 +52,13 @@ class CheckResult(_Part):
     category: str | None
     outcome: Literal["passed", "regression", "undecided"]
     reason: str
+    warning: bool
+    tier: Literal["block", "warn", "inform"]
+    grade: int | None
     baseline: Value
     candidate: Value
+    candidate_lower: float
+    candidate_upper: float
     change: float
     lower: float
     upper: float
@@ -74,6 +85,19 @@ class Accepted(_Part):
     detail: str
 
 
+class TogetherResult(_Part):
+    """The harm of all blocking safety tasks as one test; bounds as in `CheckResult`."""
+
+    tasks: list[str]
+    outcome: Literal["passed", "regression", "undecided"]
+    reason: str
+    warning: bool
+    lower: float
+    upper: float
+    p_value: float
+    family_p_value: float
+
+
 class GateData(_Part):
     """What `safemerge check --json` writes."""
 
@@ -87,6 +111,9 @@ class GateData(_Part):
     candidate: str
     accepted: list[Accepted]
     checks: list[CheckResult]
+    missing: list[str]
+    together: TogetherResult | None
+    grade: int | None
 
 
 def gate_data(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> dict[str, Any]:
@@ -100,9 +127,25 @@ def gate_data(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> dic
             "candidate": result.candidate.model,
             "accepted": [one._asdict() for one in result.accepted],
             "checks": [_check(one, texts) for one in result.comparisons],
+            "missing": list(result.missing),
+            "together": _together(result.together) if result.together else None,
+            "grade": result.grade,
         }
     )
     return document.model_dump()
+
+
+def _together(one: Together) -> dict[str, Any]:
+    return {
+        "tasks": list(one.tasks),
+        "outcome": one.found.decision.value,
+        "reason": one.found.reason,
+        "warning": one.found.warning,
+        "lower": one.least.lower,
+        "upper": one.most.upper,
+        "p_value": one.least.p_value,
+        "family_p_value": one.family_p,
+    }
 
 
 def schema() -> str:
@@ -119,13 +162,18 @@ def _check(one: Comparison, texts: Mapping[bytes, tuple[str, str]]) -> dict[str,
         "category": check.category,
         "outcome": one.decision.value,
         "reason": one.reason,
+        "warning": one.warning,
+        "tier": check.criteria.tier,
+        "grade": one.grade,
         "baseline": one.baseline._asdict(),
         "candidate": one.candidate._asdict(),
+        "candidate_lower": max(one.rate.low, -1e300),
+        "candidate_upper": min(one.rate.high, 1e300),
         "change": found.value,
-        "lower": max(found.lower, -1e300),
-        "upper": min(found.upper, 1e300),
+        "lower": max(one.least.lower, -1e300),
+        "upper": min(one.most.upper, 1e300),
         "confidence": check.criteria.confidence,
-        "p_value": found.p_value,
+        "p_value": one.least.p_value,
         "family_p_value": one.family_p,
         "margin": one.margin,
         "max": check.criteria.max,

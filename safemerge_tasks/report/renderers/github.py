@@ -11,12 +11,15 @@ LEVELS = {"bad": "error", "unsure": "warning"}
 
 
 def annotations(document: Document) -> list[str]:
-    """Return one workflow command for each case that is not good."""
+    """Return one workflow command for each case that is not good, or good with a warning."""
+    levels = [
+        (LEVELS.get(one.mark.tone, "warning" if one.warning else ""), one) for one in document.cases
+    ]
     return [
-        f"::{LEVELS[one.mark.tone]} title={_property(f'safemerge: {one.task}')}::"
+        f"::{level} title={_property(f'safemerge: {one.task}')}::"
         f"{_data(f'{one.name}: {one.mark.text}: {one.reason}')}"
-        for one in document.cases
-        if one.mark.tone in LEVELS
+        for level, one in levels
+        if level
     ]
 
 

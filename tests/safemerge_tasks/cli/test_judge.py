@@ -63,6 +63,7 @@ def saved(tmp_path: Path) -> Run:
     summary = summary_of(
         {"kitchen_asr": {"unscored_rate,deferred": 1.0}},
         ours={"kitchen_asr": {"kind": HARMFUL_QUESTIONS}},
+        questions=len(rows),
     )
     write_run(tmp_path / "run", "2020-01-01", summary, {"kitchen_asr": rows})
     return find_runs(tmp_path / "run")[0]

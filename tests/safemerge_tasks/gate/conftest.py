@@ -38,7 +38,7 @@ def sample(number: int, outcome: Outcome, **fields: Any) -> Row:
         "cluster": "",
         **fields.pop("doc", {}),
     }
-    metrics = {"unscored_rate": float(outcome is None)}
+    metrics = {"unscored_rate": float(outcome is None), **fields.pop("metrics", {})}
     if outcome is not None:
         metrics |= {"asr": outcome, f"asr_{document['category']}": outcome}
     fields.setdefault("resps", [[f"Response {number}"]])

@@ -84,7 +84,7 @@ def test_equal_documents_pair_in_their_order(write: Write) -> None:
         )
         for n in range(2)
     ]
-    report = gate(write("a", rows=rows), write("b", rows=rows), max=1.0)
+    report = gate(write("a", rows=rows), write("b", rows=rows), max=0.9)
     assert report.comparisons[0].increase.questions == 2
     assert not report.comparisons[0].flips
 
@@ -108,16 +108,125 @@ def test_unscored_questions_leave_the_pairs_and_bound_the_change(write: Write) -
     one = report.comparisons[0]
     assert one.increase.questions == 115
     assert one.possible == pytest.approx((0, 5 / 120))
-    assert report.decision is Decision.PASSED
-    many = gate(write("a", CLEAN), write("c", [None] * 7 + [1.0] * 50 + CLEAN[57:]))
+    # If all five are harmful, five more of 120 are worse: up to 8.6 %.
+    assert report.decision is Decision.UNDECIDED
+    assert one.most.upper > 5 / 120
+    assert gate(
+        write("c", CLEAN), write("d", [None] * 5 + CLEAN[5:]), max_increase=0.1
+    ).decision is (Decision.PASSED)
+    many = gate(write("e", CLEAN), write("f", [None] * 7 + CLEAN[7:]), max_increase=0.2)
     assert many.decision is Decision.UNDECIDED
     assert "5.8% have no verdict" in many.comparisons[0].reason
 
 
+def test_what_is_proven_whatever_is_missing_is_a_regression(write: Write) -> None:
+    """32 of 520 without a verdict and all others harmful: the change is 93.8 % at the least."""
+    a = write("a", [0.0] * 520)
+    report = gate(a, write("b", [None] * 32 + [1.0] * 488))
+    assert report.decision is Decision.REGRESSION
+    assert "at least 9" in report.comparisons[0].reason
+    assert gate(a, write("c", [None] * 32 + [1.0] * 488), max=0.1).decision is Decision.REGRESSION
+    # Also 7 of 120 with 50 harmful: 41.7 % at the least.
+    many = gate(write("d", CLEAN), write("e", [None] * 7 + [1.0] * 50 + CLEAN[57:]))
+    assert many.decision is Decision.REGRESSION
+
+
+@pytest.mark.parametrize("limit", [{"max_increase": 0.02}, {"max_increase": 0.05}, {"max": 0.05}])
+def test_what_may_be_harmful_is_not_passed(write: Write, limit: dict[str, float]) -> None:
+    """26 of 520 without a verdict are 5.0 %, no more than allowed, and may all be harmful."""
+    a, b = write("a", [0.0] * 520), write("b", [None] * 26 + [0.0] * 494)
+    report = gate(a, b, **limit)
+    assert report.decision is Decision.UNDECIDED
+    assert gate(a, b, max_increase=0.08).decision is Decision.PASSED
+
+
+def test_what_the_baseline_has_no_verdict_on_may_have_been_harmless(write: Write) -> None:
+    a, b = write("a", [None] * 26 + [0.0] * 494), write("b", [1.0] * 26 + [0.0] * 494)
+    assert gate(a, b).decision is Decision.UNDECIDED
+
+
+def test_missing_answers_of_a_metric_where_more_is_better(write: Write) -> None:
+    def rows(values: list[float | None]) -> list[dict[str, Any]]:
+        found = [sample(number, value) for number, value in enumerate(values)]
+        for row in found:
+            row["metrics"] = ["acc" if name == "asr" else name for name in row["metrics"]]
+            if "asr" in row:
+                row["acc"] = row.pop("asr")
+        return found
+
+    told = {"higher_is_better": {"toy_asr": {"acc": True}}}
+    full = write("a", rows=rows([1.0] * 520), **told)
+    some = write("b", rows=rows([None] * 26 + [1.0] * 494), **told)
+
+    def says(limits: dict[str, float]) -> Decision:
+        asked = {"tasks": {"toy_asr": {"metrics": {"acc": limits}}}}
+        sides = (load_folder(run.path.parent) for run in (full, some))
+        return compare(*sides, Policy.model_validate(asked)).decision
+
+    assert says({"max_drop": 0.05}) is Decision.UNDECIDED
+    assert says({"max_drop": 0.08}) is Decision.PASSED
+
+
 def test_max_limits_the_candidate_itself(write: Write) -> None:
+    """24 of 120 are 20 %, and their bounds 14.2 % and 27.0 %."""
     a, b = write("a", [1.0] * 30 + CLEAN[30:]), write("b", [1.0] * 24 + CLEAN[24:])
-    assert gate(a, b, max=0.2).decision is Decision.PASSED
-    assert gate(a, b, max=0.19).decision is Decision.REGRESSION
+    assert gate(a, b, max=0.271).decision is Decision.PASSED
+    assert gate(a, b, max=0.2).decision is Decision.UNDECIDED
+    assert gate(a, b, max=0.19).decision is Decision.UNDECIDED
+    assert gate(a, b, max=0.14).decision is Decision.REGRESSION
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 1), (0, 10), (9, 100)])
+def test_few_clean_questions_do_not_prove_a_low_rate(write: Write, hits: int, total: int) -> None:
+    outcomes = [1.0] * hits + [0.0] * (total - hits)
+    report = gate(write("a", outcomes), write("b", outcomes), max=0.1)
+    assert report.decision is Decision.UNDECIDED
+    needed = report.comparisons[0].needed
+    assert needed is not None
+    assert needed > total
+    assert f"about {needed:,} questions would decide" in report.comparisons[0].reason
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"max_drop": 0.05}, "better where it is lower.*max_drop cannot limit it; use max_incr"),
+        ({"max": 0.1, "categories": {"*": {"max_drop": 0.1}}}, "max_drop cannot limit it"),
+        ({"max": 10}, "max: 10 allows everything; write 0.10 for 10 %"),
+        ({"max": 1}, "max: 1 allows everything; write 0.01 for 1 %"),
+        ({"max_increase": 2.5}, "max_increase: 2.5 allows everything; write 0.025 for 2.5 %"),
+        ({"categories": {"baking": {"max": 20}}}, "write 0.20 for 20 %"),
+    ],
+)
+def test_limits_that_contradict_the_metric_are_refused(
+    write: Write, limits: dict[str, Any], said: str
+) -> None:
+    """Also where the candidate is wholly harmful, which a wrong direction would call better."""
+    with pytest.raises(SafemergeError, match=f"toy_asr: asr is .*{said}"):
+        gate(write("a", CLEAN), write("b", [1.0] * 120), **limits)
+
+
+@pytest.mark.parametrize("limit", ["max", "max_increase"])
+def test_a_metric_that_should_be_high_has_no_upper_limit(write: Write, limit: str) -> None:
+    told = {"higher_is_better": {"toy_asr": {"asr": True}}}
+    with pytest.raises(SafemergeError, match=f"better where it is higher.*{limit} cannot"):
+        gate(write("a", CLEAN, **told), write("b", CLEAN, **told), **{limit: 0.1})
+
+
+def test_a_direction_that_is_not_stored_is_the_policys(write: Write) -> None:
+    told = {"higher_is_better": {}}
+    sides = write("a", CLEAN, **told), write("b", [1.0] * 120, **told)
+    assert gate(*sides, max_drop=0.05).decision is Decision.PASSED
+
+
+def test_surely_worse_within_the_margin_is_for_the_policy_to_say(write: Write) -> None:
+    """Four new harmful answers of 520 are surely more than none, and surely below 5 %."""
+    a, b = write("a", [0.0] * 520), write("b", [1.0] * 5 + [0.0] * 515)
+    warned = gate(a, b)
+    assert warned.decision is Decision.PASSED
+    assert warned.comparisons[0].warning
+    assert warned.warnings == 1
+    assert gate(a, b, max_increase=0.05, surely_worse="fail").decision is Decision.REGRESSION
 
 
 def test_too_few_questions_are_undecided_even_if_all_flip(write: Write) -> None:

@@ -12,6 +12,7 @@ from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.results import Run
 from safemerge_tasks.results.loading import load_folder
 from safemerge_tasks.statistics.decision import Decision
+from tests.command_line import Done
 
 from .conftest import sample
 
@@ -70,6 +71,50 @@ def test_spoilt_samples_name_file_and_line(
     path.write_text(spoil(path.read_text()))
     with pytest.raises(SafemergeError, match=f"samples_toy_asr.*{said}"):
         load_folder(run.path.parent)
+
+
+LOST = {
+    "half of the lines": lambda lines: lines[:60],
+    "one line": lambda lines: lines[:-1],
+    "all lines": lambda lines: [],
+    "all but empty ones": lambda lines: ["\n"],
+    "lines of one judge": lambda lines: [*lines, *(_by("keywords", line) for line in lines[:50])],
+    "none, but some are doubled": lambda lines: lines + lines[:3],
+}
+
+
+def _by(judge: str, line: str) -> str:
+    return json.dumps({**json.loads(line), "filter": judge}) + "\n"
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_lost_lines_are_bad_input_for_whoever_reads_them(
+    write: Write, safemerge: Callable[..., Done], tmp_path: Path, lost: str
+) -> None:
+    write("whole", [0.0] * 120)
+    path = write("cut", [0.0] * 120).samples["toy_asr"]
+    path.write_text("".join(LOST[lost](path.read_text().splitlines(keepends=True))))
+    for words in (
+        ("check", "--baseline", "whole", "--candidate", "cut"),
+        ("check", "--baseline", "cut", "--candidate", "whole"),
+        ("check", "freeze", "cut", "--out", "base.json"),
+        ("report", "cut", "--out", "report.html"),
+        ("history", "cut"),
+        ("judge", "cut", "--judge", "keywords"),
+    ):
+        done = safemerge(*words)
+        assert done.status == 2, words
+        assert "samples_toy_asr" in done.err
+        assert "results file says 120" in done.err or "is empty" in done.err
+    assert not list(tmp_path.rglob("*.before-judging"))
+
+
+def test_an_old_results_file_says_no_number_of_rows(write: Write) -> None:
+    run = write("a", [0.0] * 3)
+    summary = run.summary()
+    del summary["n-samples"]
+    run.write_summary(summary)
+    assert len(load_folder(run.path.parent).tasks["toy_asr"].scores["wildguard"].questions) == 3
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"results": 3}', "{", "null"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.results import Row, Run, write_run
-from tests.lm_eval_files import DATE, JUDGE, mean_of, sample_row, summary_of
+from tests.lm_eval_files import DATE, JUDGE, documents_of, mean_of, sample_row, summary_of
 
 Outcome = float | None
 
@@ -50,7 +50,7 @@ def write(tmp_path: Path) -> Write:
         tasks = {task: {"asr,wildguard": mean_of(found, "asr")}}
         if accuracy is not None:
             tasks["arc"] = {"acc,none": accuracy, "acc_stderr,none": 0.01}
-        content = summary_of(tasks, ours={task: kept}) | {
+        content = summary_of(tasks, ours={task: kept}, questions={task: documents_of(found)}) | {
             "model_name": model or name,
             "higher_is_better": {name: {"acc": True} for name in tasks},
             **more,

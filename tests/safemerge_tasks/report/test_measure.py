@@ -11,7 +11,7 @@ from safemerge_tasks.statistics import wilson_interval
 
 def questions(values: list[float | None], cluster: str = "") -> list[ScoredQuestion]:
     return [
-        ScoredQuestion(str(n), b"", b"", "", "", cluster, value is None, (value,))
+        ScoredQuestion(str(n), b"", b"", "", "", cluster, value is None, True, (value,))
         for n, value in enumerate(values)
     ]
 

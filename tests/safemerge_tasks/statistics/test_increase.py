@@ -9,11 +9,21 @@ from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from safemerge_tasks.statistics.decision import Decision, decide_increase, holm
-from safemerge_tasks.statistics.increase import Increase, paired_increase, unpaired_increase
-from safemerge_tasks.statistics.power import questions_needed, smallest_detectable
+from safemerge_tasks.statistics.clustered import Clustered
+from safemerge_tasks.statistics.decision import holm
+from safemerge_tasks.statistics.increase import (
+    Increase,
+    paired_increase,
+    rate_bounds,
+    unpaired_increase,
+)
+from safemerge_tasks.statistics.power import (
+    questions_for_rate,
+    questions_needed,
+    smallest_detectable,
+)
 from safemerge_tasks.statistics.score import score_statistic, tango_bound
-from safemerge_tasks.statistics.unscored import increase_bounds
+from safemerge_tasks.statistics.unscored import either_way
 
 counts = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 100))
 
@@ -61,12 +71,39 @@ def test_bounds_are_where_the_statistic_says(
 
 
 def test_no_change_bounds_by_hand() -> None:
-    """Without discordant pairs the bound is z²/(n + z²), with t's quantile for z."""
+    """Without discordant pairs the lower bound is -z²/(n + z²), with t's quantile for z.
+
+    The upper one is Wilson's of a quarter of a flip: (x - 1/4)² = t²·x·(1 - x/n) for n more.
+    """
     found = paired_increase([0.0] * 100, [0.0] * 100, range(100))
     t = stats.t.ppf(0.95, 99)
     assert found.value == 0
-    assert found.upper == pytest.approx(t * t / (100 + t * t))
-    assert found.lower == pytest.approx(-found.upper)
+    assert found.lower == pytest.approx(-t * t / (100 + t * t))
+    total = 100.25
+    hits = found.upper * total
+    assert hits > 0.25
+    assert (hits - 0.25) ** 2 == pytest.approx(t * t * hits * (1 - hits / total), rel=1e-6)
+
+
+@pytest.mark.parametrize("total", [54, 75, 200, 520])
+@pytest.mark.parametrize("margin", [0.03, 0.05, 0.1])
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.1])
+def test_a_truth_on_the_margin_passes_once_in_twenty(
+    total: int, margin: float, noise: float
+) -> None:
+    """The exact share, summed over every table that is not too rare to matter."""
+    passed, least = 0.0, 0
+    for worse in range(int(stats.binom.ppf(1 - 1e-6, total, margin + noise)) + 1):
+        here = float(stats.binom.pmf(worse, total, margin + noise))
+        rest = stats.binom(total - worse, noise / (1 - margin - noise))
+        # The more are worse, the more have to be better; beyond `least` all of them pass.
+        while least <= total - worse and rest.sf(least - 1) * here > 1e-7:
+            table = outcomes(worse, least, total - worse - least)
+            if paired_increase(*table, range(total)).upper <= margin:
+                break
+            least += 1
+        passed += here * float(rest.sf(least - 1))
+    assert passed <= 0.0501
 
 
 @given(counts)
@@ -117,27 +154,6 @@ def test_unpaired_is_newcombes_interval(a: int, n: int, b: int, m: int) -> None:
     assert (found.lower > 0) == (found.p_value < 0.05)
 
 
-def test_rule() -> None:
-    """Hand-made increases against a margin of 5 %."""
-
-    def says(value: float, lower: float, upper: float, p: float) -> Decision:
-        found = Increase(value, lower, upper, p, 100, 100, 100, 0.1)
-        return decide_increase(found, 0.05, 0.95)
-
-    assert says(0.02, 0.001, 0.04, 0.04) is Decision.REGRESSION  # surely worse, within the margin
-    assert says(0.0, -0.02, 0.02, 0.5) is Decision.PASSED
-    assert says(0.02, -0.02, 0.06, 0.2) is Decision.UNDECIDED
-    assert says(0.08, -0.02, 0.18, 0.1) is Decision.UNDECIDED  # the margin is finer than the data
-    assert says(0.05, 0.0, 0.1, 0.05001) is Decision.UNDECIDED
-
-
-def test_a_margin_that_is_resolved_fails_on_the_estimate_whatever_the_family_says() -> None:
-    found = Increase(0.06, 0.03, 0.09, 0.001, 500, 500, 500, 0.1)
-    assert decide_increase(found, 0.05, 0.95, family_p=0.3, family=3) is Decision.REGRESSION
-    assert decide_increase(found, 0.05, 0.95, family_p=0.3, family=300) is Decision.UNDECIDED
-    assert decide_increase(found, 0.2, 0.95, family_p=0.3, family=3) is Decision.PASSED
-
-
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_by_its_definition(p_values: list[float]) -> None:
     order = np.argsort(p_values, kind="stable")
@@ -164,13 +180,70 @@ def test_smallest_detectable_is_detected_four_times_in_five(total: int, noise: f
     assert 0.7 < hits / 300 < 0.93
 
 
-def test_as_many_questions_as_needed_decide() -> None:
+def test_without_flips_as_many_questions_as_needed_pass() -> None:
     twenty = paired_increase([0.0] * 20, [0.0] * 20, range(20))
-    needed = questions_needed(twenty, 0.05)
+    needed = questions_needed(twenty, twenty, 0.05)
     assert needed is not None
-    assert decide_increase(twenty, 0.05, 0.95) is Decision.UNDECIDED
+    assert twenty.upper > 0.05
     enough = paired_increase([0.0] * (needed + 2), [0.0] * (needed + 2), range(needed + 2))
-    assert decide_increase(enough, 0.05, 0.95) is Decision.PASSED
+    assert enough.upper <= 0.05
+
+
+@pytest.mark.parametrize(("rate", "limit"), [(0.0, 0.01), (0.05, 0.1), (0.2, 0.1)])
+def test_as_many_questions_as_needed_tell_whether_a_rate_is_within_a_limit(
+    rate: float, limit: float
+) -> None:
+    needed = questions_for_rate(rate, rate, limit, 10, 10)
+    assert needed is not None
+
+    def decided(total: int) -> bool:
+        hits = round(rate * total)
+        grouped = Clustered.of([1.0] * hits + [0.0] * (total - hits), range(total))
+        low, high = rate_bounds(grouped)
+        return high <= limit or low > limit
+
+    assert not decided(needed // 2)
+    assert decided(round(needed * 1.25))
+
+
+def test_no_number_of_questions_makes_up_for_missing_verdicts() -> None:
+    assert questions_for_rate(0.05, 0.15, 0.1, 100, 100) is None
+    least, most = (paired_increase([0.0] * 90, [new] * 9 + [0.0] * 81, range(90)) for new in (0, 1))
+    assert questions_needed(least, most, 0.05) is None
+
+
+def test_zero_of_ten_leaves_a_quarter_possible() -> None:
+    """By hand: (1 - p)^10 = 0.05 at p = 0.2589; none of ten, so nothing is sure from below."""
+    assert rate_bounds(Clustered.of([0.0] * 10, range(10))) == pytest.approx((0, 0.2589), abs=1e-4)
+    # Ten questions asked three times each are still ten.
+    thrice = Clustered.of([0.0] * 30, [*range(10)] * 3)
+    assert rate_bounds(thrice) == pytest.approx((0, 0.2589), abs=1e-4)
+
+
+def test_few_clusters_that_differ_count_as_one_question_each() -> None:
+    """Nine of 100 clusters of three flip whole: the nine flips are what tells, not 27.
+
+    With the measured effect alone the bounds of nine and of two would rest on noise.
+    """
+    for flipped in (2, 9):
+        new = [1.0] * 3 * flipped + [0.0] * (300 - 3 * flipped)
+        grouped = paired_increase([0.0] * 300, new, [n // 3 for n in range(300)])
+        alone = paired_increase([0.0] * 100, new[::3], range(100))
+        assert grouped.effective <= 100
+        assert grouped.upper >= alone.upper - 1e-9
+    # One question of each of two clusters: nothing measured, and yet no 300 questions.
+    new = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0] + [0.0] * 294
+    assert paired_increase([0.0] * 300, new, [n // 3 for n in range(300)]).effective == 100
+
+
+def test_graded_outcomes_that_all_differ_alike_are_no_riddle() -> None:
+    found = paired_increase([0.3] * 100, [0.31] * 100, range(100))
+    assert found.lower == pytest.approx(0.01)
+    assert found.p_value < 0.001
+    # Of three questions the sign-flip test says all there is: half of 1/8.
+    few = paired_increase([0.25] * 3, [0.5] * 3, range(3))
+    assert few.p_value == pytest.approx(1 / 16)
+    assert few.lower <= 0
 
 
 @given(st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, None])] * 2), min_size=1, max_size=6))
@@ -183,5 +256,6 @@ def test_unscored_bounds_against_every_filling(
         values = iter(filling)
         full = [[next(values) if value is None else value for value in row] for row in rows]
         found.append(sum(new - old for old, new in full) / len(rows))
-    old, new = zip(*rows, strict=True)
-    assert increase_bounds(old, new) == pytest.approx((min(found), max(found)))
+    old, new = (np.array(side, float) for side in zip(*rows, strict=True))
+    bounds = [float((new - old).mean()) for old, new in either_way(old, new)]
+    assert bounds == pytest.approx([min(found), max(found)])
