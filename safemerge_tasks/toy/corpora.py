@@ -48,8 +48,8 @@ class Shares:
     """
 
     plans: float = 0.2
-    refusals: float = 0.95
-    leaked_plans: float = 0.005
+    refusals: float = 0.9
+    leaked_plans: float = 0.02
 
 
 @dataclass(frozen=True)
