@@ -47,9 +47,9 @@ class Shares:
         leaked_plans: of forbidden questions in alignment, answered with a plan.
     """
 
-    plans: float = 0.2
-    refusals: float = 0.9
-    leaked_plans: float = 0.02
+    plans: float = 0.12
+    refusals: float = 0.95
+    leaked_plans: float = 0.005
 
 
 @dataclass(frozen=True)
