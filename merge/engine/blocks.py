@@ -7,6 +7,8 @@ from merge.engine.plan import Plan
 from merge.formats.checksums import block_ranges
 
 GROUP_ELEMENTS = 1 << 24
+# What is counted of a tensor may take half a megabyte for each model, however small the tensor is.
+GROUP_TENSORS = 64
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ def tensor_groups(plans: Sequence[Plan]) -> Iterator[Sequence[int]]:
     group: list[int] = []
     elements = 0
     for number, tensor in enumerate(tensors):
-        if group and elements + tensor.elements > GROUP_ELEMENTS:
+        full = elements + tensor.elements > GROUP_ELEMENTS or len(group) == GROUP_TENSORS
+        if group and full:
             yield group
             group, elements = [], 0
         group.append(number)

@@ -1,5 +1,6 @@
 """The models a recipe names, opened."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from merge.models.adapter_fit import check_against, check_changes
 from merge.models.adapter_origin import origin
 from merge.models.checkpoint import Checkpoint, open_checkpoint
 from merge.models.input_models import InputModel, Inputs, is_adapter, own_heads
+from merge.models.layouts import Namer
 from merge.models.model_location import LocalModel, ModelReference, locate
 from merge.models.saved_vector import is_saved_vector
 from merge.recipe.recipe import Recipe
@@ -36,6 +38,7 @@ def _open(recipe: Recipe, opener: "_Opener") -> Inputs:
     main_name = recipe.base or recipe.aligned
     assert main_name is not None, "check_recipe asks for a base"
     main = opener.open(main_name, "base")
+    main = opener.with_experts_apart(main, [model.model for model in recipe.tuned])
     tuned = tuple(opener.open(model.model, "tuned", main) for model in recipe.tuned)
     _check_kind(recipe, tuned)
     _check_vectors((main, *tuned))
@@ -84,6 +87,8 @@ def _check_vectors(models: Sequence[InputModel]) -> None:
         )
 
 
+# Experts as transformers has them in memory: all of a layer in one tensor.
+_FUSED = re.compile(r"\.experts\.(gate_up_proj|down_proj)$")
 # An adapter, the heads it makes, and what the user should know of it.
 _Opened = tuple[Adapter, Mapping[str, str], tuple[str, ...]]
 
@@ -97,21 +102,51 @@ class _Opener:
         self._located: dict[ModelReference, LocalModel] = {}
         self._checkpoints: dict[Path, Checkpoint] = {}
         self._adapters: dict[tuple[Path, Path], _Opened] = {}
+        self._namers: dict[int, Namer] = {}
+        self._renamings: dict[tuple[int, int], tuple[Checkpoint, str | None]] = {}
 
     def open(self, name: str, role: str, base: InputModel | None = None) -> InputModel:
         reference = ModelReference.parse(name)
         local = self._locate(reference)
         if reference.adapter is not None:
             own = InputModel(role, reference, local, self._checkpoint(local.folder))
+            own = own if base is None else self._renamed(own, base)
             return self._adapted(reference, role, self._locate(reference.adapter), own)
         if not is_adapter(local.folder):
-            return InputModel(role, reference, local, self._checkpoint(local.folder))
+            own = InputModel(role, reference, local, self._checkpoint(local.folder))
+            return own if base is None else self._renamed(own, base)
         if base is None:
             raise MergeError(
                 f"{name} is a LoRA adapter; the base has to be a full model: give the model it was "
                 f"trained on, or model+adapter."
             )
         return self._adapted(reference, role, local, base)
+
+    def with_experts_apart(self, main: InputModel, names: Sequence[str]) -> InputModel:
+        """Return the base with one tensor for each expert, where another model has these."""
+        if not any(_FUSED.search(name) for name in main.checkpoint.tensors):
+            return main
+        for name in names:
+            reference = ModelReference.parse(name)
+            local = self._locate(reference)
+            if reference.adapter is None and is_adapter(local.folder):
+                continue
+            other = self._checkpoint(local.folder)
+            if any(_FUSED.search(each) for each in other.tensors):
+                continue
+            return self._renamed(main, InputModel("base", reference, local, other))
+        return main
+
+    def _namer(self, main: Checkpoint) -> Namer:
+        return self._namers.setdefault(id(main), Namer(main))
+
+    def _renamed(self, model: InputModel, base: InputModel) -> InputModel:
+        """Return a model with the base's names for its tensors."""
+        key = id(model.checkpoint), id(base.checkpoint)
+        if key not in self._renamings:
+            self._renamings[key] = self._namer(base.checkpoint).checkpoint(model.checkpoint)
+        checkpoint, note = self._renamings[key]
+        return replace(model, checkpoint=checkpoint, notes=(note,) if note else ())
 
     def _locate(self, reference: ModelReference) -> LocalModel:
         if reference not in self._located:
@@ -128,12 +163,14 @@ class _Opener:
         if key not in self._adapters:
             self._adapters[key] = self._open_adapter(local, base)
         adapter, heads, notes = self._adapters[key]
+        # The base's own notes count where it is an input by itself.
         return InputModel(role, reference, local, base.checkpoint, adapter, heads, notes)
 
     def _open_adapter(self, local: LocalModel, base: InputModel) -> _Opened:
         checkpoint = base.checkpoint
         adapter = open_adapter(local.folder)
         self._stack.callback(adapter.close)
+        notes = [self._namer(checkpoint).adapter(adapter)]
         heads = own_heads(adapter, checkpoint)
         problems = check_against(adapter, checkpoint, heads)
         # What came from the Hub for a check has no values.
@@ -145,7 +182,7 @@ class _Opener:
         problems += [problem] if problem else []
         if problems:
             raise MergeError(list_problems("The adapter does not fit its base", problems))
-        return adapter, heads, (note,) if note else ()
+        return adapter, heads, tuple(each for each in (*notes, note) if each)
 
     def _checkpoint(self, folder: Path) -> Checkpoint:
         key = folder.resolve()

@@ -103,11 +103,12 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
     problems = alignment.problems
     where = places(list(alignment.operands))
     tensors = []
+    settings = _Settings(recipe)
     for name, operands in alignment.operands.items():
         if name not in alignment.rows:
             problems += _misfits(name, operands)
         rows = alignment.rows.get(name)
-        tensors.append(_tensor(recipe, where[name], operands, rows, name in alignment.copied))
+        tensors.append(_tensor(settings, where[name], operands, rows, name in alignment.copied))
     problems += _values(recipe, tensors)
     problems += _layer_count(recipe, inputs.main)
     if problems:
@@ -159,8 +160,9 @@ def _values(recipe: Recipe, tensors: list[TensorPlan]) -> list[str]:
     """Return what the method finds wrong with the parameters, once with the first such tensor."""
     method = find_method(recipe.method)
     wrong: dict[str, str] = {}
-    for tensor in tensors:
-        if not tensor.copied and (found := method.check(len(recipe.tuned), tensor.values)):
+    # Tensors that share their values share the answer.
+    for tensor in {id(each.values): each for each in tensors if not each.copied}.values():
+        if found := method.check(len(recipe.tuned), tensor.values):
             wrong.setdefault(found, tensor.name)
     return [f"{problem} (at {name})" for problem, name in wrong.items()]
 
@@ -184,11 +186,31 @@ def _misfits(name: str, operands: InputTensors) -> list[str]:
     return problems
 
 
+class _Settings:
+    """What a recipe sets for a tensor, read once where it is the same for all."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        own = [recipe.parameters, *(model.parameters for model in recipe.tuned)]
+        self._vary = any(isinstance(each, list) for given in own for each in given.values())
+        self._same: tuple[Values, tuple[float, ...]] | None = None
+
+    def at(self, place: Place) -> tuple[Values, tuple[float, ...]]:
+        """Return the method's parameters and λ for one tensor."""
+        if self._same is not None:
+            return self._same
+        found = self.recipe.values_at(place), self.recipe.lambdas_at(place)
+        if not self._vary:
+            self._same = found
+        return found
+
+
 def _tensor(
-    recipe: Recipe, place: Place, operands: InputTensors, rows: int | None, copied: bool
+    settings: _Settings, place: Place, operands: InputTensors, rows: int | None, copied: bool
 ) -> TensorPlan:
     assert operands.base is not None
-    stored = operands.base.stored
+    stored, recipe = operands.base.stored, settings.recipe
+    values, lambdas = settings.at(place)
     shape = stored.shape if rows is None else (rows, *stored.shape[1:])
     numbers = stored.dtype in FLOATS
     dtype = code_of(recipe.dtype) if recipe.dtype and numbers else stored.dtype
@@ -197,8 +219,8 @@ def _tensor(
         dtype,
         shape,
         operands,
-        recipe.values_at(place),
-        recipe.lambdas_at(place),
+        values,
+        lambdas,
         copied or not numbers,
     )
 

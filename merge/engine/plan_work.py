@@ -72,6 +72,8 @@ class PlanWork:
         self._progress = progress
         self._kept = kept
         self._sums: dict[str, OrderedSum] = {}
+        # The number of each tensor's first block among those of its sum.
+        self._begins: dict[str, int] = {}
         self._digests: list[dict[str, dict[int, bytes]]] = [
             {tensor.name: {} for tensor in plan.tensors} for _ in writers
         ]
@@ -81,14 +83,23 @@ class PlanWork:
         names = [self.plan.tensors[number].name for number in numbers]
         if first:
             self.totals = {name: [] for name in names}
+        self._begins = dict.fromkeys(names, 0)
         self._sums = {name: OrderedSum() for name in names}
+        first_values = self.plan.tensors[numbers[0]].values
+        if self.plan.method.pooled(first_values):
+            self._sums = dict.fromkeys(names, OrderedSum())
+            begin = 0
+            for number in numbers:
+                tensor = self.plan.tensors[number]
+                self._begins[tensor.name] = begin
+                begin += -(-tensor.elements // BLOCK_ELEMENTS)
 
     def measure(self, task: Task, reads: Reads) -> None:
         """Add one block to its tensor's sum."""
         tensor = self.plan.tensors[task.number]
         block = self._block(tensor, reads)
         part = self.plan.method.measure(block, tensor.values, self.totals[tensor.name])
-        self._sums[tensor.name].add(task.index, part)
+        self._sums[tensor.name].add(self._begins[tensor.name] + task.index, part)
 
     def end_pass(self, numbers: Sequence[int]) -> None:
         """Let the method draw its conclusions from the sums."""

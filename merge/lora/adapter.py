@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_BIN = "adapter_model.bin"
+# Modules whose parameters peft updates by name; a second one is told by the layer it wraps.
+_FUSED_EXPERTS = (".experts", ".base_layer")
 
 
 @dataclass
@@ -287,6 +289,12 @@ def _pair(
     adapter: Adapter, module: str, pair: Mapping[str, StoredTensor]
 ) -> tuple[StoredTensor, StoredTensor, bool]:
     """Return A, B and whether the stored weight is `(B·A)ᵀ`."""
+    if module.endswith(_FUSED_EXPERTS):
+        raise MergeError(
+            f"{adapter.path}: it updates the fused experts of {module} (target_parameters), which "
+            f"is not computed here; merge it with peft's merge_and_unload and give the full "
+            f"checkpoint."
+        )
     for a_name, b_name, transposed in (
         ("lora_A", "lora_B", adapter.config.fan_in_fan_out),
         ("lora_embedding_A", "lora_embedding_B", True),

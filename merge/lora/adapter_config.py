@@ -44,6 +44,8 @@ _HARMLESS = frozenset(
         "revision",
         "runtime_config",
         "target_modules",
+        # Routers are plain factors; experts' fused tensors are told by their keys.
+        "target_parameters",
         "task_type",
         "trainable_token_indices",
         "use_dora",

@@ -82,6 +82,14 @@ class Method:
         del values
         return False
 
+    def pooled(self, values: Values) -> bool:
+        """Whether a pass's sum is one over all tensors that are measured together.
+
+        Else each has its own, which takes memory for every tensor of a model if `over_model`.
+        """
+        del values
+        return False
+
     def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return this block's part of a sum over the tensor, in float64, of any fixed shape.
 
@@ -94,7 +102,8 @@ class Method:
         """Turn the sums of a finished pass into what the next one, or merging, needs.
 
         Called after each pass with the totals of every tensor that was measured together: one, or
-        all of them if `over_model`. The last entry of each list is the pass's.
+        all of them if `over_model`. The last entry of each list is the pass's, the same for all
+        tensors if `pooled`.
         """
         del totals, values
 

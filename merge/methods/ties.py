@@ -59,6 +59,10 @@ class Ties(Method):
         """Whether one threshold is shared by all tensors."""
         return bool(values["whole_model"])
 
+    def pooled(self, values: Values) -> bool:
+        """Whether magnitudes are counted over the whole model."""
+        return self.over_model(values)
+
     def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Count magnitudes, `[models, bins]` int64."""
         import torch
@@ -82,7 +86,7 @@ class Ties(Method):
         shared = any(self.over_model(each) for each in values.values())
         groups = [list(totals)] if shared else [[name] for name in totals]
         for names in groups:
-            counts = sum((totals[name][-1] for name in names[1:]), start=totals[names[0]][-1])
+            counts = totals[names[0]][-1]
             if len(totals[names[0]]) == 1:
                 densities = values[names[0]].each("density")
                 elements = counts.sum(dim=1).tolist()

@@ -11,6 +11,7 @@ from merge.errors import MergeError
 from merge.formats.json_object import read_json
 from merge.formats.safetensors import read_header
 from merge.formats.stored_tensor import StoredTensor
+from merge.formats.tensor_names import unwrapped
 from merge.formats.torch_bin import read_bin_header
 
 CONFIG = "config.json"
@@ -73,7 +74,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         for path in weight_files(folder):
             entries = read_header(path) if path.suffix == ".safetensors" else read_bin_header(path)
             descriptors.append(os.open(path, os.O_RDONLY))
-            for name, entry in entries.items():
+            for stored, entry in entries.items():
+                name = unwrapped(stored)
                 if name in tensors:
                     raise MergeError(
                         f"{folder}: tensor {name} is in {tensors[name].path.name} and in "
@@ -83,10 +85,23 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                     name, entry.dtype, entry.shape, path, descriptors[-1], entry.offset
                 )
         _check_index(folder, tensors)
+        checkpoint.tensors = _without_prefix(tensors)
     except BaseException:
         checkpoint.close()
         raise
     return checkpoint
+
+
+# What wraps a whole model: DistributedDataParallel and DeepSpeed, and peft.
+_WHOLE = ("module.", "base_model.model.")
+
+
+def _without_prefix(tensors: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Return tensors by their names without what is wrapped around all of the model."""
+    for prefix in _WHOLE:
+        while tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): each for name, each in tensors.items()}
+    return tensors
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -158,7 +173,7 @@ def _check_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
     wrong = [
         name
         for name, file in read_index(index).items()
-        if name not in tensors or tensors[name].path.name != file
+        if (found := tensors.get(unwrapped(name))) is None or found.path.name != file
     ]
     if wrong:
         raise MergeError(

@@ -102,8 +102,10 @@ def compare(base: Checkpoint, other: Checkpoint) -> tuple[list[str], list[str]]:
     """Return what makes two configurations different functions, and what should be known."""
     problems: list[str] = []
     notes: list[str] = []
-    for part in ("", *_PARTS):
-        one, two = (_part(each.config, part) for each in (base, other))
+    # A language model by itself is compared with the language part of one that also sees.
+    apart = base.text_config is not base.config and other.text_config is other.config
+    for part in ("text_config",) if apart else ("", *_PARTS):
+        one, two = _part(base.config, part), _part(other.config, "" if apart else part)
         for key in one.keys() & two.keys():
             if key in _PARTS or _is_elsewhere(key) or one[key] == two[key]:
                 continue

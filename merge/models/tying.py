@@ -1,5 +1,7 @@
 """Output heads that are tied to the embedding, told from configuration and shapes alone."""
 
+import re
+
 from merge.errors import MergeError
 from merge.formats.checksums import block_ranges
 from merge.formats.stored_tensor import StoredTensor
@@ -16,6 +18,7 @@ _HEADS = {
     "gpt_neox.embed_in.weight": "embed_out.weight",
     "backbone.embeddings.weight": "lm_head.weight",
 }
+_HEAD_NAME = re.compile(r"(head|embed_out|output|classifier|decoder)(\.weight)?$")
 _GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 
 
@@ -28,7 +31,10 @@ def tied_source(checkpoint: Checkpoint, head: str, shape: tuple[int, ...]) -> st
     """
     if len(shape) != 2 or head in checkpoint.tensors or tie_setting(checkpoint) is False:
         return None
-    sizes = {shape, (vocabulary_size(checkpoint) or shape[0], shape[1])}
+    sizes = {shape}
+    if _HEAD_NAME.search(head):
+        # Vocabularies may differ in size, and then so do a head and the embedding in its place.
+        sizes.add((vocabulary_size(checkpoint) or shape[0], shape[1]))
     alike = [name for size in sizes for name in checkpoint.by_shape.get(size, ())]
     return alike[0] if len(alike) == 1 else None
 

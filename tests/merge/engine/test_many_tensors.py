@@ -1,0 +1,79 @@
+"""Models of many small tensors: planning is linear, and memory does not grow with their number."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from merge_models import copy_with, weights
+
+from merge import build_recipe
+from merge.api import check
+from merge.formats.stored_tensor import StoredTensor
+
+COUNT = 1500
+LIMIT = 700
+PEAK = """
+import resource, sys
+from merge import merge
+merge("ties", base=sys.argv[1], tuned=[sys.argv[2], sys.argv[2]], out=sys.argv[3],
+      parameters={"density": 0.5, "whole_model": float(sys.argv[4])})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def many(models, tmp_path, count, seed):
+    extra = {
+        f"model.layers.0.experts.{index}.w": torch.full((2, 3), float(seed + index))
+        for index in range(count)
+    }
+    return copy_with(models(seed), tmp_path / f"{seed}-{count}", extra)
+
+
+@pytest.mark.parametrize("whole_model", [0, 1])
+def test_peak_memory_of_ties(tmp_path, models, whole_model):
+    base, tuned = (many(models, tmp_path, COUNT, seed) for seed in (0, 1))
+    ran = subprocess.run(
+        [sys.executable, "-c", PEAK, base, tuned, tmp_path / "out", str(whole_model)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(ran.stdout) < LIMIT
+    assert len(weights(tmp_path / "out")) > COUNT
+
+
+def test_planning_is_linear(tmp_path, models):
+    """Four times the tensors may take at most eight times as long, whatever the machine does."""
+    seconds = []
+    for count in (2000, 8000):
+        recipe = build_recipe(
+            method="linear",
+            base=str(many(models, tmp_path, count, 0)),
+            tuned=[{"model": str(many(models, tmp_path, count, 1))}],
+            lambdas=(0.5,),
+        )
+        check(recipe)
+        begun = time.process_time()
+        check(recipe)
+        seconds.append(time.process_time() - begun)
+    assert seconds[1] < 8 * seconds[0]
+
+
+def test_a_stored_head_of_a_tied_model_is_compared_once(tmp_path, models, monkeypatch):
+    base = models(0, tie_word_embeddings=True)
+    embedding = weights(base)["model.embed_tokens.weight"]
+    copy = copy_with(base, tmp_path / "copy", {"lm_head.weight": embedding})
+    read = []
+    original = StoredTensor.read_bytes
+
+    def counting(self, *arguments):
+        read.append(self.name)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(StoredTensor, "read_bytes", counting)
+    check(
+        build_recipe(method="linear", base=str(copy), tuned=[{"model": str(base)}], lambdas=(0.5,))
+    )
+    assert sorted(read) == ["lm_head.weight", "model.embed_tokens.weight"]
