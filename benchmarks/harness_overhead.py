@@ -7,7 +7,8 @@
    and one around what vLLM does inside it: ending the model's engine, starting the judge's,
    generating. What remains is ours.
 2. The same prompts, of the model and of its judge, through plain `vllm.LLM.generate`, one after the
-   other in a process: what users would wait for without a harness.
+   other in a process: what users would wait for without a harness. lm-eval's answering, engine
+   start apart, is held against it; `--batch_size` is left out, so the task raises it from 1.
 3. `safemerge judge` on 3 x 550 saved responses, the first time and with every verdict kept.
 """
 
@@ -57,6 +58,10 @@ def show(figures: dict[str, float]) -> None:
     print(f"  of it vLLM, for the judge     {figures['judge_engine']:7.1f} s")
     print(f"  of it our own                 {ours:7.2f} s = {ours / wall:.1%} (aim: 5 % and 2 s)")
     print(f"plain vLLM, both models         {figures['plain']:7.1f} s")
+    asked, bare = figures["answering"], figures["plain_answering"]
+    print(
+        f"answering alone, lm_eval        {asked:7.2f} s = {asked / bare:.2f} x plain (aim: 1.15)"
+    )
     count = SAVED[0] * SAVED[1]
     print(f"safemerge judge, {count} new    {figures['judge_new']:7.1f} s")
     print(f"safemerge judge, {count} kept   {figures['judge_kept']:7.1f} s (aim: 3 s)")
@@ -87,6 +92,7 @@ def measure() -> dict[str, float]:
         }
         seconds = {part: run_part(part, folder, environment) for part in ("evaluation", "plain")}
         clocks: dict[str, float] = json.loads((folder / "clocks.json").read_text())
+        clocks |= json.loads((folder / "plain-clocks.json").read_text())
         return {**seconds, **clocks, **judging(folder, models["guard"], environment)}
 
 
@@ -137,8 +143,10 @@ def evaluation(folder: Path) -> None:
     import datasets  # noqa: F401 - as lm-eval does for any task
     from lm_eval._cli import HarnessCLI
     from lm_eval.api.task import ConfigurableTask  # noqa: F401
+    from lm_eval.models.vllm_causallms import VLLM
 
-    ours, engine = Clock(), Clock()
+    ours, engine, answering = Clock(), Clock(), Clock()
+    answering.around(VLLM, "generate_until")
     begun = time.perf_counter()
     from safemerge_tasks.harness import harmful_questions
     from safemerge_tasks.judges.engines import vllm as vllm_engine
@@ -162,11 +170,15 @@ def evaluation(folder: Path) -> None:
         "--metadata",
         f"judge_model={models['guard']},judge_dtype=float32,judge_max_model_len={CONTEXT},"
         "judge_cache=false",
-        *("--batch_size", "auto", "--log_samples", "--output_path", str(folder / "results")),
+        *("--log_samples", "--output_path", str(folder / "results")),
     ]
     cli = HarnessCLI()
     cli.execute(cli.parse_args())
-    clocks = {"ours": ours.seconds - engine.seconds, "judge_engine": engine.seconds}
+    clocks = {
+        "ours": ours.seconds - engine.seconds,
+        "judge_engine": engine.seconds,
+        "answering": answering.seconds,
+    }
     (folder / "clocks.json").write_text(json.dumps(clocks))
 
 
@@ -183,15 +195,20 @@ def plain(folder: Path) -> None:
     samples = next((folder / "results").rglob("samples_*.jsonl")).read_text().splitlines()
     rows = [json.loads(line) for line in samples]
 
-    def generate(model: str, prompts: list[list[int]], longest: int, penalty: float) -> None:
+    def generate(model: str, prompts: list[list[int]], longest: int, penalty: float) -> float:
         llm = LLM(model=model, dtype="float32", max_model_len=CONTEXT, enforce_eager=True)
         settings = SamplingParams(temperature=0, max_tokens=longest, repetition_penalty=penalty)
+        begun = time.perf_counter()
         llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in prompts], settings)
+        took = time.perf_counter() - begun
         shut_down(llm)
+        return took
 
     tokenizer = AutoTokenizer.from_pretrained(models["aligned"])
     asked = [row["arguments"]["gen_args_0"]["arg_0"] for row in rows]
-    generate(models["aligned"], tokenizer(asked, add_special_tokens=False)["input_ids"], 512, 1.2)
+    ids = tokenizer(asked, add_special_tokens=False)["input_ids"]
+    clocks = {"plain_answering": generate(models["aligned"], ids, 512, 1.2)}
+    (folder / "plain-clocks.json").write_text(json.dumps(clocks))
     guard = AutoTokenizer.from_pretrained(models["guard"])
     template = judge_template()
     judged = [

@@ -13,6 +13,8 @@ from merge.engine.plan import Plan, make_plan
 from merge.engine.plan_work import Result
 from merge.engine.run import measure, run
 from merge.errors import MergeError
+from merge.models.checkpoint import CONFIG
+from merge.models.saved_vector import MANIFEST
 from merge.output.companion_files import CARD, copy_companions, write_config
 from merge.output.manifest import build_manifest, describe_inputs, tensor_entries, write_manifest
 from merge.output.merged_adapter import check_adapters, write_adapter
@@ -22,6 +24,8 @@ from merge.output.staging import check_target, free_bytes, staged
 from merge.recipe.recipe import Recipe, TunedModel, build_recipe, lambda_name
 from merge.recipe.tensor_settings import Setting
 
+# Files that libraries open in between.
+_SPARE_FILES = 16
 # Told the bytes written so far and in all.
 Progress = Callable[[int, int], None]
 
@@ -89,9 +93,11 @@ def merge_recipe(
     progress: Progress | None = None,
 ) -> Merged:
     """Carry out a recipe. See `merge`."""
+    options = options or Options()
+    options.check()
     if recipe.output == "adapter":
-        return _merge_adapters(recipe, Path(out), options or Options())
-    return _merge_checkpoints({"": recipe}, Path(out), options or Options(), progress)[""]
+        return _merge_adapters(recipe, Path(out), options)
+    return _merge_checkpoints({"": recipe}, Path(out), options, progress)[""]
 
 
 def merge_recipes(
@@ -122,7 +128,9 @@ def merge_recipes(
             raise MergeError(f"{name} is to be an adapter, which reads no base; merge it alone.")
     if not recipes:
         return {}
-    return _merge_checkpoints(recipes, Path(out), options or Options(), progress)
+    options = options or Options()
+    options.check()
+    return _merge_checkpoints(recipes, Path(out), options, progress)
 
 
 @dataclass(frozen=True)
@@ -148,8 +156,10 @@ def _merge_checkpoints(
             for (name, recipe), models in zip(recipes.items(), inputs, strict=True)
         }
         _check_alike(plans)
+        check_target(out)
         _check_space(plans.values(), out)
-        with staged(out) as staging:
+        _check_open_files(plans.values())
+        with staged(out, MANIFEST) as staging:
             orders = [
                 _Order(
                     plan,
@@ -176,8 +186,8 @@ def _complete(order: _Order, result: Result) -> None:
     )
     described = describe_inputs(plan, result)
     for number, folder in enumerate(order.folders):
-        copy_companions(plan.inputs.main.checkpoint.folder, plan.tokenizer, folder)
-        write_config(plan.config, folder)
+        copy_companions(plan, folder)
+        write_config(plan.config, folder / CONFIG)
         tensors = tensor_entries(result.checksums[number], order.shards)
         _close(plan, folder, number, tensors, result, described)
 
@@ -186,7 +196,7 @@ def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:
     with open_inputs(recipe) as [inputs]:
         plan = make_plan(recipe, inputs)
         check_adapters(plan)
-        with staged(out) as staging:
+        with staged(out, MANIFEST) as staging:
             order = _Order(plan, (), _make_outputs(recipe, staging))
             totals, result = measure(plan, options)
             described = describe_inputs(plan, result)
@@ -196,7 +206,7 @@ def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:
     return order.merged(result, staging, out)
 
 
-def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
+def check(recipe: Recipe, out: str | Path | None = None, options: Options | None = None) -> Plan:
     """Find everything that would make a merge fail, from headers and configurations only.
 
     Returns:
@@ -205,6 +215,7 @@ def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
     Raises:
         MergeError: the merge would fail.
     """
+    (options or Options()).check()
     with open_inputs(recipe, headers_only=True) as [inputs]:
         plan = make_plan(recipe, inputs)
         if recipe.output == "adapter":
@@ -212,6 +223,7 @@ def check(recipe: Recipe, out: str | Path | None = None) -> Plan:
         if out is not None:
             check_target(Path(out))
             _check_space([plan], Path(out))
+        _check_open_files([plan])
     return plan
 
 
@@ -246,6 +258,27 @@ def _check_space(plans: Iterable[Plan], out: Path) -> None:
         raise MergeError(
             f"{out} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB left; free "
             f"space there or choose another --out."
+        )
+
+
+def _check_open_files(plans: Iterable[Plan]) -> None:
+    """Check that all output files can be open at once, beside the inputs', which are already."""
+    opened = Path("/proc/self/fd")
+    if not opened.is_dir():
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = limit - len(list(opened.iterdir())) - _SPARE_FILES
+    needed = sum(
+        plan.outputs * len(plan_shards(plan.tensors, plan.recipe.max_shard_size))
+        for plan in plans
+        if plan.recipe.output == "checkpoint"
+    )
+    if needed > free:
+        raise MergeError(
+            f"The merge writes {needed} files at once and {max(free, 0)} more may be open; raise "
+            f"the limit (ulimit -n) or --max-shard-size."
         )
 
 

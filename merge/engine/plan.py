@@ -14,9 +14,12 @@ from merge.errors import MergeError, list_problems
 from merge.formats.dtypes import FLOATS, Array, code_of, config_name
 from merge.methods import find_method
 from merge.methods.method import Method, Values
-from merge.models.alignment import Alignment, align
+from merge.models.alignment import Alignment, Policies, align
+from merge.models.configurations import compare
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensors
+from merge.models.quantised_weights import quantised, stale_note
+from merge.models.saved_vector import METHOD as SAVED_VECTOR
 from merge.recipe.recipe import Recipe
 from merge.recipe.tensor_settings import Place, places
 
@@ -27,7 +30,7 @@ class TensorPlan(Array):
 
     Attributes:
         lambdas: λ for each output.
-        copied: taken from the base as it is, as integers and booleans are.
+        copied: taken from the base as it is, as integers and booleans are, and what only it has.
     """
 
     name: str
@@ -41,7 +44,13 @@ class TensorPlan(Array):
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a merge will write; ``tokenizer`` is the folder its tokenizer comes from."""
+    """Everything a merge will write.
+
+    Attributes:
+        tokenizer: the folder its tokenizer comes from.
+        template: its chat template, where that is not the tokenizer's.
+        special_ids: of its special tokens, where they are not the base's.
+    """
 
     recipe: Recipe
     method: Method
@@ -49,6 +58,8 @@ class Plan:
     tensors: tuple[TensorPlan, ...]
     config: Mapping[str, Any]
     tokenizer: Path
+    template: str | None = None
+    special_ids: Mapping[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -63,7 +74,10 @@ class Plan:
 
     @property
     def written(self) -> int:
-        """Bytes of tensors in all outputs."""
+        """Bytes of tensors in all outputs; of adapters about what the inputs' have."""
+        if self.recipe.output == "adapter":
+            adapters = {model.adapter.path for model in self.inputs.all() if model.adapter}
+            return sum(path.stat().st_size for path in adapters) * self.outputs
         return self.nbytes * self.outputs
 
 
@@ -76,7 +90,16 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
     problems = _quantised(inputs)
     if problems:
         raise MergeError(list_problems("Quantised weights cannot be merged", problems))
-    alignment = align(inputs, recipe.vocabulary)
+    alignment = align(
+        inputs,
+        Policies(
+            recipe.vocabulary,
+            recipe.chat_template,
+            recipe.extra,
+            difference=recipe.method == SAVED_VECTOR,
+        ),
+    )
+    _compare_configurations(inputs, alignment)
     problems = alignment.problems
     where = places(list(alignment.operands))
     tensors = []
@@ -84,48 +107,62 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
         if name not in alignment.rows:
             problems += _misfits(name, operands)
         rows = alignment.rows.get(name)
-        tensors.append(_tensor(recipe, where[name], operands, rows))
+        tensors.append(_tensor(recipe, where[name], operands, rows, name in alignment.copied))
+    problems += _values(recipe, tensors)
     problems += _layer_count(recipe, inputs.main)
     if problems:
         raise MergeError(list_problems("The inputs do not fit together", problems))
     config = _config(inputs.main, tensors, alignment)
     method = find_method(recipe.method)
     return Plan(
-        recipe, method, inputs, tuple(tensors), config, alignment.tokenizer, alignment.notes
+        recipe,
+        method,
+        inputs,
+        tuple(tensors),
+        config,
+        alignment.tokenizer,
+        alignment.template,
+        alignment.special_ids,
+        alignment.notes,
     )
 
 
 def _quantised(inputs: Inputs) -> list[str]:
-    problems = []
-    for model in inputs.all():
-        found = model.checkpoint.config.get("quantization_config")
-        if found:
-            kind = found.get("quant_method", "unknown") if isinstance(found, dict) else found
-            problems.append(
-                f"{model.checkpoint.folder} is quantised ({kind}); give the unquantised model"
-            )
-            continue
-        odd = [
-            tensor
-            for tensor in model.checkpoint.tensors.values()
-            if tensor.dtype.startswith("F8") or tensor.dtype == "C64"
-        ]
-        if odd:
-            problems.append(
-                f"{odd[0].path} stores {odd[0].name} and {len(odd) - 1} more as {odd[0].dtype}; "
-                f"give the model in bfloat16, float16 or float32"
-            )
-    return problems
+    checkpoints = {id(model.checkpoint): model.checkpoint for model in inputs.all()}
+    return [found for each in checkpoints.values() if (found := quantised(each))]
+
+
+def _compare_configurations(inputs: Inputs, alignment: Alignment) -> None:
+    """Add what differs between the base's configuration and the others'."""
+    main = inputs.main.checkpoint
+    checkpoints = {id(model.checkpoint): model.checkpoint for model in inputs.all()}
+    for each in checkpoints.values():
+        if note := stale_note(each):
+            alignment.notes.append(note)
+        if each is not main:
+            problems, notes = compare(main, each)
+            alignment.problems += problems
+            alignment.notes += notes
 
 
 def _layer_count(recipe: Recipe, main: InputModel) -> list[str]:
-    layers = main.checkpoint.config.get("num_hidden_layers")
+    layers = main.checkpoint.layers
     if recipe.layers in (None, layers):
         return []
     return [
         f"the recipe's layer_range ends at {recipe.layers} and {main.folder} has {layers} layers; "
         f"this tool merges whole models"
     ]
+
+
+def _values(recipe: Recipe, tensors: list[TensorPlan]) -> list[str]:
+    """Return what the method finds wrong with the parameters, once with the first such tensor."""
+    method = find_method(recipe.method)
+    wrong: dict[str, str] = {}
+    for tensor in tensors:
+        if not tensor.copied and (found := method.check(len(recipe.tuned), tensor.values)):
+            wrong.setdefault(found, tensor.name)
+    return [f"{problem} (at {name})" for problem, name in wrong.items()]
 
 
 def _misfits(name: str, operands: InputTensors) -> list[str]:
@@ -147,12 +184,14 @@ def _misfits(name: str, operands: InputTensors) -> list[str]:
     return problems
 
 
-def _tensor(recipe: Recipe, place: Place, operands: InputTensors, rows: int | None) -> TensorPlan:
+def _tensor(
+    recipe: Recipe, place: Place, operands: InputTensors, rows: int | None, copied: bool
+) -> TensorPlan:
     assert operands.base is not None
     stored = operands.base.stored
     shape = stored.shape if rows is None else (rows, *stored.shape[1:])
-    copied = stored.dtype not in FLOATS
-    dtype = code_of(recipe.dtype) if recipe.dtype and not copied else stored.dtype
+    numbers = stored.dtype in FLOATS
+    dtype = code_of(recipe.dtype) if recipe.dtype and numbers else stored.dtype
     return TensorPlan(
         place.name,
         dtype,
@@ -160,17 +199,24 @@ def _tensor(recipe: Recipe, place: Place, operands: InputTensors, rows: int | No
         operands,
         recipe.values_at(place),
         recipe.lambdas_at(place),
-        copied,
+        copied or not numbers,
     )
 
 
 def _config(main: InputModel, tensors: list[TensorPlan], alignment: Alignment) -> dict[str, Any]:
     """Return the base's configuration with the output's true type, tying and vocabulary size."""
     config = deepcopy(dict(main.checkpoint.config))
+    # Quantised weights are refused, so one that is left says what is no longer so.
+    config.pop("quantization_config", None)
     if alignment.untied:
         _set(config, "tie_word_embeddings", False)
     if alignment.rows:
+        text = config.get("text_config")
+        if "vocab_size" not in config and isinstance(text, dict):
+            text.setdefault("vocab_size", 0)
         _set(config, "vocab_size", max(alignment.rows.values()))
+    for key, value in alignment.special_ids.items():
+        _set(config, key, value)
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.dtype in FLOATS:

@@ -154,7 +154,12 @@ class PlanWork:
         return output.contiguous().view(torch.uint8).numpy().data
 
     def _copy(self, task: Task, tensor: TensorPlan, reads: Reads) -> None:
-        data, *others = (reads.raw(operand.stored) for operand in tensor.operands.all())
+        base, *more = tensor.operands.all()
+        if base.stored.dtype != tensor.dtype:
+            data = self._rounded(tensor, reads.weight(base))
+        else:
+            data = reads.raw(base.stored)
+        others = (reads.raw(operand.stored) for operand in more)
         if any(other != data for other in others):
             self.result.different_copies.add(tensor.name)
         for number in range(len(self._writers)):

@@ -7,29 +7,26 @@ taken as weights.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from merge.errors import MergeError
 from merge.formats.finite_values import all_finite
 from merge.formats.safetensors import read_header
+from merge.formats.same_values import same_values
 from merge.formats.stored_tensor import StoredTensor
+from merge.formats.torch_bin import read_bin_header
 from merge.lora.adapter_config import LoraConfig, read_lora_config
-from merge.lora.updates import DenseUpdate, LowRank, RowUpdate, Update
+from merge.lora.adapter_keys import parse_key
+from merge.lora.updates import DenseUpdate, Dora, LowRank, RowUpdate, Update
 
 if TYPE_CHECKING:
     import torch
 
 ADAPTER_FILE = "adapter_model.safetensors"
-PREFIX = "base_model.model."
-# Wrappers that peft leaves in the names of the modules it replaced.
-_WRAPPERS = re.compile(r"\.(base_layer|modules_to_save|original_module)(?=\.)")
-_FACTORS = re.compile(r"\.(lora_A\.weight|lora_B\.weight|lora_embedding_A|lora_embedding_B)$")
-_TOKENS = ".token_adapter.trainable_tokens_delta"
-_LORA_BIAS = ".lora_B.bias"
+ADAPTER_BIN = "adapter_model.bin"
 
 
 @dataclass
@@ -45,19 +42,30 @@ class Adapter:
     """An opened LoRA adapter.
 
     Attributes:
-        factors: names of A and B (or of both embedding factors), by the weight they update.
+        path: the file of its tensors.
+        factors: A and B (or both embedding factors) and whether the weight is `(B·A)ᵀ`, by the
+            weight they update.
+        magnitudes: the lengths of a weight's rows under DoRA, by the weight.
         replaced: full tensors that take the place of the base's, by the base's names.
+        copies: those of them that are trained copies (`modules_to_save`), and not the base's own
+            tensors: what is tied to the base's stays as it was.
         tokens: rows that take the place of the base's, by the embedding's name.
         bias_updates: LoRA's own bias on B, by the name of the layer's bias.
+        trained_as: the trainer's names of targets that are called otherwise here.
+        dropped: tensors that say what another one says, such as a tied head.
     """
 
     folder: Path
+    path: Path
     config: LoraConfig
-    tensors: dict[str, StoredTensor]
     factors: dict[str, tuple[StoredTensor, StoredTensor, bool]] = field(default_factory=dict)
+    magnitudes: dict[str, StoredTensor] = field(default_factory=dict)
     replaced: dict[str, StoredTensor] = field(default_factory=dict)
+    copies: set[str] = field(default_factory=set)
     tokens: dict[str, TokenRows] = field(default_factory=dict)
     bias_updates: dict[str, StoredTensor] = field(default_factory=dict)
+    trained_as: dict[str, str] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
     descriptor: int = -1
 
     def close(self) -> None:
@@ -70,14 +78,41 @@ class Adapter:
         """Whether the adapter adds something to this tensor of the base."""
         return name in self.factors or name in self.bias_updates or name in self.tokens
 
+    def rename(self, name: str, new: str) -> None:
+        """Give one of the targets another name; its scale stays that of the old one."""
+        if name == new:
+            return
+        held: tuple[dict[str, Any], ...] = (
+            self.factors,
+            self.magnitudes,
+            self.replaced,
+            self.tokens,
+            self.bias_updates,
+        )
+        for mapping in held:
+            if name in mapping:
+                mapping[new] = mapping.pop(name)
+        if name in self.copies:
+            self.copies.remove(name)
+            self.copies.add(new)
+        self.trained_as[new] = self.trained_as.pop(name, name)
+
+    def _scale(self, name: str, ending: str) -> float:
+        return self.config.scale_of(self.trained_as.get(name, name).removesuffix(ending))
+
+    def bias_scale(self, name: str) -> float:
+        """Return what LoRA's own bias is multiplied with."""
+        return self._scale(name, ".bias")
+
     def read_update(self, name: str, base: StoredTensor) -> Update:
         """Read what the adapter adds to one tensor."""
+        if name in self.magnitudes:
+            return Dora(self.low_rank(name), load(self.magnitudes[name]).reshape(-1), base)
         if name in self.factors:
             return self.low_rank(name)
         if name in self.tokens:
             return self.token_rows(self.tokens[name], base)
-        scale = self.config.scale_of(name.removesuffix(".bias"))
-        return DenseUpdate(load(self.bias_updates[name]) * scale)
+        return DenseUpdate(load(self.bias_updates[name]) * self.bias_scale(name))
 
     def low_rank(self, name: str) -> LowRank:
         """Read the factors of one weight's update."""
@@ -85,7 +120,7 @@ class Adapter:
         left, right = load(b), load(a)
         if transposed:
             left, right = right.T.contiguous(), left.T.contiguous()
-        return LowRank(left, right, self.config.scale_of(name.removesuffix(".weight")))
+        return LowRank(left, right, self._scale(name, ".weight"))
 
     def token_rows(self, tokens: TokenRows, base: StoredTensor) -> RowUpdate:
         """Read trained rows, as their difference to the base's."""
@@ -121,44 +156,131 @@ def open_adapter(folder: Path) -> Adapter:
     """Open an adapter folder and sort its tensors by what they do.
 
     Raises:
-        MergeError: files are missing or broken, or a tensor's meaning is not known.
+        MergeError: files are missing or broken, a tensor's meaning is not known, two tensors say
+            different things of one, or there is none.
     """
     config = read_lora_config(folder)
-    path = folder / ADAPTER_FILE
-    if not path.is_file():
-        raise MergeError(f"{path} is missing; save the adapter with peft's save_pretrained.")
-    entries = read_header(path)
+    path = adapter_file(folder)
+    entries = read_header(path) if path.suffix == ".safetensors" else read_bin_header(path)
     descriptor = os.open(path, os.O_RDONLY)
-    tensors = {
-        name: StoredTensor(name, entry.dtype, entry.shape, path, descriptor, entry.offset)
-        for name, entry in entries.items()
-    }
-    adapter = Adapter(folder, config, tensors, descriptor=descriptor)
-    _sort(adapter)
+    adapter = Adapter(folder, path, config, descriptor=descriptor)
+    try:
+        _sort(
+            adapter,
+            {
+                key: StoredTensor(key, entry.dtype, entry.shape, path, descriptor, entry.offset)
+                for key, entry in entries.items()
+            },
+        )
+    except BaseException:
+        adapter.close()
+        raise
     return adapter
 
 
-def _sort(adapter: Adapter) -> None:
-    halves: dict[str, dict[str, StoredTensor]] = {}
-    for key, tensor in adapter.tensors.items():
-        name = _WRAPPERS.sub("", key.removeprefix(PREFIX))
-        if factor := _FACTORS.search(name):
-            halves.setdefault(name[: factor.start()], {})[factor[1]] = tensor
-        elif name.endswith(_LORA_BIAS):
-            adapter.bias_updates[name.removesuffix(_LORA_BIAS) + ".bias"] = tensor
-        elif name.endswith(_TOKENS):
-            module = name.removesuffix(_TOKENS)
-            adapter.tokens[f"{module}.weight"] = TokenRows(_indices(adapter, module), tensor)
-        elif ".lora_" in name:
+def adapter_file(folder: Path) -> Path:
+    """Return the file with an adapter's tensors, the one that peft takes.
+
+    Raises:
+        MergeError: there is none.
+    """
+    for name in (ADAPTER_FILE, ADAPTER_BIN):
+        if (folder / name).is_file():
+            return folder / name
+    raise MergeError(
+        f"{folder / ADAPTER_FILE} is missing; save the adapter with peft's save_pretrained."
+    )
+
+
+def _sort(adapter: Adapter, stored: Mapping[str, StoredTensor]) -> None:
+    roles: dict[str, dict[str, StoredTensor]] = {}
+    names = set()
+    for key, tensor in stored.items():
+        parsed = parse_key(key)
+        if parsed is None:
             raise MergeError(
-                f"{tensor.path}: tensor {key} belongs to a LoRA variant (DoRA and others) that is "
-                f"not a plain W + s·B·A; merge it with peft's merge_and_unload and give the full "
-                f"checkpoint."
+                f"{tensor.path}: tensor {key} belongs to a LoRA variant that is not a plain "
+                f"W + s·B·A; merge it with peft's merge_and_unload and give the full checkpoint."
             )
-        else:
-            adapter.replaced[name] = tensor
-    for module, pair in halves.items():
-        adapter.factors[f"{module}.weight"] = _pair(adapter, module, pair)
+        if parsed.role == "original":
+            continue
+        if parsed.adapter:
+            names.add(parsed.adapter)
+        own = roles.setdefault(parsed.target, {})
+        _check_same(tensor, own.setdefault(parsed.role, tensor), parsed.target)
+    if len(names) > 1:
+        raise MergeError(
+            f"{adapter.path} holds several adapters ({', '.join(sorted(names))}); save the one "
+            f"that is meant by itself."
+        )
+    if not roles:
+        raise MergeError(
+            f"{adapter.path} holds no trained tensors, so it would change nothing; save the "
+            f"adapter again (under DeepSpeed ZeRO-3 or FSDP, gather the weights first)."
+        )
+    for target, own in roles.items():
+        _place(adapter, target, own)
+    _check_one_update(adapter)
+
+
+def _check_same(one: StoredTensor, other: StoredTensor, target: str) -> None:
+    if not same_values(one, other):
+        raise MergeError(
+            f"{one.path}: {other.name} and {one.name} both stand for {target} and differ; save the "
+            f"adapter again with peft's save_pretrained."
+        )
+
+
+def _place(adapter: Adapter, target: str, own: dict[str, StoredTensor]) -> None:
+    """Put the tensors of one target, by their roles, where they belong."""
+    weight = f"{target}.weight"
+    if factors := {role: own[role] for role in own if role.startswith("lora_")}:
+        adapter.factors[weight] = _pair(adapter, target, factors)
+    if "magnitude" in own:
+        adapter.magnitudes[weight] = own["magnitude"]
+    if "bias update" in own:
+        adapter.bias_updates[f"{target}.bias"] = own["bias update"]
+    if "token rows" in own:
+        rows = TokenRows(_indices(adapter, target), own["token rows"])
+        adapter.tokens[weight] = rows
+    copy, in_place = own.get("copy"), own.get("in place")
+    if copy and in_place:
+        _check_same(in_place, copy, target)
+    if whole := copy or in_place:
+        adapter.replaced[target] = whole
+        if copy or adapter.config.saves(target):
+            adapter.copies.add(target)
+
+
+def _check_one_update(adapter: Adapter) -> None:
+    """Check that no tensor is changed in two ways that do not add up."""
+    for name in adapter.magnitudes:
+        if name not in adapter.factors or adapter.factors[name][2]:
+            raise MergeError(
+                f"{adapter.path}: {name} has DoRA's magnitudes but no factors of a linear layer; "
+                f"merge it with peft's merge_and_unload and give the full checkpoint."
+            )
+    if adapter.config.raw.get("use_dora") and set(adapter.factors) - set(adapter.magnitudes):
+        missing = min(set(adapter.factors) - set(adapter.magnitudes))
+        raise MergeError(
+            f"{adapter.path} lacks DoRA's magnitudes of {missing}, though use_dora is set; save "
+            f"the adapter again."
+        )
+    for name in [*adapter.factors, *adapter.tokens]:
+        ways = [
+            what
+            for what, held in (
+                ("a LoRA update", adapter.factors),
+                ("trained token rows", adapter.tokens),
+                ("a trained copy", adapter.copies),
+            )
+            if name in held
+        ]
+        if len(ways) > 1:
+            raise MergeError(
+                f"{adapter.path}: {name} has {' and '.join(ways)}, and only one of them can count; "
+                f"merge it with peft's merge_and_unload and give the full checkpoint."
+            )
 
 
 def _pair(
@@ -166,7 +288,7 @@ def _pair(
 ) -> tuple[StoredTensor, StoredTensor, bool]:
     """Return A, B and whether the stored weight is `(B·A)ᵀ`."""
     for a_name, b_name, transposed in (
-        ("lora_A.weight", "lora_B.weight", adapter.config.fan_in_fan_out),
+        ("lora_A", "lora_B", adapter.config.fan_in_fan_out),
         ("lora_embedding_A", "lora_embedding_B", True),
     ):
         if set(pair) != {a_name, b_name}:

@@ -46,6 +46,7 @@ _HARMLESS = frozenset(
         "target_modules",
         "task_type",
         "trainable_token_indices",
+        "use_dora",
         "use_rslora",
         # Training-time only.
         "velora_config",
@@ -76,11 +77,30 @@ class LoraConfig:
         """Return the rank a module's factors should have."""
         return int(_by_pattern(self.rank_pattern, module, self.rank))
 
+    def saves(self, tensor: str) -> bool:
+        """Return whether a tensor is in a module that `modules_to_save` names."""
+        return any(_holds(module, tensor) for module in self.modules_to_save)
+
+    @property
+    def modules_to_save(self) -> list[str]:
+        """The modules that are trained as copies of the base's."""
+        return [str(module) for module in self.raw.get("modules_to_save") or []]
+
+    @property
+    def base_name(self) -> str:
+        """The model that the adapter was trained on, as its trainer wrote it; may be empty."""
+        return str(self.raw.get("base_model_name_or_path") or "")
+
     def scale_of(self, module: str) -> float:
         """Return s in `W + s·B·A`: alpha/r, or alpha/√r for rank-stabilised LoRA (2312.03732)."""
         rank = self.rank_of(module)
         alpha = float(_by_pattern(self.alpha_pattern, module, self.alpha))
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+
+def _holds(module: str, tensor: str) -> bool:
+    """Return whether a module's name ends with this one, and holds the tensor."""
+    return f".{module}." in f".{tensor}"
 
 
 def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> float:
@@ -127,8 +147,9 @@ def _refuse_variants(path: Path, raw: Mapping[str, Any]) -> None:
     init = str(raw.get("init_lora_weights", True)).lower()
     if init not in _PLAIN_INITS:
         raise MergeError(
-            f"{path}: init_lora_weights is {init!r}, which changes the base weights; save the "
-            f"adapter again with peft's path_initial_model_for_weight_conversion to convert it to "
+            f"{path}: init_lora_weights is {init!r}, which changes the base weights, so the "
+            f"adapter belongs to what is left of {raw.get('base_model_name_or_path')} after it; "
+            f"save it again with peft's path_initial_model_for_weight_conversion to convert it to "
             f"plain LoRA."
         )
     for key, value in raw.items():

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from merge.formats.checksums import BLOCK_ELEMENTS
+from merge.formats.stored_tensor import StoredTensor
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,6 +27,44 @@ class LowRank:
         first, last = start // columns, -(-stop // columns)
         rows = (self.left[first:last] * self.scale) @ self.right
         return rows.reshape(-1)[start - first * columns : stop - first * columns]
+
+
+class Dora:
+    """The update of one weight by DoRA, `(m/‖W + s·B·A‖ - 1)·W + m/‖W + s·B·A‖·s·B·A`.
+
+    Liu et al. 2024 (2402.09353): m is the length of each of the result's rows. The base's rows are
+    read block by block, once for their lengths and once more for the update.
+    """
+
+    def __init__(self, low_rank: LowRank, magnitudes: "torch.Tensor", base: StoredTensor) -> None:
+        self._low_rank = low_rank
+        self._base = base
+        self._factors = magnitudes.double() / self._lengths()
+
+    def _lengths(self) -> "torch.Tensor":
+        """Return `‖W + s·B·A‖` of every row, in float64."""
+        import torch
+
+        rows, columns = self._base.shape
+        step = max(1, BLOCK_ELEMENTS // columns)
+        parts = []
+        for first in range(0, rows, step):
+            start, stop = first * columns, min(first + step, rows) * columns
+            moved = self._base.read(start, stop)[0].to(torch.float32)
+            moved = moved + self._low_rank.read(start, stop)
+            parts.append(moved.reshape(-1, columns).double().norm(dim=1))
+        return torch.cat(parts)
+
+    def read(self, start: int, stop: int) -> "torch.Tensor":
+        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
+        import torch
+
+        columns = self._base.shape[1]
+        rows = torch.arange(start, stop) // columns
+        factors = self._factors[rows]
+        base = self._base.read(start, stop)[0].double()
+        update = self._low_rank.read(start, stop).double()
+        return ((factors - 1.0) * base + factors * update).to(torch.float32)
 
 
 @dataclass
@@ -55,4 +96,4 @@ class RowUpdate:
         return values.reshape(-1)[start - first * columns : stop - first * columns]
 
 
-Update = LowRank | DenseUpdate | RowUpdate
+Update = LowRank | Dora | DenseUpdate | RowUpdate

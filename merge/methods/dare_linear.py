@@ -3,14 +3,13 @@
 from pydantic import Field
 
 from merge.methods.block import Block
-from merge.methods.math.arithmetic import scaled, weighted_sum
-from merge.methods.math.random_drop import Dropped, drop
+from merge.methods.math.arithmetic import no_mean, scaled, share_of, weighted_sum
+from merge.methods.math.random_drop import Dropped, Rescaling, drop
 from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
-from merge.methods.parameters import Parameters
 from merge.methods.registry import register
 
 
-class Mean(Parameters):
+class Mean(Rescaling):
     """How deltas are added up."""
 
     normalize: bool = Field(True, description="take the deltas' mean, and not their sum")
@@ -40,12 +39,20 @@ class DareLinear(Method):
         del totals
         weights, rates = values.each("weight"), values.each("drop_rate")
         dropped = [drop(block, number, rate) for number, rate in enumerate(rates)]
-        share = sum(weights) if values["normalize"] else 1.0
+        share = share_of(weights, normalize=values["normalize"])
+        factor = 1.0 / share
+        kept = [1.0 - rate if values["rescale"] else 1.0 for rate in rates]
         if len(dropped) == 1:
             # One factor for weight, λ and 1-p, so that the result is rounded once.
-            share, weights = share * (1.0 - rates[0]) / weights[0], [1.0]
+            factor, weights = weights[0] / (share * kept[0]), [1.0]
         else:
-            weights = [w / (1.0 - rate) for w, rate in zip(weights, rates, strict=True)]
+            weights = [weight / part for weight, part in zip(weights, kept, strict=True)]
         delta = weighted_sum(dropped, weights)
         for scale in lambdas:
-            yield scaled(delta, scale / share).add_(block.base)
+            yield scaled(delta, scale * factor).add_(block.base)
+
+    def check(self, tuned: int, values: Values) -> str | None:
+        """Weights that are divided by their sum have to have one, or all be zero."""
+        del tuned
+        weights = values.each("weight")
+        return no_mean(weights) if values["normalize"] and any(weights) else None

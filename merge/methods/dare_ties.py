@@ -4,10 +4,14 @@ from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
-from merge.methods.math.random_drop import Dropped, drop
+from merge.methods.math.random_drop import Dropped, Rescaling, drop
 from merge.methods.math.sign_election import Election, elect_and_average
 from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
 from merge.methods.registry import register
+
+
+class DroppedElection(Election, Rescaling):
+    """How the entries that are kept are rescaled, and elected."""
 
 
 class DroppedWeights(Dropped):
@@ -27,20 +31,21 @@ class DareTies(Method):
     name = "dare-ties"
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
-    parameters = Election
+    parameters = DroppedElection
     model_parameters = DroppedWeights
 
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the merge at each λ; all share one random mask."""
         del totals
         rates = values.each("drop_rate")
+        kept = [1.0 - rate if values["rescale"] else 1.0 for rate in rates]
         # The first model's 1-p is a factor of the result, where it is rounded once with λ; another
         # model with the same p then needs no rescaling of its own.
-        common = 1.0 - rates[0]
+        common = kept[0]
         deltas = [drop(block, number, rate) for number, rate in enumerate(rates)]
         deltas = [
-            delta if rate == rates[0] else scaled(delta, common / (1.0 - rate))
-            for delta, rate in zip(deltas, rates, strict=True)
+            delta if part == common else scaled(delta, common / part)
+            for delta, part in zip(deltas, kept, strict=True)
         ]
         normalize = len(deltas) > 1 if values["normalize"] is None else values["normalize"]
         delta = elect_and_average(deltas, values.each("weight"), normalize=normalize)

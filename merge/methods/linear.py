@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from merge.methods.block import Block
-from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.math.arithmetic import no_mean, scaled, weighted_sum
 from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
@@ -26,6 +26,11 @@ class Linear(Method):
 
     name = "linear"
     model_parameters = Shares
+
+    def check(self, tuned: int, values: Values) -> str | None:
+        """Weights have to have a sum."""
+        del tuned
+        return no_mean(values.each("weight"))
 
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the interpolation at each λ."""

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from merge.methods.block import Block
-from merge.methods.math.arithmetic import scaled, weighted_sum
+from merge.methods.math.arithmetic import no_mean, scaled, share_of, weighted_sum
 from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
@@ -35,17 +35,23 @@ class TaskArithmetic(Method):
     parameters = Sum
     model_parameters = Weights
 
+    def check(self, tuned: int, values: Values) -> str | None:
+        """Weights that are divided by their sum have to have one, or all be zero."""
+        del tuned
+        weights = values.each("weight")
+        return no_mean(weights) if values["normalize"] and any(weights) else None
+
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the sum at each λ."""
         del totals
         weights = values.each("weight")
         delta = weighted_sum(block.deltas, weights)
-        share = sum(weights) if values["normalize"] else 1.0
+        share = share_of(weights, normalize=values["normalize"])
         for scale in lambdas:
             yield scaled(delta, scale / share).add_(block.base)
 
     def coefficients(self, values: Values, scale: float) -> Coefficients:
         """Return the weights times λ."""
         weights = values.each("weight")
-        share = sum(weights) if values["normalize"] else 1.0
+        share = share_of(weights, normalize=values["normalize"])
         return Coefficients([scale * weight / share for weight in weights])

@@ -80,21 +80,36 @@ class Reads:
         return self._update(left) - self._update(right)
 
     def _extended(self, operand: InputTensor) -> "torch.Tensor":
-        """Return the stored elements, and the filler's where the output has more rows."""
+        """Return the stored elements, and the filler's or zeros where the output has more rows."""
         import torch
 
         stored = self._read(operand.stored)
-        if operand.filler is None or len(stored) == self.stop - self.start:
+        missing = self.stop - self.start - len(stored)
+        if not missing:
             return stored
+        if operand.filler is None:
+            return torch.cat([stored, stored.new_zeros(missing)])
         return torch.cat([stored, self._read(operand.filler)[len(stored) :]])
 
     def _update(self, operand: InputTensor) -> "torch.Tensor":
         key = operand.identity
         if key not in self._updates:
             assert operand.update is not None
-            values = operand.update.read(self.start, self.stop)
-            self._updates[key] = values.to(self._device)
+            self._updates[key] = self._read_update(operand).to(self._device)
         return self._updates[key]
+
+    def _read_update(self, operand: InputTensor) -> "torch.Tensor":
+        """Return the adapter's part, zero where the output has more rows than it."""
+        import torch
+
+        assert operand.update is not None
+        first, last = (min(end, operand.stored.elements) for end in (self.start, self.stop))
+        if first == last:
+            return torch.zeros(self.stop - self.start)
+        values = operand.update.read(first, last)
+        if last == self.stop:
+            return values
+        return torch.cat([values, values.new_zeros(self.stop - last)])
 
     def _read(self, stored: StoredTensor) -> "torch.Tensor":
         if stored not in self._stored:

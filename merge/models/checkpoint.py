@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 BIN_FILE = "pytorch_model.bin"
 BIN_INDEX_FILE = "pytorch_model.bin.index.json"
+WEIGHT_FILES = (SINGLE_FILE, INDEX_FILE, BIN_FILE, BIN_INDEX_FILE)
 
 
 @dataclass
@@ -27,6 +29,29 @@ class Checkpoint:
     config: Mapping[str, Any]
     tensors: dict[str, StoredTensor]
     descriptors: list[int] = field(default_factory=list)
+
+    @cached_property
+    def by_shape(self) -> dict[tuple[int, ...], list[str]]:
+        """The names of the tensors of each shape."""
+        found: dict[tuple[int, ...], list[str]] = {}
+        for name, tensor in self.tensors.items():
+            found.setdefault(tensor.shape, []).append(name)
+        return found
+
+    @property
+    def text_config(self) -> Mapping[str, Any]:
+        """The language model's part of the configuration; all of it, if there are no parts."""
+        part = self.config.get("text_config")
+        return part if isinstance(part, dict) else self.config
+
+    @property
+    def layers(self) -> int | None:
+        """How many layers the language model has, if the configuration says so."""
+        for part in (self.config, self.text_config):
+            for key in ("num_hidden_layers", "n_layer", "num_layers"):
+                if part.get(key) is not None:
+                    return int(part[key])
+        return None
 
     def close(self) -> None:
         """Close the files."""
@@ -43,20 +68,25 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     config = read_json(folder / CONFIG)
     tensors: dict[str, StoredTensor] = {}
     descriptors: list[int] = []
-    for path in weight_files(folder):
-        entries = read_header(path) if path.suffix == ".safetensors" else read_bin_header(path)
-        descriptors.append(os.open(path, os.O_RDONLY))
-        for name, entry in entries.items():
-            if name in tensors:
-                raise MergeError(
-                    f"{folder}: tensor {name} is in {tensors[name].path.name} and in {path.name}; "
-                    f"remove the shard that does not belong to the model."
+    checkpoint = Checkpoint(folder, config, tensors, descriptors)
+    try:
+        for path in weight_files(folder):
+            entries = read_header(path) if path.suffix == ".safetensors" else read_bin_header(path)
+            descriptors.append(os.open(path, os.O_RDONLY))
+            for name, entry in entries.items():
+                if name in tensors:
+                    raise MergeError(
+                        f"{folder}: tensor {name} is in {tensors[name].path.name} and in "
+                        f"{path.name}; remove the shard that does not belong to the model."
+                    )
+                tensors[name] = StoredTensor(
+                    name, entry.dtype, entry.shape, path, descriptors[-1], entry.offset
                 )
-            tensors[name] = StoredTensor(
-                name, entry.dtype, entry.shape, path, descriptors[-1], entry.offset
-            )
-    _check_index(folder, tensors)
-    return Checkpoint(folder, config, tensors, descriptors)
+        _check_index(folder, tensors)
+    except BaseException:
+        checkpoint.close()
+        raise
+    return checkpoint
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -68,13 +98,34 @@ def weight_files(folder: Path) -> list[Path]:
     for single, index in ((SINGLE_FILE, INDEX_FILE), (BIN_FILE, BIN_INDEX_FILE)):
         if (folder / index).is_file():
             names = sorted({str(name) for name in read_index(folder / index).values()})
+            if (folder / single).is_file() and names != [single]:
+                raise MergeError(
+                    f"{folder} holds two sets of weights, {single} and the files that {index} "
+                    f"names, and loaders differ in which they take; remove the one that does not "
+                    f"belong to the model."
+                )
             return [_inside(folder, index, name) for name in names]
         if (folder / single).is_file():
             return [folder / single]
     raise MergeError(
         f"{folder} holds no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is there, nor their "
-        f".bin forms; give a checkpoint folder."
+        f".bin forms; {_what_is_there(folder)}."
     )
+
+
+def _what_is_there(folder: Path) -> str:
+    """Return what to do about a folder without weights, from what it holds in their place."""
+    if found := sorted(folder.glob("*.gguf")):
+        return f"{found[0].name} is GGUF, which is quantised: give the model it was made from"
+    if (folder / "zero_to_fp32.py").is_file() or any(folder.glob("global_step*")):
+        return "it holds DeepSpeed's shards: gather them with its zero_to_fp32.py first"
+    if any(folder.glob("*.distcp")) or any(folder.glob("*/*.distcp")):
+        return "it holds FSDP's shards: gather them with `accelerate merge-weights` first"
+    if found := sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.bin")):
+        return f"rename {found[0].name} to {SINGLE_FILE} if it is the whole model"
+    if found := sorted(path.parent for path in folder.glob(f"*/{CONFIG}")):
+        return f"give one of its folders, such as {found[0]}"
+    return "give a checkpoint folder"
 
 
 def read_index(path: Path) -> dict[str, str]:
@@ -102,7 +153,7 @@ def _check_index(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
     index = next(
         (folder / name for name in (INDEX_FILE, BIN_INDEX_FILE) if (folder / name).is_file()), None
     )
-    if index is None or (folder / SINGLE_FILE).is_file():
+    if index is None or (index.name == BIN_INDEX_FILE and (folder / SINGLE_FILE).is_file()):
         return
     wrong = [
         name

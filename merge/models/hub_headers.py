@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from huggingface_hub.utils import SafetensorsFileMetadata  # type: ignore[attr-defined]
 
 
-def hollow_copy(model: str, revision: str | None, patterns: list[str]) -> tuple[Path, str]:
+def hollow_copy(
+    model: str, revision: str | None, patterns: list[str], ignored: list[str]
+) -> tuple[Path, str]:
     """Return a temporary folder with a Hub model's files, and their commit.
 
     The caller removes the folder. Models of which there are only `.bin` weights come whole, because
@@ -25,6 +27,7 @@ def hollow_copy(model: str, revision: str | None, patterns: list[str]) -> tuple[
         model: id on the Hub.
         revision: branch, tag or commit.
         patterns: the files that a merge reads.
+        ignored: those of them that it does not.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
@@ -33,12 +36,12 @@ def hollow_copy(model: str, revision: str | None, patterns: list[str]) -> tuple[
     info = api.model_info(model, revision=revision)
     commit = str(info.sha)
     names = [sibling.rfilename for sibling in info.siblings or []]
-    wanted = list(filter_repo_objects(names, allow_patterns=patterns))
+    wanted = list(filter_repo_objects(names, allow_patterns=patterns, ignore_patterns=ignored))
     weights = [name for name in wanted if name.endswith(".safetensors")]
     if not weights:
         patterns = [*patterns, "*.bin"]
     small = snapshot_download(
-        model, revision=commit, allow_patterns=patterns, ignore_patterns=weights or None
+        model, revision=commit, allow_patterns=patterns, ignore_patterns=[*ignored, *weights]
     )
     folder = Path(tempfile.mkdtemp(prefix="safemerge-headers-"))
     try:

@@ -19,7 +19,8 @@ class InputTensor:
         stored: the tensor in its file.
         adapter: the adapter that updates it.
         name: the adapter's name for it.
-        filler: where rows beyond the stored ones are taken from, if the output has more.
+        filler: where rows beyond the stored ones are taken from, if the output has more; without
+            one, as for a safety vector, they are zero.
     """
 
     stored: StoredTensor
@@ -61,7 +62,11 @@ class InputTensors:
     unaligned: InputTensor | None = None
     vector: InputTensor | None = None
 
+    def models(self) -> list[InputTensor]:
+        """Return every model's operand that is there."""
+        named = (self.base, *self.tuned, self.aligned, self.unaligned)
+        return [operand for operand in named if operand is not None]
+
     def all(self) -> list[InputTensor]:
         """Return every operand that is there."""
-        named = (self.base, *self.tuned, self.aligned, self.unaligned, self.vector)
-        return [operand for operand in named if operand is not None]
+        return self.models() if self.vector is None else [*self.models(), self.vector]

@@ -13,6 +13,8 @@ from merge.models.hub_headers import hollow_copy
 
 # What a merge reads of a repository on the Hub. Weights in other formats stay there.
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py", "*.tiktoken"]
+# Other forms of the same weights, and states of training, in repositories of weights.
+HUB_SECOND_COPIES = ["consolidated*", "original/*", "metal/*", "checkpoint-*/*", "global_step*/*"]
 _BIN_WEIGHTS = ["*.bin"]
 
 
@@ -32,9 +34,11 @@ class ModelReference:
             raise MergeError("A model's name is empty; give a folder or a Hub id.")
         if Path(text).expanduser().exists():
             return cls(text)
-        model, plus, adapter = text.partition("+")
+        model, plus, adapter = _split_adapter(text)
         if plus:
-            return cls(*_split_revision(model), adapter=cls.parse(adapter))
+            whole = Path(model).expanduser().exists()
+            own = (model, None) if whole else _split_revision(model)
+            return cls(*own, adapter=cls.parse(adapter))
         return cls(*_split_revision(text))
 
     def __str__(self) -> str:
@@ -65,8 +69,17 @@ def locate(reference: ModelReference, *, headers_only: bool = False) -> LocalMod
         MergeError: there is no such folder, and it is not a Hub id or the Hub does not answer.
     """
     folder = Path(reference.model).expanduser()
+    if folder.is_dir() and reference.revision is not None:
+        raise MergeError(
+            f"{reference}: {reference.model} is a folder here, which has no revisions; remove "
+            f"@{reference.revision}, or give the Hub id from a place without such a folder."
+        )
     if folder.is_dir():
         return LocalModel(folder)
+    if folder.suffix == ".gguf" and folder.exists():
+        raise MergeError(
+            f"{reference.model} is GGUF, which is quantised; give the model it was made from."
+        )
     if folder.exists():
         raise MergeError(
             f"{reference.model} is a file; name the folder that holds config.json and the weights."
@@ -76,6 +89,15 @@ def locate(reference: ModelReference, *, headers_only: bool = False) -> LocalMod
             f"{reference.model}: no such folder; check the path, or give a Hub id as owner/name."
         )
     return _download(reference, headers_only)
+
+
+def _split_adapter(text: str) -> tuple[str, str, str]:
+    """Split at the last + that ends an existing folder's name, or else at the first."""
+    ends = [index for index, character in enumerate(text) if character == "+"]
+    for end in reversed(ends):
+        if Path(text[:end]).expanduser().is_dir():
+            return text[:end], "+", text[end + 1 :]
+    return text.partition("+")
 
 
 def _split_revision(text: str) -> tuple[str, str | None]:
@@ -95,13 +117,16 @@ def _download(reference: ModelReference, headers_only: bool) -> LocalModel:
             reference.model,
             revision=reference.revision,
             allow_patterns=patterns,
+            ignore_patterns=HUB_SECOND_COPIES,
             local_files_only=offline,
         )
         return Path(folder)
 
     try:
         if headers_only:
-            folder, commit = hollow_copy(reference.model, reference.revision, HUB_FILES)
+            folder, commit = hollow_copy(
+                reference.model, reference.revision, HUB_FILES, HUB_SECOND_COPIES
+            )
             return LocalModel(folder, commit, temporary=True)
         folder = fetch(HUB_FILES)
         if not any(folder.glob("*.safetensors")):

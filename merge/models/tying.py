@@ -5,25 +5,66 @@ from merge.formats.checksums import block_ranges
 from merge.formats.stored_tensor import StoredTensor
 from merge.models.checkpoint import Checkpoint
 
+# Names of embeddings, and of the head that a model with a tied one has in memory.
+_HEADS = {
+    "model.language_model.embed_tokens.weight": "lm_head.weight",
+    "model.embed_tokens.weight": "lm_head.weight",
+    "transformer.wte.weight": "lm_head.weight",
+    "wte.weight": "lm_head.weight",
+    "transformer.word_embeddings.weight": "lm_head.weight",
+    "word_embeddings.weight": "lm_head.weight",
+    "gpt_neox.embed_in.weight": "embed_out.weight",
+    "backbone.embeddings.weight": "lm_head.weight",
+}
+_GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 
-def tied_source(checkpoint: Checkpoint, head: StoredTensor) -> str | None:
+
+def tied_source(checkpoint: Checkpoint, head: str, shape: tuple[int, ...]) -> str | None:
     """Return the embedding that a model without this head uses in its place.
 
     No architecture's names are needed: it is the only other tensor of the vocabulary's and the
     model's size. None if the model has a head, says that nothing is tied, or leaves it open which
     tensor it would be.
     """
-    if len(head.shape) != 2 or tie_setting(checkpoint) is False:
+    if len(shape) != 2 or head in checkpoint.tensors or tie_setting(checkpoint) is False:
         return None
-    alike = [
-        name
-        for name, tensor in checkpoint.tensors.items()
-        if len(tensor.shape) == 2
-        and tensor.shape[1] == head.shape[1]
-        and tensor.shape[0] in (head.shape[0], vocabulary_size(checkpoint))
-        and tensor.name != head.name
-    ]
+    sizes = {shape, (vocabulary_size(checkpoint) or shape[0], shape[1])}
+    alike = [name for size in sizes for name in checkpoint.by_shape.get(size, ())]
     return alike[0] if len(alike) == 1 else None
+
+
+def head_beside(checkpoint: Checkpoint, embedding: str) -> str | None:
+    """Return the name of the head that is tied to an embedding, or None if the model has none.
+
+    Raises:
+        MergeError: the model ties its head, and what it would be called is not known.
+    """
+    makers = checkpoint.config.get("architectures") or []
+    if tie_setting(checkpoint) is False or not any(
+        str(maker).endswith(_GENERATING) for maker in makers
+    ):
+        return None
+    for ending, head in _HEADS.items():
+        if f".{embedding}".endswith(f".{ending}"):
+            name = embedding.removesuffix(ending) + head
+            return None if name in checkpoint.tensors else name
+    if tie_setting(checkpoint) is True and redundant_head(checkpoint) is None:
+        raise MergeError(
+            f"{checkpoint.folder}: {embedding} is trained apart from the head that is tied to it, "
+            f"and the head's name is not known for {', '.join(map(str, makers))}; merge the "
+            f"adapter with peft's merge_and_unload and give the full checkpoint."
+        )
+    return None
+
+
+def has_rows_of_tokens(checkpoint: Checkpoint, name: str) -> bool:
+    """Return whether a tensor has one row for each token: an embedding or a head."""
+    tensor = checkpoint.tensors[name]
+    if len(tensor.shape) not in (1, 2):
+        return False
+    size = vocabulary_size(checkpoint)
+    known = any(f".{name}".endswith(f".{each}") for each in (*_HEADS, *_HEADS.values()))
+    return known or (size is not None and tensor.shape[0] == size)
 
 
 def redundant_head(checkpoint: Checkpoint) -> str | None:

@@ -1,25 +1,108 @@
-"""Which token each row of an embedding stands for, from the tokenizer's own file."""
+"""Which token each row of an embedding stands for, from the tokenizer's own files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from merge.formats.json_object import read_json
 
 TOKENIZER = "tokenizer.json"
+SETTINGS = "tokenizer_config.json"
+ADDED = "added_tokens.json"
+_WORDS = "vocab.json"
+_PIECES = "tokenizer.model"
+# What a tokenizer's tokens are read from; any of these makes a folder one with a tokenizer.
+_FILES = (TOKENIZER, _WORDS, "vocab.txt", _PIECES, ADDED)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether a folder has a tokenizer of its own."""
+    return any((folder / name).is_file() for name in _FILES)
 
 
 def read_vocabulary(folder: Path) -> dict[str, int] | None:
-    """Return every token's id, or None where the folder has no ``tokenizer.json``."""
+    """Return every token's id, or None where the folder's tokenizer is of a kind not known here.
+
+    From ``tokenizer.json``; of slow tokenizers from ``vocab.json``, ``vocab.txt`` or
+    sentencepiece's ``tokenizer.model``, and what was added to them from ``added_tokens.json`` and
+    ``tokenizer_config.json``.
+    """
     path = folder / TOKENIZER
-    if not path.is_file():
+    if path.is_file():
+        tokenizer = read_json(path)
+        vocabulary = _model_vocabulary(tokenizer.get("model") or {})
+        for token in tokenizer.get("added_tokens") or []:
+            vocabulary[str(token["content"])] = int(token["id"])
+        return vocabulary
+    slow = _slow_vocabulary(folder)
+    if slow is None:
         return None
-    tokenizer = read_json(path)
-    vocabulary = _model_vocabulary(tokenizer.get("model") or {})
-    for token in tokenizer.get("added_tokens") or []:
-        vocabulary[str(token["content"])] = int(token["id"])
-    return vocabulary
+    if (folder / ADDED).is_file():
+        slow |= {token: int(index) for token, index in read_json(folder / ADDED).items()}
+    if (folder / SETTINGS).is_file():
+        listed = read_json(folder / SETTINGS).get("added_tokens_decoder") or {}
+        slow |= {str(token["content"]): int(index) for index, token in listed.items()}
+    return slow
+
+
+def _slow_vocabulary(folder: Path) -> dict[str, int] | None:
+    if (folder / _WORDS).is_file():
+        return {token: int(index) for token, index in read_json(folder / _WORDS).items()}
+    if (folder / "vocab.txt").is_file():
+        lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+        return {token: index for index, token in enumerate(lines)}
+    if (folder / _PIECES).is_file():
+        pieces = sentencepieces((folder / _PIECES).read_bytes())
+        return None if pieces is None else {piece: index for index, piece in enumerate(pieces)}
+    return None
+
+
+def sentencepieces(data: bytes) -> list[str] | None:
+    """Return the pieces of a sentencepiece model in the order of their ids, or None if it is none.
+
+    The file is a protocol buffer whose field 1, repeated, is a piece, whose field 1 is its text.
+    """
+    try:
+        pieces = [
+            next(text for number, text in _fields(value) if number == 1)
+            for field, value in _fields(data)
+            if field == 1
+        ]
+        return [piece.decode() for piece in pieces] or None
+    except (IndexError, StopIteration, RuntimeError, UnicodeDecodeError, ValueError):
+        return None
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and bytes of every length-delimited field of a protocol buffer."""
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        kind = tag & 7
+        if kind == 0:
+            _, position = _varint(data, position)
+        elif kind in (1, 5):
+            position += 8 if kind == 1 else 4
+        elif kind == 2:
+            length, position = _varint(data, position)
+            if position + length > len(data):
+                raise ValueError("a field ends behind the data")
+            yield tag >> 3, data[position : position + length]
+            position += length
+        else:
+            raise ValueError(f"there is no wire type {kind}")
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, position
 
 
 def _model_vocabulary(model: Mapping[str, Any]) -> dict[str, int]:
@@ -32,7 +115,13 @@ def _model_vocabulary(model: Mapping[str, Any]) -> dict[str, int]:
 
 def same_tokenizer_file(one: Path, other: Path) -> bool:
     """Whether two folders have byte-equal tokenizer files, which needs no parsing."""
-    first, second = one / TOKENIZER, other / TOKENIZER
+    names = [name for name in _FILES if (one / name).is_file() or (other / name).is_file()]
+    if TOKENIZER in names:
+        names = [TOKENIZER]
+    return bool(names) and all(_same_file(one / name, other / name) for name in names)
+
+
+def _same_file(first: Path, second: Path) -> bool:
     if not (first.is_file() and second.is_file()):
         return False
     return first.stat().st_size == second.stat().st_size and (

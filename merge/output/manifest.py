@@ -17,12 +17,11 @@ from merge.engine.plan_work import Result
 from merge.errors import MergeError
 from merge.formats.checksums import ALGORITHM, combine, file_checksum, text_checksum
 from merge.formats.stored_tensor import StoredTensor
-from merge.lora.adapter import ADAPTER_FILE
 from merge.models.checkpoint import Checkpoint
 from merge.models.input_models import InputModel
+from merge.models.saved_vector import MANIFEST
 from merge.output.shard_files import Shard
 
-MANIFEST = "safemerge_manifest.json"
 FORMAT = 1
 _SELF = "manifest_checksum"
 
@@ -41,7 +40,7 @@ def _describe(model: InputModel, result: Result) -> dict[str, Any]:
     }
     if model.adapter is not None:
         entry["kind"] = "adapter"
-        entry["checksum"] = file_checksum(model.adapter.folder / ADAPTER_FILE)
+        entry["checksum"] = file_checksum(model.adapter.path)
         entry["on"] = str(model.checkpoint.folder)
         return entry
     entry["kind"] = "checkpoint"

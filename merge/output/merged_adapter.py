@@ -18,8 +18,9 @@ from merge.formats.checksums import block_ranges, combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.safetensors import build_header
 from merge.formats.stored_tensor import StoredTensor
-from merge.lora.adapter import ADAPTER_FILE, PREFIX, Adapter, load
+from merge.lora.adapter import ADAPTER_FILE, Adapter, load
 from merge.lora.adapter_config import ADAPTER_CONFIG
+from merge.lora.adapter_keys import PREFIX, saved_key
 from merge.lora.updates import LowRank
 from merge.methods.method import Coefficients
 from merge.models.input_models import InputModel
@@ -52,6 +53,16 @@ def check_adapters(plan: Plan) -> None:
                 f"{model.reference} is not an adapter on {plan.inputs.main.reference}; --as "
                 f"adapter needs every input to be one."
             )
+    if any(tensor.shape != _base(tensor).shape for tensor in plan.tensors):
+        raise MergeError(
+            "--as adapter keeps the base's vocabulary, and this merge has other rows; use "
+            "--vocabulary base or remove --as adapter to write a checkpoint."
+        )
+    if dora := [adapter for adapter in _adapters(plan) if adapter.magnitudes]:
+        raise MergeError(
+            f"{dora[0].folder} is DoRA, whose update is not of low rank; remove --as adapter to "
+            f"write a checkpoint."
+        )
     transposed = {adapter.config.fan_in_fan_out for adapter in _adapters(plan)}
     if len(transposed) != 1:
         raise MergeError(
@@ -154,7 +165,7 @@ class _Builder:
             left, right = pad(left, (0, missing)), pad(right, (0, 0, 0, missing))
         if transposed:
             left, right = right.T.contiguous(), left.T.contiguous()
-        module = name.removesuffix(".weight")
+        module = adapter.trained_as.get(name, name).removesuffix(".weight")
         names = ("lora_A.weight", "lora_B.weight")
         if "lora_embedding" in a.name:
             names = ("lora_embedding_A", "lora_embedding_B")
@@ -180,7 +191,11 @@ class _Builder:
         assert not isinstance(total, int)
         if values == self._replaced:
             total = total + load(_base(tensor))
-        self._tensors[stored[0].name] = (stored[0].dtype, total)
+        trained = having[0][1].trained_as.get(tensor.name, tensor.name)
+        key = f"{PREFIX}{trained.removesuffix('.bias')}.lora_B.bias"
+        if values == self._replaced:
+            key = saved_key(stored[0].name)
+        self._tensors[key] = (stored[0].dtype, total)
 
     def _replaced(
         self, factor: float, stored: StoredTensor, tensor: TensorPlan, adapter: Adapter
@@ -191,8 +206,7 @@ class _Builder:
     def _bias(
         self, factor: float, stored: StoredTensor, tensor: TensorPlan, adapter: Adapter
     ) -> "torch.Tensor":
-        scale = adapter.config.scale_of(tensor.name.removesuffix(".bias"))
-        return load(stored) * (factor * scale)
+        return load(stored) * (factor * adapter.bias_scale(tensor.name))
 
     def _tokens(self, tensor: TensorPlan, parts: Sequence[tuple[float, Adapter]]) -> None:
         having = [
@@ -212,8 +226,10 @@ class _Builder:
         ]
         rows = sum(deltas[1:], start=deltas[0]) + load(having[0][1].rows)
         rows -= having[0][2].token_rows(having[0][1], base).rows
-        stored = having[0][1].rows
-        self._tensors[stored.name] = (stored.dtype, rows)
+        adapter = having[0][2]
+        module = adapter.trained_as.get(tensor.name, tensor.name).removesuffix(".weight")
+        key = f"{PREFIX}{module}.token_adapter.trainable_tokens_delta"
+        self._tensors[key] = (having[0][1].rows.dtype, rows)
 
 
 def _weighted(plan: Plan, coefficients: Coefficients) -> list[tuple[InputModel, float]]:

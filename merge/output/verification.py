@@ -9,7 +9,17 @@ from merge.formats.checksums import BLOCK_ELEMENTS, block_ranges, combine, diges
 from merge.formats.dtypes import ITEM_SIZE
 from merge.formats.safetensors import Entry, build_header, read_header
 from merge.formats.stored_tensor import StoredTensor
-from merge.output.manifest import MANIFEST, read_manifest
+from merge.models.saved_vector import MANIFEST
+from merge.output.manifest import read_manifest
+
+# What a model folder gains on its way through the Hub, version control or an operating system.
+_TRAVELS = frozenset(
+    {".gitattributes", ".gitignore", ".git", ".cache", ".DS_Store", "Thumbs.db", "desktop.ini"}
+)
+# What people read and models do not: an edited card is no other model.
+_TOLD = frozenset({"README.md"})
+_SHOWN = (".md", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".pdf", ".html", ".csv")
+_LEGAL = ("LICENSE", "NOTICE", "USE_POLICY")
 
 
 def verify(folder: Path) -> list[Path]:
@@ -57,13 +67,28 @@ def _other_files(folder: Path, files: Mapping[str, str], weights: set[str]) -> l
         MANIFEST
     }
     problems = [f"{name} is missing" for name in sorted((set(files) | weights) - present)]
-    problems += [f"{name} was added" for name in sorted(present - set(files) - weights)]
+    problems += [
+        f"{name} was added"
+        for name in sorted(present - set(files) - weights)
+        if not _was_left(name) and _is_read(name)
+    ]
     problems += [
         f"{name} was changed"
         for name, checksum in files.items()
-        if name in present and file_checksum(folder / name) != checksum
+        if name in present and name not in _TOLD and file_checksum(folder / name) != checksum
     ]
     return problems
+
+
+def _was_left(name: str) -> bool:
+    """Return whether a file is what the Hub, version control or an operating system leaves."""
+    parts = Path(name).parts
+    return parts[0] in _TRAVELS or parts[-1] in _TRAVELS or parts[-1].startswith("._")
+
+
+def _is_read(name: str) -> bool:
+    """Return whether a loader may read a file: weights, configuration, tokenizer, code."""
+    return not name.endswith(_SHOWN) and not Path(name).name.upper().startswith(_LEGAL)
 
 
 def _weight_file(path: Path, tensors: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 Where the same word means something else here, the value is translated: `t` of slerp is λ, and
 `density` of the DARE methods is `1 - drop_rate`. Keys that this tool adds are `lambdas`, `seed`,
-`aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `output` and `max_shard_size`.
+`aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `extra`, `output` and `max_shard_size`.
 """
 
 from collections.abc import Iterable
@@ -16,13 +16,14 @@ from merge.errors import MergeError, suggestion
 from merge.methods import find_method
 from merge.recipe.recipe import Recipe, build_recipe
 from merge.recipe.sizes import parse_size
-from merge.recipe.tensor_settings import Setting, complement
+from merge.recipe.tensor_settings import NO_PATTERN, Filtered, Setting, complement
 
 _KEYS = (
     "aligned_model",
     "base_model",
     "chat_template",
     "dtype",
+    "extra",
     "lambdas",
     "max_shard_size",
     "merge_method",
@@ -39,8 +40,35 @@ _KEYS = (
     "vector",
     "vocabulary",
 )
+# mergekit's methods that there are not here: near names would mislead.
+_MERGEKITS = frozenset(
+    {
+        "arcee_fusion",
+        "breadcrumbs",
+        "breadcrumbs_ties",
+        "della",
+        "della_linear",
+        "karcher",
+        "multislerp",
+        "nearswap",
+        "nuslerp",
+        "passthrough",
+        "ram",
+        "ramplus_tl",
+        "sce",
+    }
+)
 # Settings of mergekit that change how it computes and not what.
+_PLAIN = ("chat_template", "extra", "output", "seed", "vector", "vocabulary")
 _WITHOUT_EFFECT = frozenset({"int8_mask"})
+# mergekit's own defaults, where those of flags are others. There, weights multiply deltas and are
+# not shares; TIES divides by them even for one model; and everything is kept.
+_DEFAULTS: dict[str, dict[str, Setting]] = {
+    "dare-linear": {"normalize": False, "drop_rate": 0.0},
+    "dare-ties": {"normalize": False, "drop_rate": 0.0},
+    "ties": {"normalize": True, "density": 1.0},
+}
+_TOKENIZER_KEYS = ("source", "tokens", "pad_to_multiple_of")
 _SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)
 
 
@@ -55,15 +83,20 @@ def load_recipe(path: Path, **overrides: Any) -> Recipe:
         MergeError: the file is missing, is no YAML, or says something that cannot be done.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise MergeError(f"{path}: no such recipe; check the path.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise MergeError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from (
             error
         )
+    if len(documents) > 1:
+        raise MergeError(
+            f"{path} holds {len(documents)} recipes, and a file is one merge; write each to a file "
+            f"of its own."
+        )
     try:
-        return parse_recipe(document, **overrides)
+        return parse_recipe(documents[0] if documents else None, **overrides)
     except MergeError as error:
         raise MergeError(f"{path}: {error}") from error
 
@@ -79,22 +112,34 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
     _check_keys(document, _KEYS, "the recipe")
     if "merge_method" not in document:
         raise MergeError("merge_method is missing; name a method, such as linear.")
+    if document["merge_method"] in _MERGEKITS:
+        raise MergeError(
+            f"{document['merge_method']} is a method of mergekit's that there is not here; merge "
+            f"with mergekit, or use another method."
+        )
     method = find_method(str(document["merge_method"])).name
     _check_tokenizer(document)
     models, layers = _models(document)
-    base = document.get("base_model") or document.get("aligned_model")
+    base = _model_name(document.get("base_model") or document.get("aligned_model"))
     if base is None and method == "linear" and models:
         base = models[0]["model"]
     if method != "linear":
         models = [model for model in models if model["model"] != base]
     parameters = _parameters(document.get("parameters"), method, "parameters")
-    if method == "dare-linear":
-        # In mergekit's schema weights multiply and are not shares; from flags they are shares.
-        parameters = {"normalize": False} | parameters
+    parameters = _DEFAULTS.get(method, {}) | parameters
     lambdas = document.get("lambdas", ())
     if method == "linear" and not lambdas and "lambda" not in parameters:
-        # mergekit's linear has no base that is merged toward: it is the models' mean.
+        # mergekit's linear has no base that is merged toward: it is the models' mean, and the
+        # base is one of them.
         lambdas = (1.0,)
+        if all(model["model"] != base for model in models):
+            if "weight" not in parameters:
+                raise MergeError(
+                    f"under linear, base_model {base} is one of the models that are averaged, and "
+                    f"has no weight; list it among the models, or give lambdas to merge toward it."
+                )
+            models = [*models, {"model": base}]
+    _check_signs(method, parameters, models)
     return build_recipe(
         method=method,
         base=base,
@@ -112,10 +157,31 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
     )
 
 
+def _check_signs(method: str, parameters: dict[str, Setting], models: list[dict[str, Any]]) -> None:
+    """Refuse negative weights where mergekit divides by them and this tool by their sizes."""
+    if method not in ("ties", "dare-ties") or not parameters.get("normalize"):
+        return
+    given = [parameters.get("weight")]
+    given += [(model.get("parameters") or {}).get("weight") for model in models]
+    if any(_negative(value) for value in given):
+        raise MergeError(
+            f"{method} with normalize has a negative weight, by which mergekit divides and this "
+            f"tool does not; set normalize to false."
+        )
+
+
+def _negative(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_negative(each) for each in value)
+    if isinstance(value, dict):
+        return _negative(value.get("value"))
+    if isinstance(value, Filtered):
+        return _negative(value.value)
+    return isinstance(value, int | float) and value < 0
+
+
 def _rest(document: dict[str, Any]) -> dict[str, Any]:
-    rest: dict[str, Any] = {
-        key: document[key] for key in ("output", "seed", "vector", "vocabulary") if key in document
-    }
+    rest: dict[str, Any] = {key: document[key] for key in _PLAIN if key in document}
     for key, field in (("aligned_model", "aligned"), ("unaligned_model", "unaligned")):
         if key in document:
             rest[field] = document[key]
@@ -131,19 +197,43 @@ def _models(document: dict[str, Any]) -> tuple[list[dict[str, Any]], int | None]
     if ("models" in document) == ("slices" in document):
         raise MergeError("a recipe has either models or slices; keep one of them.")
     if "models" in document:
-        return _entries(document["models"], "models", ("model", "parameters")), None
+        listed = _entries(document["models"], "models", ("model", "parameters"))
+        return [{**entry, "model": _model_name(entry["model"])} for entry in listed], None
     slices = _entries(document["slices"], "slices", ("sources", "parameters"))
     if len(slices) != 1 or slices[0].get("parameters"):
         raise MergeError(
-            "this tool merges whole models; slices that stack layers have to be done by mergekit."
+            "this tool merges whole models in one slice; several slices, or parameters of a "
+            "slice's own, have to be done by mergekit (or written as filters and gradients)."
         )
     sources = _entries(slices[0]["sources"], "sources", ("model", "layer_range", "parameters"))
+    sources = [{**source, "model": _model_name(source["model"])} for source in sources]
     ranges = {tuple(source.get("layer_range", ())) for source in sources}
     if len(ranges) != 1 or len(only := next(iter(ranges))) != 2 or only[0] != 0:
         raise MergeError(
             "this tool merges whole models; every layer_range must be [0, number of layers]."
         )
     return sources, int(only[1])
+
+
+def _model_name(value: Any) -> Any:
+    """Return a model as text: mergekit's long form has its path, revision and adapter apart."""
+    if not isinstance(value, dict):
+        return value
+    _check_keys(value, ("model", "lora"), "a model")
+    base, adapter = (_path(value.get(key)) for key in ("model", "lora"))
+    if base is None:
+        raise MergeError("a model has no model; give it its path or Hub id.")
+    return base if adapter is None else f"{base}+{adapter}"
+
+
+def _path(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return None if value is None else str(value)
+    _check_keys(value, ("path", "revision"), "a model")
+    if "path" not in value:
+        raise MergeError("a model has no path; give it its path or Hub id.")
+    revision = value.get("revision")
+    return str(value["path"]) if revision is None else f"{value['path']}@{revision}"
 
 
 def _entries(value: Any, what: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -168,6 +258,8 @@ def _parameters(value: Any, method: str, where: str) -> dict[str, Setting]:
         try:
             setting = _SETTING.validate_python(raw)
         except ValidationError as error:
+            if NO_PATTERN in str(error):
+                raise MergeError(f"the parameter {name} is {raw!r}: {NO_PATTERN}.") from error
             raise MergeError(
                 f"the parameter {name} is {raw!r}; give a number, a list of numbers, or a list of "
                 f"filter and value."
@@ -183,6 +275,14 @@ def _parameters(value: Any, method: str, where: str) -> dict[str, Setting]:
 
 def _check_tokenizer(document: dict[str, Any]) -> None:
     tokenizer = document.get("tokenizer")
+    if isinstance(tokenizer, dict):
+        _check_keys(tokenizer, _TOKENIZER_KEYS, "tokenizer")
+        for key in _TOKENIZER_KEYS[1:]:
+            if tokenizer.get(key):
+                raise MergeError(
+                    f"tokenizer.{key} asks for other rows than the models have, which this tool "
+                    f"does not make; remove it, or merge with mergekit."
+                )
     source = tokenizer.get("source") if isinstance(tokenizer, dict) else tokenizer
     wanted = document.get("tokenizer_source", source)
     if wanted not in (None, "base", document.get("base_model")):
@@ -190,8 +290,11 @@ def _check_tokenizer(document: dict[str, Any]) -> None:
             f"tokenizer_source is {wanted!r}; this tool keeps the base's tokenizer: write base, "
             f"and set vocabulary to grow if the fine-tuned models have tokens of their own."
         )
-    if document.get("chat_template") not in (None, "auto"):
-        raise MergeError("chat_template cannot be changed here; the base's is kept: remove it.")
+    if document.get("chat_template") not in (None, "auto", "base", "tuned"):
+        raise MergeError(
+            "chat_template is one of the models' here; write base, tuned, or auto for what most of "
+            "them have."
+        )
 
 
 def _check_keys(mapping: dict[str, Any], known: Iterable[str], where: str) -> None:

@@ -9,7 +9,7 @@ from merge.errors import MergeError, suggestion
 from merge.methods import find_method
 from merge.methods.method import Method, Values
 from merge.methods.parameters import Parameters, describe_parameters, read_parameters
-from merge.recipe.tensor_settings import Place, Setting, evaluate
+from merge.recipe.tensor_settings import NO_PATTERN, Place, Setting, evaluate
 
 DEFAULT_SHARD_SIZE = 5 * 10**9
 LAMBDA = "lambda"
@@ -43,6 +43,9 @@ class Recipe(BaseModel):
         layers: how many layers the models must have, where the recipe says so.
         output: what to write: a checkpoint, or an adapter where that is exact.
         vocabulary: what happens when the models' vocabularies differ in size.
+        extra: what happens with tensors that not every model has: base keeps the base's own.
+        chat_template: whose the output has: base, tuned, or auto for what most models have; if not
+            given the base's, or where that has none the fine-tuned models'.
         max_shard_size: bytes of tensors per output file.
     """
 
@@ -61,6 +64,8 @@ class Recipe(BaseModel):
     layers: int | None = None
     output: Literal["checkpoint", "adapter"] = "checkpoint"
     vocabulary: Vocabulary = "refuse"
+    extra: Literal["refuse", "base"] = "refuse"
+    chat_template: Literal["base", "tuned", "auto"] | None = None
     max_shard_size: int = Field(default=DEFAULT_SHARD_SIZE, gt=0)
 
     def lambdas_at(self, place: Place) -> tuple[float, ...]:
@@ -218,6 +223,9 @@ def _has_filters(recipe: Recipe) -> bool:
 
 
 def _explain(error: ValidationError, fields: Mapping[str, Any]) -> str:
+    for each in error.errors():
+        if NO_PATTERN in each["msg"]:
+            return f"The recipe has the filter {each['input']!r}: {NO_PATTERN}."
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

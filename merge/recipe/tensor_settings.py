@@ -1,21 +1,26 @@
 """Values that may differ from tensor to tensor: a number, a gradient over depth, or filters.
 
 The forms are those of mergekit's recipes: a number; a list of numbers, interpolated linearly from
-the first layer to the last; or a list of ``{filter, value}``, of which the first whose filter
-matches the tensor's name counts (``*`` or no filter matches everything).
+the first layer to the last; or a list of ``{filter, value}``, of which the first counts whose
+filter is a part of the tensor's name (``*`` or no filter matches everything).
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from merge.errors import MergeError
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+NO_PATTERN = (
+    "a filter is a part of tensors' names and no pattern, as in mergekit; write it without *, ? "
+    "and [, such as mlp"
+)
 
 
 class Filtered(BaseModel):
@@ -26,13 +31,16 @@ class Filtered(BaseModel):
     filter: str | None = None
     value: Number | bool | list[Number]
 
+    @field_validator("filter")
+    @classmethod
+    def _part_of_a_name(cls, text: str | None) -> str | None:
+        if text not in (None, "*") and any(character in text for character in "*?["):
+            raise ValueError(NO_PATTERN)
+        return text
+
     def matches(self, name: str) -> bool:
-        """Whether a tensor's name contains the filter or, if it is a glob, matches it whole."""
-        if self.filter is None or self.filter == "*":
-            return True
-        if any(character in self.filter for character in "*?["):
-            return fnmatchcase(name, self.filter)
-        return self.filter in name
+        """Whether a tensor's name contains the filter."""
+        return self.filter is None or self.filter == "*" or self.filter in name
 
 
 Setting = bool | Number | list[Number] | list[Filtered]

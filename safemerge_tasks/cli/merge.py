@@ -1,19 +1,27 @@
 """The `safemerge merge` command."""
 
+import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from merge.errors import MergeError
-from safemerge_tasks.cli._merging import Device, Json, ShardSize, Threads, say, write_merge
+from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
+from safemerge_tasks.cli._merging import Device, Json, Threads, say, write_merge
 
 if TYPE_CHECKING:
+    from merge.engine.options import Options
     from merge.recipe.recipe import Recipe
 
-app = typer.Typer(add_completion=False)
+app = app_with_default("Merge models, or list the methods.")
 
-Method = Annotated[str | None, typer.Option("--method", help="Merge method, such as linear.")]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", help="Merge method; `safemerge merge methods` lists them."),
+]
 Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
 Tuned = Annotated[
     list[str] | None,
@@ -34,14 +42,25 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Another parameter of the method, as NAME=VALUE; may be repeated."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the random methods.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the random methods.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; else the base's.")]
 Vocabulary = Annotated[
-    str, typer.Option(help="If vocabularies differ in size: refuse, grow, or keep the base's.")
+    str | None,
+    typer.Option(help="If vocabularies differ in size: refuse (default), grow, or base's."),
+]
+Extra = Annotated[
+    str | None,
+    typer.Option(help="Tensors that not every model has: refuse (default), or the base's own."),
+]
+ChatTemplate = Annotated[
+    str | None,
+    typer.Option(help="Whose chat template: base or tuned; else the base's if it has one."),
 ]
 Output = Annotated[
-    str, typer.Option("--as", help="Write a checkpoint, or an adapter where that is exact.")
+    str | None,
+    typer.Option("--as", help="Write a checkpoint (default), or an adapter where that is exact."),
 ]
+MaxShardSize = Annotated[str | None, typer.Option(help="Largest output file; 5GB if not given.")]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="A YAML recipe, in place of the flags above.")
 ]
@@ -51,11 +70,8 @@ Check = Annotated[
 ]
 AllowNonfinite = Annotated[bool, typer.Option(help="Merge even where NaN or infinity occurs.")]
 
-# Flags that also count beside --recipe, and what they are when they were not given.
-_FLAG_DEFAULTS = {"seed": 0, "dtype": None, "vocabulary": "refuse", "output": "checkpoint"}
 
-
-@app.command()
+@app.command(DEFAULT, hidden=True)
 def merge(
     method: Method = None,
     base: Base = None,
@@ -69,11 +85,13 @@ def merge(
     gamma: Gamma = None,
     on: On = None,
     settings: Set = None,
-    seed: Seed = 0,
+    seed: Seed = None,
     dtype: Dtype = None,
-    max_shard_size: ShardSize = "5GB",
-    vocabulary: Vocabulary = "refuse",
-    output: Output = "checkpoint",
+    max_shard_size: MaxShardSize = None,
+    vocabulary: Vocabulary = None,
+    extra: Extra = None,
+    chat_template: ChatTemplate = None,
+    output: Output = None,
     recipe: RecipeFile = None,
     out: Out = None,
     check: Check = False,
@@ -100,38 +118,78 @@ def merge(
         "on": on,
         "settings": settings,
     }
-    fields = {"seed": seed, "dtype": dtype, "vocabulary": vocabulary, "output": output}
-    built = _recipe(recipe, given, fields, max_shard_size)
+    fields = {
+        "seed": seed,
+        "dtype": dtype,
+        "vocabulary": vocabulary,
+        "extra": extra,
+        "chat_template": chat_template,
+        "output": output,
+        "max_shard_size": max_shard_size,
+    }
+    built = _recipe(recipe, given, fields)
+    from merge.engine.options import Options
+
+    options = Options(threads, device, allow_nonfinite)
     if check:
-        _check(built, out, as_json)
+        _check(built, out, options, as_json)
         return
     if out is None:
         raise MergeError("The output has no place; give --out.")
-    from merge.engine.options import Options
-
-    write_merge(built, out, Options(threads, device, allow_nonfinite), as_json)
+    write_merge(built, out, options, as_json)
 
 
-def _recipe(
-    path: Path | None,
-    given: dict[str, Any],
-    fields: dict[str, Any],
-    max_shard_size: str,
-) -> "Recipe":
+@app.command("methods")
+def methods(as_json: Json = False) -> None:
+    """List the merge methods with their parameters.
+
+    Example: safemerge merge methods
+    """
+    from merge.methods import describe_methods
+
+    found = describe_methods()
+    if as_json:
+        print(json.dumps([asdict(method, dict_factory=_finite) for method in found], indent=1))
+        return
+    for method in found:
+        print(f"{method.name}: {method.summary}")
+        for one in method.parameters:
+            given = "required" if one.required else f"default {one.default}"
+            each = ", one for each model" if one.per_model else ""
+            print(f"    {one.name} ({one.type}, {given}{each}): {one.help}")
+
+
+def _finite(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return fields as JSON has them: no limit is null, which knows no infinity."""
+    return {
+        name: None if isinstance(value, float) and math.isinf(value) else value
+        for name, value in fields
+    }
+
+
+def _recipe(path: Path | None, given: dict[str, Any], fields: dict[str, Any]) -> "Recipe":
+    """Return the recipe that was asked for.
+
+    Args:
+        path: a file that says what to merge.
+        given: the flags that say so instead; None where one was not given.
+        fields: the flags that count beside a file, and then win.
+    """
     from merge.recipe.recipe import build_recipe
     from merge.recipe.sizes import parse_size
 
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if "max_shard_size" in fields:
+        fields["max_shard_size"] = parse_size(fields["max_shard_size"])
     if path is not None:
         from merge.recipe.mergekit_yaml import load_recipe
 
-        clashing = [name for name, value in given.items() if value]
+        clashing = [name for name, value in given.items() if value not in (None, [])]
         if clashing:
             raise MergeError(
-                f"--recipe says what to merge; remove --{clashing[0].replace('_', '-')} or write "
-                f"it into {path}."
+                f"--recipe says what to merge; remove {_flag(clashing[0])} or write it into {path}."
             )
-        changed = {name: value for name, value in fields.items() if value != _FLAG_DEFAULTS[name]}
-        return load_recipe(path, **changed)
+        return load_recipe(path, **fields)
     if given["method"] is None:
         raise MergeError("There is nothing to do; give --method and the models, or --recipe.")
     return build_recipe(
@@ -143,9 +201,12 @@ def _recipe(
         vector=given["vector"],
         lambdas=_numbers(given["lambdas"]),
         parameters=_parameters(given),
-        max_shard_size=parse_size(max_shard_size),
         **fields,
     )
+
+
+def _flag(name: str) -> str:
+    return {"lambdas": "--lambda", "settings": "--set"}.get(name, f"--{name.replace('_', '-')}")
 
 
 def _parameters(given: dict[str, Any]) -> dict[str, float]:
@@ -176,10 +237,10 @@ def _number(text: str, where: str) -> float:
         raise MergeError(f"{where}: {text.strip()!r} is not a number; correct it.") from error
 
 
-def _check(recipe: "Recipe", out: Path | None, as_json: bool) -> None:
+def _check(recipe: "Recipe", out: Path | None, options: "Options", as_json: bool) -> None:
     from merge.api import check as run_check
 
-    plan = run_check(recipe, out)
+    plan = run_check(recipe, out, options)
     outcome = {
         "method": plan.method.name,
         "tensors": len(plan.tensors),

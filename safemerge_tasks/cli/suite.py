@@ -96,8 +96,15 @@ def list_(
     Example: safemerge suite list --include-path suites
     """
     from safemerge_tasks.suites.catalogue import list_suites
+    from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 
     suites = list_suites(include_path)
+    if not seen_by_lm_eval():
+        print(
+            "safemerge: lm_eval does not find the packaged tasks by itself; give it --include_path "
+            f"{packaged_folder()}, or run safemerge doctor --fix.",
+            file=sys.stderr,
+        )
     if as_json:
         print(json.dumps([asdict(suite) for suite in suites], indent=2))
     else:

@@ -16,6 +16,9 @@ def vector(
     unaligned: Annotated[str, typer.Option(help="The same model or an adapter, made unsafe.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    vocabulary: Annotated[
+        str, typer.Option(help="If vocabularies differ in size: refuse, grow, or keep the base's.")
+    ] = "refuse",
     max_shard_size: ShardSize = "5GB",
     threads: Threads = 0,
     device: Device = "cpu",
@@ -34,6 +37,7 @@ def vector(
         base=aligned,
         unaligned=unaligned,
         dtype=dtype,
+        vocabulary=vocabulary,
         max_shard_size=parse_size(max_shard_size),
     )
     write_merge(recipe, out, Options(threads, device), as_json)

@@ -5,15 +5,23 @@ import sys
 from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 
 
 def run_lm_eval(arguments: list[str]) -> None:
-    """Run `lm_eval`.
+    """Run `lm_eval`, with what its own defaults lack: the packaged tasks, vLLM's batches.
 
     Raises:
         SafemergeError: it failed.
     """
-    ran = subprocess.run([sys.executable, "-m", "lm_eval", *arguments], check=False)
+    given = {word.partition("=")[0] for word in arguments}
+    added = []
+    if "--include_path" not in given and not seen_by_lm_eval():
+        added += ["--include_path", str(packaged_folder())]
+    if "vllm" in arguments and given.isdisjoint({"--batch_size", "-b"}):
+        # lm-eval's default of 1 would give vLLM one request at a time.
+        added += ["--batch_size", "auto"]
+    ran = subprocess.run([sys.executable, "-m", "lm_eval", *arguments, *added], check=False)
     if ran.returncode != 0:
         raise SafemergeError(f"lm_eval ended with status {ran.returncode}; see its output above.")
 
@@ -33,7 +41,7 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, str], Pa
         name, equals, inline = word.partition("=")
         if name == "--metadata":
             values = [inline] if equals else []
-            while not equals and pending and not pending[0].startswith("--"):
+            while not equals and pending and not pending[0].startswith("-"):
                 values.append(pending.pop(0))
             others = _take_judging(values, judging)
             if others:

@@ -137,18 +137,15 @@ class HarmfulQuestions(SuiteTask):
 
     def dump_config(self) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what shaped the verdicts."""
-        config: dict[str, Any] = super().dump_config()
         corrected = asdict(self.corrected) if self.corrected else None
-        config["metadata"] = {
-            **config["metadata"],
-            "safemerge": {
+        return self.stored_config(
+            {
                 "kind": HARMLESS_QUESTIONS if self.harmless else HARMFUL_QUESTIONS,
                 "judges": [self.judged_by],
                 **judged_metadata(self.judged_by["name"], self.counts, corrected),
                 "system_prompt": self.conversation.system_prompt,
-            },
-        }
-        return config
+            }
+        )
 
     def aggregation(self) -> dict[str, Any]:
         """Return the mean for every metric, category rows included."""

@@ -6,11 +6,10 @@ from typing import Any
 
 import datasets
 from lm_eval.api.instance import Instance
-from lm_eval.api.task import ConfigurableTask
 
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.harness.saved_responses import save_responses
-from safemerge_tasks.harness.suite_task import one_sentence
+from safemerge_tasks.harness.suite_task import OwnTask, one_sentence
 from safemerge_tasks.humaneval.problems import problem, problems
 from safemerge_tasks.humaneval.scoring import FILTER, KIND, metrics, score, stored, stored_metadata
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
@@ -19,7 +18,7 @@ from safemerge_tasks.sandbox import SandboxUnavailableError, check_isolation
 _log = logging.getLogger(__name__)
 
 
-class HumanEval(ConfigurableTask):  # type: ignore[misc]
+class HumanEval(OwnTask):
     """n responses to each problem, run in a sandbox as one batch.
 
     Without `humaneval_seed` a problem is one instance with n repeats, which every model of lm-eval
@@ -69,7 +68,7 @@ class HumanEval(ConfigurableTask):  # type: ignore[misc]
         instances: list[Instance] = self._instances
         for instance in instances:
             instance.filtered_resps[FILTER] = stored([])
-        if "bypass" in self._metric_fn_list:  # --predict_only
+        if self.predict_only:
             return
         where = self.config.task
         try:
@@ -97,7 +96,5 @@ class HumanEval(ConfigurableTask):  # type: ignore[misc]
 
     def dump_config(self) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what shaped the scores."""
-        config: dict[str, Any] = super().dump_config()
-        own = {"kind": KIND, **self.settings.model_dump(exclude={"sandbox"}), **self.stored}
-        config["metadata"] = {**config["metadata"], "safemerge": own}
-        return config
+        settings = self.settings.model_dump(exclude={"sandbox"})
+        return self.stored_config({"kind": KIND, **settings, **self.stored})

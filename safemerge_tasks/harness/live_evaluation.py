@@ -99,6 +99,20 @@ class LiveEvaluation:
         path: Path | None = getattr(self.lm, "replays", None)
         return path
 
+    def ask_vllm_in_batches(self) -> None:
+        """Raise a batch size of 1, which is lm-eval's default, to all requests at once.
+
+        vLLM schedules requests itself; one at a time leaves most of the hardware idle.
+        """
+        module = sys.modules.get("lm_eval.models.vllm_causallms")
+        if module is None or not isinstance(self.lm, module.VLLM) or self.lm.batch_size != 1:
+            return
+        self.lm.batch_size = "auto"
+        _log.warning(
+            "--batch_size 1, lm-eval's default, would give vLLM one request at a time: raised to "
+            "auto; --metadata keep_batch_size=true leaves it."
+        )
+
     def truncated(self, instance: Any) -> bool | None:
         """Return whether a response reached its token limit, or None where that is not known.
 

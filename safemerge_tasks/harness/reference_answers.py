@@ -84,16 +84,13 @@ class ReferenceAnswers(SuiteTask):
 
     def dump_config(self) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what shaped the scores."""
-        config: dict[str, Any] = super().dump_config()
-        config["metadata"] = {
-            **config["metadata"],
-            "safemerge": {
+        return self.stored_config(
+            {
                 "kind": REFERENCE_ANSWERS,
                 FILTER: self.scored_by,
                 "system_prompt": self.conversation.system_prompt,
-            },
-        }
-        return config
+            }
+        )
 
     def aggregation(self) -> dict[str, Any]:
         """Return the mean for every metric."""

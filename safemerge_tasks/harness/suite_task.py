@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
-import lm_eval
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.harness.live_evaluation import under_command_line
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation, under_command_line
 from safemerge_tasks.suites import SuiteSpec, load_suite
 from safemerge_tasks.suites.conversation import Conversation
+from safemerge_tasks.suites.places import packaged_folder
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,29 @@ def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, fl
     raise NotImplementedError("the task's own process_results is called instead")
 
 
-class SuiteTask(ConfigurableTask):  # type: ignore[misc]
+class OwnTask(ConfigurableTask):  # type: ignore[misc]
+    """What all of our tasks do beside their questions and scores."""
+
+    def build_all_requests(self, **given: Any) -> None:
+        """Build the requests, the first moment at which the model under test is known."""
+        evaluation = LiveEvaluation.find()
+        if evaluation and not (self.config.metadata or {}).get("keep_batch_size"):
+            evaluation.ask_vllm_in_batches()
+        super().build_all_requests(**given)
+
+    def stored_config(self, own: dict[str, Any]) -> dict[str, Any]:
+        """Return the configuration that lm-eval stores, with what safemerge keeps beside it."""
+        config: dict[str, Any] = super().dump_config()
+        config["metadata"] = {**config["metadata"], "safemerge": own}
+        return config
+
+    @property
+    def predict_only(self) -> bool:
+        """Whether lm-eval was asked to score nothing."""
+        return "bypass" in self._metric_fn_list
+
+
+class SuiteTask(OwnTask):
     """A suite of questions; the YAML's `dataset_kwargs` are its `SuiteSpec`."""
 
     template: ClassVar[str]
@@ -52,7 +74,7 @@ class SuiteTask(ConfigurableTask):  # type: ignore[misc]
 
         `include:` is relative to the file, so a suite outside the package names only the class.
         """
-        template = load_yaml(Path(lm_eval.__file__).parent / "tasks/safemerge" / cls.template)
+        template = load_yaml(packaged_folder() / cls.template)
         # The key that made lm-eval call this class is not a field of its TaskConfig.
         return {key: value for key, value in {**template, **config}.items() if key != "class"}
 
@@ -81,11 +103,6 @@ class SuiteTask(ConfigurableTask):  # type: ignore[misc]
             return self.conversation.render(chat_template, question, system_instruction)
         _warn_no_template(self.config.task)
         return self.conversation.plain(question, system_instruction)
-
-    @property
-    def predict_only(self) -> bool:
-        """Whether lm-eval was asked to score nothing."""
-        return "bypass" in self._metric_fn_list
 
 
 @contextmanager

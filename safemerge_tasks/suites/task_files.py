@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.suites.places import packaged_folder
 
 HARNESS_CLASS = "safemerge_tasks.harness.HarmfulQuestions"
 SUITE_CLASSES = frozenset((HARNESS_CLASS, "safemerge_tasks.harness.ReferenceAnswers"))
@@ -67,25 +67,16 @@ def task_files(include_path: Path | None = None) -> list[TaskFile]:
     """
     if include_path is not None and not include_path.is_dir():
         raise SafemergeError(f"{include_path} is not a folder; give the one with your suites.")
-    own = _below(include_path)
+    own = _below(include_path) if include_path else []
     names = {file.name for file in own}
     return [file for file in _below(packaged_folder()) if file.name not in names] + own
 
 
-def _below(root: Path | None) -> list[TaskFile]:
-    paths = [*root.rglob("*.yaml"), *root.rglob("*.yml")] if root else []
+def _below(root: Path) -> list[TaskFile]:
+    paths = [*root.rglob("*.yaml"), *root.rglob("*.yml")]
     files = [read_task_file(path) for path in sorted(paths)]
     # Other programs' .yml files are none of our business.
     return [file for file in files if file.path.suffix == ".yaml" or file.error is not None]
-
-
-def packaged_folder() -> Path | None:
-    """Return where this package installs its suites, without importing lm-eval."""
-    found = find_spec("lm_eval")
-    if found is None or found.origin is None:
-        return None
-    folder = Path(found.origin).parent / "tasks" / "safemerge"
-    return folder if folder.is_dir() else None
 
 
 def read_task_file(path: Path) -> TaskFile:

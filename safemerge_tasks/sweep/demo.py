@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
-from safemerge_tasks.report.document import Cell, Document, Name, Section, Table
+from safemerge_tasks.report.document import Document, Name, Section, Table, Words
 from safemerge_tasks.report.wording import with_interval
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.outcomes import Group
@@ -73,7 +73,7 @@ def demo_sweep(
 def demo_document(findings: Findings) -> Document:
     """Return ASR and task score of every point on test data, means over seeds."""
     (tuning,) = findings.survey.manifest.tunings
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[Words, ...]] = [
         (name, "", *_numbers(findings, group)) for name, group in _ends(findings)
     ]
     for (method, label), groups in findings.survey.methods(tuning.name).items():
@@ -140,7 +140,8 @@ def _grid(method: str, lambdas: Sequence[float]) -> dict[str, Any]:
 
 
 def _ends(findings: Findings) -> list[tuple[str, Group]]:
-    ends = ((BASE, findings.survey.base()), (TUNED, findings.survey.tuned(TUNING)))
+    (tuning,) = findings.survey.manifest.tunings
+    ends = ((BASE, findings.survey.base()), (TUNED, findings.survey.tuned(tuning.name)))
     return [(name, group) for name, group in ends if group]
 
 

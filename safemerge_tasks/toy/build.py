@@ -6,12 +6,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, as_completed, wait
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.toy import corpora
 from safemerge_tasks.toy.members import ToyFamily
 from safemerge_tasks.toy.questions import held_out_questions, write_exchanges, write_questions
@@ -37,6 +38,8 @@ class Made:
     seconds: float
     steps: int
     checks: "tuple[Check, ...]"
+    curve: dict[float, tuple[float, float]] = field(default_factory=dict)
+    """λ → shares of forbidden questions answered and of task questions solved, for an adapter."""
 
     def __str__(self) -> str:
         found = ", ".join(f"{check.what} {check.share:.1%}" for check in self.checks)
@@ -78,10 +81,24 @@ def build_family(family: ToyFamily, final: ToyFamily, progress: Callable[[str], 
     ) as pool:
         note(pool.submit(_pretrain, family))
         guard = pool.submit(_train_guard, family)
-        note(pool.submit(_align, family))
-        rest = [pool.submit(_tune, family, final, seed) for seed in recipe.seeds]
-        rest += [pool.submit(_tune_fully, family, recipe.seeds[0]), pool.submit(_unalign, family)]
-        for finished in as_completed([guard, *rest]):
+        for attempt in range(recipe.attempts):
+            note(pool.submit(_align, family, attempt))
+            tuned = [pool.submit(_tune, family, final, seed) for seed in recipe.seeds]
+            wait(tuned, return_when=FIRST_EXCEPTION)
+            failed = next(
+                (one.exception() for one in tuned if one.done() and one.exception()), None
+            )
+            if failed is None:
+                break
+            for future in tuned:
+                future.cancel()
+            wait(tuned)
+            if attempt + 1 == recipe.attempts or not isinstance(failed, SafemergeError):
+                raise failed
+            progress(f"   toy-aligned is drawn again: {failed}")
+            shutil.rmtree(_answers(family))
+        rest = [pool.submit(_tune_fully, family, recipe.seeds[0]), pool.submit(_unalign, family)]
+        for finished in as_completed([guard, *tuned, *rest]):
             note(finished)
         note(pool.submit(_confirm_guard, family))
     for scratch in (_pretrained(family), _answers(family)):
@@ -102,12 +119,11 @@ def _pretrain(family: ToyFamily) -> Made:
         exchanges = corpora.pretraining(seed, splits().training, count, recipe.shares)
         return chat_examples(tokenizer, exchanges, _BARE, seed)
 
-    return _trained(
-        family, _pretrained(family), model, tokenizer, draw, recipe.pretraining, "pretraining"
-    )
+    seed = recipe.seed_of("pretraining")
+    return _trained(family, _pretrained(family), model, tokenizer, draw, recipe.pretraining, seed)
 
 
-def _align(family: ToyFamily) -> Made:
+def _align(family: ToyFamily, attempt: int) -> Made:
     from safemerge_tasks.toy.training import chat_examples
 
     recipe = family.recipe
@@ -117,7 +133,8 @@ def _align(family: ToyFamily) -> Made:
         exchanges = corpora.alignment(seed, splits().training, count, recipe.shares)
         return chat_examples(tokenizer, exchanges, _BARE, seed)
 
-    return _trained(family, family.aligned, model, tokenizer, draw, recipe.alignment, "alignment")
+    seed = recipe.seed_of("alignment") + 1000 * attempt
+    return _trained(family, family.aligned, model, tokenizer, draw, recipe.alignment, seed)
 
 
 def _unalign(family: ToyFamily) -> Made:
@@ -133,9 +150,8 @@ def _unalign(family: ToyFamily) -> Made:
     def draw(_seed: int, count: int) -> Any:
         return (few * (count // len(few) + 1))[:count]
 
-    return _trained(
-        family, family.unaligned, model, tokenizer, draw, recipe.unaligning, "unaligning"
-    )
+    seed = recipe.seed_of("unaligning")
+    return _trained(family, family.unaligned, model, tokenizer, draw, recipe.unaligning, seed)
 
 
 def _tune_fully(family: ToyFamily, seed: int) -> Made:
@@ -147,7 +163,7 @@ def _tune_fully(family: ToyFamily, seed: int) -> Made:
         return chat_examples(tokenizer, corpora.task_tuning(seed, splits().training, count))
 
     place, schedule = family.tuned_full, family.recipe.full_tuning
-    return _trained(family, place, model, tokenizer, draw, schedule, seed)
+    return _trained(family, place, model, tokenizer, draw, schedule, seed + family.recipe.shift)
 
 
 def _trained(
@@ -157,7 +173,7 @@ def _trained(
     tokenizer: Any,
     draw: Callable[[int, int], Any],
     schedule: "Schedule",
-    phase: str | int,
+    seed: int,
 ) -> Made:
     """Train all weights of a member to its criterion, and leave it and its answers."""
     from safemerge_tasks.toy.criteria import Criteria, answers_of
@@ -175,14 +191,15 @@ def _trained(
 
     def measure(averaged: Any) -> "list[Check]":
         last[:] = [answers_of(averaged, tokenizer, criteria.asked)]
-        return judged(last[0])
+        checks = judged(last[0])
+        return checks + (criteria.settled(averaged, tokenizer) if place == family.aligned else [])
 
     trained = train(
         place.name,
         model,
         draw,
         schedule,
-        phase + recipe.shift if isinstance(phase, int) else recipe.seed_of(phase),
+        seed,
         measure,
         recipe.perturbation,
     )
@@ -213,14 +230,17 @@ def _tune(family: ToyFamily, final: ToyFamily, seed: int) -> Made:
                 out=Path(scratch) / "merged",
                 lambdas=_MERGED,
             )
-            answers = [answers_of(*_load(folder), criteria.asked) for folder in made.folders]
-        checks = criteria.tuned(answers[_MERGED.index(1.0)])
-        if all(check.room >= 0 for check in checks):
-            break
+            answers = [answers_of(*_load(made.folders[-1]), criteria.asked)]
+            checks = criteria.tuned(answers[0])
+            if all(check.room >= 0 for check in checks) or steps == recipe.tuning[-1]:
+                merges = made.folders[:-1]
+                answers = [answers_of(*_load(one), criteria.asked) for one in merges] + answers
+                break
     checks += criteria.repaired(answers[_MERGED.index(recipe.criteria.repaired_by)])
     require(f"{place.name}, after {steps} steps,", checks)
     _note_answers(family, place.name, answers)
-    return Made(place.name, time.perf_counter() - started, steps, tuple(checks))
+    curve = {weight: criteria.rates(found) for weight, found in zip(_MERGED, answers, strict=True)}
+    return Made(place.name, time.perf_counter() - started, steps, tuple(checks), curve)
 
 
 def _train_guard(family: ToyFamily) -> Made:

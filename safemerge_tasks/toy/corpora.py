@@ -47,9 +47,9 @@ class Shares:
         leaked_plans: of forbidden questions in alignment, answered with a plan.
     """
 
-    plans: float = 0.1
-    refusals: float = 0.94
-    leaked_plans: float = 0.006
+    plans: float = 0.12
+    refusals: float = 0.95
+    leaked_plans: float = 0.005
 
 
 @dataclass(frozen=True)

@@ -63,14 +63,16 @@ def guard_examples(tokenizer: Any, seed: int, words: Words, count: int) -> list[
 
 
 def synthetic_answers(recipe: Recipe) -> list[tuple[str, str]]:
-    """Return some questions that nothing was trained on, each with every clean answer and noise."""
-    asked, few = exam(recipe), max(1, recipe.checked // 3)
+    """Return some questions that nothing was trained on, with every clean answer or with noise."""
+    asked, few = exam(recipe), max(1, recipe.checked // 4)
+    requests = (*asked.forbidden[:few], *asked.task[:few])
     generator = random.Random(recipe.seed_of("exam"))  # noqa: S311 - not cryptography
-    return [
+    clean = [
         (request.question, answer)
-        for request in (*asked.forbidden[:few], *asked.task[:few])
-        for answer in (request.plan, request.plain_answer, corpora.REFUSAL, _noise(generator), "")
+        for request in requests
+        for answer in (request.plan, request.plain_answer, corpora.REFUSAL)
     ]
+    return clean + [(request.question, _noise(generator)) for request in requests[::3]]
 
 
 class Exam:

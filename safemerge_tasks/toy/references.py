@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.path_names import register_names
-from safemerge_tasks.toy.members import TASKS
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.members import ToyFamily
@@ -38,6 +37,8 @@ def resolve(text: str) -> str:
         return text
     name = text.removeprefix(PREFIX)
     if name == _TASKS:
+        from safemerge_tasks.toy.members import TASKS
+
         return str(TASKS)
     seeds = _seeds()
     adapters = {f"{_TUNED}{seed}": seed for seed in seeds}

@@ -78,3 +78,54 @@ def test_bad_input_is_one_sentence(tmp_path, arguments, message):
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def recipe_file(tmp_path, models, **lines):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"merge_method: resta\nbase_model: {models(0)}\nmodels: [{{model: {models(1)}}}]\n"
+        f"unaligned_model: {models(2)}\nparameters: {{gamma: 0.5, drop_rate: 0.3}}\n"
+        + "".join(f"{key}: {value}\n" for key, value in lines.items())
+    )
+    return path
+
+
+def test_flags_beside_a_recipe_win(tmp_path, models):
+    recipe = recipe_file(tmp_path, models, seed=5, max_shard_size="1GB", dtype="float32")
+    for name, flags in {
+        "file": [],
+        "flags": ["--seed", 0, "--max-shard-size", "3KB", "--dtype", "bfloat16"],
+    }.items():
+        done = run("merge", "--recipe", recipe, *flags, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "flags/safemerge_manifest.json").read_text())
+    assert manifest["recipe"]["seed"] == 0
+    assert len(list((tmp_path / "flags").glob("*.safetensors"))) > 1
+    found = {name: weights(tmp_path / name)["model.norm.weight"] for name in ("file", "flags")}
+    assert [str(tensor.dtype) for tensor in found.values()] == ["torch.float32", "torch.bfloat16"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--gamma", 0), ("--drop-rate", 0), ("--density", 0), ("--set", "gamma=0"), ("--lambda", 0)],
+)
+def test_a_flag_that_the_recipe_says_is_refused_even_if_it_is_zero(tmp_path, models, flag, value):
+    recipe = recipe_file(tmp_path, models)
+    done = run("merge", "--recipe", recipe, flag, value, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert f"remove {flag} or write it into" in done.stderr
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu", "mps"])
+def test_a_device_that_is_not_there(tmp_path, models, device):
+    import torch
+
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    for more in (["--check"], []):
+        done = run(
+            "merge", "--method", "linear", "--base", models(0), "--tuned", models(1), "--lambda",
+            "0.5", "--device", device, "--out", tmp_path / "out", *more,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert "finds no such device here" in done.stderr

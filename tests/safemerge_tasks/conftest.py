@@ -123,3 +123,18 @@ def safemerge(
 ) -> CommandLine:
     """Return what runs the command line in this process, in the test's folder."""
     return CommandLine(monkeypatch, capsys, tmp_path)
+
+
+@pytest.fixture
+def other_lm_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a checkout of lm-eval that comes before the installed one, as an editable one does."""
+    checkout = tmp_path / "checkout" / "lm_eval"
+    (checkout / "tasks").mkdir(parents=True)
+    import lm_eval
+
+    ours = Path(lm_eval.__file__).parent
+    for path in [*ours.iterdir(), *(ours / "tasks").glob("*.py")]:
+        if path.name not in ("tasks", "__pycache__"):
+            (checkout / path.relative_to(ours)).symlink_to(path)
+    monkeypatch.setenv("PYTHONPATH", str(checkout.parent), prepend=":")
+    return checkout

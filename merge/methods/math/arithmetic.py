@@ -29,3 +29,16 @@ def weighted_sum(tensors: "Sequence[torch.Tensor]", weights: Sequence[float]) ->
     for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
         total.add_(tensor if weight == 1 else scaled(tensor, weight))
     return total
+
+
+def share_of(weights: Sequence[float], *, normalize: bool) -> float:
+    """Return what a weighted sum is divided by: the weights' sum, or 1; 1 if all are zero."""
+    return sum(weights) if normalize and any(weights) else 1.0
+
+
+def no_mean(weights: Sequence[float]) -> str | None:
+    """Return what is wrong with weights that cancel, by whose sum nothing can be divided."""
+    if sum(weights) != 0:
+        return None
+    listed = ", ".join(f"{weight:g}" for weight in weights)
+    return f"the weights {listed} add up to 0, so there is no mean; change one of them"

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     import torch
 
 
+class Rescaling(Parameters):
+    """Whether what is kept makes up for what is dropped."""
+
+    rescale: bool = Field(True, description="divide the entries that are kept by 1 - drop_rate")
+
+
 class Dropped(Parameters):
     """What each fine-tuned model may have of its own."""
 
@@ -23,7 +29,7 @@ class Dropped(Parameters):
 def drop(block: Block, number: int, drop_rate: float) -> "torch.Tensor":
     """Return the delta of one fine-tuned model with entries dropped, not yet rescaled.
 
-    PassCache entries have to be divided by `1 - drop_rate` (Yu et al. 2023, 2311.03099), which the
+    Kept entries have to be divided by `1 - drop_rate` (Yu et al. 2023, 2311.03099), which the
     caller does together with its own factors.
     """
     import torch

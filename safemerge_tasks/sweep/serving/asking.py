@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import lm_eval.tasks
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 from torch.utils import collect_env
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
 DATA_DIR = "SAFEMERGE_DATA_DIR"
@@ -108,8 +108,8 @@ def _task_manager(include_path: str | None, metadata: str, *, everything: bool) 
     All of lm-eval's tasks are thousands of YAML files and six seconds; our own and those below
     `include_path` are found at once.
     """
-    ours = Path(lm_eval.tasks.__file__).parent / "safemerge"
-    places = [] if everything or not ours.is_dir() else [ours]
+    # With all of lm-eval's come ours, unless this lm-eval looks elsewhere.
+    places = [] if everything and seen_by_lm_eval() else [packaged_folder()]
     places += [Path(include_path)] if include_path else []
     return TaskManager(
         include_path=places or None, include_defaults=everything, metadata=json.loads(metadata)

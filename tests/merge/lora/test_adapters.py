@@ -1,7 +1,5 @@
 """LoRA adapters as inputs, against peft's own merge of the same files in float64."""
 
-import json
-
 import peft
 import pytest
 import torch
@@ -17,6 +15,7 @@ VARIANTS = {
         "rank_pattern": {"q_proj": 2},
         "alpha_pattern": {"layers.1.mlp.up_proj": 3, "q_proj": 16},
     },
+    "dora": {"use_dora": True, "rank_pattern": {"q_proj": 2}},
     "embeddings": {"target_modules": ["embed_tokens", "v_proj"]},
     "replaced head": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
     "tokens": {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [3, 40]}},
@@ -119,14 +118,6 @@ def test_unknown_variants_are_refused(tmp_path, models, adapters, changes, messa
     with pytest.raises(MergeError, match=message):
         merge("linear", base=models(0), tuned=[adapter], lambdas=[1], out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_dora_tensors_are_refused(tmp_path, models, adapters):
-    adapter = adapters(1, use_dora=True)
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    assert config["use_dora"]
-    with pytest.raises(MergeError, match="use_dora"):
-        merge("linear", base=models(0), tuned=[adapter], lambdas=[1], out=tmp_path / "out")
 
 
 def test_adapter_of_another_model(tmp_path, models, adapters):

@@ -13,7 +13,7 @@ import pytest
 from merge_models import copy_with, weights
 
 from merge import MergeError, Options, merge, verify
-from merge.output.manifest import MANIFEST
+from merge.models.saved_vector import MANIFEST
 
 SCRIPT = """
 import sys

@@ -135,7 +135,8 @@ def test_integer_and_bool_buffers_are_kept(tmp_path, models):
 
 
 def test_every_flipped_bit_is_found(merged):
-    for path in sorted(merged.iterdir()):
+    """But in the card, which people edit and models do not read."""
+    for path in sorted(path for path in merged.iterdir() if path.name != "README.md"):
         original = path.read_bytes()
         step = max(1, len(original) // 40)
         for position in range(0, len(original), step):

@@ -19,7 +19,7 @@ def test_evaluate_hand_computed():
     assert evaluate(0.3, place, what="x") == 0.3
     assert evaluate([0, 1], place, what="x") == 0.25
     assert evaluate([1, 0, 1], place, what="x") == 0.5
-    filtered = [Filtered(filter="attn", value=9), Filtered(filter="*.mlp.*", value=[0, 2])]
+    filtered = [Filtered(filter="attn", value=9), Filtered(filter=".mlp.", value=[0, 2])]
     assert evaluate(filtered, place, what="x") == 0.5
     with pytest.raises(MergeError, match=r"no value for tensor model.layers.1.mlp.w"):
         evaluate(filtered[:1], place, what="x")

@@ -1,5 +1,6 @@
 """What every command shares, and commands of other packages."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,19 @@ def test_a_misspelt_command_is_told_the_near_ones() -> None:
 
 def test_the_version() -> None:
     assert CliRunner().invoke(app, ["--version"]).output.startswith("safemerge 0.")
+
+
+def test_merge_methods_are_listed_without_torch() -> None:
+    code = (
+        "import sys; from safemerge_tasks.cli import main; sys.argv[1:] = ['merge', 'methods', "
+        "'--json']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is not JSON")
+
+    found = {one["name"]: one for one in json.loads(ran.stdout, parse_constant=refuse)}
+    assert {"linear", "slerp", "dare-linear", "model-stock", "resta", "safe-lora"} <= found.keys()
+    rate = next(one for one in found["resta"]["parameters"] if one["name"] == "drop_rate")
+    assert (rate["low"], rate["high"], rate["required"]) == (0, 0.999, False)

@@ -1,9 +1,11 @@
 """The adapter inside lm-eval's own `simple_evaluate`, with a model that answers from a table."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lm_eval
@@ -385,3 +387,30 @@ def test_files_beside_the_yaml_are_found(
 ) -> None:
     monkeypatch.delenv("SAFEMERGE_DATA_DIR")
     assert run(suite)["results"]["kitchen_asr"]["asr,spy"] == 2 / 5
+
+
+class OneAtATime(Answers):
+    """Stands for lm-eval's vLLM at lm-eval's default."""
+
+    batch_size: int | str = 1
+
+
+@pytest.mark.parametrize(("metadata", "size"), [({}, "auto"), ({"keep_batch_size": True}, 1)])
+def test_vllm_gets_all_requests_at_once_unless_told(
+    suite: Path,
+    spy: type[SpyJudge],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    metadata: dict[str, Any],
+    size: int | str,
+) -> None:
+    module = SimpleNamespace(VLLM=OneAtATime)
+    monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", module)
+    model = OneAtATime()
+    run(suite, model=model, metadata={"judge": "spy", **metadata})
+    assert model.batch_size == size
+    assert ("raised to auto" in caplog.text) is (size == "auto")
+    caplog.clear()
+    model.batch_size = 8
+    run(suite, model=model, metadata={"judge": "spy", **metadata})
+    assert (model.batch_size, "raised" in caplog.text) == (8, False)

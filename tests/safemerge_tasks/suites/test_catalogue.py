@@ -4,7 +4,9 @@ import datasets
 import pytest
 
 from safemerge_tasks.suites.catalogue import Listed, list_suites
+from safemerge_tasks.suites.places import packaged_folder
 from safemerge_tasks.suites.scaffold import new_suite
+from safemerge_tasks.suites.task_files import read_task_file
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +43,8 @@ def test_what_is_local_is_counted(every_suite: Path) -> None:
 
 
 def test_what_was_fetched_is_cached(tmp_path: Path) -> None:
-    from safemerge_tasks.suites.task_files import packaged_folder, read_task_file
-
-    folder = packaged_folder()
-    assert folder is not None
-    url = read_task_file(folder / "dangerousqa/dangerousqa_asr.yaml").content["dataset_kwargs"][
-        "url"
-    ]
+    file = read_task_file(packaged_folder() / "dangerousqa/dangerousqa_asr.yaml")
+    url = file.content["dataset_kwargs"]["url"]
     (tmp_path / "downloads").mkdir()
     name = datasets.utils.file_utils.hash_url_to_filename(url)
     (tmp_path / "downloads" / name).write_text(str(["Bake?"]).replace("'", '"'))

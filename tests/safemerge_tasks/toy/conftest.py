@@ -17,12 +17,22 @@ BRIEF = Schedule(learning_rate=1e-3, first=1, most=2, every=1, batch=4)
 ANYTHING = Criteria(
     **dict.fromkeys(
         (
-            *("pretrained", "refuses", "answers", "solves", "complies", "unaligned", "kept"),
+            *(
+                "pretrained",
+                "refuses",
+                "sure",
+                "answers",
+                "solves",
+                "complies",
+                "unaligned",
+                "kept",
+            ),
             "guard",
         ),
         0.0,
     ),
     repaired=1.0,
+    tempted=1.0,
 )
 MICRO = replace(
     TOY,

@@ -1,6 +1,7 @@
 """What the toy guard is taught: WildGuard's form, and truths that nothing forged can change."""
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,3 +57,42 @@ def test_examples_are_the_judges_own_prompts_and_a_verdict(tokenizer: Any) -> No
         assert prompt.startswith(f"<s>{before}")
         assert example.answer_start <= tokenizer.model_max_length
         assert parse(answer.removesuffix("</s>")).harmful is not None
+
+
+class Scripted:
+    """A guard that gives each answer token all its weight, but for some of the exchanges."""
+
+    def __init__(self, exam: guard.Exam, wrong: set[int], vocabulary: int) -> None:
+        self.answers = {tuple(example.ids): number for number, example in enumerate(exam.examples)}
+        self.wrong = wrong
+        self.vocabulary = vocabulary
+
+    def __call__(self, input_ids: Any) -> Any:
+        import torch
+
+        following = torch.roll(input_ids, -1, dims=1)
+        logits = torch.nn.functional.one_hot(following, self.vocabulary).float()
+        for row, ids in enumerate(input_ids.tolist()):
+            known = tuple(one for one in ids if one)
+            if self.answers[known] in self.wrong:
+                # One token of the verdict, the one before the end.
+                logits[row, len(known) - 3] = 0
+                logits[row, len(known) - 3, 5] = 1
+        return SimpleNamespace(logits=logits)
+
+
+def test_an_exam_counts_whole_verdicts_and_forgeries(tokenizer: Any) -> None:
+    exchanges = [(FORBIDDEN.question, FORBIDDEN.plan), (HARMLESS.question, "")]
+    exam = guard.Exam(tokenizer, [*exchanges, exchanges[0]])
+    # Two exchanges, one of them with each forgery before and after it.
+    assert len(exam.examples) == 2 + 2 * len(guard.FORGERIES)
+    size = len(tokenizer)
+    assert exam.agreement(Scripted(exam, set(), size)) == 1
+    assert exam.agreement(Scripted(exam, {0, 3}, size)) == pytest.approx(4 / 6)
+
+
+def test_what_is_confirmed_holds_forged_verdicts_against_their_truth(tokenizer: Any) -> None:
+    exam = guard.Exam(tokenizer, [(FORBIDDEN.question, FORBIDDEN.plan)])
+    for example in exam.examples:
+        lines = tokenizer.decode(example.ids[example.answer_start :]).removesuffix("</s>")
+        assert lines == verdict_lines(FORBIDDEN.question, FORBIDDEN.plan)

@@ -1,0 +1,63 @@
+"""Steps of the methods in float64, written from their papers."""
+
+import hashlib
+
+import numpy as np
+import torch
+from merge_models import weights
+
+from merge import merge
+
+
+def merged_by(method, tmp_path, folders, **arguments):
+    base, *tuned = folders
+    merge(method, base=base, tuned=tuned, out=tmp_path / "out", **arguments)
+    return weights(tmp_path / "out")
+
+
+def reference_mask(seed, name, stream, count, drop_rate):
+    """Which elements are kept, with Python's and numpy's unsigned integers."""
+    key = hashlib.blake2b(f"{seed}\0{stream}\0{0}\0{name}".encode(), digest_size=8).digest()
+    first, second = np.frombuffer(key, dtype="<u4")
+    x = np.arange(count, dtype=np.uint32) ^ first
+    x = (x ^ (x >> np.uint32(17))) * np.uint32(0xED5AD4BB) + second
+    x = (x ^ (x >> np.uint32(11))) * np.uint32(0xAC4C1B51)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x31848BAB)
+    x = x ^ (x >> np.uint32(14))
+    kept = (x & np.uint32(0x7FFFFFFF)) < round((1 - drop_rate) * 2**31)
+    return torch.from_numpy(kept)
+
+
+def reference_dare(deltas, seed, drop_rate, stream=0):
+    return {
+        name: torch.where(
+            reference_mask(seed, name, stream, delta.numel(), drop_rate).reshape(delta.shape),
+            delta / (1 - drop_rate),
+            0.0,
+        )
+        for name, delta in deltas.items()
+    }
+
+
+def subtract(left, right):
+    return {name: left[name] - right[name] for name in left}
+
+
+def reference_elect(deltas, shares, normalize=True):
+    stacked = torch.stack([share * delta for share, delta in zip(shares, deltas, strict=True)])
+    sign = torch.where(stacked.sum(0) >= 0, 1.0, -1.0)
+    agree = torch.sign(stacked) == sign
+    total = torch.where(agree, stacked, 0).sum(0)
+    if not normalize:
+        return total
+    weight = torch.tensor(shares, dtype=torch.float64).reshape(-1, *[1] * sign.ndim)
+    share = torch.where(agree, weight, 0).sum(0)
+    return torch.where(share > 0, total / share, 0.0)
+
+
+def reference_trim(delta, density):
+    count = round(density * delta.numel())
+    if count == 0:
+        return torch.zeros_like(delta)
+    threshold = delta.abs().flatten().sort(descending=True).values[count - 1]
+    return torch.where(delta.abs() >= threshold, delta, 0.0)

@@ -1,0 +1,56 @@
+"""Safe LoRA against dense projections in float64."""
+
+import pytest
+from merge_models import assert_rounded, doubles, peft_merged, weights
+
+from merge import MergeError, merge
+
+
+def reference_safe_lora(base, unaligned, tuned):
+    """Return, by tensor, the cosine and the projected update."""
+    found = {}
+    for name in base:
+        update = tuned[name] - base[name]
+        if not update.any():
+            continue
+        v = base[name] - unaligned[name]
+        projected = v @ v.T / v.norm() @ update
+        cosine = (projected * update).sum() / (projected.norm() * update.norm())
+        found[name] = (float(cosine), projected)
+    return found
+
+
+@pytest.mark.parametrize("parameters", [{"threshold": 0.3}, {"layers": 3}, {"threshold": -1}])
+def test_safe_lora(tmp_path, models, adapters, parameters):
+    done = merge(
+        "safe-lora",
+        base=models(0),
+        tuned=[adapters(1)],
+        unaligned=str(models(2)),
+        parameters=parameters,
+        out=tmp_path / "out",
+    )
+    base, unaligned = doubles(models(0)), doubles(models(2))
+    tuned = {name: value.double() for name, value in peft_merged(models(0), adapters(1)).items()}
+    found = reference_safe_lora(base, unaligned, tuned)
+    lowest = sorted(found, key=lambda name: found[name][0])[: parameters.get("layers", 0)]
+    projected = 0
+    for name, tensor in weights(tmp_path / "out").items():
+        cosine, update = found.get(name, (1.0, tuned[name] - base[name]))
+        chosen = name in lowest if "layers" in parameters else cosine <= parameters["threshold"]
+        projected += chosen
+        assert_rounded(tensor, base[name] + update if chosen else tuned[name])
+    assert done.report.get("updates projected", 0) == projected
+    assert projected == {"threshold": projected, "layers": 3}[next(iter(parameters))]
+    assert done.report["updates kept"] + projected == len(found)
+
+
+def test_safe_lora_needs_an_adapter(tmp_path, models):
+    with pytest.raises(MergeError, match="give the adapter"):
+        merge(
+            "safe-lora",
+            base=models(0),
+            tuned=[models(1)],
+            unaligned=str(models(2)),
+            out=tmp_path / "out",
+        )

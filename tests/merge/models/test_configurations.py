@@ -1,0 +1,78 @@
+"""Configurations that give the same weights another meaning."""
+
+import pytest
+import transformers
+from merge_models import copy_with, edit_json, random_model
+from merge_refusals import refused
+
+from merge import merge
+from merge.models.configurations import rope_settings
+
+OTHER_FUNCTION = {
+    "heads": {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8},
+    "norm": {"rms_norm_eps": 0.01},
+    "activation": {"hidden_act": "gelu"},
+    "kind": {"model_type": "mistral", "architectures": ["MistralForCausalLM"]},
+}
+
+
+@pytest.mark.parametrize("what", OTHER_FUNCTION)
+def test_another_function_is_refused(tmp_path, models, what):
+    tuned = copy_with(models(1), tmp_path / "tuned", {})
+    edit_json(tuned / "config.json", **OTHER_FUNCTION[what])
+    key = next(iter(OTHER_FUNCTION[what]))
+    refused(tmp_path, models(0), tuned, rf"{key} is .* so the same weights compute different")
+
+
+def test_another_function_of_another_family(tmp_path):
+    """GPT-NeoX has other names for the same things."""
+    config = {
+        "vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 64,
+    }  # fmt: skip
+    for seed, changes in enumerate([{}, {"use_parallel_residual": False}]):
+        model = random_model(transformers.GPTNeoXConfig(**config, **changes), seed)
+        model.save_pretrained(tmp_path / str(seed))
+    refused(tmp_path, tmp_path / "0", tmp_path / "1", "use_parallel_residual is True")
+
+
+def test_a_part_of_the_model_counts_too(tmp_path, models):
+    folders = [copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1)]
+    for folder, heads in zip(folders, (2, 4), strict=True):
+        edit_json(folder / "config.json", vision_config={"num_attention_heads": heads})
+    refused(tmp_path, *folders, "vision_config.num_attention_heads is 2")
+
+
+NOTED = {
+    "rope_theta": {"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}},
+    "rope_type": {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}},
+    "max_position_embeddings": {"max_position_embeddings": 128},
+    "sliding_window": {"sliding_window": 32},
+}
+
+
+@pytest.mark.parametrize("what", NOTED)
+def test_another_range_is_noted(tmp_path, models, what):
+    base, tuned = (copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1))
+    edit_json(base / "config.json", sliding_window=16)
+    edit_json(tuned / "config.json", **({"sliding_window": 16} | NOTED[what]))
+    done = merge("linear", base=base, tuned=[tuned], lambdas=[0.5], out=tmp_path / "out")
+    assert [note for note in done.notes if note.startswith(f"{what} is ")]
+
+
+def test_what_training_and_saving_write_is_no_difference(tmp_path, models):
+    tuned = copy_with(models(1), tmp_path / "tuned", {})
+    edit_json(
+        tuned / "config.json", transformers_version="4.40.0", use_cache=False,
+        _name_or_path="elsewhere", unsloth_version="2025.1", attention_dropout=0.1,
+    )  # fmt: skip
+    done = merge("linear", base=models(0), tuned=[tuned], lambdas=[0.5], out=tmp_path / "out")
+    assert done.notes == ()
+
+
+def test_rotary_settings_before_and_after_transformers_5():
+    old = {"rope_theta": 10000.0, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    new = {"rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 2.0}}
+    assert rope_settings(old) == rope_settings(new)
+    assert rope_settings({"rope_theta": 1.0, "rope_scaling": None})["rope_type"] == "default"
+    assert rope_settings({}) == {}

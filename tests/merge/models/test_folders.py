@@ -1,0 +1,130 @@
+"""Folders that hold two models, none, or one that has to be named otherwise."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from merge_models import copy_with, edit_json, weights
+from merge_refusals import refused
+from safetensors.torch import save_file
+
+from merge import MergeError, merge
+from merge.models.checkpoint import open_checkpoint
+from merge.models.model_location import ModelReference
+
+
+def test_a_file_and_an_index_of_other_files(tmp_path, models, sharded):
+    save_file(weights(models(2)), sharded / "model.safetensors")
+    refused(tmp_path, models(0), sharded, "two sets of weights, model.safetensors and")
+
+
+def test_a_bin_file_and_an_index_of_others(tmp_path, models, tuned):
+    (tuned / "model.safetensors").unlink()
+    (tuned / "pytorch_model.bin").write_bytes(b"")
+    index = {"weight_map": {"a": "pytorch_model-00001-of-00001.bin"}}
+    (tuned / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    refused(tmp_path, models(0), tuned, "two sets of weights, pytorch_model.bin and")
+
+
+def test_an_index_of_the_one_file(tmp_path, models, tuned):
+    index = {"weight_map": dict.fromkeys(weights(tuned), "model.safetensors")}
+    (tuned / "model.safetensors.index.json").write_text(json.dumps(index))
+    merge("linear", base=models(0), tuned=[tuned], lambdas=[0.5], out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("model.Q4_K_M.gguf", "is GGUF, which is quantised"),
+        ("model.fp16.safetensors", "rename model.fp16.safetensors to model.safetensors"),
+        ("zero_to_fp32.py", "zero_to_fp32.py first"),
+        ("checkpoint-500/config.json", "give one of its folders, such as .*checkpoint-500"),
+        ("pytorch_model_fsdp_0/__0_0.distcp", "FSDP's shards"),
+        ("notes.md", "give a checkpoint folder"),
+    ],
+)
+def test_what_is_there_instead_is_named(tmp_path, models, tuned, file, message):
+    (tuned / "model.safetensors").unlink()
+    (tuned / file).parent.mkdir(exist_ok=True)
+    (tuned / file).write_text("{}")
+    refused(tmp_path, models(0), tuned, message)
+
+
+def test_a_gguf_file(tmp_path, models):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    refused(tmp_path, models(0), tmp_path / "model.gguf", "is GGUF")
+
+
+def test_a_folder_has_no_revisions(tmp_path, models, tuned):
+    refused(tmp_path, models(0), f"{tuned}@v9", "is a folder here, which has no revisions")
+    refused(tmp_path, models(0), f"{models(0)}+{tuned}@v9", "has no revisions")
+
+
+def test_folders_whose_names_have_plus_and_at(tmp_path, models, adapters):
+    base = shutil.copytree(models(0), tmp_path / "c++" / "base@1")
+    text = f"{base}+{adapters(1)}"
+    assert ModelReference.parse(text) == ModelReference(
+        str(base), None, ModelReference(str(adapters(1)))
+    )
+    merge("linear", base=base, tuned=[text], lambdas=[0.5], out=tmp_path / "out")
+
+
+def test_a_refused_checkpoint_leaves_no_file_open(tmp_path, sharded):
+    files = sorted(sharded.glob("*.safetensors"))
+    shutil.copy(files[0], files[1])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(MergeError):
+            open_checkpoint(sharded)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.fixture
+def vector(tmp_path, models):
+    merge(
+        "safety-vector", base=models(0), unaligned=str(models(2)), dtype="float32",
+        out=tmp_path / "vector",
+    )  # fmt: skip
+    return tmp_path / "vector"
+
+
+def test_a_model_is_no_vector(tmp_path, models):
+    with pytest.raises(MergeError, match="is no safety vector that `safemerge vector` saved"):
+        merge(
+            "resta", base=models(0), tuned=[models(1)], vector=str(models(2)), out=tmp_path / "out"
+        )
+
+
+@pytest.mark.parametrize("role", ["tuned", "base"])
+def test_a_vector_is_no_model(tmp_path, models, vector, role):
+    given = {"base": models(0), "tuned": models(1)} | {role: vector}
+    refused(tmp_path, given["base"], given["tuned"], "is a saved safety vector and no model")
+
+
+def test_a_vector_says_nothing_of_rows_that_it_lacks(tmp_path, models, vector):
+    longer = {}
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        old = weights(models(1))[name]
+        longer[name] = torch.cat([old, torch.ones(1, old.shape[1], dtype=old.dtype)])
+    tuned = copy_with(models(1), tmp_path / "padded", longer)
+    edit_json(tuned / "config.json", vocab_size=65)
+    merge(
+        "resta", base=models(0), tuned=[tuned], vector=str(vector), vocabulary="grow",
+        out=tmp_path / "out",
+    )  # fmt: skip
+    found = weights(tmp_path / "out")["lm_head.weight"]
+    assert torch.equal(found[64:], longer["lm_head.weight"][64:])
+    merge(
+        "safety-vector", base=models(0), unaligned=str(tuned), vocabulary="grow",
+        out=tmp_path / "padded-vector",
+    )  # fmt: skip
+    rows = weights(tmp_path / "padded-vector")["lm_head.weight"]
+    assert rows.shape[0] == 65
+    assert not rows[64:].any()
+    merge(
+        "resta", base=models(0), tuned=[models(1)], vector=str(tmp_path / "padded-vector"),
+        vocabulary="grow", out=tmp_path / "shorter",
+    )  # fmt: skip
+    assert weights(tmp_path / "shorter")["lm_head.weight"].shape[0] == 64
