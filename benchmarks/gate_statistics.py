@@ -326,8 +326,13 @@ def main() -> None:
     error = 1.96 * (0.05 * 0.95 / runs) ** 0.5
     print(f"Nominal 5 %; {runs:,} simulated pairs of evaluations a row, so ±{error:.1%} at 5 %.\n")
     print("## Candidates that must not pass: how often they do\n")
+    print(
+        "By questions, share without a verdict, and increase in margins: the gate's worst setting,"
+    )
+    print("and the t interval's.\n")
     wrong_passes(runs)
     print("\n## The same in clusters\n")
+    print(f"The increase is on the margin of 5 points; {runs // 2:,} pairs a row.\n")
     clustered_passes(runs // 2)
     print("\n## A rate that is just its limit\n")
     rates(runs)
@@ -336,6 +341,7 @@ def main() -> None:
     print("\n## Candidates that are worse: how often the one-sided 95 % bounds cover\n")
     coverage(runs)
     print("\n## Several suites, nothing changed: how often the release fails\n")
+    print(f"{runs // 8:,} runs a row. With Holm, at three margins, and the tests without it.\n")
     families(runs // 8)
 
 
