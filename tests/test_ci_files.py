@@ -151,7 +151,7 @@ def test_nothing_in_the_checkout_takes_part(
     done = workflow.run(PYTHONPATH=str(repository))
     assert done.returncode == 2, done.stdout + done.stderr
     assert "mine" not in done.stdout
-    assert "is not a folder" in done.stderr
+    assert "does not exist" in done.stderr
 
 
 def test_every_recipe_in_the_documentation_parses(repository: Path) -> None:

@@ -105,6 +105,11 @@ def _load(path: Path, cluster_by: str) -> "Evaluation":
     from safemerge_tasks.gate.frozen import load_frozen
     from safemerge_tasks.results.loading import load_folder
 
+    if not path.exists():
+        raise SafemergeError(
+            f"{path} does not exist; give a folder that lm_eval wrote, a results file in it, or "
+            "a file that `safemerge check freeze` wrote."
+        )
     if path.is_file() and not path.name.startswith("results_"):
         return load_frozen(path, cluster_by)
     return load_folder(path, cluster_by)
@@ -129,7 +134,7 @@ def _write(
     json_file: Path | None,
 ) -> None:
     from safemerge_tasks.report.documents.gate import gate_document
-    from safemerge_tasks.report.renderers.github import announce
+    from safemerge_tasks.report.renderers.github import announce, fits_summary
     from safemerge_tasks.report.renderers.json import as_json
     from safemerge_tasks.report.renderers.junit import as_junit
     from safemerge_tasks.report.renderers.markdown import as_markdown
@@ -144,4 +149,5 @@ def _write(
         write_file(markdown, page)
     if json_file:
         write_file(json_file, as_json(document))
-    announce(document, page)
+    # GitHub shows nothing of a summary that is too long; questions by id are what it can have.
+    announce(document, page if fits_summary(page) else as_markdown(gate_document(result, {}), 2))

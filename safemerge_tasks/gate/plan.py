@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.policy import EVERY, LIMITS, MARGIN, Criteria, Policy, TaskPolicy
@@ -154,10 +155,15 @@ def _judge(task: str, wanted: str | None, baseline: Evaluation, candidate: Evalu
             )
         judges = evaluation.tasks[task].judged_by()
         if wanted and wanted not in judges:
+            near = get_close_matches(wanted, judges, 1)
+            fix = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"run `safemerge judge DIR --judge {wanted}` on its folder."
+            )
             raise SafemergeError(
                 f"{task} in {evaluation.source} was not judged by {wanted} but by "
-                f"{', '.join(judges) or 'nobody'}; run `safemerge judge {evaluation.source} "
-                f"--judge {wanted}`."
+                f"{', '.join(judges) or 'nobody'}; {fix}"
             )
     if wanted:
         return wanted

@@ -7,6 +7,9 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report.document import Document
 from safemerge_tasks.report.printable import printable
 
+SUMMARY_BYTES = 1024 * 1024
+"""GitHub's limit of a step summary, beyond which it shows none of it."""
+
 LEVELS = {"bad": "error", "unsure": "warning"}
 
 
@@ -21,6 +24,11 @@ def annotations(document: Document) -> list[str]:
         for level, one in levels
         if level
     ]
+
+
+def fits_summary(markdown: str) -> bool:
+    """Return whether a step summary can hold a page."""
+    return len(markdown.encode("utf-8", "backslashreplace")) < SUMMARY_BYTES
 
 
 def announce(document: Document, markdown: str) -> None:

@@ -11,6 +11,8 @@ from junitparser import JUnitXml
 from safemerge_tasks.report.documents.gate_data import SCHEMA, schema
 from safemerge_tasks.results import Run
 
+from .conftest import sample
+
 ALIGNED = [0.0] * 200
 TUNED = [1.0] * 60 + [0.0] * 140
 
@@ -178,6 +180,37 @@ def test_github_gets_annotations_and_a_summary(
     assert len(lines) == 1
     assert lines[0].startswith("::error title=safemerge%3A toy_asr::asr by wildguard: regression")
     assert (tmp_path / "summary.md").read_text().startswith("before\n## ")
+
+
+def test_a_summary_that_is_too_long_for_github_has_no_texts(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+) -> None:
+    write("a", ALIGNED)
+    rows = [
+        sample(n, float(n < 150), resps=[["flour 麺 " * 4000]], doc={"question": "How? " * 4000})
+        for n in range(200)
+    ]
+    write("a", rows=[{**row, "asr": 0.0} for row in rows])
+    write("b", rows=rows)
+    summary = tmp_path / "summary.md"
+    environment = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    words = ("check", "--baseline", "a", "--candidate", "b", "--show-text", "--markdown", "m.md")
+    assert safemerge(*words, environment=environment).status == 1
+    assert len(summary.read_bytes()) < 1024 * 1024
+    assert "REGRESSION" in summary.read_text()
+    page = (tmp_path / "m.md").read_text()
+    assert "flour" in page
+    assert ("flour" in summary.read_text()) == (len(page.encode()) < 1024 * 1024)
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.json"])
+def test_a_place_that_is_not_there(
+    write: Callable[..., Run], safemerge: Callable, name: str
+) -> None:
+    write("a", ALIGNED)
+    done = safemerge("check", "--baseline", name, "--candidate", "a")
+    assert done.status == 2
+    assert f"{name} does not exist; give a folder" in done.err
 
 
 def test_a_file_that_cannot_be_written_is_one_sentence(

@@ -262,8 +262,10 @@ def test_the_judge_is_required(write: Write) -> None:
     run = write("a", CLEAN)
     asked = {"judge": "llama_guard_3", "tasks": {"toy_asr": {"metrics": {"asr": {"max": 0.1}}}}}
     found = load_folder(run.path.parent)
-    with pytest.raises(SafemergeError, match="not judged by llama_guard_3 but by wildguard"):
+    with pytest.raises(SafemergeError, match="not judged by llama_guard_3 but by wildguard; run"):
         compare(found, found, Policy.model_validate(asked))
+    with pytest.raises(SafemergeError, match=r"by wildgard but by wildguard; did you mean wildg"):
+        compare(found, found, Policy.model_validate({**asked, "judge": "wildgard"}))
 
 
 @pytest.mark.parametrize("name", ["other_task", "toy"])
