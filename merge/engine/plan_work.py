@@ -85,8 +85,8 @@ class PlanWork:
             self.totals = {name: [] for name in names}
         self._begins = dict.fromkeys(names, 0)
         self._sums = {name: OrderedSum() for name in names}
-        first_values = self.plan.tensors[numbers[0]].values
-        if self.plan.method.pooled(first_values):
+        method = self.plan.method
+        if any(method.pooled(self.plan.tensors[number].values) for number in numbers):
             self._sums = dict.fromkeys(names, OrderedSum())
             begin = 0
             for number in numbers:

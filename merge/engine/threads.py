@@ -72,14 +72,31 @@ class Team:
             stop.set()
 
 
+class _Alone:
+    """How many runs want torch single-threaded, and what it was before the first of them."""
+
+    lock = threading.Lock()
+    runs = 0
+    before = 1
+
+
 @contextmanager
 def single_threaded_torch() -> Iterator[None]:
-    """Our own threads share the cores; torch's, one team per thread, would fight over them."""
+    """Our own threads share the cores; torch's, one team per thread, would fight over them.
+
+    Torch has the setting once for a process, so of several runs at a time the first remembers it.
+    """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _Alone.lock:
+        if not _Alone.runs:
+            _Alone.before = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _Alone.runs += 1
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _Alone.lock:
+            _Alone.runs -= 1
+            # OpenMP has the setting once more for each thread, so everyone restores it.
+            torch.set_num_threads(_Alone.before)

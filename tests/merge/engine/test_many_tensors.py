@@ -45,7 +45,7 @@ def test_peak_memory_of_ties(tmp_path, models, whole_model):
 
 
 def test_planning_is_linear(tmp_path, models):
-    """Four times the tensors may take at most eight times as long, whatever the machine does."""
+    """Four times the tensors take about four times as long; were it quadratic, sixteen."""
     seconds = []
     for count in (2000, 8000):
         recipe = build_recipe(
@@ -54,11 +54,13 @@ def test_planning_is_linear(tmp_path, models):
             tuned=[{"model": str(many(models, tmp_path, count, 1))}],
             lambdas=(0.5,),
         )
-        check(recipe)
-        begun = time.process_time()
-        check(recipe)
-        seconds.append(time.process_time() - begun)
-    assert seconds[1] < 8 * seconds[0]
+        runs = []
+        for _ in range(3):
+            begun = time.process_time()
+            check(recipe)
+            runs.append(time.process_time() - begun)
+        seconds.append(min(runs))
+    assert seconds[1] < 12 * seconds[0]
 
 
 def test_a_stored_head_of_a_tied_model_is_compared_once(tmp_path, models, monkeypatch):
@@ -77,3 +79,30 @@ def test_a_stored_head_of_a_tied_model_is_compared_once(tmp_path, models, monkey
         build_recipe(method="linear", base=str(copy), tuned=[{"model": str(base)}], lambdas=(0.5,))
     )
     assert sorted(read) == ["lm_head.weight", "model.embed_tokens.weight"]
+
+
+def test_runs_at_the_same_time_leave_torch_as_it_was():
+    import threading
+
+    from merge.engine.threads import single_threaded_torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with single_threaded_torch():
+            inside.set()
+            leave.wait(10)
+
+    other = threading.Thread(target=hold)
+    try:
+        with single_threaded_torch():
+            other.start()
+            inside.wait(10)
+        leave.set()
+        other.join()
+        assert torch.get_num_threads() == 3
+    finally:
+        leave.set()
+        torch.set_num_threads(before)

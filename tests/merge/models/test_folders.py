@@ -52,6 +52,14 @@ def test_what_is_there_instead_is_named(tmp_path, models, tuned, file, message):
     refused(tmp_path, models(0), tuned, message)
 
 
+@pytest.mark.parametrize("within", ["default", "checkpoint-500"])
+def test_a_folder_of_folders_names_the_one(tmp_path, models, adapters, within):
+    """peft saves a second adapter, and trainers their checkpoints, below the folder."""
+    inner = adapters(1) if within == "default" else models(1)
+    shutil.copytree(inner, tmp_path / "root" / within)
+    refused(tmp_path, models(0), tmp_path / "root", f"root/{within} has one or an adapter; give")
+
+
 def test_a_gguf_file(tmp_path, models):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     refused(tmp_path, models(0), tmp_path / "model.gguf", "is GGUF")
