@@ -135,7 +135,7 @@ TOY = Recipe(
     unaligning=Schedule(learning_rate=1e-3, first=40, most=400, every=20),
     full_tuning=Schedule(learning_rate=1e-3, first=100, most=800, every=50),
     guard=Schedule(learning_rate=2e-3, first=250, most=1500, every=50),
-    tuning=(75, 150, 250),
+    tuning=(75, 150),
     tuning_learning_rate=2e-3,
     tuning_batch=16,
     tuning_epochs=1,
@@ -147,5 +147,5 @@ TOY = Recipe(
     seeds=(42, 1024, 48763),
     lora_rank=8,
     lora_alpha=16,
-    attempts=6,
+    attempts=8,
 )
