@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from {stand_in} import run_and_exit
-assert sys.argv[1:3] == ["-m", "safemerge_tasks.sweep.worker"], sys.argv
+assert sys.argv[1:4] == ["-P", "-m", "safemerge_tasks.sweep.worker"], sys.argv
 run_and_exit(Path(sys.argv[-1]))
 """
 
