@@ -3,18 +3,16 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-_ROOT = Path(__file__).parents[2]
 _WHERE_LM_EVAL_LOOKS = Path("lm_eval/tasks/safemerge")
 
 
 def packaged_folder() -> Path:
-    """Return the folder of the packaged task files: a checkout's own, or where a wheel puts them.
+    """Return the folder of the packaged task files, inside this package.
 
-    That is told from where this package lies. An lm-eval that is installed editable looks into its
-    own checkout, not into the folder of its name beside this package.
+    The copy in `lm_eval/tasks` is for the plain `lm_eval` command. An lm-eval that is installed
+    editable looks into its own checkout, not into the folder of its name beside this package.
     """
-    checkout = _ROOT / "task_configs"
-    return checkout if checkout.is_dir() else _ROOT / _WHERE_LM_EVAL_LOOKS
+    return (Path(__file__).parents[1] / "task_configs").resolve()
 
 
 def lm_eval_folder() -> Path | None:

@@ -59,6 +59,7 @@ def test_tasks_come_with_the_wheel_and_go_with_it(
     assert {
         f"safemerge_tasks/judges/prompts/wildguard{end}" for end in (".txt", ".LICENSE.md")
     } < names
+    assert "safemerge_tasks/task_configs/advbench/advbench_asr.yaml" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     python = environment / "bin" / "python"
     assert listed(environment) == set()

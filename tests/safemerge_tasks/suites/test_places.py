@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
-from safemerge_tasks.suites import places
 from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 
 
@@ -17,16 +16,20 @@ def python(*words: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_checkouts_own_files_come_first(repository: Path) -> None:
+def test_the_files_lie_inside_the_package(repository: Path) -> None:
     assert packaged_folder() == repository / "task_configs"
+    assert (repository / "safemerge_tasks" / "task_configs").is_symlink()
     assert seen_by_lm_eval()
 
 
-def test_a_wheels_files_lie_beside_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(places, "_ROOT", tmp_path)
-    assert packaged_folder() == tmp_path / "lm_eval" / "tasks" / "safemerge"
+def test_the_entry_point_of_installable_task_suites_names_a_folder_with_them() -> None:
+    (found,) = entry_points(group="lm_eval.tasks", name="safemerge")
+    spec = find_spec(found.value)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    (folder,) = spec.submodule_search_locations
+    assert Path(folder).resolve() == packaged_folder()
+    assert list(Path(folder).rglob("advbench_asr.yaml"))
 
 
 def test_tasks_are_listed_beside_an_editable_lm_eval(other_lm_eval: Path) -> None:
