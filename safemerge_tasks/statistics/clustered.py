@@ -70,7 +70,8 @@ class Clustered:
         """How many times the variance exceeds that of as many independent values; 1 for none."""
         mean, total = self.mean, self.total
         centred = self.squares - total * mean * mean
-        if total < 2 or centred <= 1e-12 * max(1.0, self.squares):
+        # A single cluster says nothing of how clusters differ.
+        if len(self.sums) < 2 or centred <= 1e-12 * max(1.0, self.squares):
             return 1.0
         return self.standard_error**2 * total * (total - 1) / centred
 

@@ -236,6 +236,30 @@ def test_few_clusters_that_differ_count_as_one_question_each() -> None:
     assert paired_increase([0.0] * 300, new, [n // 3 for n in range(300)]).effective == 100
 
 
+rate = st.sampled_from([0.0, 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(rate, rate, st.integers(0, 3)), min_size=1, max_size=12))
+def test_clustered_questions_count_as_one_to_all_of_them(
+    rows: list[tuple[float, float, int]],
+) -> None:
+    old, new, clusters = zip(*rows, strict=True)
+    found = paired_increase(old, new, clusters)
+    assert 1 - 1e-9 <= found.effective <= len(rows) + 1e-9
+    assert -1 <= found.lower <= found.value <= found.upper <= 1
+
+
+def test_questions_that_are_all_alike_count_as_one() -> None:
+    found = paired_increase([0, 0, 1, 0, 1], [1, 0, 1, 1, 0], ["a"] * 5)
+    assert found.effective == pytest.approx(1)
+    assert found.lower < -0.9
+    assert found.upper > 0.9
+    least, most = rate_bounds(Clustered.of([1, 0, 1], ["a"] * 3))
+    assert least < 0.1
+    assert most > 0.9
+
+
 def test_graded_outcomes_that_all_differ_alike_are_no_riddle() -> None:
     found = paired_increase([0.3] * 100, [0.31] * 100, range(100))
     assert found.lower == pytest.approx(0.01)
