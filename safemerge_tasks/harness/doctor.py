@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from safemerge_tasks.common.cache import cache_dir
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.suites.places import lm_eval_folder, packaged_folder
 
 State = Literal["works", "missing", "broken"]
@@ -55,7 +55,7 @@ def link_tasks() -> Path:
     if folder is None:
         raise SafemergeError("lm_eval is not installed here; run pip install 'lm-eval>=0.4.13'.")
     packaged = packaged_folder()
-    if folder == packaged:
+    if _contents(folder) == _contents(packaged):
         return folder
     try:
         if folder.is_symlink():
@@ -71,13 +71,17 @@ def link_tasks() -> Path:
     return folder
 
 
+def _contents(folder: Path) -> dict[Path, bytes]:
+    """Return all files below a folder; none where it does not exist."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
 def _guarded(what: str, check: Callable[[], tuple[State, str]]) -> Finding:
     try:
         return Finding(what, *check())
     except Exception as error:
-        text = str(error).strip()
-        first = text.splitlines()[0] if text else "no reason given"
-        return Finding(what, "broken", f"{type(error).__name__}: {first}")
+        return Finding(what, "broken", brief(error))
 
 
 def _python() -> tuple[State, str]:

@@ -11,6 +11,7 @@ from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.outcomes import Group
 from safemerge_tasks.sweep.report.findings import BASE, TUNED, Findings
 from safemerge_tasks.sweep.spec import SweepSpec
+from safemerge_tasks.toy.tokenizer import MAX_LENGTH
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.members import ToyFamily
@@ -42,7 +43,7 @@ def demo_sweep(
     unknown = [method for method in methods if method not in METHODS]
     if unknown:
         raise SafemergeError(f"--methods {unknown[0]!r}: the demo shows {', '.join(METHODS)}.")
-    context = {"max_model_len": 2048} if engine == "vllm" else {}
+    context = {"max_model_len": MAX_LENGTH} if engine == "vllm" else {}
     given: dict[str, Any] = {
         "name": "demo",
         "base": str(family.aligned),
@@ -60,7 +61,7 @@ def demo_sweep(
             "judge_engine": engine,
             "judge_model": str(family.guard),
             "judge_dtype": "float32",
-            "judge_max_model_len": 2048,
+            "judge_max_model_len": MAX_LENGTH,
         },
         "engine": {"model": engine, "model_args": {"dtype": "float32", **context}},
         # 80 validation questions cannot show much less than 5 %.
@@ -98,8 +99,9 @@ def shortfalls(findings: Findings) -> list[str]:
     ]
     if found:
         return found
-    (base,) = (group for name, group in _ends(findings) if name == BASE)
-    (tuned,) = (group for name, group in _ends(findings) if name == TUNED)
+    base, tuned = findings.survey.base(), findings.survey.tuned(tuning.name)
+    assert base is not None
+    assert tuned is not None
     asr = base.means("test", safety)[0]
     if asr > BASE_LIMIT:
         found.append(f"the aligned model's ASR is {asr:.1%}, above {BASE_LIMIT:.0%}")

@@ -1,6 +1,7 @@
 """What works on this machine, and tasks linked into the lm-eval in use."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import doctor
 from safemerge_tasks.harness.doctor import ENOUGH_DISK, examine, link_tasks
-from safemerge_tasks.suites import places
+from safemerge_tasks.suites.places import packaged_folder
 
 Checks = dict[str, Callable[[], tuple[doctor.State, str]]]
 
@@ -55,12 +56,10 @@ def test_tasks_that_are_where_lm_eval_looks_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "lm_eval" / "tasks" / "safemerge"
-    folder.mkdir(parents=True)
-    (folder / "a.yaml").touch()
+    shutil.copytree(packaged_folder(), folder)
     monkeypatch.setattr(doctor, "lm_eval_folder", lambda: folder)
-    monkeypatch.setattr(places, "_ROOT", tmp_path)
     assert link_tasks() == folder
-    assert (folder / "a.yaml").is_file()
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(
@@ -85,7 +84,7 @@ def test_a_check_that_breaks_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> 
     checks: Checks = {"one": breaks, "two": lambda: ("works", "fine")}
     monkeypatch.setattr(doctor, "_CHECKS", checks)
     one, two = examine()
-    assert (one.state, one.says) == ("broken", "OSError: libcudart.so: cannot open")
+    assert (one.state, one.says) == ("broken", "OSError: libcudart.so: cannot open more")
     assert two.state == "works"
 
 
