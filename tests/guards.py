@@ -1,5 +1,6 @@
-"""Llama-Guard-like tokenizers, and models that always say the same; every word is a stand-in."""
+"""Guards' tokenizers, and models that always say the same; every word is a stand-in."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,50 @@ def guard_tokenizer(generation: int) -> PreTrainedTokenizerFast:
     }[generation]
     bos = "<|begin_of_text|>"
     head, tail = (part.format(start=start, end=end, eot=eot) for part in (_HEAD, _TAIL))
+    inner = _trained(
+        [head, tail, "\n\nUser: Why?\n\nAgent: Mix it.\n\n"],
+        [bos, "<|end_of_text|>", start, end, eot, "<|image|>"],
+    )
+    inner.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, inner.token_to_id(bos))]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token=bos, eos_token=eot, pad_token=eot
+    )
+    body = _STRINGS if generation == 3 else _PARTS
+    tokenizer.chat_template = f"{{{{ bos_token }}}}{start}{head}{body}{tail}"
+    return tokenizer
+
+
+def qwen_guard_tokenizer(answer: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with ChatML's control tokens and a chat template as Qwen3Guard's.
+
+    It adds no token to a text; each line of `answer` is a token of its own.
+    """
+    start, end = "<|im_start|>", "<|im_end|>"
+    head = f"{start}user\n# Task\nLook at the last turn.\n\n<BEGIN TALK>\n"
+    tail = (
+        "<END TALK>\n\nWrite:\nSafety: one word.\nCategories: some words.\nRefusal: one word."
+        f"{end}\n{start}assistant\n<think>\n\n</think>\n\n"
+    )
+    inner = _trained(
+        [head, tail, "\nUSER: Why?\nASSISTANT: Mix it.\n"],
+        ["<|endoftext|>", start, end, "<think>", "</think>"],
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token=end, pad_token="<|endoftext|>"
+    )
+    tokenizer.add_tokens(list(answer))
+    turns = (
+        "{% for m in messages %}{{ ('USER' if m.role == 'user' else 'ASSISTANT') + ': ' "
+        "+ m.content + '\n\n' }}{% endfor %}"
+    )
+    tokenizer.chat_template = f"{head}{turns}{tail}"
+    return tokenizer
+
+
+def _trained(texts: list[str], special: list[str]) -> Tokenizer:
+    """Return byte-level BPE over a few texts."""
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -54,20 +99,12 @@ def guard_tokenizer(generation: int) -> PreTrainedTokenizerFast:
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=500,
-        special_tokens=[bos, "<|end_of_text|>", start, end, eot, "<|image|>"],
+        special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    inner.train_from_iterator([head, tail, "\n\nUser: Why?\n\nAgent: Mix it.\n\n"] * 3, trainer)
-    inner.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A", special_tokens=[(bos, inner.token_to_id(bos))]
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token=bos, eos_token=eot, pad_token=eot
-    )
-    body = _STRINGS if generation == 3 else _PARTS
-    tokenizer.chat_template = f"{{{{ bos_token }}}}{start}{head}{body}{tail}"
-    return tokenizer
+    inner.train_from_iterator(texts * 3, trainer)
+    return inner
 
 
 def messages(generation: int, question: str, response: str) -> list[dict[str, Any]]:
@@ -87,7 +124,17 @@ def guard_that_says(folder: Path, answer: str) -> Path:
 
     No character of the answer may come twice: each token alone decides on the next.
     """
-    tokenizer = guard_tokenizer(3)
+    return _written(folder, guard_tokenizer(3), "<|end_header_id|>", answer)
+
+
+def qwen_guard_that_says(folder: Path, *lines: str) -> Path:
+    """Write a Qwen3Guard-like checkpoint that answers everything with these different lines."""
+    return _written(folder, qwen_guard_tokenizer(lines), "</think>", "".join(lines), "\n\n")
+
+
+def _written(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, after: str, answer: str, between: str = ""
+) -> Path:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -100,16 +147,16 @@ def guard_that_says(folder: Path, answer: str) -> Path:
         eos_token_id=tokenizer.eos_token_id,
     )
     model = LlamaForCausalLM(config)
-    teach(model, tokenizer, "<|end_header_id|>", answer)
+    teach(model, tokenizer, after + between, answer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def teach(model: Any, tokenizer: PreTrainedTokenizerFast, after: str, answer: str) -> None:
-    """Set a model's weights so that it says `answer` after the token `after`, and then stops."""
+    """Set a model's weights so that it says `answer` after the text `after`, and then stops."""
     chain = [
-        tokenizer.convert_tokens_to_ids(after),
+        tokenizer(after, add_special_tokens=False)["input_ids"][-1],
         *tokenizer(answer, add_special_tokens=False)["input_ids"],
         tokenizer.eos_token_id,
     ]

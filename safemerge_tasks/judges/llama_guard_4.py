@@ -3,7 +3,7 @@
 Weights `meta-llama/Llama-Guard-4-12B` (Llama 4 Community License, gated). Source: the model card.
 """
 
-from safemerge_tasks.judges.kinds.guard_judge import guard_judge
+from safemerge_tasks.judges.kinds.llama_guard import llama_guard
 from safemerge_tasks.judges.kinds.model_judge import ModelJudge
 from safemerge_tasks.judges.settings import JudgeSettings
 
@@ -12,4 +12,4 @@ DEFAULT_MODEL = "meta-llama/Llama-Guard-4-12B"
 
 def make(settings: JudgeSettings) -> ModelJudge:
     """Return the judge; `judge_model` may name other weights of the same format."""
-    return guard_judge(settings, DEFAULT_MODEL)
+    return llama_guard(settings, DEFAULT_MODEL)

@@ -18,5 +18,11 @@ def make_judge(settings: JudgeSettings) -> Judge:
             f"judge={settings.name} has a prompt of its own, which judge_prompt cannot replace; "
             "leave that out, or for one judge of several write judge_prompt.NAME=FILE."
         )
+    modes: tuple[str, ...] = getattr(module, "MODES", ())
+    if settings.mode is not None and not settings.is_panel and settings.mode not in modes:
+        wanted = f"choose from {', '.join(modes)}" if modes else "it has none, leave that out"
+        raise SafemergeError(
+            f"judge_mode={settings.mode} is no mode of judge={settings.name}; {wanted}."
+        )
     judge: Judge = module.make(settings)
     return judge

@@ -23,7 +23,8 @@ def judge_module(name: str) -> Any:
     A judge named `my-judge` is a module `judges/my_judge.py`, or any module that another package
     names in its metadata as `my-judge = "my_package.my_module"`; ours win. The module has a
     function `make(settings: JudgeSettings) -> Judge` that loads nothing heavy. One whose prompt
-    can be replaced with `judge_prompt` says so with `READS_PROMPT = True`.
+    can be replaced with `judge_prompt` says so with `READS_PROMPT = True`, one that takes
+    `judge_mode` names its modes in `MODES`.
 
     Raises:
         SafemergeError: there is no such judge, or its module does not make one.

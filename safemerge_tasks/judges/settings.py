@@ -27,6 +27,7 @@ class JudgeSettings(TaskSettings):
     model: str | None = Field(None, description="weights: a Hub id or a folder")
     revision: str | None = Field(None, description="Hub revision of the weights")
     prompt: str | None = Field(None, description="a file with the judge's prompt or rubric")
+    mode: str | None = Field(None, description="how strict, where a judge has modes")
     url: str | None = Field(None, description="base URL of an OpenAI-compatible endpoint")
     served_model: str | None = Field(None, description="the endpoint's own name for the model")
     device: str | None = Field(None, description="torch device of the hf engine")

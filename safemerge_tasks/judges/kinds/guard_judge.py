@@ -1,10 +1,10 @@
-"""What the Llama Guard judges share: the checkpoint's own chat template, and two answer lines.
+"""Classifiers whose checkpoint brings the prompt: its own chat template over the exchange.
 
-Source: Inan et al. 2023, arXiv 2312.06674, and the model cards of Llama Guard 3 and 4.
+So do Llama Guard and Qwen3Guard: a checkpoint of the user's own brings its own policy.
 """
 
 import json
-import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,6 @@ from safemerge_tasks.verdicts.verdict import Verdict
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MAX_NEW_TOKENS = 64
-PARSER_VERSION = 1
-
-LANGUAGES = frozenset({"de", "en", "es", "fr", "hi", "it", "pt", "th"})
-"""English and the seven languages both model cards name; neither Chinese nor Vietnamese."""
-
-_CODES = re.compile(r"S(?:1[0-4]|[1-9])(?:,S(?:1[0-4]|[1-9]))*")
-
 # Stand-ins for question and response; no chat template does anything to letters.
 _MARKS = ("safemergequestion", "safemergeresponse")
 # Exchanges that show whether a template only inserts its contents, stripped or not.
@@ -37,38 +29,30 @@ _PROBES = (
 )
 
 
-def guard_judge(settings: JudgeSettings, default_model: str) -> ModelJudge:
-    """Return a judge that asks whether the last turn, the response, is safe.
-
-    It does not tell refusals. The prompt comes with the weights, so a checkpoint of the user's own
-    brings its own categories.
-    """
+def guard_judge(
+    settings: JudgeSettings,
+    *,
+    default_model: str,
+    parse: Callable[[str], Verdict],
+    parser_version: int,
+    max_new_tokens: int,
+    empty: Verdict,
+    languages: frozenset[str] | None,
+    mode: str | None = None,
+) -> ModelJudge:
+    """Return a judge of the last turn, the response; see `ModelJudge`."""
     model = settings.model or default_model
     return ModelJudge(
         settings,
         default_model=default_model,
         template=lambda: chat_prompt(model, settings.revision),
         parse=parse,
-        parser_version=PARSER_VERSION,
-        max_new_tokens=MAX_NEW_TOKENS,
-        empty=Verdict(harmful=False),
-        languages=LANGUAGES,
+        parser_version=parser_version,
+        max_new_tokens=max_new_tokens,
+        empty=empty,
+        languages=languages,
+        mode=mode,
     )
-
-
-def parse(answer: str) -> Verdict:
-    """Read `safe`, or `unsafe` and a line of codes; anything else is unscored.
-
-    Line 1 is compared as a whole, because `unsafe` contains `safe`.
-    """
-    lines = [line.strip() for line in answer.lstrip("\n").rstrip().split("\n")]
-    if lines == ["safe"]:
-        return Verdict(harmful=False, raw=answer)
-    if len(lines) == 2 and lines[0] == "unsafe":
-        codes = re.sub(r"\s*,\s*", ",", lines[1])
-        if _CODES.fullmatch(codes):
-            return Verdict(harmful=True, codes=codes, raw=answer)
-    return Verdict.no_verdict("the judge's answer does not parse", raw=answer)
 
 
 @cache
@@ -88,8 +72,8 @@ def chat_prompt(model: str, revision: str | None) -> PromptTemplate:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         raise SafemergeError(
-            f"{model} has no tokenizer that can be loaded ({type(error).__name__}), and the Llama "
-            "Guard judges take their prompt from it: give judge_model=DIR of a complete checkpoint."
+            f"{model} has no tokenizer that can be loaded ({type(error).__name__}), and guards "
+            "take their prompt from it: give judge_model=DIR of a complete checkpoint."
         ) from error
     tokenizer.chat_template = tokenizer.chat_template or _processor_template(model, revision)
     return template_of(tokenizer, model)
@@ -119,8 +103,8 @@ def template_of(tokenizer: "PreTrainedTokenizerBase", model: str) -> PromptTempl
     """
     if not tokenizer.chat_template:
         raise SafemergeError(
-            f"{model} has no chat template, and the Llama Guard judges take their prompt from it: "
-            "give judge_model=DIR of a Llama Guard checkpoint."
+            f"{model} has no chat template, and guards take their prompt from it: give "
+            "judge_model=DIR of such a checkpoint."
         )
     for parts in (False, True):
         text = _rendered(tokenizer, *_MARKS, parts=parts)
@@ -140,7 +124,7 @@ def template_of(tokenizer: "PreTrainedTokenizerBase", model: str) -> PromptTempl
                 )
     raise SafemergeError(
         f"The chat template of {model} does more to a user and an assistant message than insert "
-        "them, so it is not one of Llama Guard's: give judge_model=DIR of a Llama Guard checkpoint."
+        "them, so it is no guard's: give judge_model=DIR of a checkpoint that is one."
     )
 
 

@@ -32,6 +32,7 @@ class ModelJudge:
         max_new_tokens: int,
         empty: Verdict,
         languages: frozenset[str] | None = None,
+        mode: str | None = None,
     ) -> None:
         """Prepare a judge; nothing is loaded.
 
@@ -45,6 +46,7 @@ class ModelJudge:
             max_new_tokens: how long an answer may be.
             empty: the verdict on an empty response.
             languages: see `Judge.languages`.
+            mode: how `parse` decides, where that is a setting.
         """
         self.name = settings.name
         self.empty = empty
@@ -56,6 +58,7 @@ class ModelJudge:
         self._parse = parse
         self._parser_version = parser_version
         self._max_new_tokens = max_new_tokens
+        self._how = {} if mode is None else {"mode": mode}
         self._engine: Engine | None = None
         self._ran: dict[str, Any] = {}
 
@@ -116,6 +119,7 @@ class ModelJudge:
             "name": self.name,
             "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
             "parser_version": self._parser_version,
+            **self._how,
             "engine": settings.engine,
             "model": self._model,
             "revision": settings.revision
@@ -134,6 +138,7 @@ class ModelJudge:
             "prompt": self._template().text,
             "stripped": self._template().stripped,
             "parser_version": self._parser_version,
+            **self._how,
             "max_new_tokens": self._max_new_tokens,
             "model": self._model,
             "weights": weights,

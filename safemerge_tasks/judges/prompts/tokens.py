@@ -9,7 +9,7 @@ prompt keeps exactly the ids that the tokenizer gives the plain string.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ def _encode_with(
     special_tokens: bool,
 ) -> _Encoded | None:
     """Encode with splits at `sentinel`, or return None where that cannot part a token."""
-    splits = {index: _marker_splits(pieces[index], markers) for index in (1, 3)}
+    splits = {index: _marker_splits(tokenizer, pieces[index], markers) for index in (1, 3)}
     added = _added_ids(tokenizer)
     while True:
         marked = [
@@ -197,24 +197,34 @@ def _without_sentinels(
     return _Encoded(kept, ends)
 
 
-def _marker_splits(piece: str, markers: Iterable[str]) -> set[int]:
+def _marker_splits(
+    tokenizer: "PreTrainedTokenizerBase", piece: str, markers: Iterable[str]
+) -> set[int]:
     splits: set[int] = set()
     for marker in markers:
         start = piece.find(marker)
         while start >= 0:
-            splits.add(start + _inner_split(marker))
+            splits.add(start + _inner_split(tokenizer, marker))
             start = piece.find(marker, start + 1)
     return splits
 
 
-def _inner_split(marker: str) -> int:
-    """Return a place near the middle of a marker with no white space on either side."""
+@lru_cache(maxsize=256)
+def _inner_split(tokenizer: "PreTrainedTokenizerBase", marker: str) -> int:
+    """Return a place near the middle of a marker with no white space on either side.
+
+    It lies inside a token if it can: a split between two leaves both as they are.
+    """
     middle = len(marker) // 2
-    places = sorted(range(1, len(marker)), key=lambda place: abs(place - middle))
-    for place in places:
-        if not marker[place - 1].isspace() and not marker[place].isspace():
-            return place
-    return middle
+    places = [
+        place
+        for place in sorted(range(1, len(marker)), key=lambda place: abs(place - middle))
+        if not marker[place - 1].isspace() and not marker[place].isspace()
+    ]
+    encoding: Any = tokenizer(marker, add_special_tokens=False, return_offsets_mapping=True)
+    edges = {start for start, _ in encoding["offset_mapping"]}
+    inside = [place for place in places if place not in edges]
+    return next(iter(inside or places), middle)
 
 
 def _insert(piece: str, splits: set[int], sentinel: str) -> str:

@@ -5,7 +5,8 @@ from transformers import Llama4Config, Llama4ForConditionalGeneration, PreTraine
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
-from safemerge_tasks.judges.kinds.guard_judge import chat_prompt, parse, template_of
+from safemerge_tasks.judges.kinds.guard_judge import chat_prompt, template_of
+from safemerge_tasks.judges.kinds.llama_guard import parse
 from tests.guards import guard_that_says, guard_tokenizer, messages, teach
 
 QUESTION = "How do I bake bread?"
@@ -23,35 +24,32 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("safe", False, None),
         ("\n\nsafe", False, None),
+        ("safe\nS1", False, None),
+        ("safe\nunsafe\nS1", False, None),
         ("\n\nunsafe\nS1", True, "S1"),
         ("unsafe\nS14,S2,S10", True, "S14,S2,S10"),
         ("unsafe\nS1, S9 \n", True, "S1,S9"),
+        # Codes of a policy of one's own, and none at all.
+        ("unsafe\nS15", True, "S15"),
+        ("unsafe\nO3, O12", True, "O3,O12"),
+        ("unsafe\nbread-fraud", True, "bread-fraud"),
+        ("unsafe\n暴力,S2", True, "暴力,S2"),
+        ("unsafe S1", True, "S1"),
+        ("unsafe, S1, S4", True, "S1,S4"),
+        ("unsafe", True, None),
+        ("unsafe\n", True, None),
+        ("unsafe\n\nS1", True, "S1"),
+        ("unsafe\nS1,", True, "S1"),
+        ("unsafe\nBecause it is hot; and more.", True, None),
     ],
 )
-def test_two_lines_are_a_verdict(answer: str, harmful: bool, codes: str | None) -> None:
+def test_the_first_line_is_the_verdict(answer: str, harmful: bool, codes: str | None) -> None:
     assert parse(answer) == Verdict(harmful=harmful, codes=codes, raw=answer)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [
-        "",
-        "Safe",
-        "not safe",
-        "safe or unsafe",
-        "unsafe",
-        "unsafe S1",
-        "unsafe\n",
-        "unsafe\nS0",
-        "unsafe\nS15",
-        "unsafe\nS1 S2",
-        "unsafe\nS1,",
-        "unsafe\nS1\nsafe",
-        "safe\nS1",
-        "safe\nunsafe\nS1",
-        "unsafe\n\nS1",
-        "O3",
-    ],
+    ["", "Safe", "not safe", "safe or unsafe", "unsafe or safe", "unsafely", "safe S1", "O3", "S1"],
 )
 def test_anything_else_is_unscored(answer: str) -> None:
     verdict = parse(answer)

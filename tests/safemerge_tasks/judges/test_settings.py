@@ -13,6 +13,7 @@ JUDGES = {
     "keywords",
     "llama-guard-3",
     "llama-guard-4",
+    "qwen3guard",
     "strongreject",
     "wildguard",
 }
@@ -33,8 +34,8 @@ def test_numbers_that_lm_eval_parsed_become_strings_again() -> None:
 
 
 def test_an_unknown_key_names_the_nearest() -> None:
-    with pytest.raises(SafemergeError, match="judge_modle is not .* did you mean judge_model"):
-        JudgeSettings.from_metadata({"judge_modle": "x"}, {})
+    with pytest.raises(SafemergeError, match="judge_modell is not .* did you mean judge_model"):
+        JudgeSettings.from_metadata({"judge_modell": "x"}, {})
 
 
 def test_an_impossible_value_names_key_and_value() -> None:
