@@ -1,5 +1,6 @@
 """What can be wrong with a part's rows, one sentence each, never quoting a question."""
 
+import json
 from collections.abc import Iterator, Sequence
 
 from safemerge_tasks.common.errors import SafemergeError
@@ -37,6 +38,15 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
     other = [n for n, row in rows if not _is_empty(row.get(text)) and not _is_text(row[text])]
     if other:
         yield f"{table.source}, {numbered(other)}: the question is not text; correct it."
+    used = (spec.question, spec.category, spec.subcategory)
+    named = [table.name_of(one) for one in used if one is not None]
+    named += map(table.first_of, spec.fields.values())
+    halves = [number for number, row in rows if not all(_is_whole(row.get(one)) for one in named)]
+    if halves:
+        yield (
+            f"{table.source}, {numbered(halves)}: half of a character (a lone surrogate); write it "
+            "whole."
+        )
     for key, columns in spec.fields.items():
         column = table.first_of(columns)
         bare = [number for number, row in rows if _is_empty(row.get(column))]
@@ -114,6 +124,16 @@ def _untranslated_names(
 
 def _is_empty(cell: object) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def _is_whole(cell: object) -> bool:
+    """Return whether a cell can be written as UTF-8; JSON can hold halves of surrogate pairs."""
+    text = cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_text(cell: object) -> bool:

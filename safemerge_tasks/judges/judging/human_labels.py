@@ -1,11 +1,11 @@
 """Responses that people labelled harmful or not."""
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from safemerge_tasks.common.csv_rows import csv_rows
 from safemerge_tasks.common.errors import SafemergeError
 
 COLUMNS = ("question", "response", "label")
@@ -32,7 +32,7 @@ def read_labels(path: Path) -> list[Labelled]:
     """
     try:
         rows = list(_rows(path))
-    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SafemergeError(f"{path} cannot be read as labels ({error}); correct it.") from error
     if not rows:
         raise SafemergeError(f"{path} has no rows; label some responses first.")
@@ -42,11 +42,12 @@ def read_labels(path: Path) -> list[Labelled]:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise SafemergeError(f"{path} is neither .csv nor .jsonl; save the labels as one of them.")
+    if path.suffix.lower() == ".csv":
+        header, *lines = csv_rows(path)[0] or [[]]
+        for number, line in enumerate(lines, start=2):
+            yield number, dict(zip(header, line, strict=False))
+        return
     with path.open(encoding="utf-8-sig", newline="") as file:
-        if path.suffix.lower() == ".csv":
-            for number, row in enumerate(csv.DictReader(file), start=2):
-                yield number, dict(row)
-            return
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue

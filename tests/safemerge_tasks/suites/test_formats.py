@@ -107,7 +107,11 @@ def test_json_of_another_shape(tmp_path: Path, content: str) -> None:
         ("own.jsonl", b"[]\n", r"own\.jsonl is not a list of strings"),
         ("own.parquet", b"q\nBake?\n", r"own\.parquet is not a Parquet file"),
         ("own.csv", b"q,k\nBake, please?,Food\n", r"own\.csv, row 2 has 3 columns, expected 2"),
+        ("own.csv", b"q;k\nBake; please?;Food\n", r"expected 2; quote .* contain semicolons"),
         ("own.csv", b"q,q\nBake?,Food\n", r"own\.csv has the column 'q' twice"),
+        ("own.csv", b"q,,\nBake?,1,2\n", r"own\.csv has the column '' twice"),
+        ("own.json", rb'["Bake?", "Bake \ud83d?"]', r"own\.json, row 2: half of a character"),
+        ("own.jsonl", rb'{"q": "\udc00 Bake?"}', r"own\.jsonl, row 1: half of a character"),
         ("own.csv", b"q\n\nBake?\n \n \n", r"own\.csv, rows 3, 4: the question is empty"),
         ("own.json", b'[{"q": "Bake?"}, {"q": 7}]', r"own\.json, row 2: the question is not text"),
         ("own.json", b'[{"q": "Bake?"}, {"k": 7}]', r"own\.json, row 2: the question is empty"),
@@ -123,6 +127,13 @@ def test_what_cannot_be_read_is_one_sentence(
         own(tmp_path, name)
     assert "Bake" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_spreadsheets_empty_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("q;k;;\nBake, please?;Food;;\nPaint?;Art\n")
+    questions = own(tmp_path, "own.csv", category="k")
+    found = [(one["question"], one["category"]) for one in questions]
+    assert found == [("Bake, please?", "Food"), ("Paint?", "Art")]
 
 
 def test_many_empty_questions_are_counted(tmp_path: Path) -> None:
