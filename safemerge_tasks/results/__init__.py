@@ -1,7 +1,7 @@
 """lm-eval's result and sample files, all that an evaluation and what follows it share."""
 
 from safemerge_tasks.results.completeness import complete_rows
-from safemerge_tasks.results.rewriting import alone_with, rewrite
+from safemerge_tasks.results.rewriting import rewrite
 from safemerge_tasks.results.runs import (
     Run,
     find_runs,
@@ -29,7 +29,6 @@ __all__ = [
     "REFERENCE_ANSWERS",
     "Row",
     "Run",
-    "alone_with",
     "complete_rows",
     "content_hash",
     "find_runs",

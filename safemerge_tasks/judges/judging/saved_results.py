@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import (
@@ -29,7 +29,6 @@ from safemerge_tasks.results import (
     HARMLESS_QUESTIONS,
     Row,
     Run,
-    alone_with,
     complete_rows,
     find_runs,
     judged_metadata,
@@ -114,6 +113,14 @@ def _judgeable(run: Run, summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+class _JudgedTask(NamedTuple):
+    """One task's new rows, its rates, and what else is kept of them."""
+
+    rows: list[Row]
+    table: dict[str, float | str]
+    kept: dict[str, Any]
+
+
 class _Session:
     """One judge at work on many runs."""
 
@@ -128,14 +135,24 @@ class _Session:
 
     def judge_run(self, run: Run, tasks: Sequence[str]) -> None:
         """Judge one run and rewrite its files."""
-        with alone_with(run) as summary:
-            rows = {task: self._judge_task(run, summary, task) for task in tasks}
-            tables = self.judged.tables.setdefault(str(run.path), {})
-            tables |= dict(update_groups(summary, self._judge.name, higher_is_better))
-            rewrite(run, summary, rows, BACKUP_SUFFIX)
+        summary = run.summary()
+        found = {task: self._judge_task(run, summary, task) for task in tasks}
+        tables = self.judged.tables.setdefault(str(run.path), {})
 
-    def _judge_task(self, run: Run, summary: dict[str, Any], task: str) -> list[Row]:
-        """Judge one task, put the outcome into the summary, and return the task's rows."""
+        def change(summary: dict[str, Any], rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
+            for task, judged in found.items():
+                self._update_summary(summary, task, judged.table, judged.kept)
+                tables[task] = judged.table
+            tables.update(update_groups(summary, self._judge.name, higher_is_better))
+            replaced = (self._judge.name, "deferred")
+            return {
+                task: [*(row for row in rows[task] if row["filter"] not in replaced), *judged.rows]
+                for task, judged in found.items()
+            }
+
+        rewrite(run, tasks, change, BACKUP_SUFFIX)
+
+    def _judge_task(self, run: Run, summary: Mapping[str, Any], task: str) -> _JudgedTask:
         name = self._judge.name
         harmless = stored_by_us(summary["configs"][task])["kind"] == HARMLESS_QUESTIONS
         rows = complete_rows(run, summary, task)
@@ -165,14 +182,8 @@ class _Session:
         if corrected and corrected.value is not None:
             table |= {f"{CORRECTED},{name}": corrected.value, f"{CORRECTED}_stderr,{name}": "N/A"}
         found = {} if harmless else counts(verdicts, [row["doc"] for row in documents])
-        self._update_summary(
-            summary,
-            task,
-            table,
-            judged_metadata(name, found, asdict(corrected) if corrected else None),
-        )
-        self.judged.tables.setdefault(str(run.path), {})[task] = table
-        return [row for row in rows if row["filter"] not in (name, "deferred")] + fresh
+        kept = judged_metadata(name, found, asdict(corrected) if corrected else None)
+        return _JudgedTask(fresh, table, kept)
 
     def _update_summary(
         self,
