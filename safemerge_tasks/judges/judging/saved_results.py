@@ -5,6 +5,7 @@ files as they were are kept beside them.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -54,12 +55,14 @@ class Judged:
         tables: results file → task → result keys of this judge.
         identity: the judge as it is stored with the results.
         pending: responses that the judge failed on.
+        scored: responses that it reached a verdict on.
     """
 
     judge: str
     tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
     pending: int = 0
+    scored: int = 0
 
 
 def judge_folder(
@@ -166,10 +169,12 @@ class _Session:
             self._settings.timeout,
             self._cache,
         )
+        _refuse_without_any(task, self._judge, verdicts)
         warn_if_unscored(task, verdicts)
         if harmless:
             warn_if_no_refusals_told(task, name, verdicts)
         self.judged.pending += sum(verdict.pending for verdict in verdicts)
+        self.judged.scored += sum(verdict.unscored is None for verdict in verdicts)
         self.judged.identity = self._judge.identity()
         corrected = None
         if self._calibration and not harmless:
@@ -206,6 +211,22 @@ class _Session:
             by_judge = {key: v for key, v in ours.get(part, {}).items() if key not in replaced}
             if by_judge := {**by_judge, **kept.get(part, {})}:
                 ours[part] = by_judge
+
+
+def _refuse_without_any(task: str, judge: Judge, verdicts: Sequence[Verdict]) -> None:
+    """Stop where the judge failed on all it was shown, as it would on the rest.
+
+    Verdicts that an earlier run reached would be replaced by none.
+
+    Raises:
+        SafemergeError: the commonest reason.
+    """
+    reasons = Counter(verdict.unscored for verdict in verdicts if verdict.pending)
+    if reasons and all(verdict.unscored or verdict == judge.empty for verdict in verdicts):
+        ((reason, _),) = reasons.most_common(1)
+        raise SafemergeError(
+            f"{task}: {judge.name} reached no verdict, and nothing was rewritten: {reason}."
+        )
 
 
 def _judged_row(row: Row, verdict: Verdict, name: str, *, harmless: bool) -> Row:
