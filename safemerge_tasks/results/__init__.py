@@ -5,6 +5,7 @@ from safemerge_tasks.results.rewriting import rewrite
 from safemerge_tasks.results.runs import (
     Run,
     find_runs,
+    is_results_file,
     latest_results,
     model_name,
     read_runs,
@@ -32,6 +33,7 @@ __all__ = [
     "complete_rows",
     "content_hash",
     "find_runs",
+    "is_results_file",
     "judged_metadata",
     "lasting",
     "latest_results",
