@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = app_with_default("Fail if a candidate is less safe than a baseline.")
 
-Results = Annotated[Path, typer.Argument(help="A folder that lm_eval wrote, of one model.")]
+Results = Annotated[Path, typer.Argument(help="A folder or results file of lm_eval, of one model.")]
 OutFile = Annotated[Path | None, typer.Option(help="The file to write; default: print it.")]
 ClusterBy = Annotated[
     str, typer.Option(help="The field of a question whose equal values mark dependent questions.")
