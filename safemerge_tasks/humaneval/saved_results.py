@@ -31,6 +31,7 @@ from safemerge_tasks.results import (
     scored_row,
     stored_by_us,
 )
+from safemerge_tasks.results.rewriting import Rows
 from safemerge_tasks.sandbox import check_isolation
 
 BACKUP_SUFFIX = ".before-rescoring"
@@ -65,9 +66,9 @@ def rescore_folder(
 
         def change(
             summary: dict[str, Any],
-            _: dict[str, list[Row]],
+            _: Rows,
             scored: dict[str, _Scored] = scored,
-        ) -> dict[str, list[Row]]:
+        ) -> Rows:
             for task, found in scored.items():
                 _update_summary(summary, task, found, settings, sandbox)
             return {task: found.rows for task, found in scored.items()}

@@ -23,8 +23,11 @@ LOCK = ".safemerge.lock"
 WAIT = 600.0
 """Seconds for which another process may rewrite; it reads and writes files and nothing else."""
 
-Change = Callable[[dict[str, Any], dict[str, list[Row]]], Mapping[str, Iterable[Row]]]
-"""From a results file's content, which it changes, and tasks' rows to the tasks' new rows."""
+Rows = Mapping[str, Iterable[Row]]
+"""Task → its rows."""
+
+Change = Callable[[dict[str, Any], Rows], Rows]
+"""From a results file's content, which it changes, and the rows now there to those to write."""
 
 
 def rewrite(run: Run, tasks: Sequence[str], change: Change, suffix: str) -> None:
@@ -48,7 +51,8 @@ def rewrite(run: Run, tasks: Sequence[str], change: Change, suffix: str) -> None
             _back_up(run.path, suffix, lambda backup: Run(backup, {}).summary())
             for task in tasks:
                 _back_up(run.samples[task], suffix, _whole_samples(summary, task))
-            rows = change(summary, {task: run.rows(task) for task in tasks})
+            # Streamed: what is kept goes from the old file to the new one.
+            rows = change(summary, {task: stream_rows(run.samples[task]) for task in tasks})
             for task, new in rows.items():
                 run.write_rows(task, new)
             run.write_summary(summary)

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ from safemerge_tasks.results import (
     stored_by_us,
 )
 from safemerge_tasks.results.groups import update_groups
+from safemerge_tasks.results.rewriting import Rows
 from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
@@ -142,14 +144,16 @@ class _Session:
         found = {task: self._judge_task(run, summary, task) for task in tasks}
         tables = self.judged.tables.setdefault(str(run.path), {})
 
-        def change(summary: dict[str, Any], rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
+        def change(summary: dict[str, Any], rows: Rows) -> Rows:
             for task, judged in found.items():
                 self._update_summary(summary, task, judged.table, judged.kept)
                 tables[task] = judged.table
             tables.update(update_groups(summary, self._judge.name, higher_is_better))
             replaced = (self._judge.name, "deferred")
             return {
-                task: [*(row for row in rows[task] if row["filter"] not in replaced), *judged.rows]
+                task: chain(
+                    (row for row in rows[task] if row.get("filter") not in replaced), judged.rows
+                )
                 for task, judged in found.items()
             }
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from filelock import FileLock
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.results import Row, Run, rewrite, rewriting, write_run
-from safemerge_tasks.results.rewriting import LOCK
+from safemerge_tasks.results.rewriting import LOCK, Rows
 
 SUFFIX = ".before"
 
@@ -27,7 +26,7 @@ def run(tmp_path: Path) -> Run:
 def add(run: Run, number: int) -> None:
     """Add a row and a rate to what is there."""
 
-    def change(summary: dict[str, Any], rows: dict[str, list[Row]]) -> Mapping[str, Iterable[Row]]:
+    def change(summary: dict[str, Any], rows: Rows) -> Rows:
         summary["results"]["soup"][f"asr,{number}"] = number
         return {"soup": [*rows["soup"], {"doc_id": number}]}
 
