@@ -153,7 +153,11 @@ class _Copy:
         """Remove it if lm-eval's own files hold as many rows; else say where it is, and why."""
         lacking = "; ".join(self._not_saved_by_lm_eval())
         if lacking:
-            _log.warning("All responses are kept in %s: %s.", self._folder, lacking)
+            _log.warning(
+                "All responses are kept in %s, which `safemerge judge` and `rescore` take: %s.",
+                self._folder,
+                lacking,
+            )
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
 

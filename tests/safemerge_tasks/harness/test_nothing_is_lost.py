@@ -10,8 +10,11 @@ from typing import Any
 import lm_eval.evaluator
 import pytest
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import harmful_questions, live_evaluation, saved_responses
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
+from safemerge_tasks.judges import JudgeSettings
+from safemerge_tasks.judges.judging.saved_results import judge_folder
 from safemerge_tasks.results import find_runs
 from tests.safemerge_tasks.harness.test_harmful_questions import (
     ANSWERS,
@@ -75,7 +78,13 @@ def test_a_lone_surrogate_cuts_lm_evals_file_and_the_copy_stays(
     at_exit()
     assert copies(tmp_path / "out") == [model.answers]
     assert "has 1 of 6" in caplog.text
-    assert str(next((tmp_path / "out").rglob("responses_*"))) in caplog.text
+    (copy,) = (tmp_path / "out").rglob("responses_*")
+    assert f"All responses are kept in {copy}" in caplog.text
+    with pytest.raises(SafemergeError, match=f"has 1 rows .* saved in {copy}"):
+        judge_folder(tmp_path / "out", JudgeSettings(name="keywords"))
+    # What cut lm-eval's file is judged and kept as it was.
+    judge_folder(copy, JudgeSettings(name="keywords"))
+    assert copies(tmp_path / "out") == [model.answers]
 
 
 @pytest.mark.parametrize(
