@@ -8,7 +8,8 @@ nor in a version whose functions look otherwise, which is said when a task is bu
 import inspect
 import logging
 import sys
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -82,7 +83,7 @@ class LiveEvaluation:
     _released: bool = False
     _truncated: dict[int, bool | None] = field(default_factory=dict)
 
-    _current: ClassVar["LiveEvaluation | None"] = None
+    _current: ClassVar["Callable[[], LiveEvaluation | None]"] = staticmethod(lambda: None)
 
     @classmethod
     def find(cls) -> Self | None:
@@ -92,9 +93,14 @@ class LiveEvaluation:
             return None
         accumulators = inner.f_locals["eval_results_acc"]
         # The dictionary itself is kept, since a freed one's id can be another evaluation's.
-        if cls._current is None or cls._current._accumulators is not accumulators:
-            cls._current = cls._from_frames(inner, accumulators)
-        return cls._current  # type: ignore[return-value]
+        found = cls._current()
+        if found is None or found._accumulators is not accumulators:
+            found = cls._from_frames(inner, accumulators)
+            # It lives as long as lm-eval's tasks: a model of the caller's must not stay for it.
+            cls._current = weakref.ref(found)
+            for task in found.tasks.values():
+                task.live_evaluation = found
+        return found  # type: ignore[return-value]
 
     @classmethod
     def _from_frames(cls, inner: FrameType, accumulators: dict[str, Any]) -> Self:

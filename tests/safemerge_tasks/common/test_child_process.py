@@ -13,8 +13,10 @@ from safemerge_tasks.common.child_process import run_child
 
 SLEEPS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEPS
+# A shell's background job ignores interrupts, and what it starts inherits that.
 PARENT = (
-    "import sys; from safemerge_tasks.common.child_process import run_child;"
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from safemerge_tasks.common.child_process import run_child;"
     "sys.exit(run_child([sys.executable, '-c', sys.argv[1]], grace=0.5))"
 )
 

@@ -1,8 +1,10 @@
 """What the model under test wrote is on disk until lm-eval has it, whatever else fails."""
 
+import gc
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,6 @@ import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import harmful_questions, live_evaluation, saved_responses
-from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.judges import JudgeSettings
 from safemerge_tasks.judges.judging.saved_results import judge_folder
 from safemerge_tasks.results import find_runs
@@ -39,12 +40,11 @@ class ByTable(Answers):
 
 
 @pytest.fixture
-def at_exit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+def at_exit(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return what does what the end of the process would do."""
     waiting: list[Callable[[], None]] = []
     monkeypatch.setattr(saved_responses.atexit, "register", waiting.append)
-    yield lambda: [one() for one in waiting] and None
-    LiveEvaluation._current = None
+    return lambda: [one() for one in waiting] and None
 
 
 def copies(folder: Path) -> list[list[str]]:
@@ -143,6 +143,7 @@ class Panicking(Answers):
 def test_a_tokenizer_that_cannot_be_reached_costs_no_response(
     suite: Path, spy: type[SpyJudge], caplog: pytest.LogCaptureFixture
 ) -> None:
+    live_evaluation._warn_no_tokenizer.cache_clear()
     row = run(suite, model=WithoutTokenizer())["results"]["kitchen_asr"]
     assert row["asr,spy"] == 2 / 5
     assert "truncated_rate,spy" not in row
@@ -299,6 +300,17 @@ def test_the_judge_is_freed_when_the_last_task_that_needs_it_is_judged(
     for _ in range(2):  # a notebook's second model
         run(kitchens, task="cooking")
     assert seen == ["open", "open", "close"] * 2
+
+
+def test_a_model_of_the_callers_does_not_stay_in_memory_for_us(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    model = Answers()
+    there = weakref.ref(model)
+    run(suite, tmp_path / "out", model=model)
+    del model
+    gc.collect()
+    assert there() is None
 
 
 def test_a_judge_that_cannot_be_freed_costs_a_warning(
