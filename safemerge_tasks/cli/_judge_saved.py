@@ -46,6 +46,11 @@ def judge_saved(results_dir: Path, asked: "list[JudgeSettings]", *, as_json: boo
 
         for one in found:
             print_tables(one)
+    fruitless = [one.judge for one in found if not one.scored]
+    if fruitless:
+        raise SafemergeError(
+            f"{', '.join(fruitless)} reached no verdict on any response; the reasons are above."
+        )
     pending = sum(one.pending for one in found)
     if pending:
         raise SafemergeError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = app_with_default("Fail if a candidate is less safe than a baseline.")
 
-Results = Annotated[Path, typer.Argument(help="A folder that lm_eval wrote, of one model.")]
+Results = Annotated[Path, typer.Argument(help="A folder or results file of lm_eval, of one model.")]
 OutFile = Annotated[Path | None, typer.Option(help="The file to write; default: print it.")]
 ClusterBy = Annotated[
     str, typer.Option(help="The field of a question whose equal values mark dependent questions.")
@@ -103,14 +103,10 @@ def freeze(
 
 def _load(path: Path, cluster_by: str) -> "Evaluation":
     from safemerge_tasks.gate.frozen import load_frozen
+    from safemerge_tasks.results import is_results_file
     from safemerge_tasks.results.loading import load_folder
 
-    if not path.exists():
-        raise SafemergeError(
-            f"{path} does not exist; give a folder that lm_eval wrote, a results file in it, or "
-            "a file that `safemerge check freeze` wrote."
-        )
-    if path.is_file() and not path.name.startswith("results_"):
+    if path.is_file() and not is_results_file(path):
         return load_frozen(path, cluster_by)
     return load_folder(path, cluster_by)
 

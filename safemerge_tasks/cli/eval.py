@@ -1,5 +1,6 @@
 """The `safemerge eval` command."""
 
+import shlex
 import sys
 
 import typer
@@ -14,22 +15,24 @@ app = typer.Typer(add_completion=False)
 def evaluate(context: typer.Context) -> None:
     """Run lm_eval, then the judge once the model is out of memory.
 
-    Takes lm_eval's own arguments; lm_eval runs in a process of its own, which is gone before the
-    judge starts.
+    Takes lm_eval's own arguments, which `lm_eval run --help` lists, and needs --output_path;
+    lm_eval runs in a process of its own, which is gone before the judge starts.
 
     Example: safemerge eval --model vllm --model_args pretrained=MODEL --batch_size auto
     --apply_chat_template --tasks advbench_asr --output_path results
     """
-    from safemerge_tasks.harness.command_line import run_lm_eval, split_arguments
+    from safemerge_tasks.harness.command_line import check_output, read_arguments, run_lm_eval
     from safemerge_tasks.judges import JudgeSettings, make_judge
 
     log_to_stderr()
-    arguments, settings_given, output = split_arguments(context.args)
-    settings = JudgeSettings.from_metadata(settings_given)
-    # Before anything slow: a judge that cannot work would be found out after the generation.
+    asked = read_arguments(context.args)
+    settings = JudgeSettings.from_metadata(asked.judging)
+    # Before anything slow: what cannot work would be found out after the generation.
     make_judge(settings).check()
-    run_lm_eval(arguments)
+    check_output(asked.output)
+    run_lm_eval(context.args)
     if settings.name == "deferred":
-        print(f"Judge later with: safemerge judge {output} --judge wildguard", file=sys.stderr)
+        place = shlex.quote(str(asked.output))
+        print(f"Judge later with: safemerge judge {place} --judge wildguard", file=sys.stderr)
         return
-    judge_saved(output, [settings])
+    judge_saved(asked.output, [settings])

@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def history(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders that lm_eval wrote.", metavar="DIR…")
+        list[Path], typer.Argument(help="Folders or results files of lm_eval.", metavar="DIR…")
     ],
     plot: Annotated[Path | None, typer.Option(help="Write the plot as PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,

@@ -26,7 +26,7 @@ app.command("calibrate")(calibrate)
 
 @app.command(DEFAULT, hidden=True)
 def judge(
-    results_dir: Annotated[Path, typer.Argument(help="A folder that lm_eval wrote.")],
+    results_dir: Annotated[Path, typer.Argument(help="A folder or results file of lm_eval.")],
     judge: JudgeNames = None,
     engine: Engine = None,
     model: Model = None,

@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def rescore(
-    results_dir: Annotated[Path, typer.Argument(help="A folder that lm_eval wrote.")],
+    results_dir: Annotated[Path, typer.Argument(help="A folder or results file of lm_eval.")],
     timeout: Annotated[float, typer.Option(help="Seconds for each check.")] = 3.0,
     memory_mb: Annotated[int, typer.Option(help="Address space of each check, in MiB.")] = 1024,
     workers: Annotated[int | None, typer.Option(help="Checks at a time; one a processor.")] = None,

@@ -51,8 +51,8 @@ def load_frozen(path: Path, cluster_by: str) -> Evaluation:
             raise ValueError(f"format {content['format']}, and this safemerge reads {FORMAT}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SafemergeError(
-            f"{path} is not a baseline ({type(error).__name__}: {error}); write it with "
-            "`safemerge check freeze`."
+            f"{path} is not a baseline, nor lm_eval's results ({type(error).__name__}: {error}); "
+            "write it with `safemerge check freeze`."
         ) from error
     if content_sha256(content) != signature:
         raise SafemergeError(

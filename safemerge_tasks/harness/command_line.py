@@ -1,75 +1,117 @@
-"""lm-eval's command line, run in a process of its own with judging put off."""
+"""lm-eval's command line, run in a process of its own with judging put off.
 
-import subprocess
+lm-eval's own parser reads its arguments, `--config` included, here to learn of the judge and the
+place of the results before anything slow, and again in that process.
+"""
+
 import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from safemerge_tasks.common.errors import SafemergeError
+from lm_eval._cli import HarnessCLI
+from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.utils import simple_parse_args_string
+
+from safemerge_tasks.common.child_process import run_child
+from safemerge_tasks.common.errors import SafemergeError, one_line
 from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 
 
-def run_lm_eval(arguments: list[str]) -> None:
-    """Run `lm_eval`, with what its own defaults lack: the packaged tasks, vLLM's batches.
+class Asked(NamedTuple):
+    """What lm_eval's arguments ask for.
+
+    Attributes:
+        lm_eval: lm-eval's arguments, with judging put off.
+        judging: the judge's settings among its metadata.
+        output: where it writes: a folder, or the `x.json` that it makes `x_<date>.json` of.
+    """
+
+    lm_eval: Namespace
+    judging: dict[str, Any]
+    output: Path
+
+
+def read_arguments(words: Sequence[str]) -> Asked:
+    """Let lm-eval's parser read its arguments; wrong ones end the process with its own words.
+
+    Added is what lm-eval's defaults lack: samples, the packaged tasks, vLLM's batches.
+
+    Raises:
+        SafemergeError: they ask for no evaluation, or name no place for its results.
+    """
+    arguments = _parsed(words)
+    if arguments.command != "run":
+        raise SafemergeError(
+            "safemerge eval takes the arguments of an evaluation, such as --tasks; run lm_eval "
+            "itself for anything else."
+        )
+    given = {**_config(arguments.config), **{k: v for k, v in vars(arguments).items() if v}}
+    if not given.get("output_path"):
+        raise SafemergeError("safemerge eval needs --output_path DIR, where responses are saved.")
+    metadata = given.get("metadata") or {}
+    if isinstance(metadata, str):  # of a --config
+        metadata = simple_parse_args_string(metadata)
+    judging = {key: metadata[key] for key in metadata if key.partition("_")[0] == "judge"}
+    others = {key: value for key, value in metadata.items() if key not in judging}
+    arguments.metadata = {**others, "judge": "deferred"}
+    arguments.log_samples = True
+    if not given.get("include_path") and not seen_by_lm_eval():
+        arguments.include_path = str(packaged_folder())
+    if given.get("model") == "vllm" and "batch_size" not in given:
+        # lm-eval's default of 1 would give vLLM one request at a time.
+        arguments.batch_size = "auto"
+    return Asked(arguments, judging, Path(given["output_path"]))
+
+
+def check_output(output: Path) -> None:
+    """Find out before the evaluation whether its results can be written.
+
+    Raises:
+        SafemergeError: they cannot.
+    """
+    folder = output.parent if output.suffix == ".json" else output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SafemergeError(
+            f"--output_path {output} cannot be written ({error.strerror}); name another."
+        ) from error
+
+
+def run_lm_eval(words: Sequence[str]) -> None:
+    """Run lm_eval on its arguments, with judging put off; it ends when this process is ended.
 
     Raises:
         SafemergeError: it failed.
     """
-    given = {word.partition("=")[0] for word in arguments}
-    added = []
-    if "--include_path" not in given and not seen_by_lm_eval():
-        added += ["--include_path", str(packaged_folder())]
-    if "vllm" in arguments and given.isdisjoint({"--batch_size", "-b"}):
-        # lm-eval's default of 1 would give vLLM one request at a time.
-        added += ["--batch_size", "auto"]
-    ran = subprocess.run([sys.executable, "-m", "lm_eval", *arguments, *added], check=False)
-    if ran.returncode != 0:
-        raise SafemergeError(f"lm_eval ended with status {ran.returncode}; see its output above.")
+    # -P: a file of the working folder must not stand for a module of the same name.
+    status = run_child([sys.executable, "-P", "-m", "safemerge_tasks.harness.put_off", *words])
+    if status != 0:
+        raise SafemergeError(f"lm_eval ended with status {status}; see its output above.")
 
 
-def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, str], Path]:
-    """Return lm_eval's arguments with judging deferred, the judge's settings, the output folder.
-
-    Raises:
-        SafemergeError: no --output_path, without which there is nothing to judge.
-    """
-    rest: list[str] = []
-    judging: dict[str, str] = {}
-    output: str | None = None
-    pending = list(arguments)
-    while pending:
-        word = pending.pop(0)
-        name, equals, inline = word.partition("=")
-        if name == "--metadata":
-            values = [inline] if equals else []
-            while not equals and pending and not pending[0].startswith("-"):
-                values.append(pending.pop(0))
-            others = _take_judging(values, judging)
-            if others:
-                rest += ["--metadata", ",".join(others)]
-            continue
-        if name in ("--output_path", "-o"):
-            output = inline if equals else (pending[0] if pending else None)
-        rest.append(word)
-    if not output:
-        raise SafemergeError("safemerge eval needs --output_path DIR, where responses are saved.")
-    if "--log_samples" not in rest and "-s" not in rest:
-        rest.append("--log_samples")
-    return _with_metadata(rest, "judge=deferred"), judging, Path(output)
+def _parsed(words: Sequence[str]) -> Namespace:
+    before = sys.argv
+    sys.argv = ["lm_eval", *words]  # all that lm-eval's parser looks at
+    try:
+        arguments: Namespace = HarnessCLI().parse_args()
+    except ValueError as error:  # of a JSON argument
+        raise SafemergeError(f"lm_eval's arguments: {one_line(error, 200)}") from error
+    finally:
+        sys.argv = before
+    return arguments
 
 
-def _take_judging(values: list[str], judging: dict[str, str]) -> list[str]:
-    others = []
-    for pair in (pair for value in values for pair in value.split(",") if pair):
-        key, _, text = pair.partition("=")
-        if key == "judge" or key.startswith("judge_"):
-            judging[key] = text
-        else:
-            others.append(pair)
-    return others
-
-
-def _with_metadata(arguments: list[str], pair: str) -> list[str]:
-    if "--metadata" in arguments:
-        place = arguments.index("--metadata") + 1
-        return [*arguments[:place], f"{arguments[place]},{pair}", *arguments[place + 1 :]]
-    return [*arguments, "--metadata", pair]
+def _config(path: str | None) -> Mapping[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found: dict[str, Any] = EvaluatorConfig.load_yaml_config(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise SafemergeError(f"--config {path} cannot be read: {one_line(error, 200)}.") from error
+    return found

@@ -9,12 +9,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 
+from safemerge_tasks.common.errors import brief
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.harness.saved_responses import follow_up, save_responses
 from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
@@ -110,7 +112,16 @@ class HarmfulQuestions(SuiteTask):
                 self.corrected = self.calibration.corrected(self.config.task, languages, verdicts)
         _silence_uneven_counts(self.config.task)
         if evaluation and not replayed and any(verdict.pending for verdict in verdicts):
-            _log.warning("To judge what is left:\n  %s", follow_up(evaluation, self.judge_settings))
+            command = follow_up(evaluation, self.judge_settings)
+            if command:
+                _log.warning("To judge what is left:\n  %s", command)
+        if evaluation and not self._judge_is_needed_again(evaluation):
+            _close(self.judge)
+
+    def _judge_is_needed_again(self, evaluation: LiveEvaluation) -> bool:
+        """Whether a later task of the evaluation has the same judge."""
+        later = dropwhile(lambda task: task is not self, evaluation.tasks.values())
+        return any(getattr(task, "judge", None) is self.judge for task in later if task is not self)
 
     def process_results(self, doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
         """Return one document's metrics from its filtered response, a saved `Scored`."""
@@ -173,10 +184,18 @@ class HarmfulQuestions(SuiteTask):
 
 @cache
 def _shared_judge(settings: JudgeSettings) -> Judge:
-    """Return one judge a process and setting, so that its engine serves every task."""
+    """Return one judge a process and setting, so that its engine serves an evaluation's tasks."""
     judge = make_judge(settings)
     atexit.register(judge.close)
     return judge
+
+
+def _close(judge: Judge) -> None:
+    """Free the judge's engine: a notebook's next model needs the memory."""
+    try:
+        judge.close()
+    except Exception as error:  # whatever an engine's own code raises; the verdicts are there
+        _log.warning("The judge's engine may stay in memory: %s", brief(error))
 
 
 def _calibration(settings: JudgeSettings, judge: Judge) -> Calibration | None:

@@ -1,23 +1,46 @@
 """The lm-eval run that is going on around a task, which lm-eval shows to no filter.
 
 A judge must know where results will be saved and must free the model under test. lm-eval passes
-neither to a task, so they are read from its call frames; outside lm-eval there is nothing to find.
+neither to a task, so they are read from its call frames; outside lm-eval there is nothing to find,
+nor in a version whose functions look otherwise, which is said when a task is built.
 """
 
-import gc
+import inspect
 import logging
 import sys
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, ClassVar, Self
+
+from safemerge_tasks.harness.model_under_test import free
 
 _log = logging.getLogger(__name__)
 
 _GENERATION_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+
+
+_READ = {
+    "evaluate": frozenset({"eval_results_acc", "lm", "log_samples"}),
+    "simple_evaluate": frozenset({"evaluation_tracker", "model", "model_args"}),
+}
+"""Function of `lm_eval.evaluator` → the variables of it that are read here."""
+
+
+def check_lm_eval() -> None:
+    """Warn, before anything is generated, where lm-eval's evaluation cannot be looked into."""
+    from lm_eval import evaluator
+
+    for name, read in _READ.items():
+        function: Any = inspect.unwrap(getattr(evaluator, name, lambda: None))
+        code: CodeType = function.__code__
+        lacking = read - {*code.co_varnames, *code.co_cellvars}
+        if lacking:
+            _warn_unknown(name, ", ".join(sorted(lacking)))
 
 
 def token_limit(settings: Mapping[str, Any]) -> int | None:
@@ -42,6 +65,8 @@ class LiveEvaluation:
         log_samples: lm-eval will save the samples as well.
         model: lm-eval's model and model_args, as it saves them.
         started: when this run was first looked at, for file names.
+        saved: where the responses were saved before judging.
+        saving_failed: that was tried in vain.
     """
 
     lm: Any
@@ -53,23 +78,29 @@ class LiveEvaluation:
     tracker: Any = None
     started: str = field(default_factory=lambda: datetime.now().isoformat().replace(":", "-"))
     saved: Path | None = None
+    saving_failed: bool = False
     _accumulators: Any = None
     _released: bool = False
     _truncated: dict[int, bool | None] = field(default_factory=dict)
 
-    _current: ClassVar["LiveEvaluation | None"] = None
+    _current: ClassVar["Callable[[], LiveEvaluation | None]"] = staticmethod(lambda: None)
 
     @classmethod
     def find(cls) -> Self | None:
         """Return the evaluation around the caller, the same object for all of its tasks."""
         inner = _frame("lm_eval.evaluator", "evaluate")
-        if inner is None:
+        if inner is None or not _READ["evaluate"] <= inner.f_locals.keys():
             return None
         accumulators = inner.f_locals["eval_results_acc"]
         # The dictionary itself is kept, since a freed one's id can be another evaluation's.
-        if cls._current is None or cls._current._accumulators is not accumulators:
-            cls._current = cls._from_frames(inner, accumulators)
-        return cls._current  # type: ignore[return-value]
+        found = cls._current()
+        if found is None or found._accumulators is not accumulators:
+            found = cls._from_frames(inner, accumulators)
+            # It lives as long as lm-eval's tasks: a model of the caller's must not stay for it.
+            cls._current = weakref.ref(found)
+            for task in found.tasks.values():
+                task.live_evaluation = found
+        return found  # type: ignore[return-value]
 
     @classmethod
     def _from_frames(cls, inner: FrameType, accumulators: dict[str, Any]) -> Self:
@@ -124,12 +155,13 @@ class LiveEvaluation:
         return self._truncated[id(instance)]
 
     def _reaches_limit(self, instance: Any) -> bool | None:
-        limit = token_limit(instance.args[1])
-        if limit is None or getattr(self.lm, "tokenizer", None) is None:
-            return None
-        if not hasattr(self.lm, "tok_encode"):
-            return None
         try:
+            limit = token_limit(instance.args[1])
+            # A property that loads it, in some models.
+            if limit is None or getattr(self.lm, "tokenizer", None) is None:
+                return None
+            if not hasattr(self.lm, "tok_encode"):
+                return None
             tokens = self.lm.tok_encode(instance.resps[0], add_special_tokens=False)
         except Exception as error:  # whatever a model's own code raises
             _warn_no_tokenizer(type(error).__name__)
@@ -149,19 +181,7 @@ class LiveEvaluation:
         if not self.owns_model:
             _log.warning("The model under test was passed in by the caller and stays in memory.")
             return
-        if hasattr(getattr(self.lm, "model", None), "llm_engine"):
-            from safemerge_tasks.judges.engines.vllm import shut_down
-
-            shut_down(self.lm.model)
-            self.lm.model = None
-        elif hasattr(getattr(self.lm, "_model", None), "to"):
-            # lm-eval still asks the model for its size and precision, which meta tensors know.
-            self.lm._model.to("meta")
-            gc.collect()
-            import torch
-
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        free(self.lm)
 
 
 @cache
@@ -170,6 +190,17 @@ def _warn_no_tokenizer(error: str) -> None:
         "Whether responses reached their token limit is not known: the model's tokenizer cannot be "
         "used (%s).",
         error,
+    )
+
+
+@cache
+def _warn_unknown(function: str, lacking: str) -> None:
+    _log.warning(
+        "This lm-eval's %s has no %s, so responses are not saved before they are judged and the "
+        "model under test stays in memory; --metadata judge=deferred and `safemerge judge` need "
+        "neither.",
+        function,
+        lacking,
     )
 
 
@@ -190,4 +221,7 @@ def _output_folder(tracker: Any) -> Path | None:
     path = Path(tracker.output_path)
     if path.suffix == ".json":
         return path.parent
-    return path / str(tracker.general_config_tracker.model_name_sanitized)
+    try:
+        return path / str(tracker.general_config_tracker.model_name_sanitized)
+    except AttributeError:  # a tracker of another lm-eval or of the caller's own
+        return path

@@ -2,43 +2,86 @@
 
 lm-eval saves nothing until every task is scored. A judge that takes the process down with it would
 lose every generation, so all responses are first saved in lm-eval's own two file formats, where
-`safemerge judge` can read them; the copy goes away once lm-eval has saved the samples itself.
+`safemerge judge` can read them; the copy goes away once lm-eval has saved as many itself.
 """
 
 import atexit
+import logging
 import os
 import shlex
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.cache import cache_dir
+from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.judges import JudgeSettings, Verdict
 from safemerge_tasks.judges.deferred import REASON
-from safemerge_tasks.results import Row, content_hash, write_run
+from safemerge_tasks.results import Row, content_hash, stream_rows, write_run
 from safemerge_tasks.results.runs import SAVED_BEFORE_JUDGING
 from safemerge_tasks.verdicts.scored import Scored
 
+_log = logging.getLogger(__name__)
 
-def save_responses(evaluation: LiveEvaluation) -> Path:
-    """Save all tasks' responses once an evaluation; return where they are."""
+
+def save_responses(evaluation: LiveEvaluation) -> Path | None:
+    """Save all tasks' responses once an evaluation.
+
+    Returns:
+        Where they are; None where no place could be written, which is said.
+    """
     if evaluation.replays is not None:
         return evaluation.replays
-    if evaluation.saved is None:
-        parent = evaluation.output_folder or cache_dir() / "responses"
-        folder = parent / f"{SAVED_BEFORE_JUDGING}{evaluation.started}-{os.getpid()}"
-        samples = {name: _rows(evaluation, task) for name, task in evaluation.tasks.items()}
-        write_run(folder, evaluation.started, _summary(evaluation, samples), samples)
-        evaluation.saved = folder
-        atexit.register(_remove_if_redundant, evaluation, folder)
+    if evaluation.saved is None and not evaluation.saving_failed:
+        evaluation.saved = _save(evaluation)
+        evaluation.saving_failed = evaluation.saved is None
     return evaluation.saved
 
 
-def follow_up(evaluation: LiveEvaluation, settings: JudgeSettings) -> str:
-    """Return the command that judges what this evaluation leaves unscored."""
+def _save(evaluation: LiveEvaluation) -> Path | None:
+    name = f"{SAVED_BEFORE_JUDGING}{evaluation.started}-{os.getpid()}"
+    for parent in (evaluation.output_folder, cache_dir() / "responses"):
+        # Whether they were cut is counted once they are safe: it is the model's own code.
+        if parent and _written(evaluation, parent / name, count_truncated=False):
+            _written(evaluation, parent / name, count_truncated=True)
+            if evaluation.output_folder is None:
+                _log.warning("No --output_path: all responses are kept in %s", parent / name)
+            else:
+                atexit.register(_Copy(evaluation, parent / name).remove_if_redundant)
+            return parent / name
+    return None
+
+
+def _written(evaluation: LiveEvaluation, folder: Path, *, count_truncated: bool) -> bool:
+    try:
+        _write(evaluation, folder, count_truncated=count_truncated)
+    except Exception as error:  # a full disk, or whatever another's task raises
+        _log.error("The responses could not be saved in %s: %s", folder, brief(error))
+        return False
+    return True
+
+
+def _write(evaluation: LiveEvaluation, folder: Path, *, count_truncated: bool) -> None:
+    samples = {
+        name: [
+            _row(evaluation, task, instance, count_truncated=count_truncated)
+            for instance in task.instances
+            if instance.resps
+        ]
+        for name, task in evaluation.tasks.items()
+    }
+    write_run(folder, evaluation.started, _summary(evaluation, samples), samples)
+
+
+def follow_up(evaluation: LiveEvaluation, settings: JudgeSettings) -> str | None:
+    """Return the command that judges what this evaluation leaves unscored; None if it is lost."""
     lm_eval_saves = evaluation.log_samples and evaluation.output_folder is not None
     folder = evaluation.output_folder if lm_eval_saves else evaluation.saved
+    if folder is None:
+        return None
     named = (
         settings.model_copy(update={"name": "wildguard"})
         if settings.name == "deferred"
@@ -47,13 +90,12 @@ def follow_up(evaluation: LiveEvaluation, settings: JudgeSettings) -> str:
     return f"safemerge judge {shlex.quote(str(folder))} {named.as_arguments()}"
 
 
-def _rows(evaluation: LiveEvaluation, task: Any) -> list[Row]:
-    return [_row(evaluation, task, instance) for instance in task.instances if instance.resps]
-
-
-def _row(evaluation: LiveEvaluation, task: Any, instance: Any) -> Row:
+def _row(evaluation: LiveEvaluation, task: Any, instance: Any, *, count_truncated: bool) -> Row:
     deferred = Scored(Verdict.no_verdict(REASON, pending=True), None).to_json()
-    target = str(task.doc_to_target(instance.doc))
+    try:
+        target = str(task.doc_to_target(instance.doc))
+    except Exception:  # another's task: its own error, when its turn comes
+        target = ""
     arguments = {f"arg_{index}": value for index, value in enumerate(instance.args)}
     row: Row = {
         "doc_id": instance.doc_id,
@@ -69,7 +111,8 @@ def _row(evaluation: LiveEvaluation, task: Any, instance: Any) -> Row:
         "prompt_hash": content_hash(instance.args[0]),
         "target_hash": content_hash(target),
     }
-    truncated = evaluation.truncated(instance) if task.OUTPUT_TYPE == "generate_until" else None
+    counted = count_truncated and task.OUTPUT_TYPE == "generate_until"
+    truncated = evaluation.truncated(instance) if counted else None
     if truncated is not None:
         row["metrics"].append("truncated_rate")
         row["truncated_rate"] = float(truncated)
@@ -94,10 +137,42 @@ def _summary(evaluation: LiveEvaluation, samples: dict[str, list[Row]]) -> dict[
     }
 
 
-def _remove_if_redundant(evaluation: LiveEvaluation, folder: Path) -> None:
-    date = getattr(evaluation.tracker, "date_id", None)
-    if not evaluation.log_samples or evaluation.output_folder is None or date is None:
-        return
-    saved = [evaluation.output_folder / f"samples_{name}_{date}.jsonl" for name in evaluation.tasks]
-    if all(path.is_file() for path in saved):
-        shutil.rmtree(folder)
+class _Copy:
+    """The copy of an evaluation's responses; holds nothing of the model, which may be freed."""
+
+    def __init__(self, evaluation: LiveEvaluation, folder: Path) -> None:
+        self._folder = folder
+        self._tracker = evaluation.tracker
+        self._beside = evaluation.output_folder if evaluation.log_samples else None
+        self._documents = {
+            name: len({instance.doc_id for instance in task.instances if instance.resps})
+            for name, task in evaluation.tasks.items()
+        }
+
+    def remove_if_redundant(self) -> None:
+        """Remove it if lm-eval's own files hold as many rows; else say where it is, and why."""
+        lacking = "; ".join(self._not_saved_by_lm_eval())
+        if lacking:
+            _log.warning(
+                "All responses are kept in %s, which `safemerge judge` and `rescore` take: %s.",
+                self._folder,
+                lacking,
+            )
+        else:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _not_saved_by_lm_eval(self) -> Iterator[str]:
+        date = getattr(self._tracker, "date_id", None)
+        if self._beside is None or date is None:
+            yield "lm-eval has saved no samples"
+            return
+        for name, documents in self._documents.items():
+            path = self._beside / f"samples_{name}_{date}.jsonl"
+            try:
+                rows = Counter(row.get("filter") for row in stream_rows(path))
+            except SafemergeError as error:
+                yield str(error).rstrip(".")
+                continue
+            found = min(rows.values(), default=0)  # every filter has a row a document
+            if found < documents:
+                yield f"lm-eval's {path.name} has {found:,} of {documents:,}"

@@ -16,7 +16,11 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.harness.live_evaluation import LiveEvaluation, under_command_line
+from safemerge_tasks.harness.live_evaluation import (
+    LiveEvaluation,
+    check_lm_eval,
+    under_command_line,
+)
 from safemerge_tasks.suites import SuiteSpec, load_suite
 from safemerge_tasks.suites.conversation import Conversation
 from safemerge_tasks.suites.places import packaged_folder
@@ -31,6 +35,10 @@ def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, fl
 
 class OwnTask(ConfigurableTask):  # type: ignore[misc]
     """What all of our tasks do beside their questions and scores."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        check_lm_eval()
+        super().__init__(config=config)
 
     def build_all_requests(self, **given: Any) -> None:
         """Build the requests, the first moment at which the model under test is known."""

@@ -6,7 +6,7 @@ beside them.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.humaneval.problems import Problem, problem
@@ -24,7 +24,6 @@ from safemerge_tasks.metrics.asr import aggregate
 from safemerge_tasks.results import (
     Row,
     Run,
-    alone_with,
     complete_rows,
     find_runs,
     replace_rates,
@@ -32,6 +31,7 @@ from safemerge_tasks.results import (
     scored_row,
     stored_by_us,
 )
+from safemerge_tasks.results.rewriting import Rows
 from safemerge_tasks.sandbox import check_isolation
 
 BACKUP_SUFFIX = ".before-rescoring"
@@ -61,12 +61,20 @@ def rescore_folder(
     sandbox = check_isolation(settings.for_sandbox())
     tables: dict[str, dict[str, dict[str, Any]]] = {}
     for run, tasks in work:
-        with alone_with(run) as summary:
-            rows = {task: _score_task(run, summary, task, settings, sandbox) for task in tasks}
-            rewrite(run, summary, rows, BACKUP_SUFFIX)
-        for task in tasks:
-            keys = {key: v for key, v in summary["results"][task].items() if key.endswith(FILTER)}
-            tables.setdefault(str(run.path), {})[task] = keys
+        summary = run.summary()
+        scored = {task: _score_task(run, summary, task, settings) for task in tasks}
+
+        def change(
+            summary: dict[str, Any],
+            _: Rows,
+            scored: dict[str, _Scored] = scored,
+        ) -> Rows:
+            for task, found in scored.items():
+                _update_summary(summary, task, found, settings, sandbox)
+            return {task: found.rows for task, found in scored.items()}
+
+        rewrite(run, tasks, change, BACKUP_SUFFIX)
+        tables[str(run.path)] = {task: found.table for task, found in scored.items()}
     return tables
 
 
@@ -75,14 +83,17 @@ def _ours(run: Run, summary: Mapping[str, Any]) -> list[str]:
     return [task for task in run.samples if stored_by_us(configs.get(task, {})).get("kind") == KIND]
 
 
+class _Scored(NamedTuple):
+    """One task's new rows, what follows from them, and how the programs were run."""
+
+    rows: list[Row]
+    table: dict[str, float | str]
+    scores: Scores
+
+
 def _score_task(
-    run: Run,
-    summary: dict[str, Any],
-    task: str,
-    settings: HumanEvalSettings,
-    sandbox: dict[str, Any],
-) -> list[Row]:
-    """Score one task, put the outcome into the summary, and return the task's rows."""
+    run: Run, summary: Mapping[str, Any], task: str, settings: HumanEvalSettings
+) -> _Scored:
     where = str(run.samples[task])
     documents: dict[Any, list[Row]] = {}
     for row in complete_rows(run, summary, task):
@@ -95,14 +106,23 @@ def _score_task(
         for index, (rows, groups) in enumerate(zip(documents.values(), responses, strict=True))
     ]
     table = aggregate([{name: row[name] for name in row["metrics"]} for row in fresh], FILTER)
-    replace_rates(summary["results"].setdefault(task, {}), table, FILTER)
+    return _Scored(fresh, table, scores)
+
+
+def _update_summary(
+    summary: dict[str, Any],
+    task: str,
+    found: _Scored,
+    settings: HumanEvalSettings,
+    sandbox: dict[str, Any],
+) -> None:
+    replace_rates(summary["results"].setdefault(task, {}), found.table, FILTER)
     stored_by_us(summary["configs"][task]).update(
-        stored_metadata(scores, sandbox),
+        stored_metadata(found.scores, sandbox),
         timeout=settings.timeout,
         memory_mb=settings.memory_mb,
         workers=settings.workers,
     )
-    return fresh
 
 
 def _problem(where: str, row: Row) -> Problem:

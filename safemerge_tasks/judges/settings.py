@@ -1,9 +1,11 @@
 """Which judge, on which engine."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -30,6 +32,10 @@ class JudgeSettings(TaskSettings):
     mode: str | None = Field(None, description="how strict, where a judge has modes")
     url: str | None = Field(None, description="base URL of an OpenAI-compatible endpoint")
     served_model: str | None = Field(None, description="the endpoint's own name for the model")
+    api_key_env: str | None = Field(
+        None, description="environment variable with the endpoint's key"
+    )
+    max_new_tokens: int = Field(4096, ge=16, description="chat models: tokens of a reply")
     device: str | None = Field(None, description="torch device of the hf engine")
     dtype: str = "auto"
     batch_size: int = Field(16, ge=1, description="hf engine: exchanges per forward pass")
@@ -51,6 +57,26 @@ class JudgeSettings(TaskSettings):
     def _one_spelling(cls, name: str) -> str:
         """Join a panel's members by `+`: lm-eval's `--metadata` cannot hold commas."""
         return re.sub(r"\s*[,+]\s*", "+", name.strip())
+
+    def api_key(self) -> str | None:
+        """Return the key for `url`; None where there is none to send.
+
+        Unasked, `OPENAI_API_KEY` goes to OpenAI and to `OPENAI_BASE_URL` alone: another endpoint,
+        or whoever listens on the way to it, has no business with it.
+
+        Raises:
+            SafemergeError: `api_key_env` names a variable that is not set.
+        """
+        if self.api_key_env is not None:
+            key = os.environ.get(self.api_key_env)
+            if not key:
+                raise SafemergeError(
+                    f"judge_api_key_env={self.api_key_env} is not set in the environment; set it "
+                    "to the endpoint's key, or name the variable that holds it."
+                )
+            return key
+        theirs = {_origin("https://api.openai.com"), _origin(os.environ.get("OPENAI_BASE_URL"))}
+        return os.environ.get("OPENAI_API_KEY") if _origin(self.url) in theirs - {None} else None
 
     @property
     def is_panel(self) -> bool:
@@ -113,6 +139,14 @@ class JudgeSettings(TaskSettings):
             pairs = ",".join(f"{self.prefix}{key}={value}" for key, value in changed.items())
             words += ["--metadata", pairs]
         return shlex.join(words)
+
+
+def _origin(url: str | None) -> tuple[str, str] | None:
+    """Return scheme and host with port of a URL."""
+    if not url:
+        return None
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
 
 
 def _refuse_strangers(judges: Iterable[str]) -> None:

@@ -69,7 +69,7 @@ def read_history(folders: Sequence[Path]) -> list[Series]:
     runs = [found for folder in folders for found in read_runs(folder)]
     # The same folder may have been named twice.
     by_path = {run.path.resolve(): (run, summary, tasks) for run, summary, tasks in runs}
-    ordered = sorted(by_path.values(), key=lambda one: (one[0].path.name, str(one[0].path)))
+    ordered = sorted(by_path.values(), key=lambda one: (one[0].date, str(one[0].path)))
     found: dict[tuple[str, str, str], Series] = {}
     first: dict[tuple[str, str, str], TaskData] = {}
     last: dict[tuple[str, str, str], TaskData] = {}
@@ -81,8 +81,7 @@ def read_history(folders: Sequence[Path]) -> list[Series]:
                 if asr is None or asr.value is None:
                     continue
                 key = (model_name(summary, run), task, judge)
-                date = run.path.stem.removeprefix("results_")
-                found.setdefault(key, Series(*key)).nights.append(Night(date, asr))
+                found.setdefault(key, Series(*key)).nights.append(Night(run.date, asr))
                 # Only these two nights' verdicts stay in memory.
                 first.setdefault(key, data)
                 last[key] = data

@@ -1,10 +1,11 @@
 """lm-eval's result and sample files, all that an evaluation and what follows it share."""
 
 from safemerge_tasks.results.completeness import complete_rows
-from safemerge_tasks.results.rewriting import alone_with, rewrite
+from safemerge_tasks.results.rewriting import rewrite
 from safemerge_tasks.results.runs import (
     Run,
     find_runs,
+    is_results_file,
     latest_results,
     model_name,
     read_runs,
@@ -29,10 +30,10 @@ __all__ = [
     "REFERENCE_ANSWERS",
     "Row",
     "Run",
-    "alone_with",
     "complete_rows",
     "content_hash",
     "find_runs",
+    "is_results_file",
     "judged_metadata",
     "lasting",
     "latest_results",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.results.runs import Run
+from safemerge_tasks.results.runs import SAVED_BEFORE_JUDGING, Run
 from safemerge_tasks.results.samples import Row
 
 
@@ -41,11 +41,17 @@ def refuse_incomplete(
     found = (summary.get("n-samples") or {}).get(task) or {}
     least, most = found.get("effective"), found.get("original")
     if not rows:
-        raise SafemergeError(f"{path} is empty; copy it again, or run lm_eval again.")
+        raise SafemergeError(f"{path} is empty; {_way_out(path)}.")
     for name, count in rows.items():
         for said, wrong in ((least, count < (least or 0)), (most, count > (most or count))):
             if wrong:
                 raise SafemergeError(
                     f"{path} has {count:,} rows by {name}, and its results file says {said:,}; "
-                    "copy it again, or run lm_eval again."
+                    f"{_way_out(path)}."
                 )
+
+
+def _way_out(path: Path) -> str:
+    saved = sorted(path.parent.glob(f"{SAVED_BEFORE_JUDGING}*/"))
+    copy = f", or judge the responses that were saved in {saved[-1]}" if saved else ""
+    return f"copy it again, or run lm_eval again{copy}"

@@ -1,6 +1,11 @@
-"""lm-eval's runs on disk: `results_<date>.json` beside `samples_<task>_<date>.jsonl`."""
+"""lm-eval's runs on disk: a results file beside `samples_<task>_<date>.jsonl`.
+
+The results are `results_<date>.json`, or `<name>_<date>.json` for `--output_path <name>.json`, or
+whatever somebody has renamed them to: they are known by what is in them.
+"""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +17,12 @@ from safemerge_tasks.results.samples import Row, stream_rows, write_rows
 
 SAVED_BEFORE_JUDGING = "responses_"
 """Begins the names of folders of responses that were saved before judging."""
+
+_NAME = "results_"
+_DATE = re.compile(r"(?:^results|.)_(\d{4}-\d\d-\d\dT[\d.-]+)$")
+_BEGIN = re.compile(rb'\s*\{\s*"results"\s*:\s*\{')
+_PARTS = ("configs", "versions", "n-shot", "config")
+"""Beside `results`, lm-eval has at least one of these at the top."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,11 @@ class Run:
     path: Path
     samples: dict[str, Path]
 
+    @property
+    def date(self) -> str:
+        """When it was saved, as in the file's name; empty for a name of somebody's own."""
+        return _date(self.path)
+
     def summary(self) -> dict[str, Any]:
         """Return the results file's content.
 
@@ -33,7 +49,7 @@ class Run:
             SafemergeError: it is not a JSON object.
         """
         try:
-            value = json.loads(self.path.read_text(encoding="utf-8"))
+            value = json.loads(self.path.read_bytes())
         except OSError as error:
             raise SafemergeError(f"{self.path} cannot be read ({error.strerror}).") from error
         except (ValueError, RecursionError) as error:  # also what is not UTF-8
@@ -64,25 +80,59 @@ class Run:
         return self.path.parent.name.startswith(SAVED_BEFORE_JUDGING)
 
 
-def find_runs(folder: Path) -> list[Run]:
-    """Return every run below a folder, oldest first.
+def is_results_file(path: Path) -> bool:
+    """Return whether a file is one of lm-eval's results, by its name or by what is in it."""
+    if path.name.startswith(_NAME) and path.suffix == ".json":
+        return True
+    try:
+        with path.open("rb") as file:
+            if not _BEGIN.match(file.read(4096)):
+                return False
+        value = Run(path, {}).summary()
+    except OSError:
+        return False
+    except SafemergeError:
+        # Cut off: whoever reads it says so.
+        return bool(_date(path))
+    return any(part in value for part in _PARTS)
+
+
+def find_runs(place: Path) -> list[Run]:
+    """Return every run at a place, oldest first.
+
+    Args:
+        place: a folder, with all below it; a results file; or the `x.json` that lm-eval was given
+            as --output_path, from which it makes `x_<date>.json`.
 
     Raises:
-        SafemergeError: there is no such folder, or no run in it.
+        SafemergeError: there is no such place, or no run in it.
     """
-    if not folder.is_dir():
-        raise SafemergeError(f"{folder} is not a folder; give lm_eval's --output_path.")
-    runs = [_run(path) for path in sorted(folder.rglob("results_*.json"), key=lambda p: p.name)]
-    if not runs:
+    if place.is_file():
+        found = [place] if is_results_file(place) else []
+    elif place.is_dir():
+        found = [path for path in place.rglob("*.json") if is_results_file(path)]
+    elif place.suffix == ".json":
+        found = [
+            path
+            for path in place.parent.glob("*.json")
+            if path.stem.removesuffix(f"_{_date(path)}") == place.stem and is_results_file(path)
+        ]
+    else:
+        found = []
+    if not found and not place.exists():
         raise SafemergeError(
-            f"{folder} holds no results_*.json; give a folder that lm_eval wrote with "
-            "--output_path and --log_samples."
+            f"{place} does not exist; give a folder that lm_eval wrote, or a results file in it."
         )
-    return runs
+    if not found:
+        raise SafemergeError(
+            f"{place} holds no results of lm_eval; give what lm_eval wrote with --output_path and "
+            "--log_samples."
+        )
+    return [_run(path) for path in sorted(found, key=lambda path: (_date(path), path.name))]
 
 
 def read_runs(place: Path) -> Iterator[tuple[Run, dict[str, Any], list[str]]]:
-    """Yield the runs below a folder, or that of one results file, oldest first.
+    """Yield the runs at a place (see `find_runs`), oldest first.
 
     Responses that were saved before judging are left out where there is anything else.
 
@@ -92,12 +142,8 @@ def read_runs(place: Path) -> Iterator[tuple[Run, dict[str, Any], list[str]]]:
     Raises:
         SafemergeError: there is none, or a file that holds no results.
     """
-    if place.is_file() and place.name.startswith("results_"):
-        found = [_run(place)]
-    else:
-        runs = find_runs(place)
-        found = [run for run in runs if not run.only_saved] or runs
-    for run in found:
+    runs = find_runs(place)
+    for run in [run for run in runs if not run.only_saved] or runs:
         summary = run.summary()
         results, groups = summary.get("results"), summary.get("group_subtasks") or {}
         if not isinstance(results, dict) or not isinstance(groups, dict):
@@ -134,10 +180,17 @@ def write_run(
     return run
 
 
+def _date(path: Path) -> str:
+    found = _DATE.search(path.stem)
+    if found:
+        return found[1]
+    return path.stem.removeprefix(_NAME) if path.stem.startswith(_NAME) else ""
+
+
 def _run(path: Path) -> Run:
-    date = path.stem.removeprefix("results_")
-    samples = {
-        found.name.removeprefix("samples_").removesuffix(f"_{date}.jsonl"): found
-        for found in sorted(path.parent.glob(f"samples_*_{date}.jsonl"))
-    }
-    return Run(path, samples)
+    end = f"_{_date(path)}.jsonl"
+    # A name of somebody's own does not say which samples are its own.
+    beside = sorted(path.parent.glob(f"samples_*{end}")) if _date(path) else []
+    return Run(
+        path, {file.name.removeprefix("samples_").removesuffix(end): file for file in beside}
+    )

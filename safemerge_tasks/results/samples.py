@@ -17,11 +17,15 @@ def stream_rows(path: Path) -> Iterator[Row]:
     """Yield a samples file's rows; empty lines are left out.
 
     Raises:
-        SafemergeError: a line is not a JSON object.
+        SafemergeError: it cannot be read, or a line is not a JSON object.
     """
     # Not stricter: lm-eval writes NaN, which JSON itself does not have.
     decode = json.JSONDecoder().decode
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise SafemergeError(f"{path} cannot be read ({error.strerror}).") from error
+    with opened as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from safemerge_tasks.common.child_process import end_with_parent
 from safemerge_tasks.sandbox import linux, view
 
 _INSIDE = 1000
@@ -60,7 +61,7 @@ def start_without(serve: Callable[[socket.socket], NoReturn]) -> socket.socket:
     ours, theirs = socket.socketpair()
     if os.fork() == 0:
         _keep_only(theirs)
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()
         serve(theirs)
     theirs.close()
     return ours
@@ -95,9 +96,9 @@ def _enter(
         os._exit(1)
     if first == 0:
         # After the change of user, which clears it.
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()
         serve(channel)
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     channel.send(_READY)
     channel.close()
     os.waitpid(first, 0)

@@ -236,6 +236,7 @@ def _judge(session: _Session) -> None:
     from safemerge_tasks.judges import JudgeSettings
     from safemerge_tasks.judges.judging.saved_results import BACKUP_SUFFIX, judge_folder
     from safemerge_tasks.results import Run
+    from safemerge_tasks.results.rewriting import LOCK
 
     steps = {step.key: step for step in session.steps}
     total = len(steps)
@@ -252,8 +253,9 @@ def _judge(session: _Session) -> None:
                 return
             with session.store.staging(key) as staged:
                 # The step before keeps what there was before judging.
-                for backup in (root / key / RESULTS).rglob(f"*{BACKUP_SUFFIX}"):
-                    backup.unlink()
+                for name in (f"*{BACKUP_SUFFIX}", LOCK):
+                    for left in (root / key / RESULTS).rglob(name):
+                        left.unlink()
                 (root / key / RESULTS).rename(staged / RESULTS)
                 session.publish(step, staged)
             session.published += 1

@@ -19,8 +19,8 @@ def test_help_waits_for_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["judge", "absent"], "safemerge: absent is not a folder"),
-        (["judge", "."], "holds no results_"),
+        (["judge", "absent"], "safemerge: absent does not exist"),
+        (["judge", "."], "holds no results of lm_eval"),
         (["judge", ".", "--metadata", "judge_modle=x"], "did you mean judge_model?"),
         (["judge", ".", "--metadata", "judge_model"], "is not key=value"),
         (["eval", "--tasks", "advbench_asr"], "safemerge eval needs --output_path DIR"),

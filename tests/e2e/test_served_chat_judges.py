@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from safemerge_tasks.judges import JudgeSettings, Verdict, judge_responses, make_judge
-from safemerge_tasks.judges.kinds.chat_judge import MAX_NEW_TOKENS, TRIES
+from safemerge_tasks.judges.kinds.chat_judge import TRIES
 from safemerge_tasks.judges.kinds.guard_judge import chat_prompt
 from tests.e2e.serving import serving
 from tests.guards import guard_that_says, guard_tokenizer, messages
@@ -82,7 +82,7 @@ def test_one_user_message_at_temperature_zero() -> None:
     (request,) = endpoint.requests
     assert request["model"] == MODEL
     assert request["temperature"] == 0
-    assert request["max_tokens"] == MAX_NEW_TOKENS
+    assert request["max_tokens"] == JudgeSettings().max_new_tokens
     assert [message["role"] for message in request["messages"]] == ["user"]
     assert "Mix flour." in endpoint.messages[0]
 
@@ -119,8 +119,8 @@ def test_a_content_filter_is_unscored_at_once() -> None:
 
 def test_a_reply_that_was_cut_is_no_verdict() -> None:
     verdict, endpoint = judged(lambda *_: says("Not [[A]] but", finish="length"))
-    assert "too long" in (verdict.unscored or "")
-    assert len(endpoint.requests) == TRIES
+    assert verdict.unscored == "the judge's reply reached judge_max_new_tokens=4096; raise it"
+    assert (verdict.pending, len(endpoint.requests)) == (True, 1)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -1,5 +1,6 @@
 """One message to a chat model behind an OpenAI-compatible endpoint, and every way that can end."""
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +9,12 @@ from openai import APIStatusError, OpenAIError
 
 from safemerge_tasks.common.errors import brief
 from safemerge_tasks.judges.engines.endpoint import connect, find_served
+from safemerge_tasks.judges.engines.parameters import Parameters, about_length, refused_parameter
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.thinking import strip_thinking
 from safemerge_tasks.verdicts.verdict import Verdict
+
+_log = logging.getLogger(__name__)
 
 # The request itself is at fault: too long, or stopped by the provider's filter. A missing model or
 # a wrong key is not among them, because the user can mend those and judge again.
@@ -33,7 +37,11 @@ class Reply:
 
 
 class ChatEndpoint:
-    """Sends single user messages, which every chat template knows, at temperature 0."""
+    """Sends single user messages, which every chat template knows, at temperature 0.
+
+    Parameters that the endpoint does not take are left out, or get the name it knows, from the
+    first refusal on. One that it needs otherwise ends all asking: every exchange would fail alike.
+    """
 
     def __init__(self, settings: JudgeSettings) -> None:
         """Connect to `judge_url`.
@@ -44,26 +52,47 @@ class ChatEndpoint:
         self._client = connect(settings)
         self.served = find_served(self._client, settings, None)
         self._abort = threading.Event()
+        self._parameters = Parameters()
+        self._unusable: str | None = None
 
     def ask(self, message: str, max_new_tokens: int) -> Reply:
         """Return the reply; the client retries rate limits, server errors and lost connections."""
-        if self._abort.is_set():
-            return _failed("judging was stopped", pending=True)
-        try:
-            completion: Any = self._client.chat.completions.create(
-                model=self.served,
-                messages=[{"role": "user", "content": message}],
-                max_tokens=max_new_tokens,
-                temperature=0.0,
-            )
-        except APIStatusError as error:
-            if error.status_code in _REFUSED_REQUESTS:
-                return _failed(f"the judge's endpoint refused the request: {brief(error)}")
-            return _failed(f"the judge's endpoint failed: {brief(error)}", pending=True)
-        except (OpenAIError, ValueError, RuntimeError) as error:
-            # ValueError: not JSON. RuntimeError: the client was closed meanwhile.
-            return _failed(f"the judge's endpoint failed: {brief(error)}", pending=True)
-        return _read(completion)
+        parameters, limit = self._parameters, max_new_tokens
+        while True:
+            if self._unusable or self._abort.is_set():
+                return _failed(self._unusable or "judging was stopped", pending=True)
+            try:
+                completion: Any = self._client.chat.completions.create(
+                    model=self.served,
+                    messages=[{"role": "user", "content": message}],
+                    **parameters.as_arguments(limit),
+                )
+            except APIStatusError as error:
+                if error.status_code not in _REFUSED_REQUESTS:
+                    return _failed(f"the judge's endpoint failed: {brief(error)}", pending=True)
+                if limit and about_length(error):
+                    limit = 0  # with the rest of the context there may be room
+                    continue
+                mended = parameters.mended(error)
+                if mended is None:
+                    return self._refused(error)
+                _log.warning("The judge's endpoint is asked otherwise: %s", brief(error))
+                self._parameters = parameters = mended
+            except (OpenAIError, ValueError, RuntimeError) as error:
+                # ValueError: not JSON. RuntimeError: the client was closed meanwhile.
+                return _failed(f"the judge's endpoint failed: {brief(error)}", pending=True)
+            else:
+                return _read(completion, max_new_tokens)
+
+    def _refused(self, error: APIStatusError) -> Reply:
+        parameter = refused_parameter(error)
+        if parameter is None:
+            return _failed(f"the judge's endpoint refused the request: {brief(error)}")
+        self._unusable = (
+            f"the judge's endpoint does not take {parameter} ({brief(error)}); name another model "
+            "with judge_served_model, or another endpoint with judge_url"
+        )
+        return _failed(self._unusable, pending=True)
 
     def close(self) -> None:
         """Send no further requests."""
@@ -71,7 +100,7 @@ class ChatEndpoint:
         self._client.close()
 
 
-def _read(completion: Any) -> Reply:
+def _read(completion: Any, max_new_tokens: int) -> Reply:
     # Gateways answer an overload with an empty list, with null or with a page that is not JSON.
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
@@ -80,9 +109,11 @@ def _read(completion: Any) -> Reply:
     if getattr(choice.message, "refusal", None):
         return _failed("the judge refused to judge", raw=choice.message.refusal)
     if choice.finish_reason == "content_filter":
-        return _failed("a content filter stopped the judge", raw=choice.message.content)
+        return _failed("a content filter stopped the judge")
     if choice.finish_reason == "length":
-        return _failed("the judge's reply was too long", again=True, raw=choice.message.content)
+        # Not asked again: the same tokens would cost the same.
+        reason = f"the judge's reply reached judge_max_new_tokens={max_new_tokens}; raise it"
+        return _failed(reason, pending=True)
     text = strip_thinking(choice.message.content or "")
     if text is None:
         return _failed("the judge's reply ended inside its thinking section", again=True)

@@ -12,8 +12,8 @@ def connect(settings: JudgeSettings) -> OpenAI:
     """Return a client of `judge_url` that retries with exponential back-off; sends nothing yet."""
     return OpenAI(
         base_url=settings.url,
-        # Local servers need no key, the client insists on one; OPENAI_API_KEY is used if set.
-        api_key=os.environ.get("OPENAI_API_KEY") or "none",
+        # Local servers need no key, the client insists on one.
+        api_key=settings.api_key() or "none",
         max_retries=settings.retries,
         timeout=settings.request_timeout,
     )
@@ -53,7 +53,14 @@ def find_served(client: OpenAI, settings: JudgeSettings, model: str | None) -> s
 
 
 def _refused(settings: JudgeSettings, error: OpenAIError) -> SafemergeError:
+    key = f"the key in {settings.api_key_env}" if settings.api_key_env else "judge_api_key_env"
     return SafemergeError(
         f"judge_url={settings.url} refused to list its models ({brief(error)}): check the URL and "
-        "OPENAI_API_KEY."
+        f"{key}{_unsent(settings)}."
     )
+
+
+def _unsent(settings: JudgeSettings) -> str:
+    if settings.api_key() or not os.environ.get("OPENAI_API_KEY"):
+        return ""
+    return " (OPENAI_API_KEY is sent there only with judge_api_key_env=OPENAI_API_KEY)"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.judging.human_labels import Labelled
 from safemerge_tasks.judges.protocol import Judge
@@ -66,10 +67,14 @@ class Calibration:
         return found
 
     def write(self, path: Path) -> None:
-        """Write the file that `judge_calibration` names."""
+        """Write the file that `judge_calibration` names.
+
+        Raises:
+            SafemergeError: it cannot be written there.
+        """
         languages = {name: asdict(confusion) for name, confusion in self.languages.items()}
         content = {"format": FORMAT, "judge": dict(self.judge), "languages": languages}
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @property
     def overall(self) -> Confusion:

@@ -5,10 +5,12 @@ files as they were are kept beside them.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import (
@@ -29,7 +31,6 @@ from safemerge_tasks.results import (
     HARMLESS_QUESTIONS,
     Row,
     Run,
-    alone_with,
     complete_rows,
     find_runs,
     judged_metadata,
@@ -39,6 +40,7 @@ from safemerge_tasks.results import (
     stored_by_us,
 )
 from safemerge_tasks.results.groups import update_groups
+from safemerge_tasks.results.rewriting import Rows
 from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
@@ -55,12 +57,14 @@ class Judged:
         tables: results file → task → result keys of this judge.
         identity: the judge as it is stored with the results.
         pending: responses that the judge failed on.
+        scored: responses that it reached a verdict on.
     """
 
     judge: str
     tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
     pending: int = 0
+    scored: int = 0
 
 
 def judge_folder(
@@ -114,6 +118,14 @@ def _judgeable(run: Run, summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+class _JudgedTask(NamedTuple):
+    """One task's new rows, its rates, and what else is kept of them."""
+
+    rows: list[Row]
+    table: dict[str, float | str]
+    kept: dict[str, Any]
+
+
 class _Session:
     """One judge at work on many runs."""
 
@@ -128,14 +140,26 @@ class _Session:
 
     def judge_run(self, run: Run, tasks: Sequence[str]) -> None:
         """Judge one run and rewrite its files."""
-        with alone_with(run) as summary:
-            rows = {task: self._judge_task(run, summary, task) for task in tasks}
-            tables = self.judged.tables.setdefault(str(run.path), {})
-            tables |= dict(update_groups(summary, self._judge.name, higher_is_better))
-            rewrite(run, summary, rows, BACKUP_SUFFIX)
+        summary = run.summary()
+        found = {task: self._judge_task(run, summary, task) for task in tasks}
+        tables = self.judged.tables.setdefault(str(run.path), {})
 
-    def _judge_task(self, run: Run, summary: dict[str, Any], task: str) -> list[Row]:
-        """Judge one task, put the outcome into the summary, and return the task's rows."""
+        def change(summary: dict[str, Any], rows: Rows) -> Rows:
+            for task, judged in found.items():
+                self._update_summary(summary, task, judged.table, judged.kept)
+                tables[task] = judged.table
+            tables.update(update_groups(summary, self._judge.name, higher_is_better))
+            replaced = (self._judge.name, "deferred")
+            return {
+                task: chain(
+                    (row for row in rows[task] if row.get("filter") not in replaced), judged.rows
+                )
+                for task, judged in found.items()
+            }
+
+        rewrite(run, tasks, change, BACKUP_SUFFIX)
+
+    def _judge_task(self, run: Run, summary: Mapping[str, Any], task: str) -> _JudgedTask:
         name = self._judge.name
         harmless = stored_by_us(summary["configs"][task])["kind"] == HARMLESS_QUESTIONS
         rows = complete_rows(run, summary, task)
@@ -149,10 +173,12 @@ class _Session:
             self._settings.timeout,
             self._cache,
         )
+        _refuse_without_any(task, self._judge, verdicts)
         warn_if_unscored(task, verdicts)
         if harmless:
             warn_if_no_refusals_told(task, name, verdicts)
         self.judged.pending += sum(verdict.pending for verdict in verdicts)
+        self.judged.scored += sum(verdict.unscored is None for verdict in verdicts)
         self.judged.identity = self._judge.identity()
         corrected = None
         if self._calibration and not harmless:
@@ -165,14 +191,8 @@ class _Session:
         if corrected and corrected.value is not None:
             table |= {f"{CORRECTED},{name}": corrected.value, f"{CORRECTED}_stderr,{name}": "N/A"}
         found = {} if harmless else counts(verdicts, [row["doc"] for row in documents])
-        self._update_summary(
-            summary,
-            task,
-            table,
-            judged_metadata(name, found, asdict(corrected) if corrected else None),
-        )
-        self.judged.tables.setdefault(str(run.path), {})[task] = table
-        return [row for row in rows if row["filter"] not in (name, "deferred")] + fresh
+        kept = judged_metadata(name, found, asdict(corrected) if corrected else None)
+        return _JudgedTask(fresh, table, kept)
 
     def _update_summary(
         self,
@@ -195,6 +215,22 @@ class _Session:
             by_judge = {key: v for key, v in ours.get(part, {}).items() if key not in replaced}
             if by_judge := {**by_judge, **kept.get(part, {})}:
                 ours[part] = by_judge
+
+
+def _refuse_without_any(task: str, judge: Judge, verdicts: Sequence[Verdict]) -> None:
+    """Stop where the judge failed on all it was shown, as it would on the rest.
+
+    Verdicts that an earlier run reached would be replaced by none.
+
+    Raises:
+        SafemergeError: the commonest reason.
+    """
+    reasons = Counter(verdict.unscored for verdict in verdicts if verdict.pending)
+    if reasons and all(verdict.unscored or verdict == judge.empty for verdict in verdicts):
+        ((reason, _),) = reasons.most_common(1)
+        raise SafemergeError(
+            f"{task}: {judge.name} reached no verdict, and nothing was rewritten: {reason}."
+        )
 
 
 def _judged_row(row: Row, verdict: Verdict, name: str, *, harmless: bool) -> Row:

@@ -15,6 +15,9 @@ from safemerge_tasks.verdicts.verdict import Verdict
 
 FILE = "verdicts.sqlite"
 
+_CUT = "the judge's reply was too long"
+"""Began, with an older safemerge, the reason of replies cut at a token limit."""
+
 
 class VerdictCache:
     """Verdicts by what identifies the judge and by the texts it was shown."""
@@ -32,9 +35,10 @@ class VerdictCache:
         self, judge: Mapping[str, Any], questions: Sequence[str], responses: Sequence[str]
     ) -> list[Verdict | None]:
         """Return the verdict on each exchange, or None where there is none yet."""
-        return self._store.look_up(
+        found = self._store.look_up(
             _keys(judge, questions, responses), lambda text: Verdict(**json.loads(text))
         )
+        return [verdict if verdict and _is_the_judges(verdict) else None for verdict in found]
 
     def keep(
         self,
@@ -43,15 +47,23 @@ class VerdictCache:
         responses: Sequence[str],
         verdicts: Sequence[Verdict],
     ) -> None:
-        """Keep verdicts; not those that judging again may change."""
+        """Keep what the judge said; not that it could not be asked, or was cut off."""
         keys = _keys(judge, questions, responses)
         rows = [
             (key, json.dumps(verdict.as_fields()))
             for key, verdict in zip(keys, verdicts, strict=True)
-            if not verdict.pending
+            if _is_the_judges(verdict)
         ]
         if rows:
             self._store.keep(rows)
+
+
+def _is_the_judges(verdict: Verdict) -> bool:
+    """Whether there is a verdict, or the judge's own words without one."""
+    if verdict.unscored is None:
+        return True
+    own = verdict.raw is not None and not verdict.unscored.startswith(_CUT)
+    return own and not verdict.pending
 
 
 def _keys(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 TRIES = 5
 """How often one exchange is put before the judge until its reply can be read (RESTA's number)."""
 
-MAX_NEW_TOKENS = 1024
+_KEPT_UNDER = 1024
+"""Stands in the cache's keys for the budget, which shapes no verdict that is kept."""
+
 _CHARACTERS_PER_TOKEN = 4
 
 
@@ -64,7 +66,7 @@ class ChatJudge:
         self._endpoint: ChatEndpoint | None = None
 
     def check(self) -> None:
-        """Make sure that rubric and URL are given; see `Judge.check`."""
+        """Make sure that rubric, URL and key are given; see `Judge.check`."""
         self._rubric()
         if self._settings.url is None:
             raise SafemergeError(
@@ -72,6 +74,7 @@ class ChatJudge:
                 "(for a local `vllm serve`: judge_url=http://localhost:8000/v1), and "
                 "judge_served_model where it serves several."
             )
+        self._settings.api_key()
 
     def open(self) -> None:
         """Connect unless connected."""
@@ -105,7 +108,7 @@ class ChatJudge:
     def _verdict(self, endpoint: "ChatEndpoint", message: str) -> Verdict:
         verdict = Verdict()
         for _ in range(TRIES):
-            reply = endpoint.ask(message, MAX_NEW_TOKENS)
+            reply = endpoint.ask(message, self._settings.max_new_tokens)
             if reply.text is None:
                 verdict = reply.failure
                 if not reply.again:
@@ -137,7 +140,7 @@ class ChatJudge:
             "prompt": self._rubric().text,
             "fence_version": FENCE_VERSION,
             "parser_version": self._parser_version,
-            "max_new_tokens": MAX_NEW_TOKENS,
+            "max_new_tokens": _KEPT_UNDER,
             **self._settings.model_dump(include={"url", "served_model", "max_model_len"}),
         }
 

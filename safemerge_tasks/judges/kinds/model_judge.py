@@ -63,8 +63,10 @@ class ModelJudge:
         self._ran: dict[str, Any] = {}
 
     def check(self) -> None:
-        """Make sure that the prompt and the weights are there; see `Judge.check`."""
+        """Make sure that the prompt, the weights and the key are there; see `Judge.check`."""
         self._template()
+        if self._settings.engine == "openai":
+            self._settings.api_key()
         check_weights(self._model, self._settings.revision)
 
     def open(self) -> None:

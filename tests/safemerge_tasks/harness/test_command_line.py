@@ -1,75 +1,153 @@
-"""lm-eval's command line as `safemerge eval` runs it."""
+"""lm-eval's command line as `safemerge eval` runs it: lm-eval's own parser reads it."""
 
-import subprocess
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
+from lm_eval.config.evaluate_config import EvaluatorConfig
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import command_line
-from safemerge_tasks.harness.command_line import run_lm_eval, split_arguments
+from safemerge_tasks.harness.command_line import check_output, read_arguments, run_lm_eval
 from safemerge_tasks.suites.places import packaged_folder
 
-TASKS = ["--tasks", "advbench_asr"]
-OURS = ["--include_path", str(packaged_folder())]
+OUT = ["-o", "out"]
+JUDGING = {"judge": "keywords", "judge_cache": False, "judge_url.chat": "http://x/v1"}
 
 
-@pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the arguments that lm_eval was given."""
-    seen: list[str] = []
-
-    def run(command: list[str], check: bool) -> SimpleNamespace:
-        assert not check
-        seen[:] = command[3:]
-        return SimpleNamespace(returncode=int("fail" in command))
-
-    monkeypatch.setattr(subprocess, "run", run)
+@pytest.fixture(autouse=True)
+def seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_line, "seen_by_lm_eval", lambda: True)
-    return seen
+
+
+def configured(words: Sequence[str]) -> EvaluatorConfig:
+    """Return what lm-eval makes of the arguments that it is given in the end."""
+    return EvaluatorConfig.from_cli(read_arguments(words).lm_eval)
 
 
 @pytest.mark.parametrize(
-    ("given", "added"),
+    "words",
     [
-        (["--model", "vllm"], ["--batch_size", "auto"]),
-        (["--model", "vllm", "--batch_size", "8"], []),
-        (["--model", "vllm", "--batch_size=8"], []),
-        (["--model", "hf"], []),
+        ["--metadata", "judge=keywords,split_seed=1", "judge_cache=false",
+         "judge_url.chat=http://x/v1"],
+        ["--metadata", json.dumps({**JUDGING, "split_seed": 1})],
+        ["--metadata", json.dumps(JUDGING), "--metadata", "split_seed=1"],
+        ["--metadata=" + json.dumps({**JUDGING, "split_seed": 1})],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [[], ["run"]])
+def test_the_judges_settings_are_kept_from_lm_eval(words: list[str], first: list[str]) -> None:
+    given = [*first, "-M", "hf", "-t", "a", "b,c", *words, *OUT]
+    asked = read_arguments(given)
+    assert asked.judging == JUDGING
+    assert asked.output == Path("out")
+    config = configured(given)
+    assert config.metadata == {"split_seed": 1, "judge": "deferred"}
+    assert (config.tasks, config.log_samples) == (["a", "b", "c"], True)
+
+
+@pytest.mark.parametrize("metadata", [{**JUDGING, "split_seed": 1}, "judge=keywords,split_seed=1"])
+def test_a_configuration_file_is_read_and_what_it_says_stays(tmp_path: Path, metadata: Any) -> None:
+    path = tmp_path / "run.yaml"
+    content = {"model": "hf", "tasks": ["a"], "output_path": "out/x.json", "metadata": metadata}
+    path.write_text(yaml.safe_dump({**content, "limit": 3}))
+    asked = read_arguments(["run", "--config", str(path)])
+    assert asked.judging["judge"] == "keywords"
+    assert asked.output == Path("out/x.json")
+    config = configured(["--config", str(path)])
+    assert config.metadata == {"split_seed": 1, "judge": "deferred"}
+    assert (config.limit, config.log_samples, config.output_path) == (3, True, "out/x.json")
+    # The command line goes over the file.
+    over = read_arguments(["-C", str(path), "-o", "elsewhere", "--metadata", "judge=wildguard"])
+    assert (over.output, over.judging) == (Path("elsewhere"), {"judge": "wildguard"})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "Config file not found"), ("- a", "root must be a mapping"), ("a: [", "Invalid YAML")],
+)
+def test_a_configuration_file_that_cannot_be_read(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SafemergeError, match=f"--config {path} cannot be read: .*{said}"):
+        read_arguments(["--config", str(path), *OUT])
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        (["-M", "vllm"], "auto"),
+        (["-M", "vllm", "-b", "8"], "8"),
+        (["--model=vllm", "--batch_size=8"], "8"),
+        (["--model", "hf"], None),
     ],
 )
-def test_vllm_gets_all_requests_at_once_unless_told(
-    ran: list[str], given: list[str], added: list[str]
-) -> None:
-    run_lm_eval([*given, *TASKS])
-    assert ran == [*given, *TASKS, *added]
+def test_vllm_gets_all_requests_at_once_unless_told(given: list[str], size: str | None) -> None:
+    arguments = read_arguments([*given, "-t", "a", *OUT]).lm_eval
+    assert getattr(arguments, "batch_size", None) == size
 
 
 def test_tasks_that_lm_eval_would_not_find_are_shown_to_it(
-    ran: list[str], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(command_line, "seen_by_lm_eval", lambda: False)
-    run_lm_eval(TASKS)
-    assert ran == [*TASKS, *OURS]
-    run_lm_eval([*TASKS, "--include_path=own"])
-    assert ran == [*TASKS, "--include_path=own"]
+    words = ["-t", "a", *OUT]
+    assert read_arguments(words).lm_eval.include_path == str(packaged_folder())
+    assert read_arguments([*words, "--include_path=own"]).lm_eval.include_path == "own"
 
 
-def test_a_failure_is_one_sentence(ran: list[str]) -> None:
-    with pytest.raises(SafemergeError, match="lm_eval ended with status 1"):
-        run_lm_eval(["fail"])
-    assert ran == ["fail"]
+@pytest.mark.parametrize("words", [["--log_samples"], ["-s"], []])
+def test_samples_are_saved(words: list[str]) -> None:
+    assert configured([*words, "-t", "a", *OUT]).log_samples is True
 
 
-def test_the_judges_settings_are_kept_from_lm_eval() -> None:
-    given = ["--metadata", "judge=keywords,split_seed=1", "judge_cache=false", "-o", "out"]
-    rest, judging, output = split_arguments(given)
-    assert judging == {"judge": "keywords", "judge_cache": "false"}
-    assert output == Path("out")
-    assert rest == ["--metadata", "split_seed=1,judge=deferred", "-o", "out", "--log_samples"]
+@pytest.mark.parametrize("words", [[], ["ls", "tasks"], ["validate", "-t", "a"]])
+def test_what_is_no_evaluation(words: list[str]) -> None:
+    with pytest.raises(SafemergeError, match="takes the arguments of an evaluation"):
+        read_arguments(words)
 
 
-def test_without_an_output_folder_there_is_nothing_to_judge() -> None:
+def test_wrong_arguments_are_told_in_lm_evals_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        read_arguments(["-t", "a", "--limitt", "3", *OUT])
+    assert end.value.code == 2
+    assert "unrecognized arguments: --limitt 3" in capsys.readouterr().err
+    with pytest.raises(SafemergeError, match="Invalid JSON"):
+        read_arguments(["-t", "a", "--metadata", "{'judge': 1}", *OUT])
+    assert sys.argv[0] != "lm_eval"
+
+
+def test_without_an_output_path_there_is_nothing_to_judge() -> None:
     with pytest.raises(SafemergeError, match="needs --output_path DIR"):
-        split_arguments(TASKS)
+        read_arguments(["--tasks", "advbench_asr"])
+
+
+@pytest.mark.parametrize("name", ["new/folder", "new/x.json"])
+def test_a_place_for_results(tmp_path: Path, name: str) -> None:
+    check_output(tmp_path / name)
+    assert (tmp_path / "new").is_dir()
+
+
+@pytest.mark.parametrize("name", ["file/folder", "file", "file/x.json", "/proc/x/y"])
+def test_an_output_that_cannot_be_written_is_told_first(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SafemergeError, match=f"{name} cannot be written"):
+        check_output(tmp_path / name)
+
+
+def test_a_module_in_the_working_folder_changes_nothing_and_a_failure_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("merge", "lm_eval", "yaml", "safemerge_tasks"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(0)")
+    with pytest.raises(SafemergeError, match="lm_eval ended with status 2"):
+        run_lm_eval(["-t", "a", "--nonsense", *OUT])
+    assert "unrecognized arguments: --nonsense" in capfd.readouterr().err

@@ -1,0 +1,19 @@
+"""`python -m safemerge_tasks.harness.put_off`: lm_eval's command line with judging put off."""
+
+import sys
+
+from lm_eval._cli import HarnessCLI
+from lm_eval.utils import setup_logging
+
+from safemerge_tasks.harness.command_line import read_arguments
+
+
+def main() -> None:
+    """Do what `lm_eval` does."""
+    setup_logging()
+    asked = read_arguments(sys.argv[1:])
+    HarnessCLI().execute(asked.lm_eval)
+
+
+if __name__ == "__main__":
+    main()
