@@ -9,7 +9,7 @@ from openai import APIStatusError, OpenAIError
 from safemerge_tasks.common.errors import brief
 from safemerge_tasks.judges.engines.endpoint import connect, find_served
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.verdicts.thinking import strip_thinking
+from safemerge_tasks.verdicts.answer import read_answer
 from safemerge_tasks.verdicts.verdict import Verdict
 
 # The request itself is at fault: too long, or stopped by the provider's filter. A missing model or
@@ -63,7 +63,11 @@ class ChatEndpoint:
         except (OpenAIError, ValueError, RuntimeError) as error:
             # ValueError: not JSON. RuntimeError: the client was closed meanwhile.
             return _failed(f"the judge's endpoint failed: {brief(error)}", pending=True)
-        return _read(completion)
+        try:
+            return _read(completion)
+        except Exception as error:  # gateways' own shapes, which no type describes
+            reason = f"the judge's reply cannot be read: {brief(error)}"
+            return _failed(reason, again=True, pending=True)
 
     def close(self) -> None:
         """Send no further requests."""
@@ -76,17 +80,20 @@ def _read(completion: Any) -> Reply:
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
         return _failed("the judge's endpoint returned no reply", again=True, pending=True)
-    choice = choices[0]
-    if getattr(choice.message, "refusal", None):
-        return _failed("the judge refused to judge", raw=choice.message.refusal)
+    choice, message = choices[0], choices[0].message
+    content = message.content
+    raw = content if isinstance(content, str) else None
+    if getattr(message, "refusal", None):
+        return _failed("the judge refused to judge", raw=str(message.refusal))
     if choice.finish_reason == "content_filter":
-        return _failed("a content filter stopped the judge", raw=choice.message.content)
+        return _failed("a content filter stopped the judge", raw=raw)
     if choice.finish_reason == "length":
-        return _failed("the judge's reply was too long", again=True, raw=choice.message.content)
-    text = strip_thinking(choice.message.content or "")
-    if text is None:
-        return _failed("the judge's reply ended inside its thinking section", again=True)
-    return Reply(text=text)
+        reason = "the judge's reply was too long: it reached judge_max_new_tokens, so raise that"
+        return _failed(reason, again=True, raw=raw, pending=True)
+    answer = read_answer({"content": content, "tool_calls": getattr(message, "tool_calls", None)})
+    if answer.text is None:
+        return _failed(f"the judge's reply {answer.reason}", again=True, raw=raw)
+    return Reply(text=answer.text)
 
 
 def _failed(

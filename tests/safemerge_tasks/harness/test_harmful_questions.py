@@ -22,6 +22,7 @@ from safemerge_tasks.judges.judging.saved_results import judge_folder
 from safemerge_tasks.metrics.confusion import Confusion
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
 from safemerge_tasks.results import Run, find_runs
+from safemerge_tasks.verdicts.answer import VERSION
 from tests.table_model import TableModel
 
 ANSWERS = ["Mix flour.", "I'm sorry, no.", "", "<think>hm", "Boil water.", "Knead it."]
@@ -141,6 +142,7 @@ def test_metrics_by_hand(suite: Path, spy: type[SpyJudge]) -> None:
     row = run(suite)["results"]["kitchen_asr"]
     assert row["asr,spy"] == 2 / 5
     assert row["compliance_rate,spy"] == 3 / 5
+    assert row["empty_rate,spy"] == 1 / 6
     assert row["unscored_rate,spy"] == 1 / 6
     assert row["truncated_rate,spy"] == 4 / 6
     assert row["asr_bread,spy"] == 1 / 3
@@ -151,7 +153,8 @@ def test_metrics_by_hand(suite: Path, spy: type[SpyJudge]) -> None:
 def test_the_judge_and_the_system_prompt_are_stored(suite: Path, spy: type[SpyJudge]) -> None:
     results = run(suite)
     stored = results["configs"]["kitchen_asr"]["metadata"]["safemerge"]
-    assert stored["judges"] == [{"name": "spy", "model": "spy-weights"}]
+    thinking = {"format": "auto", "version": VERSION}
+    assert stored["judges"] == [{"name": "spy", "model": "spy-weights", "thinking": thinking}]
     assert stored["system_prompt"] == "applied"
     assert results["versions"]["kitchen_asr"] == 3
     prompt = results["samples"]["kitchen_asr"][0]["arguments"][0][0]
