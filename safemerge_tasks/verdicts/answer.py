@@ -44,7 +44,7 @@ def read_answer(response: object, prompt: object = "", thinking: str = AUTO) -> 
     """
     try:
         text = _text(response)
-        if thinking != OFF:
+        if thinking != OFF and text.strip(INVISIBLE):
             asked = prompt if isinstance(prompt, str) else ""
             found = final_message(text, asked) if thinking == AUTO else None
             text = after_thinking(text, asked, thinking) if found is None else found

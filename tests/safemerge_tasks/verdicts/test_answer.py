@@ -50,6 +50,7 @@ def test_the_chat_template_may_open_it(start: str, end: str) -> None:
     assert read_answer(f"{start}Bread?{end}Mix.", prompt).text == "Mix."
     closed = f"{prompt}\n{end}\n\n"
     assert read_answer("Mix.", closed).text == "Mix."
+    assert read_answer(" \n", prompt) == EMPTY
 
 
 @pytest.mark.parametrize(("start", "end"), SECTIONS)
