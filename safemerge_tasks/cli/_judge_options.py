@@ -24,7 +24,7 @@ Metadata = Annotated[
     list[str] | None,
     typer.Option(
         help="judge_key=value[,…] as in lm_eval's --metadata; judge_key.NAME=value for one judge "
-        "of several; may be repeated."
+        "of several; thinking=START...END for a format of your own; may be repeated."
     ),
 ]
 
@@ -61,6 +61,18 @@ def judges_asked_for(
         if [other.name for other in asked].count(settings.name) > 1:
             raise SafemergeError(f"--judge {settings.name} is given twice; name each judge once.")
     return asked
+
+
+def thinking_asked_for(metadata: list[str] | None) -> str | None:
+    """Return how thinking is told from answers; None where that is left to the saved run.
+
+    Raises:
+        SafemergeError: an impossible value.
+    """
+    from safemerge_tasks.verdicts.thinking_settings import ThinkingSettings
+
+    settings = ThinkingSettings.from_metadata(parse_pairs(metadata or []))
+    return settings.format if settings.model_fields_set else None
 
 
 def parse_pairs(texts: list[str]) -> dict[str, str]:

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from safemerge_tasks.judges.settings import JudgeSettings
 
 
-def judge_saved(results_dir: Path, asked: "list[JudgeSettings]", *, as_json: bool = False) -> None:
+def judge_saved(
+    results_dir: Path,
+    asked: "list[JudgeSettings]",
+    *,
+    as_json: bool = False,
+    thinking: str | None = None,
+) -> None:
     """Judge with each judge in turn, print what they found, and fail if anything is left over.
 
     Raises:
@@ -35,7 +41,7 @@ def judge_saved(results_dir: Path, asked: "list[JudgeSettings]", *, as_json: boo
         def show(task: str) -> None:
             status.update(f"judging {escape(task)}")
 
-        found = [judge_folder(results_dir, settings, show) for settings in asked]
+        found = [judge_folder(results_dir, settings, show, thinking=thinking) for settings in asked]
     if as_json:
         reports = [
             {"judge": one.judge, "identity": one.identity, "results": one.tables} for one in found

@@ -17,6 +17,7 @@ from safemerge_tasks.cli._judge_options import (
     Url,
     judges_asked_for,
     log_to_stderr,
+    thinking_asked_for,
 )
 from safemerge_tasks.cli._judge_saved import judge_saved
 
@@ -44,4 +45,4 @@ def judge(
     """
     log_to_stderr()
     asked = judges_asked_for(judge, engine, model, url, revision, judge_prompt, metadata)
-    judge_saved(results_dir, asked, as_json=as_json)
+    judge_saved(results_dir, asked, as_json=as_json, thinking=thinking_asked_for(metadata))

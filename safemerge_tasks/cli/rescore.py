@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from safemerge_tasks.cli._judge_options import log_to_stderr
+from safemerge_tasks.cli._judge_options import log_to_stderr, thinking_asked_for
 
 app = typer.Typer(add_completion=False)
 
@@ -20,6 +20,9 @@ def rescore(
     sandbox: Annotated[str, typer.Option(help="namespaces, or none at your own risk.")] = (
         "namespaces"
     ),
+    thinking: Annotated[
+        str | None, typer.Option(help="auto, off or START...END; as the run had it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run the code in saved HumanEval responses again; results are rewritten beside a backup.
@@ -33,7 +36,8 @@ def rescore(
     given = {"timeout": timeout, "memory_mb": memory_mb, "workers": workers}
     metadata = {f"humaneval_{key}": value for key, value in given.items() if value is not None}
     settings = HumanEvalSettings.from_metadata({**metadata, "sandbox": sandbox})
-    tables = rescore_folder(results_dir, settings)
+    asked = thinking_asked_for(None if thinking is None else [f"thinking={thinking}"])
+    tables = rescore_folder(results_dir, settings, asked)
     if as_json:
         print(json.dumps(tables, indent=2))
         return

@@ -42,6 +42,10 @@ class Flip(NamedTuple):
     key: bytes
 
 
+class NothingToCompareError(SafemergeError):
+    """No question of a check is told in both evaluations."""
+
+
 class Side(NamedTuple):
     """One evaluation's value with its two-sided interval.
 
@@ -157,7 +161,8 @@ def compare_check(
         candidate: what is to be released.
 
     Raises:
-        SafemergeError: there is nothing to compare.
+        NothingToCompareError: no question has an answer and a verdict in both.
+        SafemergeError: there are no rates to compare.
     """
     if pairs:
         return _paired(check, pairs, baseline, candidate)
@@ -194,7 +199,7 @@ def _paired(
     part = _part(check, pairs, baseline, candidate)
     full = ~(np.isnan(part.before) | np.isnan(part.after))
     if not full.any():
-        raise SafemergeError(
+        raise NothingToCompareError(
             f"{check.task} has no question with an answer and a {check.name} by {check.judge} in "
             f"both {baseline.source} and {candidate.source}; run `safemerge judge` on both, or "
             "look at what the models wrote."
@@ -242,10 +247,7 @@ def _paired(
 def _part(
     check: Check, pairs: Sequence[QuestionPair], baseline: Evaluation, candidate: Evaluation
 ) -> _Part:
-    old_place, new_place = (
-        one.tasks[check.task].scores[check.judge].metrics.index(check.metric)
-        for one in (baseline, candidate)
-    )
+    old_place, new_place = (_place(check, one) for one in (baseline, candidate))
     before: list[float | None] = []
     after: list[float | None] = []
     asked, questions = [], []
@@ -262,6 +264,12 @@ def _part(
             questions.append(new)
     labels: list[object] = [one.cluster or number for number, one in enumerate(questions)]
     return _Part(np.array(before, float), np.array(after, float), asked, questions, labels)
+
+
+def _place(check: Check, evaluation: Evaluation) -> int:
+    """Return where the metric's values are; beyond them where not one question was scored."""
+    metrics = evaluation.tasks[check.task].scores[check.judge].metrics
+    return metrics.index(check.metric) if check.metric in metrics else len(metrics)
 
 
 class _Lacks(NamedTuple):

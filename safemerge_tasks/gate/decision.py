@@ -8,9 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.gate.comparison import Comparison, compare_check, confidence_of
+from safemerge_tasks.gate.comparison import (
+    Comparison,
+    NothingToCompareError,
+    compare_check,
+    confidence_of,
+)
 from safemerge_tasks.gate.pairing import Difference, QuestionPair, differences, pair, refuse
-from safemerge_tasks.gate.plan import missing_tasks, plan
+from safemerge_tasks.gate.plan import Check, missing_tasks, plan
 from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.results.evaluation import MAIN, Evaluation
 from safemerge_tasks.statistics.decision import (
@@ -30,6 +35,18 @@ from safemerge_tasks.statistics.unscored import Filled
 UNSCORED = "have no verdict or no answer"
 EMPTY = "of the answers are empty"
 CUT = "of the answers were cut at the token limit"
+
+
+class Untold(NamedTuple):
+    """A check about which these results say nothing, such as one of empty answers only."""
+
+    check: Check
+    reason: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it keeps the release back."""
+        return self.check.criteria.tier in (None, "block")
 
 
 class Together(NamedTuple):
@@ -60,6 +77,7 @@ class GateResult:
         comparisons: in the policy's order.
         accepted: what differs and was let pass.
         missing: tasks that the policy names and the candidate lacks.
+        untold: checks without a question that could be compared.
         together: what the safety tasks say together, where there are several.
     """
 
@@ -68,6 +86,7 @@ class GateResult:
     comparisons: tuple[Comparison, ...]
     accepted: tuple[Difference, ...] = ()
     missing: tuple[str, ...] = ()
+    untold: tuple[Untold, ...] = ()
     together: Together | None = None
 
     @property
@@ -75,6 +94,7 @@ class GateResult:
         """The worst of all that blocks: a regression, else undecided, else passed."""
         found = [one.decision for one in self.comparisons if one.blocks]
         found += [Decision.UNDECIDED] * len(self.missing)
+        found += [Decision.UNDECIDED for one in self.untold if one.blocks]
         if self.together:
             found.append(self.together.found.decision)
         return severest(found)
@@ -83,7 +103,8 @@ class GateResult:
     def warnings(self) -> int:
         """How many things did not keep the release back and have to be said all the same."""
         together = self.together is not None and self.together.found.warning
-        return sum(one.warning for one in self.comparisons) + together
+        untold = sum(one.check.criteria.tier == "warn" for one in self.untold)
+        return sum(one.warning for one in self.comparisons) + untold + together
 
     @property
     def grade(self) -> Grade | None:
@@ -124,9 +145,14 @@ def compare(
         pairs[task, judge] = pair(*(side.scores.get(judge) for side in sides))
         found += differences(task, *sides, judge, pairs[task, judge])
     accepted = refuse(baseline, candidate, found, accept)
-    measured = [
-        compare_check(one, pairs[one.task, one.judge], baseline, candidate) for one in checks
-    ]
+    measured: list[Comparison] = []
+    untold: list[Untold] = []
+    for one in checks:
+        try:
+            both = pairs[one.task, one.judge]
+            measured.append(compare_check(one, both, baseline, candidate))
+        except NothingToCompareError as error:
+            untold.append(Untold(one, str(error).rstrip(".")))
     comparisons: dict[int, Comparison] = {}
     together = None
     # What does not block makes no blocking test less sharp.
@@ -149,6 +175,7 @@ def compare(
         tuple(comparisons[n] for n in range(len(measured))),
         tuple(accepted),
         tuple(missing),
+        tuple(untold),
         together,
     )
 

@@ -16,6 +16,7 @@ ACCEPTABLE = {
     "system prompt": "prompts",
     "few-shot examples": "prompts",
     "repeats": "generation",
+    "thinking": "thinking",
     "question set": "questions",
 }
 """What may differ → the word that accepts it."""

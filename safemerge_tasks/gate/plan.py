@@ -67,7 +67,7 @@ def _task(
     for metric, limits in asked.metrics.items():
         for evaluation in (baseline, candidate):
             has = evaluation.tasks[task].metrics(judge)
-            if metric not in has:
+            if metric not in has and not _all_unscored(evaluation.tasks[task], judge):
                 raise SafemergeError(
                     f"{evaluation.source} has no {metric} of {task} by {judge}; it has "
                     f"{', '.join(has)}."
@@ -87,6 +87,12 @@ def _task(
             for name in names if category == EVERY else [category]:
                 if category != EVERY or name not in limits.categories:
                     yield Check(task, judge, metric, own.over(full), name)
+
+
+def _all_unscored(result: TaskResult, judge: str) -> bool:
+    """Return whether a metric may be missing because not one question has a verdict."""
+    scores = result.scores.get(judge)
+    return scores is not None and all(one.unscored for one in scores.questions)
 
 
 def _refuse_contradictions(

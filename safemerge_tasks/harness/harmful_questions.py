@@ -45,6 +45,7 @@ from safemerge_tasks.results import (
     HARMLESS_QUESTIONS,
     judged_metadata,
 )
+from safemerge_tasks.verdicts.answer import applied
 from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
@@ -90,17 +91,20 @@ class HarmfulQuestions(SuiteTask):
         documents = [instance.doc for instance in instances]
         languages = {document["language"] for document in documents}
         warn_about_languages(judge, self.config.task, languages)
+        cut = [evaluation.truncated(one) if evaluation else None for one in instances]
         verdicts = judge_responses(
             judge,
             [document["question"] for document in documents],
-            [instance.resps[0] for instance in instances],
+            [
+                self.answer(instance, instance.resps[0], truncated=truncated)
+                for instance, truncated in zip(instances, cut, strict=True)
+            ],
             self.judge_settings.timeout,
             VerdictCache() if self.judge_settings.cache else None,
         )
-        for instance, verdict in zip(instances, verdicts, strict=True):
-            truncated = evaluation.truncated(instance) if evaluation else None
+        for instance, verdict, truncated in zip(instances, verdicts, cut, strict=True):
             instance.filtered_resps[judge.name] = Scored(verdict, truncated).to_json()
-        self.judged_by = judge.identity()
+        self.judged_by = {**judge.identity(), "thinking": applied(self.thinking)}
         replayed = evaluation is not None and evaluation.replays is not None
         if not replayed:  # a replay is judged by a later step on purpose
             warn_if_unscored(self.config.task, verdicts)

@@ -11,7 +11,15 @@ from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.harness.saved_responses import save_responses
 from safemerge_tasks.harness.suite_task import OwnTask, one_sentence
 from safemerge_tasks.humaneval.problems import problem, problems
-from safemerge_tasks.humaneval.scoring import FILTER, KIND, metrics, score, stored, stored_metadata
+from safemerge_tasks.humaneval.scoring import (
+    FILTER,
+    KIND,
+    metrics,
+    score,
+    stored,
+    stored_metadata,
+    warn_if_few_blocks,
+)
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 from safemerge_tasks.sandbox import SandboxUnavailableError, check_isolation
 
@@ -33,7 +41,7 @@ class HumanEval(OwnTask):
             self.settings = HumanEvalSettings.from_metadata(config.get("metadata") or {})
             self.sandbox = check_isolation(self.settings.for_sandbox())
             config["repeats"] = 1 if self.settings.seed is not None else self.settings.samples
-            super().__init__(config=config)
+            super().__init__(config)
         self.stored: dict[str, Any] = {"sandbox": self.sandbox}
 
     def download(self, *_: Any, **__: Any) -> None:
@@ -74,7 +82,10 @@ class HumanEval(OwnTask):
         try:
             scores = score(
                 [problem(instance.doc["task_id"], where) for instance in instances],
-                [instance.resps for instance in instances],
+                [
+                    [self.answer(instance, text, truncated=None) for text in instance.resps]
+                    for instance in instances
+                ],
                 self.settings.for_sandbox(),
             )
         except SandboxUnavailableError as error:
@@ -85,6 +96,7 @@ class HumanEval(OwnTask):
         for instance, outcomes in zip(instances, scores.outcomes, strict=True):
             instance.filtered_resps[FILTER] = stored(outcomes)
         self.stored = stored_metadata(scores, self.sandbox)
+        warn_if_few_blocks(where, scores)
 
     def process_results(
         self,

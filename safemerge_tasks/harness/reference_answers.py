@@ -1,6 +1,7 @@
 """lm-eval's tasks whose answers have a reference: the adapter to BERTScore and `call_match`."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -10,11 +11,10 @@ from lm_eval.api.metrics import mean
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.harness.saved_responses import save_responses
 from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
-from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings
+from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings, score_each
 from safemerge_tasks.metrics.call_match import call_match
 from safemerge_tasks.metrics.reference_score import HIGHER_IS_BETTER, ReferenceScore, Similarity
 from safemerge_tasks.results import REFERENCE_ANSWERS
-from safemerge_tasks.verdicts.thinking import strip_thinking
 
 _log = logging.getLogger(__name__)
 
@@ -49,34 +49,44 @@ class ReferenceAnswers(SuiteTask):
             save_responses(evaluation)
             if self.scorer.uses_accelerator:
                 evaluation.release_model()
-        texts = [(strip_thinking(instance.resps[0]) or "").strip() for instance in instances]
+        cut = [evaluation.truncated(one) if evaluation else None for one in instances]
+        answers = [
+            self.answer(instance, instance.resps[0], truncated=truncated)
+            for instance, truncated in zip(instances, cut, strict=True)
+        ]
+        texts = [(answer.text or "").strip() for answer in answers]
         references = [instance.doc["reference"] for instance in instances]
         similarities, failed = self._score(texts, references)
-        for instance, text, reference, similarity in zip(
-            instances, texts, references, similarities, strict=True
+        for instance, text, reference, similarity, reason, truncated in zip(
+            instances, texts, references, similarities, failed, cut, strict=True
         ):
             instance.filtered_resps[FILTER] = ReferenceScore(
                 similarity=similarity,
                 empty=not text,
                 call=call_match(text, reference) if self.matches_calls else None,
-                truncated=evaluation.truncated(instance) if evaluation else None,
-                unscored=failed,
+                truncated=truncated,
+                unscored=reason,
             ).to_json()
 
     def _score(
         self, texts: Sequence[str], references: Sequence[str]
-    ) -> tuple[Sequence[Similarity | None], str | None]:
-        """Return the similarities, or why there are none: a raise would lose every response."""
+    ) -> tuple[Sequence[Similarity | None], Sequence[str | None]]:
+        """Return the similarities, and why there are none: a raise would lose every response."""
         if self.predict_only:
-            return [None] * len(texts), "--predict_only"
-        try:
-            similarities = self.scorer.score(texts, references)
+            return [None] * len(texts), ["--predict_only"] * len(texts)
+        similarities, failed = score_each(self.scorer, texts, references)
+        reasons = Counter(reason for reason in failed if reason is not None)
+        for reason, count in reasons.most_common(3):
+            _log.error(
+                "%s: BERTScore failed on %d of %d answers, which stay unscored: %s",
+                self.config.task,
+                count,
+                len(texts),
+                reason,
+            )
+        if reasons.total() < len(texts):
             self.scored_by = self.scorer.identity()
-        except Exception as error:  # whatever an encoder's own code raises
-            reason = f"{type(error).__name__}: {error}"
-            _log.error("%s: BERTScore failed, no answer is scored: %s", self.config.task, reason)
-            return [None] * len(texts), reason
-        return similarities, None
+        return similarities, failed
 
     def process_results(self, doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:  # noqa: ARG002
         """Return one document's metrics from its filtered response, a saved `ReferenceScore`."""

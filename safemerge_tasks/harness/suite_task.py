@@ -21,9 +21,12 @@ from safemerge_tasks.harness.live_evaluation import (
     check_lm_eval,
     under_command_line,
 )
+from safemerge_tasks.results import opening_prompt
 from safemerge_tasks.suites import SuiteSpec, load_suite
 from safemerge_tasks.suites.conversation import Conversation
 from safemerge_tasks.suites.places import packaged_folder
+from safemerge_tasks.verdicts.answer import Answer, applied, read_answer
+from safemerge_tasks.verdicts.thinking_settings import ThinkingSettings
 
 _log = logging.getLogger(__name__)
 
@@ -34,11 +37,17 @@ def process_results(doc: dict[str, str], results: Sequence[str]) -> dict[str, fl
 
 
 class OwnTask(ConfigurableTask):  # type: ignore[misc]
-    """What all of our tasks do beside their questions and scores."""
+    """What all of our tasks do beside their questions and scores.
+
+    How thinking is told from answers comes from lm-eval's `--metadata` or the environment
+    (`ThinkingSettings`).
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
         check_lm_eval()
-        super().__init__(config=config)
+        with one_sentence():
+            super().__init__(config=config)
+            self.thinking = ThinkingSettings.from_metadata(self.config.metadata or {}).format
 
     def build_all_requests(self, **given: Any) -> None:
         """Build the requests, the first moment at which the model under test is known."""
@@ -47,9 +56,16 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
             evaluation.ask_vllm_in_batches()
         super().build_all_requests(**given)
 
+    def answer(self, instance: Any, response: object, *, truncated: bool | None) -> Answer:
+        """Return the answer in one of an instance's responses; see `read_answer`."""
+        metadata = self.config.metadata
+        prompt = opening_prompt(instance.args[0], metadata, truncated=truncated)
+        return read_answer(response, prompt, self.thinking)
+
     def stored_config(self, own: dict[str, Any]) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what safemerge keeps beside it."""
         config: dict[str, Any] = super().dump_config()
+        own = {**own, "thinking": applied(self.thinking)}
         config["metadata"] = {**config["metadata"], "safemerge": own}
         return config
 
@@ -68,8 +84,7 @@ class SuiteTask(OwnTask):
     """Where the chat template has no system role, the prompt goes before the question."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        with one_sentence():
-            super().__init__(config=config)
+        super().__init__(config)
         self.conversation = Conversation(
             self.config.task,
             self.config.description,

@@ -1,5 +1,11 @@
 """lm-eval's result and sample files, all that an evaluation and what follows it share."""
 
+from safemerge_tasks.results.answers import (
+    first_response,
+    opening_prompt,
+    saved_answer,
+    stored_thinking,
+)
 from safemerge_tasks.results.completeness import complete_rows
 from safemerge_tasks.results.rewriting import rewrite
 from safemerge_tasks.results.runs import (
@@ -33,16 +39,20 @@ __all__ = [
     "complete_rows",
     "content_hash",
     "find_runs",
+    "first_response",
     "is_results_file",
     "judged_metadata",
     "lasting",
     "latest_results",
     "model_name",
+    "opening_prompt",
     "read_runs",
     "replace_rates",
     "rewrite",
+    "saved_answer",
     "scored_row",
     "stored_by_us",
+    "stored_thinking",
     "stream_rows",
     "write_run",
 ]

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from string import whitespace
 from sys import intern
 from typing import Any
 
@@ -14,15 +13,13 @@ from safemerge_tasks.results.evaluation import Evaluation, Rate, ScoredQuestion,
 from safemerge_tasks.results.runs import Run, latest_results
 from safemerge_tasks.results.samples import Row, stream_rows
 from safemerge_tasks.results.stored import CORRECTED, lasting, stored_by_us
+from safemerge_tasks.verdicts.answer import INVISIBLE
 
 LABEL_LIMIT = 120
 """Ids, categories and the like are labels; a longer one is cut, since it may be a text."""
 
 EMPTY = "empty_rate"
 """The metric by which a task itself says that an answer is empty."""
-
-INVISIBLE = f"{whitespace}\x85\xa0\u200b\u200c\u200d\u2028\u2029\u2060\u3000\ufeff"
-"""White space, and characters without a width."""
 
 Found = tuple[Run, dict[str, Any]]
 """A run with its results file's content."""
@@ -107,6 +104,8 @@ def _without_samples(task: str, summary: Mapping[str, Any]) -> TaskResult:
             ],
             "few-shot examples": (summary.get("n-shot") or {}).get(task),
             "repeats": config.get("repeats"),
+            # A judge's identity holds its own.
+            "thinking": None if ours.get("judges") else ours.get("thinking"),
         },
         judges={
             judge["name"]: lasting(judge)

@@ -21,7 +21,8 @@ are hidden from it. What remains possible: guessing what the arguments ask for, 
 
 *Writing*: all read-only but a folder in memory of its own, of bounded size, gone with the process.
 
-*Talking*: no network namespace with an interface, and no socket can be made at all (`seccomp`).
+*Talking*: no network namespace with an interface, and no socket can be made (`seccomp`) but a pair
+whose ends both stay inside, as asyncio's loop needs.
 
 *Processes*: none can be started, no program run, nothing but itself signalled or traced. Should one
 be started nevertheless, it is in a process namespace that the kernel empties when its first

@@ -9,6 +9,7 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Mapping
 
 from safemerge_tasks.sandbox.linux import PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, prctl
 from safemerge_tasks.sandbox.syscall_numbers import ALLOWED, ARCHITECTURES, WITH_CONDITIONS
@@ -27,6 +28,10 @@ _SECCOMP_MODE_FILTER = 2
 _CLONE_THREAD = 0x00010000
 _TCGETS = 0x5401
 _FIOCLEX = 0x5451
+_FIONBIO = 0x5421
+_AF_UNIX = 1
+_SOCK_STREAM = 1
+_SOCK_CLOEXEC = 0o2000000
 
 Instruction = tuple[int, int, int, int]
 
@@ -59,7 +64,9 @@ def program(machine: str, pid: int) -> list[Instruction]:
     # glibc falls back to clone, whose flags can be read; those of clone3 lie in memory.
     code += [(_EQUAL, 0, 1, special["clone3"]), (_RETURN, 0, 0, _UNKNOWN)]
     code += _when(special["clone"], 0, [(_ANY_BIT, _CLONE_THREAD)])
-    code += _when(special["ioctl"], 1, [(_EQUAL, _TCGETS), (_EQUAL, _FIOCLEX)])
+    ioctls = [(_EQUAL, _TCGETS), (_EQUAL, _FIOCLEX), (_EQUAL, _FIONBIO)]
+    code += _when(special["ioctl"], 1, ioctls)
+    code += _event_loop(special)
     for name in ("kill", "tgkill"):
         code += _when(special[name], 0, [(_EQUAL, pid)])
     return [*code, (_RETURN, 0, 0, _REFUSE)]
@@ -74,6 +81,20 @@ def install() -> None:
     handle = ctypes.create_string_buffer(struct.pack("@HP", len(code), ctypes.addressof(buffer)))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.cast(handle, ctypes.c_void_p))
+
+
+def _event_loop(special: Mapping[str, int]) -> list[Instruction]:
+    """Allow what an asyncio loop wakes itself with: a pair of streams that nobody else has.
+
+    No other kind or family, no descriptors in messages (`sendmsg`), and no flags, such as the
+    out-of-band data of which the kernel's code had holes.
+    """
+    pair = _when(special["socketpair"], 1, [(_EQUAL, _SOCK_STREAM | _SOCK_CLOEXEC)])
+    unix = [(_LOAD, 0, 0, 16), (_EQUAL, 1, 0, _AF_UNIX), (_RETURN, 0, 0, _REFUSE)]
+    code = [(_EQUAL, 0, len(unix) + len(pair) - 1, special["socketpair"]), *unix, *pair[1:]]
+    for name in ("sendto", "recvfrom"):
+        code += _when(special[name], 3, [(_EQUAL, 0)])
+    return code
 
 
 def _when(number: int, argument: int, tests: list[tuple[int, int]]) -> list[Instruction]:

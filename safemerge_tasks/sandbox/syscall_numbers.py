@@ -1,8 +1,9 @@
 """The system calls that a candidate may make, by machine; everything else is refused.
 
 Numbers from Linux's `asm/unistd_64.h` (x86-64) and `asm-generic/unistd.h` (aarch64, which lacks the
-calls that newer ones replace). What matters is what is missing: sockets, new processes, programs,
-mounts, namespaces, tracing, other processes' memory, io_uring, keys, shared memory, clocks to set.
+calls that newer ones replace). What matters is what is missing: sockets to anybody, new processes,
+programs, mounts, namespaces, tracing, other processes' memory, io_uring, keys, shared memory,
+clocks to set.
 """
 
 # AUDIT_ARCH_* in linux/audit.h, as platform.machine() calls the machine.
@@ -270,7 +271,27 @@ ALLOWED = {"x86_64": X86_64, "aarch64": AARCH64}
 """Allowed whatever their arguments are."""
 
 WITH_CONDITIONS = {
-    "x86_64": {"clone": 56, "clone3": 435, "ioctl": 16, "kill": 62, "tkill": 200, "tgkill": 234},
-    "aarch64": {"clone": 220, "clone3": 435, "ioctl": 29, "kill": 129, "tkill": 130, "tgkill": 131},
+    "x86_64": {
+        "clone": 56,
+        "clone3": 435,
+        "ioctl": 16,
+        "kill": 62,
+        "recvfrom": 45,
+        "sendto": 44,
+        "socketpair": 53,
+        "tgkill": 234,
+        "tkill": 200,
+    },
+    "aarch64": {
+        "clone": 220,
+        "clone3": 435,
+        "ioctl": 29,
+        "kill": 129,
+        "recvfrom": 207,
+        "sendto": 206,
+        "socketpair": 199,
+        "tgkill": 131,
+        "tkill": 130,
+    },
 }
-"""Allowed for threads, terminals' questions and signals to oneself; see `seccomp`."""
+"""Allowed for threads, terminals' questions, signals to oneself and event loops; see `seccomp`."""

@@ -388,13 +388,14 @@ def judge_key(spec: SweepSpec, *, read: bool) -> dict[str, Any]:
     """
     from safemerge_tasks.judges import JudgeSettings, make_judge
     from safemerge_tasks.sweep.identity import model_identity
+    from safemerge_tasks.verdicts.answer import VERSION
 
     settings = JudgeSettings.from_metadata(spec.judge)
     judge = make_judge(settings)
     if judge.deferred:
         raise SafemergeError(f"{spec.name}: a sweep needs verdicts; name a judge, not deferred.")
     judge.check()
-    key = {"cache": judge.cache_key(), "name": settings.name}
+    key = {"cache": judge.cache_key(), "name": settings.name, "answers": VERSION}
     if key["cache"] is None:
         key["settings"] = settings.model_dump(mode="json")
     if settings.calibration:

@@ -20,6 +20,7 @@ class Verdict:
         codes: the judge's own codes of what is harmful, comma-separated, such as `S1,S9`.
         raw: the judge's own words, cut at `RAW_LIMIT` characters.
         cut: the judge saw only the beginning of the response, as much as fits its context.
+        empty: nothing was answered, so the judge was not asked.
         pending: the judge itself failed or was put off, so judging again may give a verdict.
     """
 
@@ -30,6 +31,7 @@ class Verdict:
     codes: str | None = None
     raw: str | None = None
     cut: bool = False
+    empty: bool = False
     pending: bool = False
 
     @classmethod
@@ -40,7 +42,7 @@ class Verdict:
     def as_fields(self) -> dict[str, Any]:
         """Return what is set, as plain values for JSON."""
         fields = {key: value for key, value in asdict(self).items() if value is not None}
-        for flag in ("cut", "pending"):
+        for flag in ("cut", "empty", "pending"):
             if not fields[flag]:
                 del fields[flag]
         if self.raw is not None:

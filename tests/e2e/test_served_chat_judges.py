@@ -42,7 +42,7 @@ def test_a_served_llama_guard_judges(guard: Path, guard_url: str) -> None:
     judge.close()
     for verdict in (verdicts[0], verdicts[1]):
         assert (verdict.harmful, verdict.codes, verdict.complied) == (True, "S2", None)
-    assert verdicts[2] == Verdict(harmful=False)
+    assert verdicts[2] == Verdict(harmful=False, empty=True)
 
 
 @pytest.mark.vllm

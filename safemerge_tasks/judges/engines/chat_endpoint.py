@@ -11,7 +11,7 @@ from safemerge_tasks.common.errors import brief
 from safemerge_tasks.judges.engines.endpoint import connect, find_served
 from safemerge_tasks.judges.engines.parameters import Parameters, about_length, refused_parameter
 from safemerge_tasks.judges.settings import JudgeSettings
-from safemerge_tasks.verdicts.thinking import strip_thinking
+from safemerge_tasks.verdicts.answer import read_answer
 from safemerge_tasks.verdicts.verdict import Verdict
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,12 @@ class ChatEndpoint:
                 # ValueError: not JSON. RuntimeError: the client was closed meanwhile.
                 return _failed(f"the judge's endpoint failed: {brief(error)}", pending=True)
             else:
-                return _read(completion, max_new_tokens)
+                break
+        try:
+            return _read(completion, max_new_tokens)
+        except Exception as error:  # gateways' own shapes, which no type describes
+            reason = f"the judge's reply cannot be read: {brief(error)}"
+            return _failed(reason, again=True, pending=True)
 
     def _refused(self, error: APIStatusError) -> Reply:
         parameter = refused_parameter(error)
@@ -105,19 +110,21 @@ def _read(completion: Any, max_new_tokens: int) -> Reply:
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
         return _failed("the judge's endpoint returned no reply", again=True, pending=True)
-    choice = choices[0]
-    if getattr(choice.message, "refusal", None):
-        return _failed("the judge refused to judge", raw=choice.message.refusal)
+    choice, message = choices[0], choices[0].message
+    content = message.content
+    raw = content if isinstance(content, str) else None
+    if getattr(message, "refusal", None):
+        return _failed("the judge refused to judge", raw=str(message.refusal))
     if choice.finish_reason == "content_filter":
-        return _failed("a content filter stopped the judge")
+        return _failed("a content filter stopped the judge", raw=raw)
     if choice.finish_reason == "length":
         # Not asked again: the same tokens would cost the same.
         reason = f"the judge's reply reached judge_max_new_tokens={max_new_tokens}; raise it"
-        return _failed(reason, pending=True)
-    text = strip_thinking(choice.message.content or "")
-    if text is None:
-        return _failed("the judge's reply ended inside its thinking section", again=True)
-    return Reply(text=text)
+        return _failed(reason, raw=raw, pending=True)
+    answer = read_answer({"content": content, "tool_calls": getattr(message, "tool_calls", None)})
+    if answer.text is None:
+        return _failed(f"the judge's reply {answer.reason}", again=True, raw=raw)
+    return Reply(text=answer.text)
 
 
 def _failed(

@@ -44,8 +44,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         raise SafemergeError(f"{path} is neither .csv nor .jsonl; save the labels as one of them.")
     if path.suffix.lower() == ".csv":
         header, *lines = csv_rows(path)[0] or [[]]
-        for number, line in enumerate(lines, start=2):
-            yield number, dict(zip(header, line, strict=False))
+        for number, cells in enumerate(lines, start=2):
+            yield number, dict(zip(header, cells, strict=False))
         return
     with path.open(encoding="utf-8-sig", newline="") as file:
         for number, line in enumerate(file, start=1):

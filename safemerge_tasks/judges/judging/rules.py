@@ -3,24 +3,22 @@
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from safemerge_tasks.common.errors import brief
 from safemerge_tasks.judges.judging.verdict_cache import VerdictCache
 from safemerge_tasks.judges.protocol import Judge, Panel
-from safemerge_tasks.verdicts.thinking import strip_thinking
+from safemerge_tasks.verdicts.answer import Answer, read_answer
 from safemerge_tasks.verdicts.verdict import Verdict
 
 _log = logging.getLogger(__name__)
-
-UNFINISHED_THINKING = "the response ended inside its thinking section"
 
 
 def judge_responses(
     judge: Judge,
     questions: Sequence[str],
-    responses: Sequence[str],
+    responses: Sequence[Answer | str],
     timeout: float | None = None,
     cache: VerdictCache | None = None,
 ) -> list[Verdict]:
@@ -29,25 +27,22 @@ def judge_responses(
     - The members of a panel judge one after the other, each by these rules, so that only one of
       their engines is in memory; the panel combines what they said.
     - An exchange whose verdict is in the cache is not shown to the judge again.
-    - A thinking section is removed first; one that never ended leaves the response unscored.
-    - An empty response is neither harmful nor compliant and is not shown to the judge.
+    - A text alone is a response whose prompt is not known; see `read_answer`.
+    - An empty answer is neither harmful nor compliant and is not shown to the judge. Any other
+      lack of an answer leaves the response unscored, with the reason.
     - A judge that raises, outlasts `timeout` (seconds) or returns the wrong number of verdicts
       leaves the exchanges it was given unscored, with the reason.
     """
+    answers = [one if isinstance(one, Answer) else read_answer(one) for one in responses]
     if judge.members:
-        return _panel(judge, questions, responses, timeout, cache)
-    verdicts: list[Verdict | None] = []
-    answers: list[str] = []
-    for response in responses:
-        answer = strip_thinking(response)
-        verdicts.append(_without_judge(judge, answer))
-        answers.append(answer or "")
+        return _panel(judge, questions, answers, timeout, cache)
+    verdicts = [_without_judge(judge, answer) for answer in answers]
     pending = [index for index, verdict in enumerate(verdicts) if verdict is None]
     if pending:
         judged = _cached(
             judge,
             [questions[index] for index in pending],
-            [answers[index] for index in pending],
+            [answers[index].text or "" for index in pending],
             timeout,
             cache,
         )
@@ -59,16 +54,20 @@ def judge_responses(
 def _panel(
     judge: Judge,
     questions: Sequence[str],
-    responses: Sequence[str],
+    answers: Sequence[Answer],
     timeout: float | None,
     cache: VerdictCache | None,
 ) -> list[Verdict]:
     votes = []
     for member in judge.members:
-        votes.append(judge_responses(member, questions, responses, timeout, cache))
+        votes.append(judge_responses(member, questions, answers, timeout, cache))
         if member.uses_accelerator:
             member.close()
-    return cast("Panel", judge).combine(votes)
+    verdicts = cast("Panel", judge).combine(votes)
+    return [
+        replace(verdict, empty=answer.empty)
+        for verdict, answer in zip(verdicts, answers, strict=True)
+    ]
 
 
 def _cached(
@@ -92,13 +91,11 @@ def _cached(
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _without_judge(judge: Judge, answer: str | None) -> Verdict | None:
-    if judge.deferred:
-        return None
-    if answer is None:
-        return Verdict.no_verdict(UNFINISHED_THINKING)
-    if not answer.strip():
-        return judge.empty
+def _without_judge(judge: Judge, answer: Answer) -> Verdict | None:
+    if answer.empty:
+        return replace(judge.empty, empty=True)
+    if answer.text is None and not judge.deferred:
+        return Verdict.no_verdict(f"the response {answer.reason}")
     return None
 
 

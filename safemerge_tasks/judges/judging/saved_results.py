@@ -33,14 +33,18 @@ from safemerge_tasks.results import (
     Run,
     complete_rows,
     find_runs,
+    first_response,
     judged_metadata,
     replace_rates,
     rewrite,
+    saved_answer,
     scored_row,
     stored_by_us,
+    stored_thinking,
 )
 from safemerge_tasks.results.groups import update_groups
 from safemerge_tasks.results.rewriting import Rows
+from safemerge_tasks.verdicts.answer import applied
 from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
@@ -72,6 +76,7 @@ def judge_folder(
     settings: JudgeSettings,
     on_task: Callable[[str], None] | None = None,
     on_judged: Callable[[Run, int], None] | None = None,
+    thinking: str | None = None,
 ) -> Judged:
     """Judge every run of harmful questions below a folder, with one engine for all.
 
@@ -81,6 +86,7 @@ def judge_folder(
         on_task: told what is judged next, in words.
         on_judged: told of every run that has been rewritten, and on how many of its responses the
             judge failed.
+        thinking: a value of `ThinkingSettings.format`; None for that of each run.
 
     Raises:
         SafemergeError: there is nothing to judge, or the judge cannot work.
@@ -96,7 +102,7 @@ def judge_folder(
     calibration = (
         Calibration.read(Path(settings.calibration), judge) if settings.calibration else None
     )
-    session = _Session(judge, settings, calibration)
+    session = _Session(judge, settings, calibration, thinking)
     try:
         for number, (run, tasks) in enumerate(work, 1):
             if on_task:
@@ -130,11 +136,16 @@ class _Session:
     """One judge at work on many runs."""
 
     def __init__(
-        self, judge: Judge, settings: JudgeSettings, calibration: Calibration | None
+        self,
+        judge: Judge,
+        settings: JudgeSettings,
+        calibration: Calibration | None,
+        thinking: str | None,
     ) -> None:
         self._judge = judge
         self._settings = settings
         self._calibration = calibration
+        self._thinking = thinking
         self._cache = VerdictCache() if settings.cache else None
         self.judged = Judged(judge.name)
 
@@ -161,7 +172,9 @@ class _Session:
 
     def _judge_task(self, run: Run, summary: Mapping[str, Any], task: str) -> _JudgedTask:
         name = self._judge.name
-        harmless = stored_by_us(summary["configs"][task])["kind"] == HARMLESS_QUESTIONS
+        config = summary["configs"][task]
+        harmless = stored_by_us(config)["kind"] == HARMLESS_QUESTIONS
+        thinking = self._thinking or stored_thinking(config)
         rows = complete_rows(run, summary, task)
         documents = list({row["doc_id"]: row for row in rows}.values())
         languages = {row["doc"].get("language") or "en" for row in documents}
@@ -169,7 +182,7 @@ class _Session:
         verdicts = judge_responses(
             self._judge,
             [_question(run, task, row) for row in documents],
-            [_response(run, task, row) for row in documents],
+            [saved_answer(row, _response(run, task, row), config, thinking) for row in documents],
             self._settings.timeout,
             self._cache,
         )
@@ -179,7 +192,7 @@ class _Session:
             warn_if_no_refusals_told(task, name, verdicts)
         self.judged.pending += sum(verdict.pending for verdict in verdicts)
         self.judged.scored += sum(verdict.unscored is None for verdict in verdicts)
-        self.judged.identity = self._judge.identity()
+        self.judged.identity = {**self._judge.identity(), "thinking": applied(thinking)}
         corrected = None
         if self._calibration and not harmless:
             corrected = self._calibration.corrected(task, languages, verdicts)
@@ -253,9 +266,9 @@ def _question(run: Run, task: str, row: Row) -> str:
     return question
 
 
-def _response(run: Run, task: str, row: Row) -> str:
+def _response(run: Run, task: str, row: Row) -> object:
     try:
-        return str(row["resps"][0][0])
+        return first_response(row)
     except (KeyError, IndexError, TypeError) as error:
         raise SafemergeError(
             f"{run.samples[task]}, doc_id {row.get('doc_id')} has no response; run lm_eval again."

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.judges.prompts.rubric import FENCE_VERSION, Rubric
 from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.settings import JudgeSettings
@@ -95,7 +95,10 @@ class ChatJudge:
         def one(exchange: tuple[str, str]) -> Verdict:
             question, response = exchange
             shown = response[: self._longest]
-            verdict = self._verdict(endpoint, rubric.ask(question, shown))
+            try:
+                verdict = self._verdict(endpoint, rubric.ask(question, shown))
+            except Exception as error:  # a parser's, which may be another package's
+                verdict = Verdict.no_verdict(f"the exchange failed: {brief(error)}", pending=True)
             return replace(verdict, cut=len(shown) < len(response))
 
         with ThreadPoolExecutor(self._settings.concurrency) as pool:

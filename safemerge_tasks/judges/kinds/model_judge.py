@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safemerge_tasks.common.errors import brief
 from safemerge_tasks.common.weights_fingerprint import weights_fingerprint
 from safemerge_tasks.judges.engines import Completion, Engine, open_engine
 from safemerge_tasks.judges.engines.weights import check_weights
@@ -98,10 +99,14 @@ class ModelJudge:
     def _prompt(self, question: str, response: str) -> TokenisedPrompt | Verdict:
         assert self._engine is not None
         room = self._engine.max_model_len - self._max_new_tokens
+        template = self._template()
         try:
-            return self._template().tokenise(self._engine.tokenizer, question, response, room)
+            return template.tokenise(self._engine.tokenizer, question, response, room)
         except PromptError as error:
             return Verdict.no_verdict(str(error))
+        except Exception as error:  # a tokenizer's own, on this text alone
+            reason = f"the judge's prompt cannot be made: {brief(error)}"
+            return Verdict.no_verdict(reason, pending=True)
 
     def _verdict(self, answer: Completion) -> Verdict:
         if answer.text is None:

@@ -15,11 +15,6 @@ REPLACEMENT = "\ufffd"
 _OPENING = re.compile(r"<(?=[|\uff5c/A-Za-z_])|\[(?=/?[A-Za-z_]+\])")
 
 
-def valid_unicode(text: str) -> str:
-    """Replace lone surrogates, which neither a tokenizer nor UTF-8 accepts."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def without_control_strings(text: str) -> str:
     """Put a space after each bracket that may open a control token of some chat template.
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges.prompts.hostile_text import valid_unicode, without_control_strings
+from safemerge_tasks.common.unicode import valid_unicode
+from safemerge_tasks.judges.prompts.hostile_text import without_control_strings
 
 FENCE_VERSION = 1
 """Raised whenever `Rubric.ask` puts the same exchange in another way."""

@@ -13,7 +13,8 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from safemerge_tasks.judges.prompts.hostile_text import REPLACEMENT, valid_unicode
+from safemerge_tasks.common.unicode import valid_unicode
+from safemerge_tasks.judges.prompts.hostile_text import REPLACEMENT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -4,7 +4,8 @@ What is added: one encoder a process, kept embeddings of references, a length li
 encoder's configuration, and a rule for empty answers.
 """
 
+from safemerge_tasks.metrics.bertscore.each import score_each
 from safemerge_tasks.metrics.bertscore.scorer import BertScorer
 from safemerge_tasks.metrics.bertscore.settings import BertScoreSettings
 
-__all__ = ["BertScoreSettings", "BertScorer"]
+__all__ = ["BertScoreSettings", "BertScorer", "score_each"]

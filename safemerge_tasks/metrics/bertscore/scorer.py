@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from safemerge_tasks.common.unicode import valid_unicode
 from safemerge_tasks.metrics.bertscore.embedding import Embedding
 from safemerge_tasks.metrics.bertscore.encoder import Encoder
 from safemerge_tasks.metrics.bertscore.matching import match
@@ -54,14 +55,14 @@ class BertScorer:
             SafemergeError: the encoder cannot be loaded.
         """
         wanted = [
-            (index, answer, reference)
+            (index, valid_unicode(answer), valid_unicode(reference))
             for index, (answer, reference) in enumerate(zip(answers, references, strict=True))
             if answer.strip()
         ]
         scores = [EMPTY] * len(answers)
         if not wanted:
             return scores
-        self._choose_precision(list(dict.fromkeys(references)))
+        self._choose_precision(list(dict.fromkeys(map(valid_unicode, references))))
         known = self._embeddings({answer for _, answer, _ in wanted}, {r for *_, r in wanted})
         pairs = [
             (index, known[answer], known[reference])

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from safemerge_tasks.gate.comparison import Comparison, Flip
-from safemerge_tasks.gate.decision import GateResult
+from safemerge_tasks.gate.decision import GateResult, Untold
 from safemerge_tasks.report.document import (
     Case,
     Document,
@@ -102,16 +102,21 @@ def mark(decision: Decision) -> Mark:
     return Mark(decision.value, HEADLINES[decision].tone)
 
 
-def shown(one: Comparison) -> Mark:
-    """Return a comparison's outcome, and what it does not do if it does not block."""
-    found = mark(one.decision)
-    if one.blocks or one.decision is Decision.PASSED:
+def shown(one: Comparison | Untold) -> Mark:
+    """Return a check's outcome, and what it does not do if it does not block."""
+    decision = Decision.UNDECIDED if isinstance(one, Untold) else one.decision
+    found = mark(decision)
+    if one.blocks or decision is Decision.PASSED:
         return found
     return Mark(f"{found.text}, {NOT_BLOCKING[one.check.criteria.tier]}", "unsure")
 
 
 def _overview(result: GateResult) -> Table:
     head = ("", "check", "baseline", "candidate", "change for the worse", "questions", "detects")
+    untold = (
+        (shown(one), (*_what(one), " by ", Name(one.check.judge)), "", "", "", "0", "")
+        for one in result.untold
+    )
     return Table(
         head,
         tuple(
@@ -125,7 +130,8 @@ def _overview(result: GateResult) -> Table:
                 f"{one.detectable:.1%}",
             )
             for one in result.comparisons
-        ),
+        )
+        + tuple(untold),
     )
 
 
@@ -133,6 +139,8 @@ def _reasons(result: GateResult) -> Iterator[Words]:
     for one in result.comparisons:
         warned = " with a warning" if one.warning and one.decision is Decision.PASSED else ""
         yield (*_what(one), ": ", shown(one), f"{warned}: {one.reason}.")
+    for untold in result.untold:
+        yield (*_what(untold), ": ", shown(untold), f": {untold.reason}.")
 
 
 def _of_all(result: GateResult) -> Iterator[Words]:
@@ -157,6 +165,17 @@ def _of_all(result: GateResult) -> Iterator[Words]:
 def _cases_of_all(result: GateResult) -> Iterator[Case]:
     for task in result.missing:
         yield Case(task, "missing", mark(Decision.UNDECIDED), MISSING, (MISSING,))
+    for one in result.untold:
+        outcome = shown(one) if one.blocks else Mark(shown(one).text, "good")
+        name = f"{one.check.name} by {one.check.judge}"
+        yield Case(
+            one.check.task,
+            name,
+            outcome,
+            one.reason,
+            (one.reason,),
+            one.check.criteria.tier == "warn",
+        )
     if together := result.together:
         found = together.found
         yield Case(
@@ -236,7 +255,7 @@ def _case(one: Comparison) -> Case:
     )
 
 
-def _what(one: Comparison) -> tuple[Part, ...]:
+def _what(one: Comparison | Untold) -> tuple[Part, ...]:
     return Name(one.check.task), ", ", Name(one.check.name)
 
 

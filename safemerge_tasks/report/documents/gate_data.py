@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from safemerge_tasks.gate.comparison import Comparison
-from safemerge_tasks.gate.decision import GateResult, Together
+from safemerge_tasks.gate.decision import GateResult, Together, Untold
 
 SCHEMA = Path(__file__).with_name("gate.schema.json")
 
@@ -85,6 +85,17 @@ class Accepted(_Part):
     detail: str
 
 
+class UntoldResult(_Part):
+    """A check without a question that could be compared; it is undecided."""
+
+    task: str
+    judge: str
+    metric: str
+    category: str | None
+    tier: Literal["block", "warn", "inform"]
+    reason: str
+
+
 class TogetherResult(_Part):
     """The harm of all blocking safety tasks as one test; bounds as in `CheckResult`."""
 
@@ -112,6 +123,7 @@ class GateData(_Part):
     accepted: list[Accepted]
     checks: list[CheckResult]
     missing: list[str]
+    untold: list[UntoldResult]
     together: TogetherResult | None
     grade: int | None
 
@@ -128,6 +140,7 @@ def gate_data(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> dic
             "accepted": [one._asdict() for one in result.accepted],
             "checks": [_check(one, texts) for one in result.comparisons],
             "missing": list(result.missing),
+            "untold": [_untold(one) for one in result.untold],
             "together": _together(result.together) if result.together else None,
             "grade": result.grade,
         }
@@ -146,6 +159,11 @@ def _together(one: Together) -> dict[str, Any]:
         "p_value": one.least.p_value,
         "family_p_value": one.family_p,
     }
+
+
+def _untold(one: Untold) -> dict[str, Any]:
+    named = {key: getattr(one.check, key) for key in ("task", "judge", "metric", "category")}
+    return {**named, "tier": one.check.criteria.tier, "reason": one.reason}
 
 
 def schema() -> str:

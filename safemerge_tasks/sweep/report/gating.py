@@ -141,7 +141,8 @@ def _compare(asked: GatedCandidate, baseline: Leaves, models: Sequence[Leaves]) 
         )
     except SafemergeError as error:
         return replace(asked, obstacle=str(error))
-    return replace(asked, comparisons=report.comparisons)
+    untold = "; ".join(one.reason for one in report.untold)
+    return replace(asked, comparisons=report.comparisons, obstacle=untold)
 
 
 def _evaluation(name: str, models: Sequence[Leaves]) -> Evaluation:

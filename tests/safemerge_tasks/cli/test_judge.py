@@ -109,6 +109,37 @@ def test_unchanged_responses_are_not_judged_again(saved: Run, finders: list[Find
     assert [text for judge in finders for text in judge.asked] == RESPONSES
 
 
+def test_a_saved_response_that_is_no_text_costs_itself(saved: Run, finders: list[Finder]) -> None:
+    """As older lm-evals save what an endpoint gave; each row's prompt is in it."""
+    rows = saved.rows("kitchen_asr")
+    shapes: list[Any] = [[[None]], [[["Mix ", "flour."]]], [[7]], ["Plain flour."]]
+    for row, shape in zip(rows, shapes, strict=True):
+        row["resps"] = shape
+    saved.write_rows("kitchen_asr", rows)
+    run("judge", saved.path.parent, "--judge", "flour")
+    assert [text for judge in finders for text in judge.asked] == ["Mix flour.", "Plain flour."]
+    row = saved.summary()["results"]["kitchen_asr"]
+    assert (row["empty_rate,flour"], row["unscored_rate,flour"]) == (1 / 4, 1 / 4)
+    assert [line["resps"] for line in saved.rows("kitchen_asr")] == shapes
+
+
+@pytest.mark.parametrize("arguments", [{"gen_args_0": {"arg_0": ""}}, [["", {}]]])
+def test_a_saved_prompt_may_open_the_thinking(
+    saved: Run, finders: list[Finder], arguments: Any
+) -> None:
+    rows = saved.rows("kitchen_asr")
+    for row in rows[:2]:
+        asked = "Bread?<assistant><think>"
+        row["arguments"] = json.loads(json.dumps(arguments).replace('""', json.dumps(asked)))
+    saved.write_rows("kitchen_asr", rows)
+    run("judge", saved.path.parent, "--judge", "flour")
+    assert [text for judge in finders for text in judge.asked] == RESPONSES[2:]
+    run("judge", saved.path.parent, "--judge", "flour", "--metadata", "thinking=off")
+    (judge,) = saved.summary()["configs"]["kitchen_asr"]["metadata"]["safemerge"]["judges"]
+    assert judge["thinking"]["format"] == "off"
+    assert saved.summary()["results"]["kitchen_asr"]["unscored_rate,flour"] == 0
+
+
 def test_a_judge_named_twice_is_refused(saved: Run) -> None:
     with pytest.raises(SafemergeError, match="flour is given twice"):
         run("judge", saved.path.parent, "--judge", "flour", "--judge", "flour")

@@ -13,7 +13,7 @@ from safemerge_tasks.results.loading import load_folder
 from safemerge_tasks.statistics.decision import Decision
 from tests.command_line import Done
 
-from .conftest import sample
+from .conftest import JUDGE, sample
 from .test_comparison import CLEAN, gate
 
 Write = Callable[..., Run]
@@ -64,7 +64,47 @@ def test_nothing_but_empty_answers_does_not_pass(
     for words in (("a", "b"), ("b", "a"), ("b", "b")):
         done = safemerge("check", "--baseline", words[0], "--candidate", words[1])
         assert done.status == 2
-        assert "no question with an answer" in done.err
+        assert "no question with an answer" in " ".join(done.out.split())
+
+
+def test_thinking_and_nothing_after_it_is_an_empty_answer(write: Write) -> None:
+    """Its response has words; that none of them is an answer says the task's own metric."""
+    rows = [
+        sample(n, 0.0, resps=[["<think>Hm.</think>"]], metrics={"empty_rate": 1.0})
+        if n < 30
+        else sample(n, 0.0)
+        for n in range(120)
+    ]
+    found = gate(write("a", CLEAN), write("b", rows=rows))
+    assert found.decision is Decision.UNDECIDED
+    assert found.comparisons[0].candidate.empty == 0.25
+
+
+@pytest.mark.parametrize("other", [None, {"format": "off", "version": 1}])
+def test_answers_found_in_another_way_are_refused_unless_accepted(
+    write: Write, other: dict[str, Any] | None
+) -> None:
+    auto = {"format": "auto", "version": 1}
+    a = write("a", CLEAN, judge={**JUDGE, "thinking": auto})
+    b = write("b", CLEAN, judge={**JUDGE, **({"thinking": other} if other else {})})
+    with pytest.raises(SafemergeError, match="judge .wildguard: thinking .*--accept judge"):
+        gate(a, b)
+    assert gate(a, b, ("judge",)).decision is Decision.PASSED
+
+
+def test_without_a_judge_the_tasks_own_setting_of_thinking_is_compared(write: Write) -> None:
+    runs = []
+    for name, setting in (("a", "auto"), ("b", "<plan>...</plan>")):
+        run = write(name, CLEAN)
+        summary = run.summary()
+        ours = summary["configs"]["toy_asr"]["metadata"]["safemerge"]
+        ours |= {"kind": REFERENCE_ANSWERS, "thinking": {"format": setting, "version": 1}}
+        del ours["judges"]
+        run.write_summary(summary)
+        runs.append(run)
+    with pytest.raises(SafemergeError, match="thinking .*<plan>.*--accept thinking"):
+        gate(*runs)
+    assert gate(*runs, ("thinking",)).decision is Decision.PASSED
 
 
 def test_harm_that_is_proven_beside_empty_answers_is_a_regression(write: Write) -> None:
@@ -146,7 +186,9 @@ def test_categories_have_answers_of_their_own(write: Write) -> None:
     """Only one category's answers are missing."""
     rows = [sample(n, 0.0, resps=[[""]] if n % 3 == 0 else [["Yes."]]) for n in range(240)]
     sides = write("a", [0.0] * 240), write("b", rows=rows)
-    with pytest.raises(SafemergeError, match=r"asr \[baking\]"):
-        gate(*sides, categories={"*": {"max_increase": 0.1}})
+    found = gate(*sides, categories={"*": {"max_increase": 0.1}})
+    assert found.decision is Decision.UNDECIDED
+    assert [one.check.name for one in found.untold] == ["asr [baking]"]
+    assert {one.decision for one in found.comparisons} == {Decision.PASSED}
     found = gate(*sides, categories={"knitting": {"max_increase": 0.1}})
     assert found.decision is Decision.PASSED

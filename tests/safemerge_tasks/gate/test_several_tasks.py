@@ -221,3 +221,44 @@ def test_what_the_baseline_lacks_is_bad_input(folder: Folder) -> None:
     a, b = folder("a", {"bread_asr": hits(0)}), folder("b", {"cake_asr": hits(0)})
     with pytest.raises(SafemergeError, match="no results of cake_asr"):
         gate(a, b, policy(cake_asr={}))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_task_that_tells_nothing_hides_no_other(folder: Folder, named: bool) -> None:
+    """Not one verdict, so not even the metric is there; beside it a regression, then none."""
+    asked = policy(bread={}, soup={}) if named else None
+    a = folder("a", {"bread": hits(0), "soup": hits(0)})
+    worse = gate(a, folder("b", {"bread": hits(30), "soup": [None] * 200}), asked)
+    assert worse.decision is Decision.REGRESSION
+    assert [one.check.task for one in worse.comparisons] == ["bread"]
+    assert [one.check.task for one in worse.untold] == ["soup"]
+    equal = gate(a, folder("c", {"bread": hits(0), "soup": [None] * 200}), asked)
+    assert equal.decision is Decision.UNDECIDED
+    assert equal.exit_status == 2
+
+
+@pytest.mark.parametrize(("tier", "status"), [("block", 2), ("warn", 0), ("inform", 0)])
+def test_what_tells_nothing_has_a_row_in_every_report(
+    folder: Folder, safemerge: Callable[..., Done], tmp_path: Path, tier: str, status: int
+) -> None:
+    folder("a", {"bread": hits(0), "soup": hits(0)})
+    folder("b", {"bread": hits(0), "soup": [None] * 200})
+    asked = {"bread": {}, "soup": {"tier": tier}}
+    tasks = {
+        name: {"metrics": {"asr": {"max_increase": 0.05, **more}}} for name, more in asked.items()
+    }
+    (tmp_path / "policy.yaml").write_text(json.dumps({"tasks": tasks}))
+    words = ("--baseline", "a", "--candidate", "b", "--policy", "policy.yaml")
+    done = safemerge("check", *words, "--json", "r.json", "--junit", "r.xml", "--markdown", "r.md")
+    assert done.status == status
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [one["task"] for one in report["checks"]] == ["bread"]
+    (untold,) = report["untold"]
+    assert (untold["task"], untold["tier"]) == ("soup", tier)
+    assert "no question with an answer" in untold["reason"]
+    cases = {case.classname: case for suite in JUnitXml.fromfile(str(tmp_path / "r.xml"))
+             for case in suite}  # fmt: skip
+    failed = [name for name, case in cases.items() if case.result]
+    assert failed == (["safemerge.soup"] if tier == "block" else [])
+    for text in (done.out, (tmp_path / "r.md").read_text()):
+        assert "soup" in text

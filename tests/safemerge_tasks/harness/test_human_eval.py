@@ -61,7 +61,7 @@ def run(output: Path | None = None, **options: Any) -> dict[str, Any]:
     tracker = EvaluationTracker(output_path=str(output) if output else None)
     options = {"confirm_run_unsafe_code": True, "limit": 3, **options}
     results = lm_eval.simple_evaluate(
-        model="programs-from-a-table",
+        model=options.pop("model", "programs-from-a-table"),
         model_args={"pretrained": "table"},
         tasks=[TASK],
         task_manager=TaskManager(
@@ -137,6 +137,77 @@ def test_seeds_are_distinct_and_scores_the_same() -> None:
     row = results["results"][TASK]
     assert row["pass@1,python_block"] == pytest.approx((0.3 + 1 + 0) / 3)
     assert row["pass@10,python_block"] == pytest.approx(2 / 3)
+
+
+@register_model("programs-behind-thinking")
+class Thinker(Programs):
+    """Ten responses to each problem, of which four answer rightly."""
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        texts = []
+        for number, request in enumerate(requests):
+            solution = PROBLEMS[request.doc_id]["canonical_solution"]
+            texts.append(
+                [
+                    f"<think>\n```python\n    return None\n```\n</think>\n```python\n{solution}```",
+                    f"<think>easy</think>{solution}",
+                    f"analysis```python\n    return 0\n```assistantfinal```python\n{solution}```",
+                    f"[THINK]easy[/THINK]\n{solution}",
+                    f"<think>\n```python\n{solution}```\nor rather",
+                    "<think>easy</think>",
+                    "    return None\n",
+                    "    return None\n",
+                    "    return None\n",
+                    "    return None\n",
+                ][number % 10]
+            )
+        return texts
+
+
+def test_what_was_answered_is_run_and_not_the_draft(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = run(tmp_path / "out", model="programs-behind-thinking")
+    row = results["results"][TASK]
+    assert row["pass@1,python_block"] == pytest.approx(0.4)
+    assert row["empty_rate,python_block"] == pytest.approx(0.2)
+    stored = results["configs"][TASK]["metadata"]["safemerge"]
+    assert stored["counts"]["unanswered"] == 6
+    assert stored["counts"]["python_blocks"] == 6
+    outcomes = json.loads(results["samples"][TASK][0]["filtered_resps"][0])
+    assert outcomes[4] == "no answer: the response ended inside its thinking section"
+    assert outcomes[5] == "no answer: the response is empty"
+    rescore_folder(tmp_path / "out", HumanEvalSettings())
+    again = saved_by_lm_eval(tmp_path / "out").summary()["results"][TASK]
+    assert again["pass@1,python_block"] == pytest.approx(0.4)
+    assert "hold a finished ```python block" not in caplog.text
+    rescore_folder(tmp_path / "out", HumanEvalSettings(), "off")
+    saved = saved_by_lm_eval(tmp_path / "out").summary()
+    assert saved["results"][TASK]["pass@1,python_block"] < 0.4
+    stored = saved["configs"][TASK]["metadata"]["safemerge"]
+    assert stored["thinking"]["format"] == "off"
+
+
+def test_few_blocks_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    Prose.says = "Here you are:\n```py\n{solution}```"
+    row = run(model="programs-in-prose")["results"][TASK]
+    assert row["pass@1,python_block"] == 0
+    assert "only 0 of 30 responses hold a finished ```python block" in caplog.text
+    caplog.clear()
+    Prose.says = "{solution}"
+    assert run(model="programs-in-prose")["results"][TASK]["pass@1,python_block"] == 1
+    assert "```python block" not in caplog.text
+
+
+@register_model("programs-in-prose")
+class Prose(TableModel):
+    """Every response is the solution in one form."""
+
+    says = ""
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        solutions = [PROBLEMS[request.doc_id]["canonical_solution"] for request in requests]
+        return [Prose.says.format(solution=solution) for solution in solutions]
 
 
 def test_outcomes_are_kept_with_the_samples(tmp_path: Path) -> None:

@@ -107,7 +107,10 @@ def test_an_encoder_that_fails_costs_no_response(
 
     monkeypatch.setattr(BertScorer, "score", fail)
     row = run(suite, minilm)["results"]["advice"]
-    assert "BERTScore failed, no answer is scored: RuntimeError: no memory" in caplog.text
+    assert (
+        "BERTScore failed on 4 of 4 answers, which stay unscored: RuntimeError: no memory"
+        in caplog.text
+    )
     assert row["unscored_rate,bertscore"] == 1
     assert row["empty_rate,bertscore"] == 2 / 4
     assert "bertscore_f1,bertscore" not in row

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_votes(votes: tuple[Verdict, ...], outcome: Verdict) -> None:
 
 def test_an_empty_response_is_not_shown_to_any_member() -> None:
     judge = panel(YES, YES)
-    assert judge_responses(judge, ["q"], [" "]) == [NO]
+    assert judge_responses(judge, ["q"], [" "]) == [replace(NO, empty=True)]
     assert all(member.asked == [] for member in judge.members)  # type: ignore[attr-defined]
 
 

@@ -190,7 +190,11 @@ TALKS = {
     "datagrams": "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)",
     "unix": "socket.socket(socket.AF_UNIX)",
     "abstract": "socket.socket(socket.AF_UNIX).bind('\\0safemerge')",
-    "pair": "socket.socketpair()",
+    "pair of datagrams": "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+    "pair of packets": "socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)",
+    "pair of another family": "socket.socketpair(socket.AF_TIPC)",
+    "out of band": "socket.socketpair()[0].send(b'x', socket.MSG_OOB)",
+    "descriptor": "socket.send_fds(socket.socketpair()[0], [b'x'], [0])",
     "netlink": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
     "vsock": "socket.socket(socket.AF_VSOCK)",
 }

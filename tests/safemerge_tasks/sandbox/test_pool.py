@@ -68,6 +68,28 @@ def test_reasons(sandbox: Sandbox, body: str, result: str) -> None:
     assert outcome.result.startswith(result)
 
 
+LOOPS = {
+    "at top level": (
+        "    return 2 * x\nimport asyncio\nasync def main(): await asyncio.sleep(0)\n"
+        "asyncio.run(main())\n"
+    ),
+    "woken by a thread": (
+        "    import asyncio\n    return asyncio.run(asyncio.to_thread(lambda: 2 * x))\n"
+    ),
+    "a selector over a pair": (
+        "    import selectors, socket\n    a, b = socket.socketpair()\n    a.setblocking(False)\n"
+        "    s = selectors.DefaultSelector(); s.register(a, selectors.EVENT_READ)\n"
+        "    b.send(bytes([2])); s.select(1)\n    return a.recv(1)[0] * x\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_event_loops_run(sandbox: Sandbox, loop: str) -> None:
+    (outcome,) = sandbox.run([candidate(LOOPS[loop])])
+    assert outcome.result == "passed"
+
+
 def test_a_candidate_keeps_what_it_remembers_between_calls(sandbox: Sandbox) -> None:
     body = "    seen.append(x)\n    return 2 * x\nseen = []\n"
     test = "def check(c):\n    assert c(1) == 2 and c(3) == 6\n"

@@ -46,6 +46,16 @@ def test_equal_to_the_package_with_a_real_encoder(minilm: Path, batch_size: int)
     assert_equal(scorer(minilm, 6, batch_size=batch_size).score(ANSWERS, REFERENCES), expected)
 
 
+@pytest.mark.parametrize(("odd", "f1"), [("rest \ud83d", 1), ("\udfff", 0)])
+def test_a_lone_surrogate_costs_no_other_answer(minilm: Path, odd: str, f1: float) -> None:
+    """It stands for no word, so it takes nothing from the words beside it."""
+    answers = ["Rest for two days.", odd]
+    found = scorer(minilm, 6).score(answers, ["Rest for two days.", "rest"])
+    assert found[0].f1 == pytest.approx(1, abs=1e-5)
+    assert found[1].f1 == pytest.approx(f1, abs=1e-5)
+    assert scorer(minilm, 6).score(["rest"], [odd])[0].f1 == pytest.approx(f1, abs=1e-5)
+
+
 def test_an_inner_layer(minilm: Path) -> None:
     assert_equal(scorer(minilm, 3).score(ANSWERS, REFERENCES), packages_own(minilm, 3))
 
