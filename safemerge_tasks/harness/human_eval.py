@@ -33,12 +33,16 @@ class HumanEval(OwnTask):
             self.settings = HumanEvalSettings.from_metadata(config.get("metadata") or {})
             self.sandbox = check_isolation(self.settings.for_sandbox())
             config["repeats"] = 1 if self.settings.seed is not None else self.settings.samples
-            super().__init__(config=config)
+            super().__init__(config)
         self.stored: dict[str, Any] = {"sandbox": self.sandbox}
 
     def download(self, *_: Any, **__: Any) -> None:
         """Take the problems from the installed package; called while the task is built."""
         self.dataset = {"test": datasets.Dataset.from_list(list(problems().values()))}
+
+    def plain(self, question: str, instruction: str | None) -> str:
+        """Return the problem alone: without a chat template it is code to go on with."""
+        return "\n\n".join(part for part in (instruction, question) if part)
 
     def construct_requests(self, doc: dict[str, str], ctx: Any, **options: Any) -> Any:
         """Return a problem's one request, or with `humaneval_seed` one for each sample."""
@@ -97,4 +101,11 @@ class HumanEval(OwnTask):
     def dump_config(self) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what shaped the scores."""
         settings = self.settings.model_dump(exclude={"sandbox"})
-        return self.stored_config({"kind": KIND, **settings, **self.stored})
+        return self.stored_config(
+            {
+                "kind": KIND,
+                **settings,
+                **self.stored,
+                "system_prompt": self.conversation.system_prompt,
+            }
+        )
