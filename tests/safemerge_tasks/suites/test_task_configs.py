@@ -135,7 +135,7 @@ def test_the_16_token_variant_differs_in_nothing_else(
 def test_groups_name_tasks_that_there_are(repository: Path) -> None:
     """Also the harness's own; `humaneval_pass10` where this installation has it."""
     known = set(TaskManager().all_tasks) | {"humaneval_pass10"}
-    for group in ("safemerge_utility", "farn2024", "resta2024"):
+    for group in ("safemerge_utility", "farn2024", "farn2025", "resta2024"):
         content = yaml.safe_load((repository / f"task_configs/{group}.yaml").read_text())
         assert content["group"] == group
         assert set(content["task"]) <= known
