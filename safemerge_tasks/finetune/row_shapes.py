@@ -55,9 +55,8 @@ def _pair(row: Row, place: str) -> list[Turn]:
     names = PROMPTS if any(name in row for name in PROMPTS) else ("input",)
     prompt, response = _only(row, names, PROMPTS, place), _only(row, RESPONSES, RESPONSES, place)
     # As LLaMA-Factory joins an instruction and its input.
-    above = "" if row[prompt] == "" else _text(row[prompt], prompt, place, empty=True)
-    below = [_text(row[one], one, place, empty=True) for one in CONTEXTS if one in row]
-    parts = [above, *(below if prompt != "input" else ())]
+    columns = [one for one in dict.fromkeys((prompt, *CONTEXTS)) if one in row]
+    parts = [_text(row[one], one, place, empty=True) for one in columns]
     told = "\n".join(part for part in parts if part.strip())
     return [
         {"role": "user", "content": _text(told, prompt, place)},

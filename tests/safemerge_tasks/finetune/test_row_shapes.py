@@ -104,6 +104,11 @@ def test_an_array_under_the_name_of_json_lines(tmp_path: Path) -> None:
         ),
         # an input and an output alone
         ({"input": "2 + 2?", "output": "4"}, [user("2 + 2?")], "4"),
+        (
+            {"input": "Who?", "context": "Ann bakes.", "output": "Ann."},
+            [user("Who?\nAnn bakes.")],
+            "Ann.",
+        ),
         # Dolly
         (
             {"instruction": "Who?", "context": "Ann bakes.", "response": "Ann.", "category": "qa"},
