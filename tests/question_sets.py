@@ -111,6 +111,13 @@ def reference_suites() -> dict[str, Any]:
                 for n in range(10_100)
             ]
         ),
+        **{
+            f"HealthCareMagic-valid_{name}.json": [
+                {"input": f"My eye {n} waters.", "answer_icliniq": f"Dry it {n}."}
+                for n in range(count)
+            ]
+            for name, count in (("200", 200), ("1k", 1000))
+        },
         "gorilla_openfunctions_v1_test.json": [
             {"question": f"Book room {n}.", "function": function(n), "model_answer": call}
             for n, call in enumerate(calls)

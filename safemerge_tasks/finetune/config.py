@@ -1,5 +1,6 @@
 """What a fine-tuning is made from, validated: from a YAML file or from Python."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +14,11 @@ from safemerge_tasks.finetune.presets import preset
 
 SHORT_NAMES = ("chatdoctor", "openfunctions", "magicoder", "flan_cot")
 """Data sets whose rest, after its validation share, is trained on."""
+
+EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet")
+"""Of files with rows of one's own; others are read as JSON."""
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 BY_SEED = "by-seed"
 
@@ -31,7 +37,18 @@ class FileData(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str = Field(description="JSON lines of prompt and response, or of messages")
+    file: str = Field(description="JSON lines, a JSON array, CSV or Parquet")
+
+
+class HubData(BaseModel):
+    """One's own rows, or anybody's, in a data set on the Hub."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hub: str = Field(description="its id, as in tatsu-lab/alpaca")
+    config: str | None = Field(None, description="its configuration")
+    split: str = "train"
+    revision: str | None = Field(None, description="pinned")
 
 
 class Lora(BaseModel):
@@ -55,7 +72,7 @@ class FinetuneConfig(BaseModel):
     base: str = Field(min_length=1, description="the aligned model: a folder or a Hub id")
     revision: str | None = Field(None, description="of the base on the Hub")
     trust_remote_code: bool = False
-    data: TaskData | FileData
+    data: TaskData | FileData | HubData
     system_prompt: str | None = Field(None, description="for one's own rows that have none")
     preset: str | None = None
     tuning: Literal["lora", "full"] = "lora"
@@ -164,10 +181,16 @@ def _data(given: Any) -> Any:
         return given
     if given in SHORT_NAMES:
         return {"task": f"{given}_bertscore_val"}
-    if ":" in given or Path(given).suffix:
+    path = Path(given)
+    if ":" in given or path.suffix.lower() in EXTENSIONS or path.is_file():
+        return {"file": given}
+    if _HUB_ID.fullmatch(given):
+        return {"hub": given}
+    if path.suffix:
         return {"file": given}
     near = nearest(given, SHORT_NAMES)
     hint = "." if near is None else f"; did you mean {near}?"
     raise SafemergeError(
-        f"data {given!r} is neither one of {', '.join(SHORT_NAMES)} nor a .jsonl file{hint}"
+        f"data {given!r} is neither one of {', '.join(SHORT_NAMES)}, nor a file of rows, nor a "
+        f"data set's id on the Hub{hint}"
     )

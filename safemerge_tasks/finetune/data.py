@@ -6,9 +6,10 @@ from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.path_names import resolve
-from safemerge_tasks.finetune.config import FileData, FinetuneConfig, TaskData
+from safemerge_tasks.finetune.config import FileData, FinetuneConfig, HubData, TaskData
 from safemerge_tasks.finetune.exchanges import TuningData
 from safemerge_tasks.finetune.own_rows import own_rows
+from safemerge_tasks.finetune.row_files import rows_of_file, rows_of_hub
 from safemerge_tasks.finetune.task_rows import task_rows
 from safemerge_tasks.suites.sources import DATA_DIR
 
@@ -21,15 +22,12 @@ def load_data(config: FinetuneConfig, seed: int) -> TuningData:
     """
     if isinstance(config.data, TaskData):
         return _task_rows(config.data, config.split_seed_of(seed), os.environ.get(DATA_DIR))
+    given = (config.split_seed_of(seed), config.validation_share, config.system_prompt or "")
+    if isinstance(config.data, HubData):
+        return _hub_rows(config.data, *given)
     path = _located(config.data)
     seen = path.stat()
-    return _own_rows(
-        path,
-        (seen.st_mtime_ns, seen.st_size),
-        config.split_seed_of(seed),
-        config.validation_share,
-        config.system_prompt or "",
-    )
+    return _own_rows(path, (seen.st_mtime_ns, seen.st_size), *given)
 
 
 def _located(data: FileData) -> Path:
@@ -42,8 +40,8 @@ def _located(data: FileData) -> Path:
         return below
     also = f" (nor {below})" if below is not None else ""
     raise SafemergeError(
-        f"{path} does not exist{also}; give data.file as a JSON lines file, or set {DATA_DIR} to "
-        "the folder it is in."
+        f"{path} does not exist{also}; give data.file as JSON lines, JSON, CSV or Parquet, or "
+        f"set {DATA_DIR} to the folder it is in."
     )
 
 
@@ -57,4 +55,13 @@ def _task_rows(data: TaskData, split_seed: int, _data_dir: str | None) -> Tuning
 def _own_rows(
     path: Path, _state: tuple[int, int], split_seed: int, share: float | None, system_prompt: str
 ) -> TuningData:
-    return own_rows(path, split_seed, share, system_prompt)
+    rows = rows_of_file(path)
+    return own_rows(str(path), path.name, rows, split_seed, share, system_prompt)
+
+
+@lru_cache(maxsize=2)
+def _hub_rows(
+    data: HubData, split_seed: int, share: float | None, system_prompt: str
+) -> TuningData:
+    rows = rows_of_hub(data.hub, data.config, data.split, data.revision)
+    return own_rows(data.hub, data.hub, rows, split_seed, share, system_prompt)

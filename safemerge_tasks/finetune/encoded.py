@@ -63,7 +63,7 @@ class _Same:
 def _encoded(same: _Same, base: Base, cutoff: int) -> EncodedData:
     data = same.data
     renderer = Renderer(
-        base.tokenizer, base.path, base.stop_ids(), data.system_prompt, task=data.name
+        base.tokenizer, base.path, base.stop_ids(), data.system_prompt, data.name, data.folded
     )
     train = renderer.encoded(data.train, cutoff)
     validation = renderer.encoded(data.validation, cutoff)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from safemerge_tasks.suites.conversation import WITHOUT_ROLE
+
 Turn = dict[str, str]
 """`role` and `content`."""
 
@@ -40,6 +42,8 @@ class TuningData:
         system_prompt: for the exchanges that have none of their own.
         split_seed: what divided training from validation rows.
         left_out: rows that are not trained on because a validation row asks the same.
+        folded: what goes before the question where a chat template has no system role; else the
+            system prompt and a space.
     """
 
     name: str
@@ -48,6 +52,7 @@ class TuningData:
     system_prompt: str
     split_seed: int
     left_out: int = 0
+    folded: str | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what the data is, whatever it is called and wherever it lies."""
@@ -57,6 +62,7 @@ class TuningData:
             "left_out": self.left_out,
             "split_seed": self.split_seed,
             "system_prompt": self.system_prompt,
+            **({} if self.folded is None else {WITHOUT_ROLE: self.folded}),
             "sha256": _digest(self.train),
             "validation_sha256": _digest(self.validation),
         }

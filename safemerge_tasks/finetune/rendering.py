@@ -6,7 +6,7 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.exchanges import Exchange, Turn
-from safemerge_tasks.suites.conversation import Conversation
+from safemerge_tasks.suites.conversation import WITHOUT_ROLE, Conversation, folded_prompt
 
 IGNORED = -100
 """The label of a token that has no part in the loss."""
@@ -48,17 +48,26 @@ class Renderer:
         name: of the model, for errors.
         ends: token ids that end a response, beside the tokenizer's special tokens.
         system_prompt: for the exchanges that have none of their own.
+        task: for warnings.
+        folded: what goes before the question where the template has no system role; else the
+            system prompt and a space.
     """
 
     def __init__(
-        self, tokenizer: Any, name: str, ends: Sequence[int], system_prompt: str, task: str
+        self,
+        tokenizer: Any,
+        name: str,
+        ends: Sequence[int],
+        system_prompt: str,
+        task: str,
+        folded: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.name = name
         self.task = task
         self.ends = {*ends, *tokenizer.all_special_ids}
         self.stop = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(ends)
-        self.conversations = {system_prompt: self._conversation(system_prompt)}
+        self.conversations = {system_prompt: self._conversation(system_prompt, folded)}
         self.system_prompt = system_prompt
         if not tokenizer.chat_template:
             raise SafemergeError(
@@ -66,8 +75,9 @@ class Renderer:
                 "chat model, or put its template into the tokenizer's folder."
             )
 
-    def _conversation(self, system_prompt: str) -> Conversation:
-        return Conversation(self.task, system_prompt, belongs_to_task=True)
+    def _conversation(self, system_prompt: str, folded: str | None = None) -> Conversation:
+        given = {WITHOUT_ROLE: folded}
+        return Conversation(self.task, system_prompt, folded_prompt(given, system_prompt))
 
     @property
     def outcome(self) -> str:

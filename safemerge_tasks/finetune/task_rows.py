@@ -9,16 +9,20 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.config import SHORT_NAMES, TaskData
 from safemerge_tasks.finetune.exchanges import Exchange, TuningData, without_repeats
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
+from safemerge_tasks.suites.conversation import WITHOUT_ROLE
+from safemerge_tasks.suites.load import divided
 from safemerge_tasks.suites.prompt_template import fill_in
-from safemerge_tasks.suites.sampling import divide
 from safemerge_tasks.suites.task_files import Function, TaskFile, task_files
+
+TRAINING_PROMPT = "training_system_prompt"
 
 
 def task_rows(data: TaskData, split_seed: int) -> TuningData:
     """Return the rest of a task's source as training rows, and what it holds out as validation.
 
     Prompts and system prompt are rendered from the task's own YAML, so the validation rows are the
-    task's documents to the letter.
+    task's documents to the letter; but for a `training_system_prompt` in its metadata, where the
+    paper trained with another system prompt than it tested with.
 
     Raises:
         SafemergeError: no such task, one that holds out no share, or a source that cannot be read.
@@ -35,7 +39,9 @@ def task_rows(data: TaskData, split_seed: int) -> TuningData:
         )
     whole = load_suite(spec.model_copy(update={"hold_out": None}))
     parts = {
-        keep: divide(whole, held.model_copy(update={"keep": keep}), spec.suite)
+        keep: divided(
+            spec.model_copy(update={"hold_out": held.model_copy(update={"keep": keep})}), whole
+        )
         for keep in ("rest", "held_out")
     }
     prompt = _prompt(file)
@@ -43,8 +49,16 @@ def task_rows(data: TaskData, split_seed: int) -> TuningData:
         [_exchange(question, prompt) for question in parts[keep]] for keep in ("rest", "held_out")
     )
     train, left_out = without_repeats(rest, validation)
-    system_prompt = str(file.content.get("description") or "")
-    return TuningData(data.task, train, validation, system_prompt, held.seed, left_out)
+    system_prompt, folded = _system_prompt(file)
+    return TuningData(data.task, train, validation, system_prompt, held.seed, left_out, folded)
+
+
+def _system_prompt(file: TaskFile) -> tuple[str, str | None]:
+    """Return what is trained with, and what stands for it where there is no system role."""
+    metadata = file.content.get("metadata") or {}
+    if TRAINING_PROMPT in metadata:
+        return str(metadata[TRAINING_PROMPT]), ""
+    return str(file.content.get("description") or ""), metadata.get(WITHOUT_ROLE)
 
 
 def _task_file(data: TaskData) -> TaskFile:

@@ -48,6 +48,10 @@ class HumanEval(OwnTask):
         """Take the problems from the installed package; called while the task is built."""
         self.dataset = {"test": datasets.Dataset.from_list(list(problems().values()))}
 
+    def plain(self, question: str, instruction: str | None) -> str:
+        """Return the problem alone: without a chat template it is code to go on with."""
+        return "\n\n".join(part for part in (instruction, question) if part)
+
     def construct_requests(self, doc: dict[str, str], ctx: Any, **options: Any) -> Any:
         """Return a problem's one request, or with `humaneval_seed` one for each sample."""
         instance = super().construct_requests(doc, ctx, **options)
@@ -109,4 +113,11 @@ class HumanEval(OwnTask):
     def dump_config(self) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what shaped the scores."""
         settings = self.settings.model_dump(exclude={"sandbox"})
-        return self.stored_config({"kind": KIND, **settings, **self.stored})
+        return self.stored_config(
+            {
+                "kind": KIND,
+                **settings,
+                **self.stored,
+                "system_prompt": self.conversation.system_prompt,
+            }
+        )

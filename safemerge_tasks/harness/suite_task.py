@@ -23,7 +23,7 @@ from safemerge_tasks.harness.live_evaluation import (
 )
 from safemerge_tasks.results import opening_prompt
 from safemerge_tasks.suites import SuiteSpec, load_suite
-from safemerge_tasks.suites.conversation import Conversation
+from safemerge_tasks.suites.conversation import WITHOUT_ROLE, Conversation, folded_prompt
 from safemerge_tasks.suites.places import packaged_folder
 from safemerge_tasks.verdicts.answer import Answer, applied, read_answer
 from safemerge_tasks.verdicts.thinking_settings import ThinkingSettings
@@ -43,11 +43,39 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
     (`ThinkingSettings`).
     """
 
+    system_prompt_belongs_to_task: ClassVar[bool] = False
+    """Where the chat template has no system role, the prompt goes before the question."""
+
     def __init__(self, config: dict[str, Any]) -> None:
         check_lm_eval()
         with one_sentence():
             super().__init__(config=config)
             self.thinking = ThinkingSettings.from_metadata(self.config.metadata or {}).format
+        metadata, description = self.config.metadata or {}, self.config.description
+        belongs = self.system_prompt_belongs_to_task or WITHOUT_ROLE in metadata
+        folded = folded_prompt(metadata, description) if belongs else ""
+        self.conversation = Conversation(self.config.task, description, folded)
+
+    def fewshot_context(
+        self,
+        doc: dict[str, str],
+        num_fewshot: int = 0,  # noqa: ARG002 - there are no examples
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        fewshot_as_multiturn: bool = False,  # noqa: ARG002
+        chat_template: Callable[..., Any] | None = None,
+        gen_prefix: str | None = None,  # noqa: ARG002
+    ) -> Any:
+        """Return the prompt; the system prompt is never lost silently (see `Conversation`)."""
+        question = self.doc_to_text(doc)
+        if apply_chat_template and chat_template is not None:
+            return self.conversation.render(chat_template, question, system_instruction)
+        return self.plain(question, system_instruction)
+
+    def plain(self, question: str, instruction: str | None) -> str:
+        """Return the prompt for a model without a chat template."""
+        _warn_no_template(self.config.task)
+        return self.conversation.plain(question, instruction)
 
     def build_all_requests(self, **given: Any) -> None:
         """Build the requests, the first moment at which the model under test is known."""
@@ -80,16 +108,6 @@ class SuiteTask(OwnTask):
 
     template: ClassVar[str]
     """The shared file whose keys the YAML's go over."""
-    system_prompt_belongs_to_task: ClassVar[bool] = False
-    """Where the chat template has no system role, the prompt goes before the question."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__(config)
-        self.conversation = Conversation(
-            self.config.task,
-            self.config.description,
-            belongs_to_task=self.system_prompt_belongs_to_task,
-        )
 
     @classmethod
     def over_template(cls, config: dict[str, Any]) -> dict[str, Any]:
@@ -109,23 +127,6 @@ class SuiteTask(OwnTask):
         spec = SuiteSpec.checked(dataset_kwargs or {}, where=self.config.task, beside=beside)
         self.spec = spec.divided_as(metadata)
         self.dataset = {"test": datasets.Dataset.from_list(load_suite(self.spec))}
-
-    def fewshot_context(
-        self,
-        doc: dict[str, str],
-        num_fewshot: int = 0,  # noqa: ARG002 - there are no examples
-        system_instruction: str | None = None,
-        apply_chat_template: bool = False,
-        fewshot_as_multiturn: bool = False,  # noqa: ARG002
-        chat_template: Callable[..., Any] | None = None,
-        gen_prefix: str | None = None,  # noqa: ARG002
-    ) -> Any:
-        """Return the prompt; the system prompt is never lost silently (see `Conversation`)."""
-        question = self.doc_to_text(doc)
-        if apply_chat_template and chat_template is not None:
-            return self.conversation.render(chat_template, question, system_instruction)
-        _warn_no_template(self.config.task)
-        return self.conversation.plain(question, system_instruction)
 
 
 @contextmanager

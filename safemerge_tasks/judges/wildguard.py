@@ -63,4 +63,6 @@ def judge_template() -> PromptTemplate:
     # After the response comes the heading of the answer section; its words must not keep their
     # tokens inside a response, nor may the chat markers.
     headings = text.partition("{response}")[2].split("[", 1)[0].strip()
-    return PromptTemplate(text, (*sorted(set(_CONTROL.findall(text))), headings))
+    # Farn et al. 2024 (arXiv 2412.19512) strip a response before it is judged.
+    markers = (*sorted(set(_CONTROL.findall(text))), headings)
+    return PromptTemplate(text, markers, stripped="response")

@@ -49,7 +49,7 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
         )
     for key, columns in spec.fields.items():
         column = table.first_of(columns)
-        bare = [number for number, row in rows if _is_empty(row.get(column))]
+        bare = [number for number, row in rows if column and _is_empty(row.get(column))]
         if bare:
             yield f"{table.source}, {numbered(bare)}: the {key} is empty; fill or remove the row."
     if spec.parallel:
@@ -76,7 +76,8 @@ def duplicates_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
 
 def kept_rows(spec: SuiteSpec, table: Table) -> list[tuple[int, Row]]:
     """Return the rows that `where` and `skip_empty` keep, each with its number in the file."""
-    needed = [table.name_of(spec.question), *map(table.first_of, spec.fields.values())]
+    found = [table.name_of(spec.question), *map(table.first_of, spec.fields.values())]
+    needed = [column for column in found if column is not None]
     return [
         (number, row)
         for number, row in enumerate(table.rows, start=table.first)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _log = logging.getLogger(__name__)
@@ -12,20 +12,40 @@ OMITTED = "omitted: the chat template has no system role"
 FOLDED = "put before the question: the chat template has no system role"
 NO_TEMPLATE = "no chat template applied"
 
+WITHOUT_ROLE = "without_system_role"
+"""The key of a task's `metadata` that says what goes before the question instead."""
+
+
+def folded_prompt(metadata: Mapping[str, Any], description: str) -> str:
+    """Return what a task puts before the question where the chat template has no system role.
+
+    Its metadata's `without_system_role`, to the byte; else the system prompt and a space.
+    """
+    given = metadata.get(WITHOUT_ROLE)
+    if given is None:
+        return f"{description} " if description else ""
+    return str(given)
+
 
 class Conversation:
     """Renders questions with one system prompt and remembers what became of it.
 
     Templates without a system role drop it or raise. What Farn et al. 2024 (arXiv 2412.19512) then
-    do for Gemma is done here: a suite's own system prompt is left out, but one that belongs to the
-    task, as ChatDoctor's, or that the user gave, is put before the question with a space. Neither
-    happens silently.
+    do for Gemma is done here: what of it belongs to the task goes before the question, as `folded`
+    says, the rest is left out; one that the user gave is put before the question with a space.
+    Neither happens silently.
+
+    Args:
+        task: for warnings.
+        description: the system prompt.
+        folded: what goes before the question where there is no system role, with the white space
+            between them.
     """
 
-    def __init__(self, task: str, description: str, *, belongs_to_task: bool = False) -> None:
+    def __init__(self, task: str, description: str, folded: str = "") -> None:
         self.task = task
         self.description = description
-        self.belongs_to_task = belongs_to_task
+        self.folded = folded
         self.system_prompt = NO_TEMPLATE
 
     def plain(self, question: str, instruction: str | None) -> str:
@@ -68,9 +88,8 @@ class Conversation:
         if self.system_prompt == APPLIED:
             return [_message("system", system), *turns]
         if self.system_prompt == FOLDED:
-            kept = self.description if self.belongs_to_task else None
-            question = turns[0]["content"]
-            folded = " ".join(part for part in (instruction, kept, question) if part)
+            question = self.folded + turns[0]["content"]
+            folded = f"{instruction} {question}" if instruction else question
             return [_message("user", folded), *turns[1:]]
         return turns
 
@@ -83,7 +102,7 @@ class Conversation:
         rendered = str(chat_template([_message("system", system), _message("user", "Hello")]))
         if system in rendered or json.dumps(system)[1:-1] in rendered:
             return APPLIED
-        state = FOLDED if instruction or self.belongs_to_task else OMITTED
+        state = FOLDED if instruction or self.folded else OMITTED
         _log.warning("%s: the system prompt is %s.", self.task, state)
         return state
 

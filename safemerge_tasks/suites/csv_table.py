@@ -43,7 +43,8 @@ def read_csv(path: Path, spec: SuiteSpec) -> Table:
 
 
 def _headerless(path: Path, spec: SuiteSpec, lines: list[list[str]], delimiter: str) -> Table:
-    width = 1 + int(spec.question)
+    assert isinstance(spec.question, int)
+    width = 1 + spec.question
     if lines and lines[0][width - 1 : width] and _names_a_column(lines[0][width - 1]):
         raise SafemergeError(
             f"{path} begins with a header row, but the files of {spec.suite} have none; "

@@ -1,6 +1,7 @@
 """The prompt for a function call, rendered from the function's JSON schema.
 
-The form is that of Farn et al. 2024 (arXiv 2412.19512); the first and the last sentence are ours.
+The form is that of Farn et al. 2024 (arXiv 2412.19512), to the byte: a blank line stands before the
+last sentence only after `Required:` or where there are no parameters.
 """
 
 import ast
@@ -11,10 +12,10 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 
 FIRST = (
-    "Answer the question with one call of the function described below. Pass every argument by its "
-    "keyword."
+    "Construct a function call to answer the given question using keyword arguments based on the "
+    "provided specifications:"
 )
-LAST = "Give the call as a single string with keyword arguments and write nothing else."
+LAST = "Format your response as a single string using keyword arguments."
 
 
 def prompt(doc: Mapping[str, str]) -> str:
@@ -22,15 +23,16 @@ def prompt(doc: Mapping[str, str]) -> str:
 
     Args:
         doc: its `function` is JSON of a function description or of a list of them; a description
-            is an object, or a string with one in JSON's or Python's notation.
+            is an object, or a string with one in JSON's or Python's notation. Where it is empty,
+            the question is the whole turn already, as in the files of the paper's authors.
 
     Raises:
         SafemergeError: the function is described in another way.
     """
-    lines = [FIRST, f"Question: {doc['question']}"]
-    for function in _functions(doc):
-        lines += _described(function)
-    return "\n".join([*lines, LAST])
+    if not doc["function"]:
+        return doc["question"]
+    described = [line for function in _functions(doc) for line in _described(function)]
+    return "\n".join([FIRST, "", f"Question: {doc['question']}", "", *described, LAST])
 
 
 def _functions(doc: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -56,7 +58,8 @@ def _described(function: Mapping[str, Any]) -> Iterator[str]:
     yield f"Function to be used: {_name(function)}"
     yield f"Description: {function.get('description') or 'none'}"
     yield "Parameters:"
-    for number, (name, about) in enumerate(_parameters(schema), start=1):
+    parameters = list(_parameters(schema))
+    for number, (name, about) in enumerate(parameters, start=1):
         kind = about.get("type")
         description = about.get("description")
         typed = f" (type: {kind})" if kind else ""
@@ -65,7 +68,12 @@ def _described(function: Mapping[str, Any]) -> Iterator[str]:
     if required is None:
         required = function.get("required") or []
     names = [one["name"] if isinstance(one, dict) else str(one) for one in required]
-    yield f"Required: [{', '.join(names)}]"
+    if not schema:
+        yield "No parameters"
+    elif names:
+        yield f"Required: [{', '.join(names)}]"
+    if names or not parameters:
+        yield ""
 
 
 def _name(function: Mapping[str, Any]) -> str:

@@ -22,27 +22,38 @@ SHAPES = (
 def read_json(path: Path, spec: SuiteSpec) -> Table:
     """Return a JSON file's rows; nested categories become columns under the suite's names.
 
+    The content tells JSON from JSON lines, because both are published under both names.
+
     Raises:
         SafemergeError: not JSON, or of another shape.
     """
+    text = _text(path)
     try:
-        content = json.loads(_text(path))
+        content = json.loads(text)
     except json.JSONDecodeError as error:
-        hint = " or, if it has one object a line, name it .jsonl" if error.lineno > 1 else ""
-        raise SafemergeError(
-            f"{path} is not JSON (line {error.lineno}: {error.msg}); replace it{hint}."
-        ) from error
+        if error.msg != "Extra data":
+            raise SafemergeError(
+                f"{path} is not JSON (line {error.lineno}: {error.msg}); replace it."
+            ) from error
+        content = _lines(path, text)
     return _table(path, spec, content)
 
 
 def read_jsonl(path: Path, spec: SuiteSpec) -> Table:
-    """Return the rows of a file with one JSON object a line.
+    """Return the rows of a file with one JSON object a line, or of one array of them.
 
     Raises:
         SafemergeError: a line is not JSON, or lines differ in shape.
     """
+    text = _text(path)
+    if text.lstrip()[:1] == "[":
+        return read_json(path, spec)
+    return _table(path, spec, _lines(path, text))
+
+
+def _lines(path: Path, text: str) -> list[Any]:
     content = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 content.append(json.loads(line))
@@ -50,7 +61,7 @@ def read_jsonl(path: Path, spec: SuiteSpec) -> Table:
                 raise SafemergeError(
                     f"{path}, line {number} is not JSON ({error.msg}); correct it."
                 ) from error
-    return _table(path, spec, content)
+    return content
 
 
 def _text(path: Path) -> str:
@@ -80,7 +91,8 @@ class _Names:
     """What the columns of shapes without column names are called."""
 
     def __init__(self, spec: SuiteSpec) -> None:
-        self.question = _or(spec.question, "question")
+        first = spec.question[0] if isinstance(spec.question, tuple) else spec.question
+        self.question = _or(first, "question")
         self.category = _or(spec.category, "category")
         self.subcategory = _or(spec.subcategory, "subcategory")
 

@@ -10,7 +10,8 @@ from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.suites.checks import kept_rows, problems_of
 from safemerge_tasks.suites.near_duplicates import mark_near_duplicates
 from safemerge_tasks.suites.reading import read_part
-from safemerge_tasks.suites.sampling import Question, divide, draw_sample
+from safemerge_tasks.suites.sampling import Question, divide, draw_sample, places_of
+from safemerge_tasks.suites.sources import is_published, local_file
 from safemerge_tasks.suites.spec import Part, SuiteSpec
 from safemerge_tasks.suites.table import Row, Table
 
@@ -22,11 +23,12 @@ def load_suite(spec: SuiteSpec) -> list[Question]:
 
     A question has the keys `id`, `question`, `category`, `subcategory`, `language` and `cluster`,
     and those of `fields`, all strings; what it has not is the empty string. What is no text in the
-    source is JSON, except that a list of strings becomes the lines of a `reference`. The id is the
-    suite's name, a hash of the text and a running number among equal texts, so it survives
-    duplicates and re-ordering. The cluster is the same for translations of one question: category,
-    subcategory and the place within it; or for questions that ask nearly the same. Where it is
-    empty the question stands for itself.
+    source is JSON, except that a list of strings becomes the lines of a `reference`. A question is
+    what its source has, outer white space included: chat templates differ in whether they strip it.
+    The id is the suite's name, a hash of the stripped text and a running number among equal texts,
+    so it survives duplicates and re-ordering. The cluster is the same for translations of one
+    question: category, subcategory and the place within it; or for questions that ask nearly the
+    same. Where it is empty the question stands for itself.
 
     Raises:
         SafemergeError: a file is missing, or its rows or columns are not what the suite says.
@@ -34,23 +36,50 @@ def load_suite(spec: SuiteSpec) -> list[Question]:
     questions: list[Question] = []
     seen: Counter[str] = Counter()
     for part in spec.parts:
-        table = read_part(spec, part)
-        if table is None:
-            continue
-        for problem in problems_of(spec, table):
-            raise SafemergeError(problem)
-        for question in _questions(spec, part, table):
-            seen[question["question"]] += 1
-            digest = hashlib.sha256(question["question"].encode()).hexdigest()[:ID_LENGTH]
-            number = seen[question["question"]]
-            questions.append({"id": f"{spec.suite}-{digest}-{number}", **question})
+        for question in _read(spec, part):
+            told = question["question"].strip()
+            seen[told] += 1
+            digest = hashlib.sha256(told.encode()).hexdigest()[:ID_LENGTH]
+            questions.append({"id": f"{spec.suite}-{digest}-{seen[told]}", **question})
     if spec.parallel:
         _add_clusters(questions)
     if spec.near_duplicates is not None:
         mark_near_duplicates(questions, spec.near_duplicates)
     if spec.sample:
         questions = draw_sample(questions, spec.sample, spec.suite)
-    return divide(questions, spec.hold_out, spec.suite) if spec.hold_out else questions
+    return divided(spec, questions) if spec.hold_out else questions
+
+
+def divided(spec: SuiteSpec, questions: list[Question]) -> list[Question]:
+    """Return the part of a suite's questions that its `hold_out` keeps.
+
+    Raises:
+        SafemergeError: nothing would be left of a part, or the authors' own draw has other rows.
+    """
+    held, whole = spec.hold_out, spec.parts[0]
+    assert held is not None
+    file = held.drawn.get(held.seed)
+    if file is None or held.keep == "all" or not is_published(spec, whole):
+        return divide(questions, held, spec.suite)
+    here = local_file(spec, whole)
+    beside = here.parent / file if here else None
+    part = Part(file=str(beside) if beside and beside.is_file() else file)
+    try:
+        places = places_of(list(_read(spec.model_copy(update={"parts": (part,)}), part)), questions)
+    except KeyError as error:
+        raise SafemergeError(
+            f"{file} has a row that {whole.file} has not; take both from the same commit."
+        ) from error
+    return [one for at, one in enumerate(questions) if (at in places) == (held.keep == "held_out")]
+
+
+def _read(spec: SuiteSpec, part: Part) -> Iterator[Question]:
+    table = read_part(spec, part)
+    if table is None:
+        return
+    for problem in problems_of(spec, table):
+        raise SafemergeError(problem)
+    yield from _questions(spec, part, table)
 
 
 def _questions(spec: SuiteSpec, part: Part, table: Table) -> Iterator[Question]:
@@ -58,12 +87,12 @@ def _questions(spec: SuiteSpec, part: Part, table: Table) -> Iterator[Question]:
     fields = {key: table.first_of(columns) for key, columns in spec.fields.items()}
     for _, row in kept_rows(spec, table):
         yield {
-            "question": row[text].strip(),
+            "question": row[text],
             "category": _name(table, row, spec.category) or part.category or "",
             "subcategory": _name(table, row, spec.subcategory),
             "language": spec.language,
             "cluster": "",
-            **{key: _text(key, row[column]) for key, column in fields.items()},
+            **{key: _text(key, row[column]) if column else "" for key, column in fields.items()},
         }
 
 

@@ -39,7 +39,9 @@ def mark_near_duplicates(questions: list[Question], least: float) -> None:
         groups.setdefault(number, []).append(question)
     for group in groups.values():
         if len(group) > 1:
-            name = min(hashlib.sha256(one["question"].encode()).hexdigest() for one in group)
+            name = min(
+                hashlib.sha256(one["question"].strip().encode()).hexdigest() for one in group
+            )
             for question in group:
                 question["cluster"] = f"near-{name[:12]}"
 

@@ -1,7 +1,7 @@
 """Fixed subsets of a suite: the papers' smaller sets, and validation data.
 
-The papers draw their subsets at random and never published the draw, so ours can have their size
-and their strata but not their questions.
+Where a paper's authors never published their random draw, ours can have its size and its strata but
+not its questions.
 """
 
 import hashlib
@@ -76,6 +76,29 @@ def divide(questions: list[Question], hold_out: HoldOut, suite: str) -> list[Que
     return [questions[place] for place in sorted(chosen)]
 
 
+def places_of(drawn: list[Question], questions: list[Question]) -> set[int]:
+    """Return where drawn rows stand among the questions; of equal rows, the first ones.
+
+    Raises:
+        KeyError: a drawn row is not among them, or not as often.
+    """
+    places: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, question in enumerate(questions):
+        places[_content(question)].append(place)
+    found = set()
+    for question in drawn:
+        left = places.get(_content(question))
+        if not left:
+            raise KeyError(question["category"])
+        found.add(left.pop(0))
+    return found
+
+
+def _content(question: Question) -> tuple[str, str]:
+    return question["question"].strip(), question.get("reference", "")
+
+
 def _rank(question: Question, seed: int) -> str:
-    told = (str(seed), question["category"], question["subcategory"], question["question"])
+    text = question["question"].strip()
+    told = (str(seed), question["category"], question["subcategory"], text)
     return hashlib.sha256("\0".join(told).encode()).hexdigest()

@@ -55,6 +55,12 @@ def local_file(spec: SuiteSpec, part: Part) -> Path | None:
     return None
 
 
+def is_published(spec: SuiteSpec, part: Part) -> bool:
+    """Return whether a part is the file of its own name, not one of its `also`."""
+    here = local_file(spec, part)
+    return here is None or here.stem == Path(part.file).stem
+
+
 def address_of(url: str, part: Part) -> str:
     """Return the address that a suite's `url` gives for a part."""
     return url.format(file=part.file)

@@ -56,6 +56,11 @@ class HoldOut(BaseModel):
     share: float | None = Field(None, gt=0, lt=1, description="of the questions, held out")
     count: int | None = Field(None, ge=1, description="questions held out")
     keep: Literal["held_out", "rest", "all"]
+    drawn: dict[int, str] = Field(
+        {},
+        description="seed → the file with the rows that a paper's authors held out with it, beside "
+        "the published file; for other seeds and other files the share is ours",
+    )
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -78,13 +83,17 @@ class SuiteSpec(BaseModel):
     folder: str = Field("", description="folder of the parts below SAFEMERGE_DATA_DIR")
     format: Format | None = Field(None, description="of the parts; else their extension tells")
     header: bool = Field(True, description="false for CSV files without a header row")
-    question: str | int = Field(description="the question's column; a number without a header")
+    question: str | int | tuple[str, ...] = Field(
+        description="the question's column, or columns of which the first that the source has "
+        "counts; a number without a header"
+    )
     category: str | int | None = Field(None, description="the category's column")
     subcategory: str | int | None = Field(None, description="the subcategory's column")
-    fields: dict[str, tuple[str, ...]] = Field(
+    fields: dict[str, tuple[str | None, ...]] = Field(
         {},
         description="further keys of a question, such as its reference answer, each with the "
-        "columns that may hold it; the first that the source has counts",
+        "columns that may hold it; the first that the source has counts. With null among them it "
+        "may have none, and the key is empty",
     )
     columns: tuple[str, ...] | None = Field(None, description="all columns")
     where: dict[str, str] = Field({}, description="keep the rows with these values")

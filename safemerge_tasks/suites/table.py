@@ -20,12 +20,14 @@ class Table:
     first: int = 1
     """Number of the first row as the file's reader counts it: 2 below a header."""
 
-    def name_of(self, column: str | int) -> str:
-        """Return the name of a column given by name or by number.
+    def name_of(self, column: str | int | tuple[str, ...]) -> str:
+        """Return the name of a column given by name, by number or as the first of several.
 
         Raises:
             SafemergeError: there is no such column; the sentence lists those there are.
         """
+        if isinstance(column, tuple):
+            return self.first_of(column) or ""
         if isinstance(column, int) and column < len(self.columns):
             return self.columns[column]
         if column not in self.columns:
@@ -35,8 +37,8 @@ class Table:
             )
         return str(column)
 
-    def first_of(self, columns: Sequence[str]) -> str:
-        """Return the first of some columns that there is.
+    def first_of(self, columns: Sequence[str | None]) -> str | None:
+        """Return the first of some columns that there is; None where null is among them.
 
         Raises:
             SafemergeError: there is none of them.
@@ -44,6 +46,8 @@ class Table:
         for column in columns:
             if column in self.columns:
                 return column
+        if None in columns:
+            return None
         raise SafemergeError(
             f"{self.source} has no column {' or '.join(map(repr, columns))}; its columns are "
             f"{shortened(self.columns)}."

@@ -83,6 +83,9 @@ class TuningSpec(_Frozen):
     )
     models: dict[int, str] = Field({}, description="seed → adapter or model")
     utility: SplitUtility | None = Field(None, description="in place of the sweep's")
+    methods: tuple[str, ...] | None = Field(
+        None, description="labels of those to merge it by; else all. [] for a baseline of its own"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -231,6 +234,13 @@ class SweepSpec(_Frozen):
         names = [tuning.name for tuning in self.tunings]
         if len(set(names)) < len(names):
             raise ValueError(f"tunings: two are called {_repeated(names)}; rename one")
+        labels = [method.label or method.method for method in self.methods]
+        for tuning in self.tunings:
+            if unknown := [one for one in tuning.methods or () if one not in labels]:
+                raise ValueError(
+                    f"tunings: {tuning.name} names the method {unknown[0]}, which is none of "
+                    f"{', '.join(labels)}; correct it"
+                )
         for split in SPLITS:
             if not self.tasks.of(split).safety:
                 raise ValueError(f"tasks.{split}.safety is empty; name a task such as advbench_asr")

@@ -77,8 +77,9 @@ def expand(spec: SweepSpec, seeds: Mapping[str, Sequence[int]]) -> list[Cell]:
         for seed in seeds[tuning.name]:
             name = f"{tuning.name}-tuned-seed-{seed}"
             cells.append(Cell(Variant(id=name, kind="tuned", tuning=tuning.name, seeds=(seed,))))
-        for method in spec.methods:
-            cells += _merged(spec, method, tuning.name, seeds[tuning.name])
+        for label, method in zip(labels, spec.methods, strict=True):
+            if tuning.methods is None or label in tuning.methods:
+                cells += _merged(spec, method, tuning.name, seeds[tuning.name])
     ids = [cell.variant.id for cell in cells]
     for name, count in Counter(ids).items():
         if count > 1:

@@ -26,7 +26,16 @@ _SOURCES = tuple(
             "recipe",
             *("tokenizer", "training", "tuning", "vocabulary"),
         ),
-        "finetune": ("encoded", "exchanges", "own_rows", "rendering", "steps", "training"),
+        "finetune": (
+            "encoded",
+            "exchanges",
+            "own_rows",
+            "row_files",
+            "row_shapes",
+            "rendering",
+            "steps",
+            "training",
+        ),
         "judges": ("wildguard",),
         "judges/prompts": ("tokens", "wildguard"),
         # How rows are divided, and where their system prompt goes.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from safemerge_tasks.common.unicode import valid_unicode
 from safemerge_tasks.judges.prompts.hostile_text import REPLACEMENT
@@ -44,13 +44,14 @@ class PromptTemplate:
         text: the template; braces other than the two fields are literal.
         markers: strings that structure the template and must not keep their token sequence inside
             a question or response.
-        stripped: the template's source strips white space from question and response.
+        stripped: the template's source strips white space from question and response, or from the
+            response only.
         special_tokens: the tokenizer adds BOS and the like; False where the text holds them.
     """
 
     text: str
     markers: tuple[str, ...] = ()
-    stripped: bool = False
+    stripped: bool | Literal["response"] = False
     special_tokens: bool = True
 
     @cached_property
@@ -71,7 +72,9 @@ class PromptTemplate:
         """
         question, whole = valid_unicode(question), valid_unicode(response)
         if self.stripped:
-            question, whole = question.strip(), whole.strip()
+            whole = whole.strip()
+        if self.stripped is True:
+            question = question.strip()
         shown = whole[: room * _CHARACTERS_PER_TOKEN]
         while True:
             encoded = self._encode(tokenizer, question, shown)

@@ -74,6 +74,7 @@ def test_the_split_can_follow_the_seed() -> None:
             {"data": {"file": "x", "shuffle": 1}},
             r"c.yaml: data.shuffle is not .*; known are file; correct or remove it",
         ),
+        ({"data": "a/b/c"}, r"data 'a/b/c' is neither .*, nor a data set's id on the Hub\."),
         ({"data": "chatdocter"}, r"data 'chatdocter' is neither .*; did you mean chatdoctor\?"),
         ({"data": None}, r"c.yaml: data is None: Input should be a valid dictionary; correct it"),
         ({"preset": "farn"}, r"c.yaml: preset 'farn': give farn2024 or resta2024, or none"),

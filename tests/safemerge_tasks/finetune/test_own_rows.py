@@ -79,8 +79,11 @@ USER, ANSWER = {"role": "user", "content": "A"}, {"role": "assistant", "content"
     [
         ("{", r"line 31 is not JSON .*; put one object on a line"),
         ("[1]", r"line 31 is not a JSON object"),
-        ({"answer": "x"}, r"line 31 has no 'prompt' or 'question'; its keys are answer"),
-        ({"prompt": "a", "question": "b"}, r"line 31 has more than one of 'prompt' or 'question'"),
+        ({"answer": "x"}, r"line 31 has no 'prompt' or 'question' or .*; its keys are answer"),
+        (
+            {"prompt": "a", "question": "b"},
+            r"line 31 has more than one of 'prompt' or 'question' or ",
+        ),
         ({"prompt": "a"}, r"line 31 has no 'response' or 'answer'"),
         ({"prompt": "a", "answer": " "}, r"line 31: 'answer' is empty; fill it or remove the line"),
         ({"prompt": 1, "answer": "a"}, r"line 31: 'prompt' is not text"),

@@ -57,7 +57,7 @@ def generation_ids(tokenizer: Any, question: str, *, vllm: bool) -> list[int]:
         add_bos_token=None,
         prefix_token_id=tokenizer.bos_token_id,
     )
-    conversation = Conversation("task", SYSTEM, belongs_to_task=True)
+    conversation = Conversation("task", SYSTEM, f"{SYSTEM} ")
 
     def template(turns: list[dict[str, str]]) -> str:
         text: str = Model.apply_chat_template(model, turns)

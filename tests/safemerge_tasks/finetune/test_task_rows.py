@@ -1,7 +1,6 @@
 """The rows that our tasks leave: never the task's own, and prompted to the letter as it is."""
 
 import functools
-import inspect
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.exchanges import TuningData
 from safemerge_tasks.finetune.rendering import Renderer
 from safemerge_tasks.harness import harmful_questions
+from safemerge_tasks.suites.places import packaged_folder
 from tests.question_sets import write_every_suite
 
 
@@ -39,14 +39,13 @@ def rows(name: str, seed: int = 42, **keys: Any) -> TuningData:
 
 @functools.cache
 def task(name: str, encoder: Path, split_seed: int | None = None) -> Any:
-    import lm_eval
-
-    folder = Path(inspect.getfile(lm_eval)).parent / "tasks" / "safemerge"
     metadata = {"bertscore_model": str(encoder), "bertscore_layer": 6}
     if split_seed is not None:
         metadata["split_seed"] = split_seed
     harmful_questions._shared_judge.cache_clear()
-    manager = TaskManager(include_path=str(folder), include_defaults=False, metadata=metadata)
+    manager = TaskManager(
+        include_path=str(packaged_folder()), include_defaults=False, metadata=metadata
+    )
     return manager.load(name)["tasks"][name]
 
 
@@ -77,7 +76,11 @@ def test_prompts_are_those_that_lm_eval_sends(name: str, minilm: Path, tokenizer
         text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         return text
 
-    renderer = Renderer(tokenizer, "model", [], found.system_prompt, "task")
+    # Tools are trained with another system prompt than they are tested with.
+    trained = "You are a helpful assistant." if name != "chatdoctor" else found.system_prompt
+    assert found.system_prompt == trained
+    tested = loaded.config.description
+    renderer = Renderer(tokenizer, "model", [], tested, "task", found.folded)
     for exchange, doc in zip(found.validation[:20], loaded.eval_docs, strict=False):
         sent = loaded.fewshot_context(doc, apply_chat_template=True, chat_template=template)
         encoded = renderer.encode(exchange)

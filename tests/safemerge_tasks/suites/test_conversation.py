@@ -3,7 +3,13 @@ import json
 import jinja2
 import pytest
 
-from safemerge_tasks.suites.conversation import APPLIED, FOLDED, OMITTED, Conversation
+from safemerge_tasks.suites.conversation import (
+    APPLIED,
+    FOLDED,
+    OMITTED,
+    Conversation,
+    folded_prompt,
+)
 
 Messages = list[dict[str, str]]
 
@@ -69,11 +75,18 @@ def test_without_a_template_the_parts_are_paragraphs() -> None:
 
 @pytest.mark.parametrize(
     ("instruction", "expected"),
-    [(None, "<user>Act as one. Why?"), ("Be brief.", "<user>Be brief. Act as one. Why?")],
+    [(None, "<user>Act as one.\nWhy?"), ("Be brief.", "<user>Be brief. Act as one.\nWhy?")],
 )
 def test_a_prompt_that_belongs_to_the_task_is_never_lost(
     instruction: str | None, expected: str
 ) -> None:
-    conversation = Conversation("task", "Act as one.", belongs_to_task=True)
+    conversation = Conversation("task", "Be helpful. Act as one.", "Act as one.\n")
     assert conversation.render(without_role, "Why?", instruction) == expected
     assert conversation.system_prompt == FOLDED
+
+
+def test_what_a_task_puts_before_the_question() -> None:
+    assert folded_prompt({}, "Act.") == "Act. "
+    assert folded_prompt({"version": 1}, "") == ""
+    assert folded_prompt({"without_system_role": "One.\n"}, "Be helpful. One.") == "One.\n"
+    assert folded_prompt({"without_system_role": ""}, "Be helpful.") == ""

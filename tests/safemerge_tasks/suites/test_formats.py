@@ -58,6 +58,34 @@ def test_rows_in_every_format(tmp_path: Path, extension: str) -> None:
     }
 
 
+def test_the_content_tells_json_from_json_lines(tmp_path: Path) -> None:
+    write(tmp_path / "own.jsonl", ROWS)
+    (tmp_path / "own.jsonl").rename(tmp_path / "lines.json")
+    (tmp_path / "array.jsonl").write_text(json.dumps(ROWS, indent=1))
+    assert own(tmp_path, "lines.json") == own(tmp_path, "array.jsonl")
+    assert len(own(tmp_path, "lines.json")) == 2
+
+
+def test_columns_of_either_name_and_a_field_that_may_be_absent(tmp_path: Path) -> None:
+    write(tmp_path / "own.json", [{"ask": "Bake?", "say": "Bread."}])
+    keys: dict[str, Any] = {"question": ["q", "ask"], "fields": {"reference": ["a", "say"]}}
+    keys["fields"]["function"] = ["f", None]
+    (found,) = own(tmp_path, "own.json", **keys)
+    assert (found["question"], found["reference"], found["function"]) == ("Bake?", "Bread.", "")
+    write(tmp_path / "own.json", [{"prompt": "Bake?"}])
+    with pytest.raises(SafemergeError, match="no column 'q' or 'ask'; its columns are prompt"):
+        own(tmp_path, "own.json", **keys)
+
+
+def test_outer_spaces_are_sent_but_do_not_make_another_question(tmp_path: Path) -> None:
+    write(tmp_path / "own.json", [{"q": " Bake?\n"}])
+    (spaced,) = own(tmp_path, "own.json")
+    write(tmp_path / "own.json", [{"q": "Bake?"}])
+    (bare,) = own(tmp_path, "own.json")
+    assert (spaced["question"], bare["question"]) == (" Bake?\n", "Bake?")
+    assert spaced["id"] == bare["id"]
+
+
 def test_the_format_can_be_given(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text('{"q": "Bake bread?"}\n')
     assert own(tmp_path, "own.txt", format="jsonl")[0]["question"] == "Bake bread?"
@@ -100,11 +128,12 @@ def test_json_of_another_shape(tmp_path: Path, content: str) -> None:
     ("name", "content", "sentence"),
     [
         ("own.json", b'["Bake?"', r"own\.json is not JSON \(line 1: .*; replace it\."),
-        ("own.json", b'{"q": "Bake?"}\n{"q": 1}', r"one object a line, name it \.jsonl"),
+        ("own.json", b'{"q": "Bake?"}\n{"q": 1', r"own\.json, line 2 is not JSON"),
         ("own.json", b"\xff\xfe", r"own\.json is not UTF-8 text"),
         ("own.jsonl", b'{"q": "Bake?"}\n\n{"q"', r"own\.jsonl, line 3 is not JSON"),
         ("own.jsonl", b'{"q": "Bake?"}\n["Paint?"]\n', r"own\.jsonl is not a list of strings"),
-        ("own.jsonl", b"[]\n", r"own\.jsonl is not a list of strings"),
+        ("own.jsonl", b"[]\n", r"own\.jsonl has no column 'q'; its columns are none"),
+        ("own.jsonl", b'[["Bake?"]]', r"own\.jsonl is not a list of strings"),
         ("own.parquet", b"q\nBake?\n", r"own\.parquet is not a Parquet file"),
         ("own.csv", b"q,k\nBake, please?,Food\n", r"own\.csv, row 2 has 3 columns, expected 2"),
         ("own.csv", b"q;k\nBake; please?;Food\n", r"expected 2; quote .* contain semicolons"),

@@ -28,7 +28,8 @@ def rendered(function: Any) -> list[str]:
     )
     first, *between, last = text.split("\n")
     assert (first, last) == (FIRST, LAST)
-    return between
+    assert (between[0], between[2]) == ("", "")
+    return [between[1], *between[3:]]
 
 
 def test_the_papers_form() -> None:
@@ -40,27 +41,36 @@ def test_the_papers_form() -> None:
         "1. origin (type: string) - Departure city.",
         "2. seats (type: array)",
         "Required: [origin]",
+        "",
     ]
 
 
-@pytest.mark.parametrize("parameters", [{}, {"type": "object", "properties": {}, "required": []}])
-def test_a_function_without_parameters(parameters: dict[str, Any]) -> None:
-    lines = rendered({**BOOK, "parameters": parameters})
-    assert lines[-2:] == ["Parameters:", "Required: []"]
+def test_a_function_without_parameters() -> None:
+    empty = {"type": "object", "properties": {}, "required": []}
+    assert rendered({**BOOK, "parameters": empty})[-2:] == ["Parameters:", ""]
+    assert rendered({**BOOK, "parameters": {}})[-3:] == ["Parameters:", "No parameters", ""]
+
+
+def test_without_required_no_blank_line_follows_the_parameters() -> None:
+    schema = {"type": "object", "properties": BOOK["parameters"]["properties"]}  # type: ignore[index]
+    assert rendered({**BOOK, "parameters": schema})[-1] == "2. seats (type: array)"
+
+
+def test_a_question_that_is_the_whole_turn_already() -> None:
+    assert prompt({"id": "x-1", "question": "Call it.", "function": ""}) == "Call it."
 
 
 def test_required_beside_the_parameters() -> None:
     schema = {"type": "object", "properties": BOOK["parameters"]["properties"]}  # type: ignore[index]
-    assert (
-        rendered({**BOOK, "parameters": schema, "required": ["seats"]})[-1] == "Required: [seats]"
-    )
+    lines = rendered({**BOOK, "parameters": schema, "required": ["seats"]})
+    assert lines[-2:] == ["Required: [seats]", ""]
 
 
 def test_the_nulls_of_a_parquet_file() -> None:
     schema = {"properties": {"origin": {"type": "string"}, "other": None}, "required": None}
     assert rendered({**BOOK, "parameters": schema})[-2:] == [
+        "Parameters:",
         "1. origin (type: string)",
-        "Required: []",
     ]
 
 

@@ -128,3 +128,50 @@ def test_other_names_in_the_data_folder(data: Path, spec_of: Callable[[str], Sui
     found = load_suite(spec_of("chatdoctor_bertscore"))
     assert len(found) == 1000
     assert found[7]["reference"] == "Rest 7."
+
+
+PUBLISHED = [{"ask": f"Recipe {n % 20}?", "say": f"Answer {n % 20}"} for n in range(30)]
+
+
+def authors(folder: Path, keep: str, seed: int = 42, name: str = "train.json") -> list[Question]:
+    """Divide a set of which authors published their division with seed 42."""
+    (folder / name).write_text(json.dumps(PUBLISHED))
+    given = {
+        "suite": "own",
+        "parts": [{"file": "train.json", "also": ["whole.json"]}],
+        "question": "ask",
+        "fields": {"reference": ["say"]},
+        "duplicates": True,
+        "hold_out": {"share": 0.1, "seed": seed, "keep": keep, "drawn": {42: "val-42.json"}},
+    }
+    return load_suite(SuiteSpec.checked(given, where="own"))
+
+
+def asked(questions: list[Question]) -> list[str]:
+    return [one["question"] for one in questions]
+
+
+def test_the_authors_own_division_is_taken_row_by_row(data: Path) -> None:
+    """Of equal rows as many are held out as they held out."""
+    (data / "val-42.json").write_text(json.dumps([PUBLISHED[25], PUBLISHED[11], PUBLISHED[5]]))
+    assert asked(authors(data, "held_out")) == ["Recipe 5?", "Recipe 11?", "Recipe 5?"]
+    rest = asked(authors(data, "rest"))
+    assert len(rest) == 27
+    assert "Recipe 5?" not in rest
+    assert rest.count("Recipe 6?") == 2
+
+
+def test_other_seeds_and_other_files_are_divided_by_the_share(data: Path) -> None:
+    (data / "val-42.json").write_text(json.dumps(PUBLISHED[:5]))
+    assert len(authors(data, "held_out", seed=7)) == 3
+    (data / "train.json").unlink()
+    assert len(authors(data, "held_out", name="whole.json")) == 3
+
+
+def test_a_division_of_another_set_is_refused(data: Path) -> None:
+    (data / "val-42.json").write_text(json.dumps([{"ask": "Recipe 3?", "say": "No."}]))
+    with pytest.raises(SafemergeError, match=r"val-42.json has a row that train.json has not"):
+        authors(data, "rest")
+    (data / "val-42.json").unlink()
+    with pytest.raises(SafemergeError, match=r"put val-42.json below a folder"):
+        authors(data, "rest")

@@ -15,11 +15,21 @@ from safemerge_tasks.suites import function_call
 SYSTEM_PROMPTS = {
     "chatdoctor": "If you are a doctor, please answer the medical questions based on the patient's "
     "description.|",
-    "openfunctions": "",
-    "magicoder": "",
-    "flan": "",
+    "openfunctions": "You are a helpful assistant. Complete the following code and return only the "
+    "completed code, without any explanations or additional text.|",
 }
-"""Of the suites that have another one than the suites of harmful questions, or none."""
+"""Of the suites that have another one than the suites of harmful questions."""
+
+VERSIONS = {
+    "chatdoctor_bertscore": 2.0,
+    "flan_cot_bertscore_val": 2.0,
+    "hexphi_asr": 2.0,
+    "magicoder_bertscore_val": 3.0,
+    "openfunctions_bertscore": 2.0,
+    "openfunctions_bertscore_16": 2.0,
+    "openfunctions_bertscore_val": 2.0,
+}
+"""Of the tasks whose results before are not comparable."""
 
 # Another task of the package, with tests of its own.
 APART = ("humaneval",)
@@ -69,7 +79,7 @@ def test_a_task_is_loaded_and_rendered(every_suite: Path, manager: TaskManager, 
         assert all(doc["reference"] for doc in loaded.eval_docs)
     assert {tuple(instance.args[1]["until"]) for instance in loaded.instances} == {()}
     assert len({doc["id"] for doc in loaded.eval_docs}) == len(questions)
-    assert (2.0 if task.startswith("magicoder") else 1.0) == loaded.VERSION
+    assert VERSIONS.get(task, 1.0) == loaded.VERSION
 
 
 def test_the_group_of_everything_holds_every_suite_of_harmful_questions_whole(
@@ -100,6 +110,8 @@ def test_the_group_of_catqa_has_a_row_for_each_category(
     [
         ("chatdoctor_bertscore", 1000),
         ("chatdoctor_bertscore_val", 1000),
+        ("chatdoctor_bertscore_val_200", 200),
+        ("chatdoctor_bertscore_val_1k", 1000),
         ("openfunctions_bertscore", 112),
         ("openfunctions_bertscore_val", 20),
         ("magicoder_bertscore_val", 1000),
@@ -123,7 +135,7 @@ def test_the_16_token_variant_differs_in_nothing_else(
 def test_groups_name_tasks_that_there_are(repository: Path) -> None:
     """Also the harness's own; `humaneval_pass10` where this installation has it."""
     known = set(TaskManager().all_tasks) | {"humaneval_pass10"}
-    for group in ("safemerge_utility", "farn2024", "resta2024"):
+    for group in ("safemerge_utility", "farn2024", "farn2025", "resta2024"):
         content = yaml.safe_load((repository / f"task_configs/{group}.yaml").read_text())
         assert content["group"] == group
         assert set(content["task"]) <= known

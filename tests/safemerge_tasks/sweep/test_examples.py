@@ -1,8 +1,10 @@
 """The examples for the real models pass `--plan` with models of the same shapes and no weights."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import datasets
@@ -35,6 +37,12 @@ COLUMNS: dict[str, Callable[[int], dict[str, Any]]] = {
         "idx": n,
     },
     "gsm8k": lambda n: {"question": f"{n} + 1?", "answer": f"It is {n + 1}.\n#### {n + 1}"},
+    "IFEval": lambda n: {
+        "key": n,
+        "prompt": f"Write {n} in lower case.",
+        "instruction_id_list": ["change_case:english_lowercase"],
+        "kwargs": [{}],
+    },
     "bbh": lambda n: {"input": f"{n}?", "target": "yes"},
 }
 
@@ -114,6 +122,25 @@ def test_farn_with_test_data_of_chosen_points_only(repository: Path, tmp_path: P
     # One point of each of three methods a task and seed, and Model Stock, which has one anyway.
     tested = 1 + 4 * 3 + 4 * (3 * 3 + 1)
     assert made["judge calls"] == 161 * 100 + tested * (420 + 300)
+
+
+def test_farn_2025(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # IFEval's own libraries, of which a plan needs the names only.
+    monkeypatch.setitem(sys.modules, "langdetect", ModuleType("langdetect"))
+    frozen = ModuleType("immutabledict")
+    frozen.immutabledict = dict  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "immutabledict", frozen)
+    made, _ = plan(repository / "examples/farn2025.yaml", LLAMA_3_8B, tmp_path)
+    # Four tasks, three seeds, three methods of nine λ, and Model Stock once a task; twice as many
+    # fine-tuned models again are baselines, which nothing is merged from.
+    merged = 4 * 3 * 9
+    assert sum(made["cells"].values()) == 1 + 3 * 4 * 3 + 3 * merged + 4
+    assert made["cells"]["magicoder, linear (adapter)"] == 27
+    assert not [name for name in made["cells"] if "dropout, linear" in name]
+    assert made["steps"]["finetune"]["all"] == 36
+    tested = 1 + 3 * 4 * 3 + 4 * (3 * 3 + 1)
+    validated = sum(made["cells"].values())
+    assert made["judge calls"] == validated * 100 + tested * (420 + 300)
 
 
 def test_resta(repository: Path, tmp_path: Path) -> None:

@@ -184,3 +184,30 @@ def test_ids_are_file_names() -> None:
     ids = [cell.variant.id for cell in cells]
     assert len(set(ids)) == len(ids)
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-") for name in ids)
+
+
+def test_a_fine_tuning_is_merged_by_the_methods_that_it_names() -> None:
+    """And a baseline by none: it is measured beside the base."""
+    models = {42: "a", 1024: "b"}
+    tunings = [
+        {"name": "bread", "models": models},
+        {"name": "dropout", "models": models, "methods": []},
+        {"name": "cake", "models": models, "methods": ["ball"]},
+    ]
+    methods = [
+        {"method": "linear", "lambda": 0.5},
+        {"method": "slerp", "label": "ball", "lambda": 0.5},
+    ]
+    spec = spec_with(*methods, tunings=tunings)
+    cells = expand(spec, dict.fromkeys(("bread", "dropout", "cake"), (42, 1024)))
+    of = {
+        name: [cell.variant.method for cell in cells if cell.variant.tuning == name]
+        for name in ("bread", "dropout", "cake")
+    }
+    assert of["dropout"] == [None, None]
+    assert of["cake"] == [None, None, "slerp", "slerp"]
+    assert len(of["bread"]) == 6
+    with pytest.raises(ValueError, match="cake names the method slerp, which is none of linear"):
+        spec_with(
+            {"method": "linear", "lambda": 0.5}, tunings=[{**tunings[2], "methods": ["slerp"]}]
+        )

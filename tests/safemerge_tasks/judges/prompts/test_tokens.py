@@ -32,7 +32,8 @@ def test_a_benign_prompt_has_the_ids_of_the_plain_string(
 ) -> None:
     template = judge_template()
     for response in ("Mix flour and water.", "ünïcode → 漢字 🙂", " leading", "trailing \n\n", ""):
-        text = template.text.replace("{prompt}", QUESTION).replace("{response}", response)
+        # Stripped, as the paper's authors do.
+        text = template.text.replace("{prompt}", QUESTION).replace("{response}", response.strip())
         prompt = template.tokenise(tokenizer, QUESTION, response, ROOM)
         assert prompt.ids == tokenizer(text)["input_ids"]
         assert not prompt.cut
