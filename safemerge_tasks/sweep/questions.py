@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,8 @@ def _quiet_lm_eval() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         # Our own warnings still show: their handler holds the stream itself.
-        with redirect_stderr(StringIO()):
+        # What tasks print while they are imported, as IFEval does, must not mix with a plan's JSON.
+        with redirect_stderr(StringIO()), redirect_stdout(StringIO()):
             yield
     finally:
         logger.setLevel(level)

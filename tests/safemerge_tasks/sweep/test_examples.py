@@ -130,6 +130,7 @@ def test_farn_2025(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     frozen = ModuleType("immutabledict")
     frozen.immutabledict = dict  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "immutabledict", frozen)
+    monkeypatch.setattr("nltk.download", lambda *_, **__: print("IFEval's own word"))
     made, _ = plan(repository / "examples/farn2025.yaml", LLAMA_3_8B, tmp_path)
     # Four tasks, three seeds, three methods of nine λ, and Model Stock once a task; twice as many
     # fine-tuned models again are baselines, which nothing is merged from.
