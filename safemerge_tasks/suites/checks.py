@@ -40,7 +40,7 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
         yield f"{table.source}, {numbered(other)}: the question is not text; correct it."
     used = (spec.question, spec.category, spec.subcategory)
     named = [table.name_of(one) for one in used if one is not None]
-    named += map(table.first_of, spec.fields.values())
+    named += filter(None, (table.first_of(columns) for columns in spec.fields.values()))
     halves = [number for number, row in rows if not all(_is_whole(row.get(one)) for one in named)]
     if halves:
         yield (

@@ -116,7 +116,7 @@ def test_the_papers_protocol_reaches_the_model() -> None:
     assert stored["counts"]["responses"] == 30
     assert stored["counts"]["passed"] == 13
     assert stored["counts"]["python_blocks"] == 15
-    assert results["versions"][TASK] == 1.0
+    assert results["versions"][TASK] == 2.0
 
 
 def test_fifty_samples_unless_asked_otherwise() -> None:
@@ -127,7 +127,11 @@ def test_fifty_samples_unless_asked_otherwise() -> None:
 
 def test_with_a_chat_template_the_prompt_is_the_users_turn() -> None:
     run(apply_chat_template=True)
-    assert Programs.seen[0].args[0] == f"<user>{PROBLEMS[0]['prompt']}"
+    system = (
+        "You are a helpful assistant.\nComplete the following code and return only the completed "
+        "code, without any explanations or additional text."
+    )
+    assert Programs.seen[0].args[0] == f"<system>{system}<user>{PROBLEMS[0]['prompt']}"
 
 
 def test_seeds_are_distinct_and_scores_the_same() -> None:
