@@ -11,7 +11,7 @@ from merge.engine.pass_cache import PassCache
 from merge.engine.plan import Plan, TensorPlan
 from merge.engine.threads import OrderedSum
 from merge.errors import MergeError
-from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
+from merge.formats.checksums import combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.stored_tensor import StoredTensor
@@ -92,7 +92,7 @@ class PlanWork:
             for number in numbers:
                 tensor = self.plan.tensors[number]
                 self._begins[tensor.name] = begin
-                begin += -(-tensor.elements // BLOCK_ELEMENTS)
+                begin += -(-tensor.elements // self._options.block_elements)
 
     def measure(self, task: Task, reads: Reads) -> None:
         """Add one block to its tensor's sum."""
@@ -130,7 +130,8 @@ class PlanWork:
     def has_all(self, task: Task) -> bool:
         """Return whether every block of a tensor is written."""
         tensor = self.plan.tensors[task.number]
-        return len(self._digests[-1][tensor.name]) * BLOCK_ELEMENTS >= tensor.elements
+        written = len(self._digests[-1][tensor.name])
+        return written * self._options.block_elements >= tensor.elements
 
     def forget_updates(self, task: Task) -> None:
         """Let go of the adapters' parts of a tensor."""

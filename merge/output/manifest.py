@@ -15,7 +15,7 @@ from typing import Any
 from merge.engine.plan import Plan
 from merge.engine.plan_work import Result
 from merge.errors import MergeError
-from merge.formats.checksums import ALGORITHM, combine, file_checksum, text_checksum
+from merge.formats.checksums import algorithm, combine, file_checksum, text_checksum
 from merge.formats.stored_tensor import StoredTensor
 from merge.models.checkpoint import Checkpoint
 from merge.models.input_models import InputModel
@@ -75,6 +75,7 @@ def build_manifest(
     tensors: Mapping[str, Mapping[str, Any]],
     report: Counter[str],
     folder: Path,
+    block_elements: int,
 ) -> dict[str, Any]:
     """Return the manifest of one output, given the files in its folder.
 
@@ -85,6 +86,7 @@ def build_manifest(
         tensors: file, type, shape and checksum of every tensor.
         report: what the method counted.
         folder: where the output's other files are already.
+        block_elements: of the blocks that checksums are over.
     """
     weights = {str(tensor["file"]) for tensor in tensors.values()}
     return {
@@ -96,7 +98,8 @@ def build_manifest(
         "inputs": inputs,
         "notes": plan.notes,
         "report": dict(report),
-        "checksum_algorithm": ALGORITHM,
+        "checksum_algorithm": algorithm(block_elements),
+        "checksum_block": block_elements,
         "files": {
             str(path.relative_to(folder)): file_checksum(path)
             for path in sorted(folder.rglob("*"))
