@@ -29,6 +29,26 @@ class LowRank:
         return rows.reshape(-1)[start - first * columns : stop - first * columns]
 
 
+@dataclass
+class Stacked:
+    """The updates of tensors of one shape that are stored as one, in the order they lie there."""
+
+    parts: list[LowRank]
+
+    def read(self, start: int, stop: int) -> "torch.Tensor":
+        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
+        import torch
+
+        size = self.parts[0].left.shape[0] * self.parts[0].right.shape[1]
+        first, last = start // size, -(-stop // size)
+        return torch.cat(
+            [
+                self.parts[number].read(max(start - number * size, 0), min(stop - number * size, size))
+                for number in range(first, last)
+            ]
+        )
+
+
 class Dora:
     """The update of one weight by DoRA, `(m/‖W + s·B·A‖ - 1)·W + m/‖W + s·B·A‖·s·B·A`.
 
@@ -96,4 +116,4 @@ class RowUpdate:
         return values.reshape(-1)[start - first * columns : stop - first * columns]
 
 
-Update = LowRank | Dora | DenseUpdate | RowUpdate
+Update = LowRank | Stacked | Dora | DenseUpdate | RowUpdate

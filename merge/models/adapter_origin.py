@@ -32,12 +32,9 @@ def origin(
         compare: whether values may be read.
     """
     named = adapter.config.base_name
-    if not named or _same_name(named, reference, base):
+    note = other_name(adapter.folder, named, reference, base)
+    if note is None:
         return None, None
-    note = (
-        f"{adapter.folder.name} says that it was trained on {named}, and {reference} was given as "
-        f"its base"
-    )
     there = Path(named).expanduser()
     if not there.is_dir() or not compare:
         return None, note
@@ -62,6 +59,17 @@ def origin(
     ), None
 
 
+def other_name(
+    folder: Path, named: str, reference: ModelReference, base: Checkpoint
+) -> str | None:
+    """Return a note if the model that an adapter names is not the one that was given."""
+    if not named or _same_name(named, reference, base):
+        return None
+    return (
+        f"{folder.name} says that it was trained on {named}, and {reference} was given as its base"
+    )
+
+
 def _same_name(named: str, reference: ModelReference, base: Checkpoint) -> bool:
     names = [reference.model, base.folder.name, str(base.config.get("_name_or_path") or "")]
     # The Hub's cache: models--OWNER--NAME/snapshots/COMMIT.
@@ -81,7 +89,7 @@ def _differing(adapter: Adapter, own: Checkpoint, base: Checkpoint) -> str | Non
     Empty if all are; None if none can be compared, as where one copy is quantised.
     """
     compared = False
-    for name in [*adapter.factors, *adapter.tokens]:
+    for name in [*adapter.factors, *adapter.experts, *adapter.tokens]:
         one, other = own.tensors.get(name), base.tensors.get(name)
         if one is None or other is None or not {one.dtype, other.dtype} <= FLOATS:
             continue

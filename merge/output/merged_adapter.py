@@ -63,6 +63,11 @@ def check_adapters(plan: Plan) -> None:
             f"{dora[0].folder} is DoRA, whose update is not of low rank; remove --as adapter to "
             f"write a checkpoint."
         )
+    if experts := [adapter for adapter in _adapters(plan) if adapter.experts]:
+        raise MergeError(
+            f"{experts[0].folder} updates experts' parameters, which servers of adapters do not "
+            f"read; remove --as adapter to write a checkpoint."
+        )
     transposed = {adapter.config.fan_in_fan_out for adapter in _adapters(plan)}
     if len(transposed) != 1:
         raise MergeError(
