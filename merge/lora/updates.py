@@ -43,7 +43,9 @@ class Stacked:
         first, last = start // size, -(-stop // size)
         return torch.cat(
             [
-                self.parts[number].read(max(start - number * size, 0), min(stop - number * size, size))
+                self.parts[number].read(
+                    max(start - number * size, 0), min(stop - number * size, size)
+                )
                 for number in range(first, last)
             ]
         )

@@ -59,9 +59,7 @@ def origin(
     ), None
 
 
-def other_name(
-    folder: Path, named: str, reference: ModelReference, base: Checkpoint
-) -> str | None:
+def other_name(folder: Path, named: str, reference: ModelReference, base: Checkpoint) -> str | None:
     """Return a note if the model that an adapter names is not the one that was given."""
     if not named or _same_name(named, reference, base):
         return None

@@ -100,7 +100,9 @@ def layout_of(checkpoint: Checkpoint) -> Layout | None:
     return Layout(
         {name: tuple(value.shape) for name, value in model.state_dict().items()},
         frozenset(
-            name for name, module in model.named_modules() if getattr(module, "is_transposed", False)
+            name
+            for name, module in model.named_modules()
+            if getattr(module, "is_transposed", False)
         ),
         [step for step in steps if not isinstance(step, WeightConverter)],
         [step for step in steps if isinstance(step, WeightConverter)],
@@ -173,9 +175,7 @@ class Namer:
             else {name: tensor.shape for name, tensor in self._main.tensors.items()}
         )
         for own in (module, _TEXT + module.removeprefix("model.")):
-            if found := {
-                name: known[name] for name in known if name.rpartition(".")[0] == own
-            }:
+            if found := {name: known[name] for name in known if name.rpartition(".")[0] == own}:
                 return found
         return {}
 

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ def _maker(base: Checkpoint) -> Any:
     maker = getattr(transformers, str(makers[0]), None)
     if maker is None or "auto_map" in base.config:
         raise MergeError(
-            f"{base.folder}: transformers has no class {makers[0] or 'for it'}, which peft needs to "
-            f"merge an adapter."
+            f"{base.folder}: transformers has no class {makers[0] or 'for it'}, which peft needs "
+            f"to merge an adapter."
         )
     return maker
 
@@ -98,17 +99,24 @@ def _maker(base: Checkpoint) -> Any:
 def _check_kind(folder: Path, base: Checkpoint, reason: NotStreamedError) -> None:
     raw: Mapping[str, object] = read_json(folder / ADAPTER_CONFIG)
     try:
-        from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+        import peft
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
         from peft.tuners.tuners_utils import BaseTuner
     except ImportError as error:
         raise MergeError(f"{reason}, and peft is not installed; pip install peft.") from error
-    tuner = {str(kind.value): made for kind, made in PEFT_TYPE_TO_TUNER_MAPPING.items()}.get(
-        str(raw.get("peft_type"))
-    )
-    if tuner is None or not issubclass(tuner, BaseTuner):
+    kinds = {str(kind.value): kind for kind in PEFT_TYPE_TO_TUNER_MAPPING}
+    kind = kinds.get(str(raw.get("peft_type")))
+    if kind is None or not issubclass(PEFT_TYPE_TO_TUNER_MAPPING[kind], BaseTuner):
         raise MergeError(
             f"{reason}, which changes no weights that could be merged; give a LoRA or a full "
             f"checkpoint."
+        )
+    # peft leaves out what it does not know of, with a warning.
+    known = {field.name for field in fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
+    if strange := sorted(key for key, value in raw.items() if value and key not in known):
+        raise MergeError(
+            f"{reason}, and the installed peft {peft.__version__} does not know {strange[0]}; "
+            f"install the version that trained the adapter."
         )
     _maker(base)
 

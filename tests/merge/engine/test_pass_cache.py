@@ -47,7 +47,9 @@ def test_results_are_the_same_bits_without_memory_to_keep(tmp_path, models, meth
     arguments = {"parameters": {"density": 0.4}} if method == "ties" else {}
     tuned = [models(1), models(2)]
     merge(method, base=models(0), tuned=tuned, out=tmp_path / "kept", **arguments)
-    monkeypatch.setattr("merge.engine.run.PassCache", lambda size, _budget: PassCache(size, budget=0))
+    monkeypatch.setattr(
+        "merge.engine.run.PassCache", lambda size, _budget: PassCache(size, budget=0)
+    )
     merge(method, base=models(0), tuned=tuned, out=tmp_path / "again", **arguments)
     ours, again = weights(tmp_path / "kept"), weights(tmp_path / "again")
     assert all(torch.equal(ours[name], again[name]) for name in ours)

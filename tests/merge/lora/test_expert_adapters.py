@@ -34,7 +34,11 @@ def mixtral():
 
 
 def gpt_oss(**changes):
-    settings = SMALL | {"num_local_experts": 3, "head_dim": 8, "layer_types": ["full_attention"] * 2}
+    settings = SMALL | {
+        "num_local_experts": 3,
+        "head_dim": 8,
+        "layer_types": ["full_attention"] * 2,
+    }
     return transformers.GptOssConfig(**(settings | changes))
 
 
