@@ -1,7 +1,7 @@
 """Safe LoRA against dense projections in float64."""
 
 import pytest
-from merge_models import assert_rounded, doubles, peft_merged, weights
+from merge_models import assert_rounded, copy_with, doubles, peft_merged, weights
 
 from merge import MergeError, merge
 
@@ -43,6 +43,24 @@ def test_safe_lora(tmp_path, models, adapters, parameters):
     assert done.report.get("updates projected", 0) == projected
     assert projected == {"threshold": projected, "layers": 3}[next(iter(parameters))]
     assert done.report["updates kept"] + projected == len(found)
+
+
+def test_safe_lora_without_a_direction(tmp_path, models, adapters):
+    """Where aligned and unaligned are equal there is nothing to project onto: the update stays."""
+    name = "model.layers.1.self_attn.q_proj.weight"
+    unaligned = copy_with(models(2), tmp_path / "unaligned", {name: weights(models(0))[name]})
+    done = merge(
+        "safe-lora",
+        base=models(0),
+        tuned=[adapters(1)],
+        unaligned=str(unaligned),
+        parameters={"threshold": 0.99},
+        out=tmp_path / "out",
+    )
+    assert done.report["updates kept"] == 1
+    assert_rounded(
+        weights(tmp_path / "out")[name], peft_merged(models(0), adapters(1))[name].double()
+    )
 
 
 def test_safe_lora_needs_an_adapter(tmp_path, models):
