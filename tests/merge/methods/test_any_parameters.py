@@ -63,7 +63,7 @@ def cases(draw):
     common: dict[str, Any] = {}
     if method == "slerp":
         common["on_deltas"] = count == 2
-    if method in ("task-arithmetic", "dare-linear"):
+    if method in ("linear", "task-arithmetic", "dare-linear"):
         common["normalize"] = draw(st.booleans())
     if method in ("ties", "dare-ties"):
         common["normalize"] = draw(st.sampled_from([None, True, False]))
@@ -125,7 +125,8 @@ def expected(case, base, tuned, unaligned):
         total = sum(weight * delta for weight, delta in zip(weights, own, strict=True))
         match case.method:
             case "linear":
-                change = case.scale * total / sum(weights)
+                share = sum(weights) if case.common["normalize"] else 1
+                change = case.scale * (total + (sum(weights) - share) * start) / share
             case "slerp" if case.common["on_deltas"]:
                 change = reference_slerp(own[0], own[1], case.scale)
             case "slerp":
