@@ -21,6 +21,8 @@ from merge.models.model_location import LocalModel, ModelReference, locate
 from merge.models.parameter_targets import settle_parameters
 from merge.models.peft_fallback import fallback_note, merged_by_peft
 from merge.models.saved_vector import is_saved_vector
+from merge.models.sub_folders import only_model
+from merge.models.training_base import differing_sample
 from merge.recipe.recipe import Recipe
 
 
@@ -120,13 +122,25 @@ class _Opener:
             return self._adapted(reference, role, self._locate(reference.adapter), own)
         if not is_adapter(local.folder):
             own = InputModel(role, reference, local, self._checkpoint(local.folder))
-            return own if base is None else self._renamed(own, base)
+            return own if base is None else self._tuned(self._renamed(own, base), base)
         if base is None:
             raise MergeError(
                 f"{name} is a LoRA adapter; the base has to be a full model: give the model it was "
                 f"trained on, or model+adapter."
             )
         return self._adapted(reference, role, local, base)
+
+    def _tuned(self, model: InputModel, base: InputModel) -> InputModel:
+        """Return a model with a note if it was made by us from another base than the one given."""
+        if model.local.temporary or base.local.temporary or model.role != "tuned":
+            return model
+        if not (tensor := differing_sample(model.folder, base.checkpoint)):
+            return model
+        note = (
+            f"{model.folder.name} was fine-tuned from another model than {base.reference}, as "
+            f"{tensor} shows"
+        )
+        return replace(model, notes=(*model.notes, note))
 
     def with_experts_apart(self, main: InputModel, names: Sequence[str]) -> InputModel:
         """Return the base with one tensor for each expert, where another model has these."""
@@ -159,6 +173,8 @@ class _Opener:
             local = locate(reference, headers_only=self._headers_only)
             if local.temporary:
                 self._stack.callback(shutil.rmtree, local.folder)
+            if (within := only_model(local.folder)) != local.folder:
+                local = replace(local, folder=within, within=local.folder)
             self._located[reference] = local
         return self._located[reference]
 

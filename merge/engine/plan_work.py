@@ -100,6 +100,9 @@ class PlanWork:
         block = self._block(tensor, reads)
         part = self.plan.method.measure(block, tensor.values, self.totals[tensor.name])
         self._sums[tensor.name].add(self._begins[tensor.name] + task.index, part)
+        if task.stop == tensor.elements:
+            # Over a whole model all adapters' parts would be kept at once.
+            self.forget_updates(task)
 
     def end_pass(self, numbers: Sequence[int]) -> None:
         """Let the method draw its conclusions from the sums."""
@@ -124,8 +127,21 @@ class PlanWork:
         block = self._block(tensor, reads)
         totals = self.totals.get(tensor.name, [])
         outputs = self.plan.method.merge(block, tensor.values, tensor.lambdas, totals)
+        exact = self._base_bits(tensor, reads)
         for number, values in enumerate(outputs):
-            self._write(task, tensor, number, self._rounded(tensor, values))
+            if exact is not None and tensor.lambdas[number] == 0:
+                self._write(task, tensor, number, exact)
+            else:
+                self._write(task, tensor, number, self._rounded(tensor, values))
+
+    def _base_bits(self, tensor: TensorPlan, reads: Reads) -> memoryview | None:
+        """Return the base's bytes where λ = 0 is it; float64 would lose some in float32."""
+        base = tensor.operands.base
+        if not self.plan.method.starts_at_base or 0 not in tensor.lambdas or base is None:
+            return None
+        if base.stored.dtype != tensor.dtype or base.adapter or base.stored.shape != tensor.shape:
+            return None
+        return reads.raw(base.stored)
 
     def has_all(self, task: Task) -> bool:
         """Return whether every block of a tensor is written."""

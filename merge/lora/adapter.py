@@ -136,7 +136,9 @@ class Adapter:
         left, right = load(b), load(a)
         if transposed:
             left, right = right.T.contiguous(), left.T.contiguous()
-        return LowRank(left, right, self._scale(name, ".weight"))
+        # An embedding's factors are turned too, and its rows are what they are for.
+        turned = transposed and ".lora_embedding_" not in a.name
+        return LowRank(left, right, self._scale(name, ".weight"), turned)
 
     def _factor(self, tensor: StoredTensor) -> "torch.Tensor":
         """Read a factor of many experts, which are merged one after the other."""

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 class LowRank:
     """The update `scale·left·right` of one weight, held as its factors in float32.
 
-    ``left`` is `[rows, r]` and ``right`` `[r, columns]`, in the orientation of the stored weight.
+    ``left`` is `[rows, r]` and ``right`` `[r, columns]`, in the orientation of the stored weight,
+    and ``turned`` says that this is `[in, out]`.
     """
 
     left: "torch.Tensor"
     right: "torch.Tensor"
     scale: float
+    turned: bool = False
 
     def read(self, start: int, stop: int) -> "torch.Tensor":
         """Return elements ``start`` to ``stop`` of the flattened update, in float32."""

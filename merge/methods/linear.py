@@ -32,6 +32,7 @@ class Linear(Method):
     """
 
     name = "linear"
+    starts_at_base = True
     parameters = Divided
     model_parameters = Shares
 

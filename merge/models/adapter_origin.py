@@ -10,6 +10,7 @@ from merge.formats.stored_tensor import StoredTensor
 from merge.lora.adapter import Adapter
 from merge.models.checkpoint import Checkpoint, open_checkpoint
 from merge.models.model_location import ModelReference
+from merge.models.training_base import differing_sample
 
 # What repositories of quantised copies append to the model's name.
 _QUANTISED = re.compile(
@@ -32,6 +33,15 @@ def origin(
         compare: whether values may be read.
     """
     named = adapter.config.base_name
+    sample = differing_sample(adapter.folder, base) if compare else None
+    if sample:
+        return (
+            f"{adapter.folder} was trained on another model than {base.folder}, as {sample} shows "
+            f"(safemerge_finetune.json); give {named or 'that model'} as the base, or as "
+            f"{named or 'MODEL'}+{adapter.folder}"
+        ), None
+    if sample is not None:
+        return None, None
     note = other_name(adapter.folder, named, reference, base)
     if note is None:
         return None, None

@@ -35,7 +35,7 @@ def fallback_note(folder: Path, base: Checkpoint, reason: NotStreamedError) -> s
         )
     return (
         f"{reason}, so peft merges it whole first, which takes {needed / 1e9:.1f} GB of memory and "
-        f"as much of {place} for as long as the merge runs"
+        "(as long as the merge runs) of disk in TMPDIR"
     )
 
 

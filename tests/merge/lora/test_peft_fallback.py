@@ -11,6 +11,7 @@ from merge_models import assert_rounded, copy_with, doubles, edit_json, weights
 from safetensors.torch import load_file, save_file
 
 from merge import MergeError, build_recipe, check, merge, verify
+from merge.models.saved_vector import MANIFEST
 
 TARGETS = ["q_proj", "v_proj"]
 KINDS = {
@@ -58,6 +59,7 @@ def test_peft_merges_what_is_not_streamed(tmp_path, models, place, kind):
         out=tmp_path / "out",
     )
     assert [note for note in done.notes if "peft merges it whole first, which takes" in note]
+    assert str(tmp_path) not in (tmp_path / "out/lambda-1" / MANIFEST).read_text()
     assert not list(place.iterdir())
     base = doubles(models(0))
     assert any(not torch.equal(tuned[name].double(), base[name]) for name in base)
