@@ -170,14 +170,14 @@ def _merge_checkpoints(
             ]
             results = _compute(orders, options, progress)
             for order, result in zip(orders, results, strict=True):
-                _complete(order, result)
+                _complete(order, result, options)
     return {
         name: order.merged(result, staging, out)
         for name, order, result in zip(plans, orders, results, strict=True)
     }
 
 
-def _complete(order: _Order, result: Result) -> None:
+def _complete(order: _Order, result: Result, options: Options) -> None:
     """Write what belongs to the weights of every λ."""
     plan = order.plan
     plan.notes.extend(
@@ -189,7 +189,7 @@ def _complete(order: _Order, result: Result) -> None:
         copy_companions(plan, folder)
         write_config(plan.config, folder / CONFIG)
         tensors = tensor_entries(result.checksums[number], order.shards)
-        _close(plan, folder, number, tensors, result, described)
+        _close(plan, folder, number, tensors, result, described, options)
 
 
 def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:
@@ -201,8 +201,8 @@ def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:
             totals, result = measure(plan, options)
             described = describe_inputs(plan, result)
             for number, folder in enumerate(order.folders):
-                tensors = write_adapter(plan, number, totals, folder)
-                _close(plan, folder, number, tensors, result, described)
+                tensors = write_adapter(plan, number, totals, folder, options.block_elements)
+                _close(plan, folder, number, tensors, result, described, options)
     return order.merged(result, staging, out)
 
 
@@ -315,11 +315,18 @@ def _close(
     tensors: dict[str, dict[str, Any]],
     result: Result,
     inputs: list[dict[str, Any]],
+    options: Options,
 ) -> None:
     """Write the card and, last, the manifest that makes a folder complete."""
     lambda_ = plan.recipe.lambdas[number] if plan.recipe.lambdas else None
     (folder / CARD).write_text(model_card(plan, lambda_), encoding="utf-8")
     manifest = build_manifest(
-        plan, lambda_=lambda_, inputs=inputs, tensors=tensors, report=result.report, folder=folder
+        plan,
+        lambda_=lambda_,
+        inputs=inputs,
+        tensors=tensors,
+        report=result.report,
+        folder=folder,
+        block_elements=options.block_elements,
     )
     write_manifest(manifest, folder)

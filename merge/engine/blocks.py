@@ -45,8 +45,8 @@ def tensor_groups(plans: Sequence[Plan]) -> Iterator[Sequence[int]]:
     yield group
 
 
-def tasks(plan: Plan, numbers: Iterable[int]) -> Iterator[Task]:
-    """Return every block of some tensors."""
+def tasks(plan: Plan, numbers: Iterable[int], size: int) -> Iterator[Task]:
+    """Return every block, of this many elements, of some tensors."""
     for number in numbers:
-        for index, (start, stop) in enumerate(block_ranges(plan.tensors[number].elements)):
+        for index, (start, stop) in enumerate(block_ranges(plan.tensors[number].elements, size)):
             yield Task(number, index, start, stop)

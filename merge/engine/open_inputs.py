@@ -8,15 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from merge.errors import MergeError, list_problems
+from merge.formats.json_object import read_json
 from merge.lora.adapter import Adapter, open_adapter
+from merge.lora.adapter_config import ADAPTER_CONFIG, NotStreamedError
 from merge.methods import find_method
 from merge.models.adapter_fit import check_against, check_changes
-from merge.models.adapter_origin import origin
+from merge.models.adapter_origin import origin, other_name
 from merge.models.checkpoint import Checkpoint, open_checkpoint
 from merge.models.input_models import InputModel, Inputs, is_adapter, own_heads
 from merge.models.layouts import Namer
 from merge.models.model_location import LocalModel, ModelReference, locate
+from merge.models.parameter_targets import settle_parameters
+from merge.models.peft_fallback import fallback_note, merged_by_peft
 from merge.models.saved_vector import is_saved_vector
+from merge.models.sub_folders import only_model
+from merge.models.training_base import differing_sample
 from merge.recipe.recipe import Recipe
 
 
@@ -102,6 +108,8 @@ class _Opener:
         self._located: dict[ModelReference, LocalModel] = {}
         self._checkpoints: dict[Path, Checkpoint] = {}
         self._adapters: dict[tuple[Path, Path], _Opened] = {}
+        # What peft merged in place of an adapter, and the notes that say so.
+        self._whole: dict[tuple[Path, Path], tuple[Checkpoint, tuple[str, ...]]] = {}
         self._namers: dict[int, Namer] = {}
         self._renamings: dict[tuple[int, int], tuple[Checkpoint, str | None]] = {}
 
@@ -114,13 +122,25 @@ class _Opener:
             return self._adapted(reference, role, self._locate(reference.adapter), own)
         if not is_adapter(local.folder):
             own = InputModel(role, reference, local, self._checkpoint(local.folder))
-            return own if base is None else self._renamed(own, base)
+            return own if base is None else self._tuned(self._renamed(own, base), base)
         if base is None:
             raise MergeError(
                 f"{name} is a LoRA adapter; the base has to be a full model: give the model it was "
                 f"trained on, or model+adapter."
             )
         return self._adapted(reference, role, local, base)
+
+    def _tuned(self, model: InputModel, base: InputModel) -> InputModel:
+        """Return a model with a note if it was made by us from another base than the one given."""
+        if model.local.temporary or base.local.temporary or model.role != "tuned":
+            return model
+        if not (tensor := differing_sample(model.folder, base.checkpoint)):
+            return model
+        note = (
+            f"{model.folder.name} was fine-tuned from another model than {base.reference}, as "
+            f"{tensor} shows"
+        )
+        return replace(model, notes=(*model.notes, note))
 
     def with_experts_apart(self, main: InputModel, names: Sequence[str]) -> InputModel:
         """Return the base with one tensor for each expert, where another model has these."""
@@ -153,6 +173,8 @@ class _Opener:
             local = locate(reference, headers_only=self._headers_only)
             if local.temporary:
                 self._stack.callback(shutil.rmtree, local.folder)
+            if (within := only_model(local.folder)) != local.folder:
+                local = replace(local, folder=within, within=local.folder)
             self._located[reference] = local
         return self._located[reference]
 
@@ -160,17 +182,48 @@ class _Opener:
         self, reference: ModelReference, role: str, local: LocalModel, base: InputModel
     ) -> InputModel:
         key = local.folder.resolve(), base.checkpoint.folder.resolve()
+        if key in self._whole:
+            return self._merged_whole(reference, role, local, base)
         if key not in self._adapters:
-            self._adapters[key] = self._open_adapter(local, base)
+            try:
+                self._adapters[key] = self._open_adapter(local, base)
+            except NotStreamedError as reason:
+                self._whole[key] = self._merge_whole(local, base, reason)
+                return self._merged_whole(reference, role, local, base)
         adapter, heads, notes = self._adapters[key]
         # The base's own notes count where it is an input by itself.
         return InputModel(role, reference, local, base.checkpoint, adapter, heads, notes)
+
+    def _merge_whole(
+        self, local: LocalModel, base: InputModel, reason: NotStreamedError
+    ) -> tuple[Checkpoint, tuple[str, ...]]:
+        """Let peft merge an adapter, unless nothing is to be computed, and return what it made."""
+        notes = [fallback_note(local.folder, base.checkpoint, reason)]
+        named = str(read_json(local.folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
+        given = replace(base.reference, adapter=None)
+        if note := other_name(local.folder, named, given, base.checkpoint):
+            notes.append(note)
+        if self._headers_only:
+            return base.checkpoint, tuple(notes)
+        made = merged_by_peft(local.folder, base.checkpoint, reason)
+        self._stack.callback(shutil.rmtree, made)
+        whole = self._checkpoint(made)
+        return self._namer(base.checkpoint).checkpoint(whole)[0], tuple(notes)
+
+    def _merged_whole(
+        self, reference: ModelReference, role: str, local: LocalModel, base: InputModel
+    ) -> InputModel:
+        checkpoint, notes = self._whole[local.folder.resolve(), base.checkpoint.folder.resolve()]
+        return InputModel(
+            role, reference, local, checkpoint, notes=notes, merged_whole=local.folder
+        )
 
     def _open_adapter(self, local: LocalModel, base: InputModel) -> _Opened:
         checkpoint = base.checkpoint
         adapter = open_adapter(local.folder)
         self._stack.callback(adapter.close)
         notes = [self._namer(checkpoint).adapter(adapter)]
+        settle_parameters(adapter, self._namer(checkpoint))
         heads = own_heads(adapter, checkpoint)
         problems = check_against(adapter, checkpoint, heads)
         # What came from the Hub for a check has no values.

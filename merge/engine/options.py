@@ -1,18 +1,27 @@
 """How a merge runs."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from merge.errors import MergeError
+from merge.formats import checksums
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run; none of it changes the result beyond a last rounding on another device."""
+    """How to run; none of it changes the result beyond a last rounding.
+
+    Attributes:
+        threads: how many; 0 for as many as this process may run on.
+        device: where to compute.
+        allow_nonfinite: whether NaN and infinity are merged like numbers.
+        block_elements: how much of a tensor is taken at a time; checksums are over such blocks.
+    """
 
     threads: int = 0
     device: str = "cpu"
     allow_nonfinite: bool = False
+    block_elements: int = field(default_factory=lambda: checksums.BLOCK_ELEMENTS)
 
     @property
     def thread_count(self) -> int:

@@ -4,8 +4,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from merge.formats.checksums import BLOCK_ELEMENTS
-
 if TYPE_CHECKING:
     import torch
 
@@ -19,7 +17,8 @@ class PassCache:
     What is computed again has the same bits, so that what was kept never shows in a result.
     """
 
-    def __init__(self, budget: int = BUDGET_BYTES) -> None:
+    def __init__(self, block_elements: int, budget: int = BUDGET_BYTES) -> None:
+        self._block = block_elements
         self._budget = budget
         self._lock = threading.Lock()
         self._values: dict[tuple[str, str, int], torch.Tensor] = {}
@@ -47,9 +46,9 @@ class PassCache:
         with self._lock:
             if self._free:
                 buffer = self._free.pop()
-            elif self._bytes + BLOCK_ELEMENTS * 4 <= self._budget:
-                self._bytes += BLOCK_ELEMENTS * 4
-                buffer = torch.empty(BLOCK_ELEMENTS, device=value.device)
+            elif self._bytes + self._block * 4 <= self._budget:
+                self._bytes += self._block * 4
+                buffer = torch.empty(self._block, device=value.device)
             else:
                 return None
             self._used.append(buffer)

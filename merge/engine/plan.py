@@ -148,6 +148,11 @@ def _compare_configurations(inputs: Inputs, alignment: Alignment) -> None:
 
 def _layer_count(recipe: Recipe, main: InputModel) -> list[str]:
     layers = main.checkpoint.layers
+    if recipe.has_slices and "text_config" in main.checkpoint.config:
+        return [
+            f"{main.folder} has layers of several kinds, and the recipe's slices do not say which "
+            f"they are of; give it filters in place of slices"
+        ]
     if recipe.layers in (None, layers):
         return []
     return [

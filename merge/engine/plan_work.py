@@ -11,7 +11,7 @@ from merge.engine.pass_cache import PassCache
 from merge.engine.plan import Plan, TensorPlan
 from merge.engine.threads import OrderedSum
 from merge.errors import MergeError
-from merge.formats.checksums import BLOCK_ELEMENTS, combine, digest
+from merge.formats.checksums import combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.stored_tensor import StoredTensor
@@ -92,7 +92,7 @@ class PlanWork:
             for number in numbers:
                 tensor = self.plan.tensors[number]
                 self._begins[tensor.name] = begin
-                begin += -(-tensor.elements // BLOCK_ELEMENTS)
+                begin += -(-tensor.elements // self._options.block_elements)
 
     def measure(self, task: Task, reads: Reads) -> None:
         """Add one block to its tensor's sum."""
@@ -100,6 +100,9 @@ class PlanWork:
         block = self._block(tensor, reads)
         part = self.plan.method.measure(block, tensor.values, self.totals[tensor.name])
         self._sums[tensor.name].add(self._begins[tensor.name] + task.index, part)
+        if task.stop == tensor.elements:
+            # Over a whole model all adapters' parts would be kept at once.
+            self.forget_updates(task)
 
     def end_pass(self, numbers: Sequence[int]) -> None:
         """Let the method draw its conclusions from the sums."""
@@ -124,13 +127,27 @@ class PlanWork:
         block = self._block(tensor, reads)
         totals = self.totals.get(tensor.name, [])
         outputs = self.plan.method.merge(block, tensor.values, tensor.lambdas, totals)
+        exact = self._base_bits(tensor, reads)
         for number, values in enumerate(outputs):
-            self._write(task, tensor, number, self._rounded(tensor, values))
+            if exact is not None and tensor.lambdas[number] == 0:
+                self._write(task, tensor, number, exact)
+            else:
+                self._write(task, tensor, number, self._rounded(tensor, values))
+
+    def _base_bits(self, tensor: TensorPlan, reads: Reads) -> memoryview | None:
+        """Return the base's bytes where λ = 0 is it; float64 would lose some in float32."""
+        base = tensor.operands.base
+        if not self.plan.method.starts_at_base or 0 not in tensor.lambdas or base is None:
+            return None
+        if base.stored.dtype != tensor.dtype or base.adapter or base.stored.shape != tensor.shape:
+            return None
+        return reads.raw(base.stored)
 
     def has_all(self, task: Task) -> bool:
         """Return whether every block of a tensor is written."""
         tensor = self.plan.tensors[task.number]
-        return len(self._digests[-1][tensor.name]) * BLOCK_ELEMENTS >= tensor.elements
+        written = len(self._digests[-1][tensor.name])
+        return written * self._options.block_elements >= tensor.elements
 
     def forget_updates(self, task: Task) -> None:
         """Let go of the adapters' parts of a tensor."""

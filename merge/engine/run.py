@@ -51,7 +51,7 @@ def run(
         team = Team(pool, options.thread_count)
         for group in tensor_groups(plans):
             worker.measure(team, group)
-            team.run(worker.merge, tasks(plans[0], group))
+            team.run(worker.merge, tasks(plans[0], group, options.block_elements))
             worker.forget()
     return [part.finished() for part in worker.parts]
 
@@ -91,7 +91,9 @@ class _Worker:
                 options,
                 progress,
                 Result([{} for _ in outputs], self._digests),
-                PassCache(BUDGET_BYTES // measuring) if plan.method.passes else None,
+                PassCache(options.block_elements, BUDGET_BYTES // measuring)
+                if plan.method.passes
+                else None,
             )
             for plan, outputs in zip(plans, writers, strict=True)
         ]
@@ -111,7 +113,7 @@ class _Worker:
                 for part in measuring:
                     part.measure(task, reads)
 
-            team.run(work, tasks(self.parts[0].plan, numbers))
+            team.run(work, tasks(self.parts[0].plan, numbers, self._options.block_elements))
             for part in measuring:
                 part.end_pass(numbers)
         if most:

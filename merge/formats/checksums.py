@@ -10,17 +10,21 @@ from pathlib import Path
 
 import xxhash
 
-ALGORITHM = "xxh3-128 of the xxh3-128 digests of blocks of 262144 elements"
 # One block is also the piece the engine works on: with its float32 copies it stays in a core's
 # second-level cache.
 BLOCK_ELEMENTS = 262_144
 _FILE_PIECE = 1 << 20
 
 
-def block_ranges(elements: int) -> Iterator[tuple[int, int]]:
+def algorithm(size: int = BLOCK_ELEMENTS) -> str:
+    """Return what a manifest calls a tensor's checksum over blocks of this many elements."""
+    return f"xxh3-128 of the xxh3-128 digests of blocks of {size} elements"
+
+
+def block_ranges(elements: int, size: int = BLOCK_ELEMENTS) -> Iterator[tuple[int, int]]:
     """Yield each block's first element of a tensor, and the one behind its last."""
-    for start in range(0, elements, BLOCK_ELEMENTS):
-        yield start, min(start + BLOCK_ELEMENTS, elements)
+    for start in range(0, elements, size):
+        yield start, min(start + size, elements)
 
 
 def digest(data: memoryview | bytes) -> bytes:

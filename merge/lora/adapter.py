@@ -7,6 +7,7 @@ taken as weights.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ from merge.formats.safetensors import read_header
 from merge.formats.same_values import same_values
 from merge.formats.stored_tensor import StoredTensor
 from merge.formats.torch_bin import read_bin_header
-from merge.lora.adapter_config import LoraConfig, read_lora_config
+from merge.lora.adapter_config import LoraConfig, NotStreamedError, read_lora_config
 from merge.lora.adapter_keys import parse_key
+from merge.lora.expert_factors import ExpertFactors, ParameterFactors
 from merge.lora.updates import DenseUpdate, Dora, LowRank, RowUpdate, Update
 
 if TYPE_CHECKING:
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
 
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_BIN = "adapter_model.bin"
-# Modules whose parameters peft updates by name; a second one is told by the layer it wraps.
-_FUSED_EXPERTS = (".experts", ".base_layer")
+# What a module is called that peft wraps for one of its parameters, and wraps again for the next.
+_WRAPPED = re.compile(r"(\.base_layer)+$")
+# How many factors of experts are kept: both pairs of a layer.
+_KEPT_FACTORS = 4
+_FLAT = 2
 
 
 @dataclass
@@ -53,6 +58,8 @@ class Adapter:
             tensors: what is tied to the base's stays as it was.
         tokens: rows that take the place of the base's, by the embedding's name.
         bias_updates: LoRA's own bias on B, by the name of the layer's bias.
+        parameters: factors of parameters whose names the file does not say.
+        experts: what those are, once it is known, by the tensor they update.
         trained_as: the trainer's names of targets that are called otherwise here.
         dropped: tensors that say what another one says, such as a tied head.
     """
@@ -66,9 +73,12 @@ class Adapter:
     copies: set[str] = field(default_factory=set)
     tokens: dict[str, TokenRows] = field(default_factory=dict)
     bias_updates: dict[str, StoredTensor] = field(default_factory=dict)
+    parameters: list[ParameterFactors] = field(default_factory=list)
+    experts: dict[str, ExpertFactors] = field(default_factory=dict)
     trained_as: dict[str, str] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     descriptor: int = -1
+    _kept: dict[StoredTensor, "torch.Tensor"] = field(default_factory=dict)
 
     def close(self) -> None:
         """Close the file."""
@@ -78,7 +88,8 @@ class Adapter:
 
     def updates(self, name: str) -> bool:
         """Whether the adapter adds something to this tensor of the base."""
-        return name in self.factors or name in self.bias_updates or name in self.tokens
+        held = (self.factors, self.experts, self.bias_updates, self.tokens)
+        return any(name in each for each in held)
 
     def rename(self, name: str, new: str) -> None:
         """Give one of the targets another name; its scale stays that of the old one."""
@@ -112,6 +123,9 @@ class Adapter:
             return Dora(self.low_rank(name), load(self.magnitudes[name]).reshape(-1), base)
         if name in self.factors:
             return self.low_rank(name)
+        if name in self.experts:
+            factors = self.experts[name]
+            return factors.update(self._factor(factors.a), self._factor(factors.b))
         if name in self.tokens:
             return self.token_rows(self.tokens[name], base)
         return DenseUpdate(load(self.bias_updates[name]) * self.bias_scale(name))
@@ -122,7 +136,19 @@ class Adapter:
         left, right = load(b), load(a)
         if transposed:
             left, right = right.T.contiguous(), left.T.contiguous()
-        return LowRank(left, right, self._scale(name, ".weight"))
+        # An embedding's factors are turned too, and its rows are what they are for.
+        turned = transposed and ".lora_embedding_" not in a.name
+        return LowRank(left, right, self._scale(name, ".weight"), turned)
+
+    def _factor(self, tensor: StoredTensor) -> "torch.Tensor":
+        """Read a factor of many experts, which are merged one after the other."""
+        kept = self._kept.get(tensor)
+        if kept is None:
+            kept = load(tensor)
+            if len(self._kept) >= _KEPT_FACTORS:
+                self._kept.clear()
+            self._kept[tensor] = kept
+        return kept
 
     def token_rows(self, tokens: TokenRows, base: StoredTensor) -> RowUpdate:
         """Read trained rows, as their difference to the base's."""
@@ -200,9 +226,9 @@ def _sort(adapter: Adapter, stored: Mapping[str, StoredTensor]) -> None:
     for key, tensor in stored.items():
         parsed = parse_key(key)
         if parsed is None:
-            raise MergeError(
+            raise NotStreamedError(
                 f"{tensor.path}: tensor {key} belongs to a LoRA variant that is not a plain "
-                f"W + s·B·A; merge it with peft's merge_and_unload and give the full checkpoint."
+                f"W + s·B·A"
             )
         if parsed.role == "original":
             continue
@@ -237,7 +263,11 @@ def _place(adapter: Adapter, target: str, own: dict[str, StoredTensor]) -> None:
     """Put the tensors of one target, by their roles, where they belong."""
     weight = f"{target}.weight"
     if factors := {role: own[role] for role in own if role.startswith("lora_")}:
-        adapter.factors[weight] = _pair(adapter, target, factors)
+        module = _WRAPPED.sub("", target)
+        if module != target or adapter.config.targets_parameter_of(module):
+            adapter.parameters.append(ParameterFactors(module, *_two(target, factors)))
+        else:
+            adapter.factors[weight] = _pair(adapter, target, factors)
     if "magnitude" in own:
         adapter.magnitudes[weight] = own["magnitude"]
     if "bias update" in own:
@@ -258,9 +288,8 @@ def _check_one_update(adapter: Adapter) -> None:
     """Check that no tensor is changed in two ways that do not add up."""
     for name in adapter.magnitudes:
         if name not in adapter.factors or adapter.factors[name][2]:
-            raise MergeError(
-                f"{adapter.path}: {name} has DoRA's magnitudes but no factors of a linear layer; "
-                f"merge it with peft's merge_and_unload and give the full checkpoint."
+            raise NotStreamedError(
+                f"{adapter.path}: {name} has DoRA's magnitudes but no factors of a linear layer"
             )
     if adapter.config.raw.get("use_dora") and set(adapter.factors) - set(adapter.magnitudes):
         missing = min(set(adapter.factors) - set(adapter.magnitudes))
@@ -279,36 +308,33 @@ def _check_one_update(adapter: Adapter) -> None:
             if name in held
         ]
         if len(ways) > 1:
-            raise MergeError(
-                f"{adapter.path}: {name} has {' and '.join(ways)}, and only one of them can count; "
-                f"merge it with peft's merge_and_unload and give the full checkpoint."
-            )
+            raise NotStreamedError(f"{adapter.path}: {name} has {' and '.join(ways)}")
 
 
 def _pair(
     adapter: Adapter, module: str, pair: Mapping[str, StoredTensor]
 ) -> tuple[StoredTensor, StoredTensor, bool]:
     """Return A, B and whether the stored weight is `(B·A)ᵀ`."""
-    if module.endswith(_FUSED_EXPERTS):
-        raise MergeError(
-            f"{adapter.path}: it updates the fused experts of {module} (target_parameters), which "
-            f"is not computed here; merge it with peft's merge_and_unload and give the full "
-            f"checkpoint."
+    a, b = _two(module, pair)
+    rank = adapter.config.rank_of(module)
+    if len(a.shape) != _FLAT or len(b.shape) != _FLAT:
+        raise NotStreamedError(
+            f"{a.path}: the factors of {module} have shapes {list(a.shape)} and {list(b.shape)}, "
+            f"those of a layer that is not linear"
         )
-    for a_name, b_name, transposed in (
-        ("lora_A", "lora_B", adapter.config.fan_in_fan_out),
-        ("lora_embedding_A", "lora_embedding_B", True),
-    ):
-        if set(pair) != {a_name, b_name}:
-            continue
-        a, b = pair[a_name], pair[b_name]
-        rank = adapter.config.rank_of(module)
-        if len(a.shape) != 2 or len(b.shape) != 2 or not a.shape[0] == b.shape[1] == rank:
-            raise MergeError(
-                f"{a.path}: the factors of {module} have shapes {list(a.shape)} and "
-                f"{list(b.shape)} where the configuration says rank {rank}; save the adapter again."
-            )
-        return a, b, transposed
+    if not a.shape[0] == b.shape[1] == rank:
+        raise MergeError(
+            f"{a.path}: the factors of {module} have shapes {list(a.shape)} and {list(b.shape)} "
+            f"where the configuration says rank {rank}; save the adapter again."
+        )
+    return a, b, adapter.config.fan_in_fan_out or "lora_embedding_A" in pair
+
+
+def _two(module: str, pair: Mapping[str, StoredTensor]) -> tuple[StoredTensor, StoredTensor]:
+    """Return A and B of a module."""
+    for names in (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B")):
+        if set(pair) == set(names):
+            return pair[names[0]], pair[names[1]]
     path = next(iter(pair.values())).path
     raise MergeError(f"{path}: {module} has {sorted(pair)} only; save the adapter again.")
 

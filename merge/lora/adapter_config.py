@@ -62,6 +62,10 @@ _HARMLESS = frozenset(
 _PLAIN_INITS = ("true", "false", "gaussian", "eva", "orthogonal")
 
 
+class NotStreamedError(MergeError):
+    """An adapter's update cannot be computed block by block, and peft may be able to merge it."""
+
+
 @dataclass(frozen=True)
 class LoraConfig:
     """The fields of ``adapter_config.json`` that decide the update."""
@@ -82,6 +86,18 @@ class LoraConfig:
     def saves(self, tensor: str) -> bool:
         """Return whether a tensor is in a module that `modules_to_save` names."""
         return any(_holds(module, tensor) for module in self.modules_to_save)
+
+    @property
+    def target_parameters(self) -> list[str]:
+        """The parameters that are updated by name, or by the end of it."""
+        return [str(name) for name in self.raw.get("target_parameters") or []]
+
+    def targets_parameter_of(self, module: str) -> bool:
+        """Return whether a parameter of a module is updated that is not its weight."""
+        split = [name.rpartition(".") for name in self.target_parameters]
+        return module.endswith(".experts") or any(
+            f".{module}".endswith(f".{owner}") for owner, _, leaf in split if leaf != "weight"
+        )
 
     @property
     def modules_to_save(self) -> list[str]:
@@ -142,10 +158,7 @@ def read_lora_config(folder: Path) -> LoraConfig:
 def _refuse_variants(path: Path, raw: Mapping[str, Any]) -> None:
     kind = raw.get("peft_type")
     if kind != "LORA":
-        raise MergeError(
-            f"{path}: the adapter's type is {kind}, and only LORA can be merged here; merge it "
-            f"with peft's merge_and_unload and give the full checkpoint."
-        )
+        raise NotStreamedError(f"{path}: the adapter's type is {kind}")
     init = str(raw.get("init_lora_weights", True)).lower()
     if init not in _PLAIN_INITS:
         raise MergeError(
@@ -156,7 +169,6 @@ def _refuse_variants(path: Path, raw: Mapping[str, Any]) -> None:
         )
     for key, value in raw.items():
         if value and key not in _HARMLESS:
-            raise MergeError(
-                f"{path}: {key} is set to {value!r}, a LoRA variant that is not a plain "
-                f"W + s·B·A; merge it with peft's merge_and_unload and give the full checkpoint."
+            raise NotStreamedError(
+                f"{path}: {key} is set to {value!r}, a LoRA variant that is not a plain W + s·B·A"
             )

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 class LowRank:
     """The update `scale·left·right` of one weight, held as its factors in float32.
 
-    ``left`` is `[rows, r]` and ``right`` `[r, columns]`, in the orientation of the stored weight.
+    ``left`` is `[rows, r]` and ``right`` `[r, columns]`, in the orientation of the stored weight,
+    and ``turned`` says that this is `[in, out]`.
     """
 
     left: "torch.Tensor"
     right: "torch.Tensor"
     scale: float
+    turned: bool = False
 
     def read(self, start: int, stop: int) -> "torch.Tensor":
         """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
@@ -27,6 +29,28 @@ class LowRank:
         first, last = start // columns, -(-stop // columns)
         rows = (self.left[first:last] * self.scale) @ self.right
         return rows.reshape(-1)[start - first * columns : stop - first * columns]
+
+
+@dataclass
+class Stacked:
+    """The updates of tensors of one shape that are stored as one, in the order they lie there."""
+
+    parts: list[LowRank]
+
+    def read(self, start: int, stop: int) -> "torch.Tensor":
+        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
+        import torch
+
+        size = self.parts[0].left.shape[0] * self.parts[0].right.shape[1]
+        first, last = start // size, -(-stop // size)
+        return torch.cat(
+            [
+                self.parts[number].read(
+                    max(start - number * size, 0), min(stop - number * size, size)
+                )
+                for number in range(first, last)
+            ]
+        )
 
 
 class Dora:
@@ -96,4 +120,4 @@ class RowUpdate:
         return values.reshape(-1)[start - first * columns : stop - first * columns]
 
 
-Update = LowRank | Dora | DenseUpdate | RowUpdate
+Update = LowRank | Stacked | Dora | DenseUpdate | RowUpdate

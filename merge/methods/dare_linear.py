@@ -29,6 +29,7 @@ class DareLinear(Method):
     """
 
     name = "dare-linear"
+    starts_at_base = True
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
     parameters = Mean

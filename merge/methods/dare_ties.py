@@ -29,6 +29,7 @@ class DareTies(Method):
     """
 
     name = "dare-ties"
+    starts_at_base = True
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
     parameters = DroppedElection

@@ -53,6 +53,7 @@ class Method:
         safety_vector: whether the method adds `aligned - unaligned`.
         needs_adapter: whether the fine-tuned model has to be a LoRA adapter.
         takes_lambda: whether λ applies; several λ then come out of one pass.
+        starts_at_base: whether λ = 0 is the base, which then keeps its own bits.
         lambda_range: the least and the greatest λ.
         default_lambda: λ when none is given; None if it has to be.
         parameters: what else it takes.
@@ -66,6 +67,7 @@ class Method:
     safety_vector: ClassVar[bool] = False
     needs_adapter: ClassVar[bool] = False
     takes_lambda: ClassVar[bool] = True
+    starts_at_base: ClassVar[bool] = False
     lambda_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     default_lambda: ClassVar[float | None] = None
     parameters: ClassVar[type[Parameters]] = Parameters

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -36,7 +37,8 @@ class SafeLora(Method):
 
     Hsu et al. 2024 (2405.16833); V is the aligned weight minus the unaligned one. C·B·A is computed
     as `(V·(Vᵀ·B)/‖V‖_F)·A`, so the `[out, out]` matrix C never exists. With `layers` the k tensors
-    of lowest cosine are projected instead of those at most τ.
+    of lowest cosine are projected instead of those at most τ. A weight that is stored as
+    `[in, out]` (`fan_in_fan_out`) is projected on its output side too.
     """
 
     name = "safe-lora"
@@ -64,13 +66,20 @@ class SafeLora(Method):
             cosine = _cosine(update, totals) if block.start == 0 else 0.0
             return torch.tensor([cosine], dtype=torch.float64)
         first, rows = _rows(block)
+        factor = _output_factor(update)
         if not totals:
-            product = rows.T @ update.left[first : first + len(rows)].to(rows)
-            return torch.cat([product.reshape(-1), rows.square().sum().reshape(1)]).double().cpu()
-        middle = totals[0][:-1].reshape(rows.shape[1], -1).to(rows)
-        projected = torch.zeros(update.left.shape, dtype=torch.float64)
-        projected[first : first + len(rows)] = (rows @ middle).double().cpu()
-        return projected
+            # Of V stored as [in, out] it is V·B, and then Vᵀ·(V·B).
+            product = (
+                _placed(rows @ factor.to(rows), first, block.shape[0])
+                if update.turned
+                else (rows.T @ factor[first : first + len(rows)].to(rows)).double().cpu()
+            )
+            square = rows.square().sum().reshape(1).double().cpu()
+            return torch.cat([product.reshape(-1), square])
+        middle = totals[0][:-1].reshape(-1, factor.shape[1]).to(rows)
+        if update.turned:
+            return (rows.T @ middle[first : first + len(rows)]).double().cpu()
+        return _placed(rows @ middle, first, len(factor))
 
     def settle(self, totals: Mapping[str, Totals], values: Mapping[str, Values]) -> None:
         """After the last pass, decide which updates are projected."""
@@ -83,6 +92,9 @@ class SafeLora(Method):
             cosine = float(own[_COSINE_PASS])
             chosen = rank < layers if layers else cosine <= values[name]["threshold"]
             own.append(own[_COSINE_PASS].new_tensor([float(chosen)]))
+            # Of all tensors of a model at once only this is kept: ‖V‖², and the new factors.
+            own[0] = own[0][-2:].clone()
+            own[1] = own[1].float() if chosen else own[1][:0].clone()
 
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the base plus the update, projected or not."""
@@ -118,8 +130,24 @@ def is_projected(totals: Totals) -> bool:
 
 def project(update: LowRank, totals: Totals) -> LowRank:
     """Return the projected update: the same A, another B."""
-    norm = math.sqrt(float(totals[0][-1]))
-    return LowRank((totals[1] / norm).to(update.left), update.right, update.scale)
+    new = (totals[1] / math.sqrt(float(totals[0][-1]))).to(update.left)
+    if update.turned:
+        return replace(update, right=new.T.contiguous())
+    return replace(update, left=new)
+
+
+def _output_factor(update: LowRank) -> "torch.Tensor":
+    """Return B, `[out, r]`, of an update in the orientation of the stored weight."""
+    return update.right.T if update.turned else update.left
+
+
+def _placed(rows: "torch.Tensor", first: int, count: int) -> "torch.Tensor":
+    """Return rows in their place among ``count`` of which the others are zero, in float64."""
+    import torch
+
+    placed = torch.zeros(count, rows.shape[1], dtype=torch.float64)
+    placed[first : first + len(rows)] = rows.double().cpu()
+    return placed
 
 
 def _cosine(update: LowRank, totals: Totals) -> float:
@@ -127,8 +155,9 @@ def _cosine(update: LowRank, totals: Totals) -> float:
 
     `<X·A, Y·A> = Σ (Xᵀ·Y)∘(A·Aᵀ)`. 1 where V or the update is zero: nothing to project.
     """
-    old, new = update.left.double(), totals[1]
-    gram = update.right.double() @ update.right.double().T
+    old, new = _output_factor(update).double(), totals[1]
+    inputs = (update.left.T if update.turned else update.right).double()
+    gram = inputs @ inputs.T
     inner = float(((new.T @ old) * gram).sum())
     squares = [float(((factor.T @ factor) * gram).sum()) for factor in (old, new)]
     norm = math.sqrt(max(squares[0], 0.0)) * math.sqrt(max(squares[1], 0.0))

@@ -30,6 +30,7 @@ class TaskArithmetic(Method):
     """
 
     name = "task-arithmetic"
+    starts_at_base = True
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
     parameters = Sum

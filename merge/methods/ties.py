@@ -49,6 +49,7 @@ class Ties(Method):
     """
 
     name = "ties"
+    starts_at_base = True
     lambda_range = (float("-inf"), float("inf"))
     default_lambda = 1.0
     passes = 2

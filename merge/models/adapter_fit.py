@@ -37,7 +37,8 @@ def check_against(adapter: Adapter, base: Checkpoint, heads: Iterable[str]) -> l
 
 def check_changes(adapter: Adapter, base: Checkpoint) -> list[str]:
     """Return that an adapter changes nothing, if so; this reads its values."""
-    if adapter.tokens or not all(all_zero(b) for _, b, _ in adapter.factors.values()):
+    factors = [b for _, b, _ in adapter.factors.values()] + [each.b for each in adapter.parameters]
+    if adapter.tokens or not all(all_zero(b) for b in factors):
         return []
     if adapter.magnitudes or not all(all_zero(bias) for bias in adapter.bias_updates.values()):
         return []

@@ -10,6 +10,7 @@ from merge.formats.stored_tensor import StoredTensor
 from merge.lora.adapter import Adapter
 from merge.models.checkpoint import Checkpoint, open_checkpoint
 from merge.models.model_location import ModelReference
+from merge.models.training_base import differing_sample
 
 # What repositories of quantised copies append to the model's name.
 _QUANTISED = re.compile(
@@ -32,12 +33,18 @@ def origin(
         compare: whether values may be read.
     """
     named = adapter.config.base_name
-    if not named or _same_name(named, reference, base):
+    sample = differing_sample(adapter.folder, base) if compare else None
+    if sample:
+        return (
+            f"{adapter.folder} was trained on another model than {base.folder}, as {sample} shows "
+            f"(safemerge_finetune.json); give {named or 'that model'} as the base, or as "
+            f"{named or 'MODEL'}+{adapter.folder}"
+        ), None
+    if sample is not None:
         return None, None
-    note = (
-        f"{adapter.folder.name} says that it was trained on {named}, and {reference} was given as "
-        f"its base"
-    )
+    note = other_name(adapter.folder, named, reference, base)
+    if note is None:
+        return None, None
     there = Path(named).expanduser()
     if not there.is_dir() or not compare:
         return None, note
@@ -62,6 +69,15 @@ def origin(
     ), None
 
 
+def other_name(folder: Path, named: str, reference: ModelReference, base: Checkpoint) -> str | None:
+    """Return a note if the model that an adapter names is not the one that was given."""
+    if not named or _same_name(named, reference, base):
+        return None
+    return (
+        f"{folder.name} says that it was trained on {named}, and {reference} was given as its base"
+    )
+
+
 def _same_name(named: str, reference: ModelReference, base: Checkpoint) -> bool:
     names = [reference.model, base.folder.name, str(base.config.get("_name_or_path") or "")]
     # The Hub's cache: models--OWNER--NAME/snapshots/COMMIT.
@@ -81,7 +97,7 @@ def _differing(adapter: Adapter, own: Checkpoint, base: Checkpoint) -> str | Non
     Empty if all are; None if none can be compared, as where one copy is quantised.
     """
     compared = False
-    for name in [*adapter.factors, *adapter.tokens]:
+    for name in [*adapter.factors, *adapter.experts, *adapter.tokens]:
         one, other = own.tensors.get(name), base.tensors.get(name)
         if one is None or other is None or not {one.dtype, other.dtype} <= FLOATS:
             continue

@@ -13,7 +13,7 @@ from pathlib import Path
 from merge.models.checkpoint import Checkpoint
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensor, InputTensors
-from merge.models.prompts import end_tokens, read_template, special_ids
+from merge.models.prompts import end_tokens, read_template, special_ids, unused_sampling
 from merge.models.spare_tensors import spare_kind
 from merge.models.tying import has_rows_of_tokens, redundant_head, tied_source
 from merge.models.vocabularies import (
@@ -73,8 +73,14 @@ class Policies:
 
 def align(inputs: Inputs, policies: Policies) -> Alignment:
     """Bring the inputs' tensors together."""
-    alignment = Alignment(inputs.main.checkpoint.folder)
+    main = inputs.main.checkpoint.folder
+    alignment = Alignment(main)
     alignment.notes += [note for model in inputs.all() for note in model.notes]
+    alignment.notes += [
+        f"{model.local.within.name} has its model in {model.local.folder.name}, which was taken"
+        for model in inputs.all()
+        if model.local.within is not None
+    ]
     names = _Names(inputs)
     spare = _Spare(policies)
     for name in _output_names(inputs, names, spare, alignment):
@@ -85,6 +91,7 @@ def align(inputs: Inputs, policies: Policies) -> Alignment:
     _align_vocabularies(inputs, policies.vocabulary, alignment)
     _choose_template(inputs, policies.chat_template, alignment)
     _note_ends(inputs, alignment)
+    _note_sampling(main, alignment)
     return alignment
 
 
@@ -321,6 +328,15 @@ def _note_ends(inputs: Inputs, alignment: Alignment) -> None:
                     f"{key} is {base[key]} in {main.folder.name} and {value} in "
                     f"{model.folder.name}; the output has the first"
                 )
+
+
+def _note_sampling(main: Path, alignment: Alignment) -> None:
+    if unused := unused_sampling(main):
+        alignment.notes.append(
+            f"generation_config.json of {main.name} sets {' and '.join(unused)} without do_sample, "
+            f"which transformers reads and does not write again; set do_sample or remove them "
+            f"before the output is saved anew"
+        )
 
 
 def _only_rows_differ(operands: InputTensors) -> bool:

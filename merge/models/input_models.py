@@ -23,6 +23,7 @@ class InputModel:
         heads: output heads that the adapter gives a model whose own is tied, by the embedding that
             each starts from.
         notes: what the user should know of it.
+        merged_whole: the adapter's folder, where peft merged it and the checkpoint is the result.
     """
 
     role: str
@@ -32,10 +33,13 @@ class InputModel:
     adapter: Adapter | None = None
     heads: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    merged_whole: Path | None = None
 
     @property
     def folder(self) -> Path:
         """The folder the reference stands for."""
+        if self.merged_whole is not None:
+            return self.merged_whole
         return self.adapter.folder if self.adapter else self.checkpoint.folder
 
     def operand(self, name: str) -> InputTensor | None:

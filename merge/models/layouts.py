@@ -19,15 +19,32 @@ from merge.models.tying import tied_source
 _TEXT = "model.language_model."
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of the base's tensors, and the place it has in a tensor in memory.
+
+    Attributes:
+        expert: whose it is, if each has its own.
+        first, rows: the expert's rows in memory that it is, if it is not all of them.
+    """
+
+    name: str
+    expert: int | None = None
+    first: int = 0
+    rows: int = 0
+
+
 @dataclass
 class Layout:
     """How transformers names a model's tensors in memory.
 
     Attributes:
         shapes: of the tensors in memory, by name.
+        turned: the modules whose experts are stored as `[experts, in, out]`.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
+    turned: frozenset[str]
     _renamings: list[Any]
     _converters: list[Any]
     _prefix: str
@@ -82,6 +99,11 @@ def layout_of(checkpoint: Checkpoint) -> Layout | None:
     steps = get_model_conversion_mapping(model)
     return Layout(
         {name: tuple(value.shape) for name, value in model.state_dict().items()},
+        frozenset(
+            name
+            for name, module in model.named_modules()
+            if getattr(module, "is_transposed", False)
+        ),
         [step for step in steps if not isinstance(step, WeightConverter)],
         [step for step in steps if isinstance(step, WeightConverter)],
         model.base_model_prefix,
@@ -141,6 +163,50 @@ class Namer:
             )
         return note
 
+    def parameters(self, module: str) -> dict[str, tuple[int, ...]]:
+        """Return the shapes that a module's own parameters have in memory, by their names there.
+
+        Without a layout they are those of the base's files.
+        """
+        self._learn()
+        known: Mapping[str, tuple[int, ...]] = (
+            self._layout.shapes
+            if self._layout
+            else {name: tensor.shape for name, tensor in self._main.tensors.items()}
+        )
+        for own in (module, _TEXT + module.removeprefix("model.")):
+            if found := {name: known[name] for name in known if name.rpartition(".")[0] == own}:
+                return found
+        return {}
+
+    def is_turned(self, module: str) -> bool | None:
+        """Return whether a module's experts are `[experts, in, out]`; None if it is not known."""
+        self._learn()
+        return None if self._layout is None else module in self._layout.turned
+
+    def parts(self, memory: str) -> list[Part]:
+        """Return the base's tensors that are one in memory, in the order they have there.
+
+        None, if the base has no such tensors or the order is not known.
+        """
+        known = self._learn()
+        own = known.get(memory, memory)
+        if own in self._main.tensors:
+            return [Part(own)]
+        patterns = self._layout.parts(memory) if self._layout else None
+        if self._layout is None or patterns is None:
+            return []
+        experts, rows, *rest = self._layout.shapes[memory]
+        rows //= len(patterns)
+        found = []
+        for expert in range(experts):
+            for place, pattern in enumerate(patterns):
+                name = self._expert(pattern, expert)
+                if name is None or self._main.tensors[name].shape != (rows, *rest):
+                    return []
+                found.append(Part(name, expert, place * rows, rows))
+        return found
+
     def _strange(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         """Return the names that the base has not, except of tied heads and spare tensors."""
         return [
@@ -167,13 +233,7 @@ class Namer:
 
     def _known(self, name: str) -> str | None:
         """Return the base's name for a tensor by transformers' mapping."""
-        if self._by_memory is None:
-            self._layout = layout_of(self._main)
-            self._by_memory = {}
-            for own in self._main.tensors if self._layout else ():
-                memory, fused = self._layout.in_memory(own) if self._layout else (own, None)
-                if fused is None:
-                    self._by_memory[memory] = own
+        known = self._learn()
         if self._layout is None:
             return None
         memory, fused = self._layout.in_memory(name)
@@ -181,28 +241,34 @@ class Namer:
             return None
         # The language model by itself calls model what is model.language_model here.
         text = _TEXT + memory.removeprefix("model.") if memory.startswith("model.") else ""
-        return self._by_memory.get(memory) or self._by_memory.get(text)
+        return known.get(memory) or known.get(text)
+
+    def _learn(self) -> dict[str, str]:
+        """Return the base's names by those in memory, once the layout is known; empty without."""
+        if self._by_memory is None:
+            self._layout = layout_of(self._main)
+            self._by_memory = {}
+            for own in self._main.tensors if self._layout else ():
+                memory, fused = self._layout.in_memory(own) if self._layout else (own, None)
+                if fused is None:
+                    self._by_memory[memory] = own
+        return self._by_memory
 
     def _split(self, name: str, tensor: StoredTensor) -> list[tuple[str, StoredTensor]]:
         """Return the experts' own tensors that a fused one holds, by the base's names."""
         if self._layout is None or len(tensor.shape) < 2:
             return []
         memory, _ = self._layout.in_memory(name)
-        patterns = self._layout.parts(memory)
-        if patterns is None or self._layout.shapes.get(memory) != tensor.shape:
+        if self._layout.shapes.get(memory) != tensor.shape:
             return []
-        experts, rows, *rest = tensor.shape
         found = []
         offset = tensor.offset
-        for expert in range(experts):
-            for pattern in patterns:
-                own = self._expert(pattern, expert)
-                shape = (rows // len(patterns), *rest)
-                if own is None or self._main.tensors[own].shape != shape:
-                    return []
-                part = replace(tensor, shape=shape, offset=offset)
-                found.append((own, part))
-                offset += part.nbytes
+        for part in self.parts(memory):
+            if part.expert is None:
+                return []
+            own = replace(tensor, shape=self._main.tensors[part.name].shape, offset=offset)
+            found.append((part.name, own))
+            offset += own.nbytes
         return found
 
     def _expert(self, pattern: str, expert: int) -> str | None:

@@ -53,11 +53,13 @@ class LocalModel:
     Attributes:
         commit: what they are from, if the Hub says.
         temporary: the folder was made for this run, and is to be removed.
+        within: the folder that was named, where the files are in the only one below it.
     """
 
     folder: Path
     commit: str | None = None
     temporary: bool = False
+    within: Path | None = None
 
 
 def locate(reference: ModelReference, *, headers_only: bool = False) -> LocalModel:

@@ -11,6 +11,8 @@ TEMPLATE = "chat_template.jinja"
 GENERATION = "generation_config.json"
 _OLD_TEMPLATE = "chat_template.json"
 _SPECIAL = ("bos", "eos", "pad")
+# Settings that count for sampling only, and what they are without effect.
+_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "min_p": None, "typical_p": 1.0, "top_k": 50}
 
 
 def read_template(folder: Path) -> str | None:
@@ -55,6 +57,21 @@ def end_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "eos_token_id": config.get("eos_token_id"),
         "generation_config's eos_token_id": generation.get("eos_token_id"),
     }
+
+
+def unused_sampling(folder: Path) -> list[str]:
+    """Return the settings of sampling that a generation config has though it does not sample.
+
+    transformers reads such a file and refuses to write it again.
+    """
+    generation = _json(folder / GENERATION)
+    if generation.get("do_sample"):
+        return []
+    return [
+        key
+        for key, default in _SAMPLING.items()
+        if generation.get(key) is not None and generation[key] != default
+    ]
 
 
 def with_special_ids(generation: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:

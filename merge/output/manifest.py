@@ -15,11 +15,13 @@ from typing import Any
 from merge.engine.plan import Plan
 from merge.engine.plan_work import Result
 from merge.errors import MergeError
-from merge.formats.checksums import ALGORITHM, combine, file_checksum, text_checksum
+from merge.formats.checksums import algorithm, combine, file_checksum, text_checksum
 from merge.formats.stored_tensor import StoredTensor
+from merge.lora.adapter import adapter_file
 from merge.models.checkpoint import Checkpoint
 from merge.models.input_models import InputModel
 from merge.models.saved_vector import MANIFEST
+from merge.output.public_names import public_name, public_notes, public_recipe
 from merge.output.shard_files import Shard
 
 FORMAT = 1
@@ -34,14 +36,18 @@ def describe_inputs(plan: Plan, result: Result) -> list[dict[str, Any]]:
 def _describe(model: InputModel, result: Result) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "role": model.role,
-        "reference": str(model.reference),
-        "folder": str(model.folder),
+        "reference": public_name(str(model.reference)),
+        "folder": model.folder.absolute().name,
         "commit": model.local.commit,
     }
     if model.adapter is not None:
         entry["kind"] = "adapter"
         entry["checksum"] = file_checksum(model.adapter.path)
-        entry["on"] = str(model.checkpoint.folder)
+        entry["on"] = model.checkpoint.folder.absolute().name
+        return entry
+    if model.merged_whole is not None:
+        entry["kind"] = "adapter, merged by peft"
+        entry["checksum"] = file_checksum(adapter_file(model.merged_whole))
         return entry
     entry["kind"] = "checkpoint"
     entry["checksum"], entry["tensors_read"] = checkpoint_checksum(
@@ -75,6 +81,7 @@ def build_manifest(
     tensors: Mapping[str, Mapping[str, Any]],
     report: Counter[str],
     folder: Path,
+    block_elements: int,
 ) -> dict[str, Any]:
     """Return the manifest of one output, given the files in its folder.
 
@@ -85,18 +92,20 @@ def build_manifest(
         tensors: file, type, shape and checksum of every tensor.
         report: what the method counted.
         folder: where the output's other files are already.
+        block_elements: of the blocks that checksums are over.
     """
     weights = {str(tensor["file"]) for tensor in tensors.values()}
     return {
         "format": FORMAT,
         "tool": {"name": "safemerge", "version": version("safemerge"), "torch": version("torch")},
         "python": platform.python_version(),
-        "recipe": plan.recipe.model_dump(mode="json", exclude_none=True),
+        "recipe": public_recipe(plan.recipe),
         "lambda": lambda_,
         "inputs": inputs,
-        "notes": plan.notes,
+        "notes": public_notes(plan),
         "report": dict(report),
-        "checksum_algorithm": ALGORITHM,
+        "checksum_algorithm": algorithm(block_elements),
+        "checksum_block": block_elements,
         "files": {
             str(path.relative_to(folder)): file_checksum(path)
             for path in sorted(folder.rglob("*"))

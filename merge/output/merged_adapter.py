@@ -63,6 +63,11 @@ def check_adapters(plan: Plan) -> None:
             f"{dora[0].folder} is DoRA, whose update is not of low rank; remove --as adapter to "
             f"write a checkpoint."
         )
+    if experts := [adapter for adapter in _adapters(plan) if adapter.experts]:
+        raise MergeError(
+            f"{experts[0].folder} updates experts' parameters, which servers of adapters do not "
+            f"read; remove --as adapter to write a checkpoint."
+        )
     transposed = {adapter.config.fan_in_fan_out for adapter in _adapters(plan)}
     if len(transposed) != 1:
         raise MergeError(
@@ -72,7 +77,9 @@ def check_adapters(plan: Plan) -> None:
         raise MergeError("--as adapter needs --unaligned as an adapter; a saved --vector is none.")
 
 
-def write_adapter(plan: Plan, number: int, totals: Totals, folder: Path) -> dict[str, Any]:
+def write_adapter(
+    plan: Plan, number: int, totals: Totals, folder: Path, block_elements: int
+) -> dict[str, Any]:
     """Write one output's adapter file and configuration.
 
     Args:
@@ -80,6 +87,7 @@ def write_adapter(plan: Plan, number: int, totals: Totals, folder: Path) -> dict
         number: which of the plan's λ.
         totals: what the method measured.
         folder: where to.
+        block_elements: of the blocks that checksums are over.
 
     Returns:
         The manifest's entries for its tensors.
@@ -92,7 +100,8 @@ def write_adapter(plan: Plan, number: int, totals: Totals, folder: Path) -> dict
     writer = ShardWriter(folder, shards)
     try:
         checksums = {
-            name: _write(writer, name, dtype, values) for name, (dtype, values) in tensors.items()
+            name: _write(writer, name, dtype, values, block_elements)
+            for name, (dtype, values) in tensors.items()
         }
     finally:
         writer.close()
@@ -255,7 +264,9 @@ def _base(tensor: TensorPlan) -> StoredTensor:
     return tensor.operands.base.stored
 
 
-def _write(writer: ShardWriter, name: str, dtype: str, values: "torch.Tensor") -> str:
+def _write(
+    writer: ShardWriter, name: str, dtype: str, values: "torch.Tensor", block_elements: int
+) -> str:
     import torch
 
     stored = values.to(torch_dtype(dtype)).contiguous().reshape(-1)
@@ -263,7 +274,8 @@ def _write(writer: ShardWriter, name: str, dtype: str, values: "torch.Tensor") -
     writer.write(name, 0, data)
     size = ITEM_SIZE[dtype]
     return combine(
-        digest(data[start * size : stop * size]) for start, stop in block_ranges(values.numel())
+        digest(data[start * size : stop * size])
+        for start, stop in block_ranges(values.numel(), block_elements)
     )
 
 

@@ -1,11 +1,9 @@
 """The model card of an output, in the form the Hub reads."""
 
-from pathlib import Path
-
 import yaml
 
 from merge.engine.plan import Plan
-from merge.models.model_location import ModelReference
+from merge.output.public_names import public_name, public_recipe
 
 
 def model_card(plan: Plan, lambda_: float | None) -> str:
@@ -41,14 +39,6 @@ def model_card(plan: Plan, lambda_: float | None) -> str:
     )
 
 
-def public_name(name: str) -> str:
-    """Return a model's name without the folders above it, which are nobody else's business."""
-    reference = ModelReference.parse(name)
-    path = Path(reference.model).expanduser()
-    shown = path.absolute().name if path.exists() else reference.model
-    return shown if reference.adapter is None else f"{shown}+{public_name(str(reference.adapter))}"
-
-
 def _names(plan: Plan) -> list[str]:
     recipe = plan.recipe
     named = [recipe.base, recipe.aligned, *(model.model for model in recipe.tuned)]
@@ -56,12 +46,7 @@ def _names(plan: Plan) -> list[str]:
 
 
 def _recipe_text(plan: Plan, lambda_: float | None) -> str:
-    recipe = plan.recipe.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    for role in ("base", "aligned", "unaligned", "vector"):
-        if role in recipe:
-            recipe[role] = public_name(recipe[role])
-    for model in recipe.get("tuned", []):
-        model["model"] = public_name(model["model"])
+    recipe = public_recipe(plan.recipe, exclude_defaults=True)
     if lambda_ is not None:
         recipe["lambdas"] = [lambda_]
     return str(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)).strip()

@@ -49,9 +49,11 @@ def find_problems(folder: Path) -> list[str]:
     """Return what differs between a folder and its manifest."""
     manifest = read_manifest(folder)
     weights = _by_file(manifest["tensors"])
+    # Manifests from before blocks were an option do not say.
+    block = int(manifest.get("checksum_block", BLOCK_ELEMENTS))
     problems = _other_files(folder, manifest["files"], set(weights))
     for file, tensors in weights.items():
-        problems += _weight_file(folder / file, tensors)
+        problems += _weight_file(folder / file, tensors, block)
     return problems
 
 
@@ -91,7 +93,7 @@ def _is_read(name: str) -> bool:
     return not name.endswith(_SHOWN) and not Path(name).name.upper().startswith(_LEGAL)
 
 
-def _weight_file(path: Path, tensors: Mapping[str, Any]) -> list[str]:
+def _weight_file(path: Path, tensors: Mapping[str, Any], block: int) -> list[str]:
     if not path.is_file():
         return []
     try:
@@ -107,14 +109,14 @@ def _weight_file(path: Path, tensors: Mapping[str, Any]) -> list[str]:
         return [
             f"tensor {name} in {path.name} was changed"
             for name, tensor in tensors.items()
-            if _checksum(path, file.fileno(), name, entries[name]) != tensor["checksum"]
+            if _checksum(path, file.fileno(), name, entries[name], block) != tensor["checksum"]
         ]
 
 
-def _checksum(path: Path, descriptor: int, name: str, entry: Entry) -> str:
+def _checksum(path: Path, descriptor: int, name: str, entry: Entry, block: int) -> str:
     tensor = StoredTensor(name, entry.dtype, entry.shape, path, descriptor, entry.offset)
-    buffer = memoryview(bytearray(BLOCK_ELEMENTS * ITEM_SIZE[entry.dtype]))
+    buffer = memoryview(bytearray(block * ITEM_SIZE[entry.dtype]))
     return combine(
         digest(tensor.read_bytes(start, stop, buffer[: (stop - start) * ITEM_SIZE[entry.dtype]]))
-        for start, stop in block_ranges(entry.elements)
+        for start, stop in block_ranges(entry.elements, block)
     )

@@ -16,7 +16,8 @@ from merge.errors import MergeError, suggestion
 from merge.methods import find_method
 from merge.recipe.recipe import Recipe, build_recipe
 from merge.recipe.sizes import parse_size
-from merge.recipe.tensor_settings import NO_PATTERN, Filtered, Setting, complement
+from merge.recipe.slices import join_slices
+from merge.recipe.tensor_settings import NO_PATTERN, Filtered, Setting, Sliced, complement
 
 _KEYS = (
     "aligned_model",
@@ -67,6 +68,11 @@ _DEFAULTS: dict[str, dict[str, Setting]] = {
     "dare-linear": {"normalize": False, "drop_rate": 0.0},
     "dare-ties": {"normalize": False, "drop_rate": 0.0},
     "ties": {"normalize": True, "density": 1.0},
+}
+# Methods whose models count by other rules than weights, and by which.
+_NO_WEIGHTS = {
+    "slerp": "t says how much of the fine-tuned model there is",
+    "model-stock": "how much of the base there is follows from the models",
 }
 _TOKENIZER_KEYS = ("source", "tokens", "pad_to_multiple_of")
 _SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)
@@ -119,20 +125,20 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
         )
     method = find_method(str(document["merge_method"])).name
     _check_tokenizer(document)
-    models, layers = _models(document)
+    models, given, layers = _models(document)
     base = _model_name(document.get("base_model") or document.get("aligned_model"))
     if base is None and method == "linear" and models:
         base = models[0]["model"]
     if method != "linear":
         models = [model for model in models if model["model"] != base]
-    parameters = _parameters(document.get("parameters"), method, "parameters")
+    parameters = _parameters(given, method, "parameters")
     parameters = _DEFAULTS.get(method, {}) | parameters
     lambdas = document.get("lambdas", ())
     if method == "linear" and not lambdas and "lambda" not in parameters:
         # mergekit's linear has no base that is merged toward: it is the models' mean, and the
         # base is one of them.
         lambdas = (1.0,)
-        if all(model["model"] != base for model in models):
+        if "models" in document and all(model["model"] != base for model in models):
             if "weight" not in parameters:
                 raise MergeError(
                     f"under linear, base_model {base} is one of the models that are averaged, and "
@@ -175,7 +181,7 @@ def _negative(value: Any) -> bool:
         return any(_negative(each) for each in value)
     if isinstance(value, dict):
         return _negative(value.get("value"))
-    if isinstance(value, Filtered):
+    if isinstance(value, Filtered | Sliced):
         return _negative(value.value)
     return isinstance(value, int | float) and value < 0
 
@@ -192,27 +198,33 @@ def _rest(document: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
-def _models(document: dict[str, Any]) -> tuple[list[dict[str, Any]], int | None]:
-    """Return the models and, where the recipe says so, how many layers they must have."""
+def _models(
+    document: dict[str, Any],
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None, int | None]:
+    """Return the models, the recipe's parameters, and how many layers it says there are."""
+    given = document.get("parameters")
     if ("models" in document) == ("slices" in document):
         raise MergeError("a recipe has either models or slices; keep one of them.")
     if "models" in document:
         listed = _entries(document["models"], "models", ("model", "parameters"))
-        return [{**entry, "model": _model_name(entry["model"])} for entry in listed], None
+        return [{**entry, "model": _model_name(entry["model"])} for entry in listed], given, None
     slices = _entries(document["slices"], "slices", ("sources", "parameters"))
-    if len(slices) != 1 or slices[0].get("parameters"):
+    keys = ("model", "layer_range", "parameters")
+    slices = [
+        {
+            **each,
+            "sources": [
+                {**source, "model": _model_name(source["model"])}
+                for source in _entries(each["sources"], "sources", keys)
+            ],
+        }
+        for each in slices
+    ]
+    if not slices or not isinstance(given or {}, dict):
         raise MergeError(
-            "this tool merges whole models in one slice; several slices, or parameters of a "
-            "slice's own, have to be done by mergekit (or written as filters and gradients)."
+            "a recipe with slices has at least one, and parameters by name; correct it."
         )
-    sources = _entries(slices[0]["sources"], "sources", ("model", "layer_range", "parameters"))
-    sources = [{**source, "model": _model_name(source["model"])} for source in sources]
-    ranges = {tuple(source.get("layer_range", ())) for source in sources}
-    if len(ranges) != 1 or len(only := next(iter(ranges))) != 2 or only[0] != 0:
-        raise MergeError(
-            "this tool merges whole models; every layer_range must be [0, number of layers]."
-        )
-    return sources, int(only[1])
+    return join_slices(slices, given or {})
 
 
 def _model_name(value: Any) -> Any:
@@ -253,8 +265,18 @@ def _parameters(value: Any, method: str, where: str) -> dict[str, Setting]:
         raise MergeError(f"{where} must be a mapping from names to numbers; correct it.")
     translated: dict[str, Setting] = {}
     for name, raw in value.items():
-        if name in _WITHOUT_EFFECT:
+        if name in _WITHOUT_EFFECT or (name == "filter_wise" and raw is False):
             continue
+        if method in _NO_WEIGHTS and name == "weight":
+            raise MergeError(
+                f"{method} has no weight, which mergekit leaves out of account there; remove it: "
+                f"{_NO_WEIGHTS[method]}."
+            )
+        if name == "filter_wise":
+            raise MergeError(
+                "filter_wise asks for a share of its own in each row, and this tool has one for "
+                "each tensor; remove it, or merge with mergekit."
+            )
         try:
             setting = _SETTING.validate_python(raw)
         except ValidationError as error:
@@ -285,6 +307,13 @@ def _check_tokenizer(document: dict[str, Any]) -> None:
                 )
     source = tokenizer.get("source") if isinstance(tokenizer, dict) else tokenizer
     wanted = document.get("tokenizer_source", source)
+    if wanted == "union":
+        raise MergeError(
+            "tokenizer_source is 'union', which gives the output rows for the tokens of all models "
+            "and takes the base's padding away; this tool keeps the base's rows, or with "
+            "vocabulary grow those of one model that adds tokens to them: write base, or merge "
+            "with mergekit."
+        )
     if wanted not in (None, "base", document.get("base_model")):
         raise MergeError(
             f"tokenizer_source is {wanted!r}; this tool keeps the base's tokenizer: write base, "

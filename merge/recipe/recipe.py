@@ -9,7 +9,7 @@ from merge.errors import MergeError, suggestion
 from merge.methods import find_method
 from merge.methods.method import Method, Values
 from merge.methods.parameters import Parameters, describe_parameters, read_parameters
-from merge.recipe.tensor_settings import NO_PATTERN, Place, Setting, evaluate
+from merge.recipe.tensor_settings import NO_PATTERN, Place, Setting, evaluate, has_slices
 
 DEFAULT_SHARD_SIZE = 5 * 10**9
 LAMBDA = "lambda"
@@ -67,6 +67,12 @@ class Recipe(BaseModel):
     extra: Literal["refuse", "base"] = "refuse"
     chat_template: Literal["base", "tuned", "auto"] | None = None
     max_shard_size: int = Field(default=DEFAULT_SHARD_SIZE, gt=0)
+
+    @property
+    def has_slices(self) -> bool:
+        """Whether a parameter is given slice by slice."""
+        own = [self.parameters, *(model.parameters for model in self.tuned)]
+        return any(has_slices(setting) for given in own for setting in given.values())
 
     def lambdas_at(self, place: Place) -> tuple[float, ...]:
         """Return λ for one tensor, once for each output; `(1.0,)` for methods without λ."""

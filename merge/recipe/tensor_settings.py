@@ -2,7 +2,8 @@
 
 The forms are those of mergekit's recipes: a number; a list of numbers, interpolated linearly from
 the first layer to the last; or a list of ``{filter, value}``, of which the first counts whose
-filter is a part of the tensor's name (``*`` or no filter matches everything).
+filter is a part of the tensor's name (``*`` or no filter matches everything). Any of them may be
+given for each slice of layers, as ``{layers, value}``.
 """
 
 import re
@@ -43,18 +44,35 @@ class Filtered(BaseModel):
         return self.filter is None or self.filter == "*" or self.filter in name
 
 
-Setting = bool | Number | list[Number] | list[Filtered]
+class Sliced(BaseModel):
+    """A value for a slice: the layers from the first number to before the second."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: tuple[int, int]
+    value: bool | Number | list[Number] | list[Filtered]
+
+    def depth(self, layer: int) -> float:
+        """Return where a layer is in its slice, from 0 to 1; the only one is at 1."""
+        first, end = self.layers
+        return (layer - first) / (end - first - 1) if end - first > 1 else 1.0
+
+
+Setting = bool | Number | list[Number] | list[Filtered] | list[Sliced]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor sits in its model: its name, and its depth from 0 to 1."""
+    """Where a tensor sits in its model: its name, its depth from 0 to 1, and its layer if any."""
 
     name: str
     depth: float
+    layer: int | None = None
 
 
 _LAYER = re.compile(r"\.(\d+)\.")
+# What comes before the layers. What else has none comes behind them.
+_EMBEDDING = re.compile(r"(^|[._])(embed(?!_out)|wte\b|wpe\b|word_embeddings)")
 
 
 def places(names: Sequence[str]) -> dict[str, Place]:
@@ -65,7 +83,7 @@ def places(names: Sequence[str]) -> dict[str, Place]:
     """
     layers = {name: int(found[1]) for name in names if (found := _LAYER.search(name))}
     last = max(layers.values(), default=0)
-    return {name: Place(name, _depth(layers.get(name), last)) for name in names}
+    return {name: Place(name, _depth(layers.get(name), last), layers.get(name)) for name in names}
 
 
 def _depth(layer: int | None, last: int) -> float:
@@ -86,6 +104,8 @@ def evaluate(setting: Setting, place: Place, *, what: str) -> float | bool:
         raise MergeError(f"The parameter {what} is an empty list; give a number.")
     value: Any
     for value in setting:
+        if isinstance(value, Sliced):
+            return _in_slice([each for each in setting if isinstance(each, Sliced)], place, what)
         if not isinstance(value, Filtered):
             return _gradient([float(number) for number in setting], place.depth)  # type: ignore[arg-type]
         if value.matches(place.name):
@@ -94,6 +114,23 @@ def evaluate(setting: Setting, place: Place, *, what: str) -> float | bool:
         f"The parameter {what} has no value for tensor {place.name}: no filter matches it; add an "
         f"entry without a filter as the last one."
     )
+
+
+def _in_slice(slices: Sequence[Sliced], place: Place, what: str) -> float | bool:
+    """Return the value that a tensor's slice gives; the first's or last's outside the layers."""
+    if place.layer is None:
+        own = slices[0] if _EMBEDDING.search(place.name) else slices[-1]
+        depth = 0.0
+    else:
+        # A model with other layers than the slices is refused.
+        own = next((each for each in slices if place.layer < each.layers[1]), slices[-1])
+        depth = own.depth(place.layer)
+    return evaluate(own.value, Place(place.name, depth, place.layer), what=what)
+
+
+def has_slices(setting: Setting) -> bool:
+    """Return whether a setting is given slice by slice."""
+    return isinstance(setting, list) and any(isinstance(each, Sliced) for each in setting)
 
 
 def _gradient(values: list[float], depth: float) -> float:
@@ -107,13 +144,13 @@ def complement(setting: Setting) -> Setting:
     """Return `1 - x` for every number of a setting: a density as a drop rate, or back."""
     if isinstance(setting, bool | int | float):
         return 1.0 - setting
-    numbers = [number for number in setting if not isinstance(number, Filtered)]
-    if len(numbers) == len(setting):
-        return [1.0 - number for number in numbers]
-    entries = [entry for entry in setting if isinstance(entry, Filtered)]
-    return [
-        entry.model_copy(update={"value": complement(_plain(entry.value))}) for entry in entries
-    ]
+    if sliced := [entry for entry in setting if isinstance(entry, Sliced)]:
+        return [each.model_copy(update={"value": complement(each.value)}) for each in sliced]
+    if entries := [entry for entry in setting if isinstance(entry, Filtered)]:
+        return [
+            entry.model_copy(update={"value": complement(_plain(entry.value))}) for entry in entries
+        ]
+    return [1.0 - number for number in setting if isinstance(number, int | float)]
 
 
 def _plain(value: bool | float | list[float]) -> Setting:

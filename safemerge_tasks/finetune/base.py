@@ -11,6 +11,7 @@ from safemerge_tasks.common.file_hashes import files_hash
 from safemerge_tasks.common.hub_errors import hub_errors
 from safemerge_tasks.common.path_names import resolve
 from safemerge_tasks.finetune.config import FinetuneConfig
+from safemerge_tasks.finetune.tensor_samples import sample_tensors
 
 _WAY_OUT = "or give `base` as a local folder."
 
@@ -145,6 +146,14 @@ class Base:
         if not folder.is_dir():
             return {"name": self.path, "commit": getattr(self.config, "_commit_hash", None)}
         return {"name": self.path, "files": _content(folder)}
+
+    def samples(self) -> dict[str, Any]:
+        """Return how some tensors of a local folder begin, by which a merge knows the base again.
+
+        Empty for a model on the Hub, which its commit tells, and for weights in other files.
+        """
+        folder = Path(self.path)
+        return sample_tensors(folder) if folder.is_dir() else {}
 
     def _errors(self) -> Any:
         return hub_errors(

@@ -27,8 +27,9 @@ class Made:
         """Return what differs in a finished folder's manifest, in a word; None if nothing does."""
         if manifest.get("identity") != self.identity:
             return _difference(manifest.get("identity"), self.identity)
-        # The same weights may have moved.
+        # The same weights may have moved; samples of them are for merging.
         theirs = {**manifest.get("base", {}), "name": None}
+        theirs.pop("samples", None)
         return None if theirs == {**self.base, "name": None} else "base"
 
 
@@ -88,7 +89,7 @@ def write_output(
     losses = [entry["loss"] for entry in logged if "loss" in entry]
     manifest = {
         "identity": made.identity,
-        "base": made.base if name is None else {**made.base, "name": name},
+        "base": {**made.base, "name": name or made.base["name"], "samples": base.samples()},
         "tuning": config.tuning,
         "seed": made.identity["seed"],
         "preset": config.preset,

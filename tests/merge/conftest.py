@@ -62,6 +62,12 @@ def adapters(
     return make
 
 
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every merge take tiny tensors in many blocks, most of which begin inside a row."""
+    monkeypatch.setattr("merge.formats.checksums.BLOCK_ELEMENTS", 100)
+
+
 @pytest.fixture
 def tuned(tmp_path: Path, models: Callable[..., Path]) -> Path:
     """Return a fine-tuned model of the test's own, in one file."""

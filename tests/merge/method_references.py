@@ -1,6 +1,7 @@
 """Steps of the methods in float64, written from their papers."""
 
 import hashlib
+import itertools
 
 import numpy as np
 import torch
@@ -61,3 +62,25 @@ def reference_trim(delta, density):
         return torch.zeros_like(delta)
     threshold = delta.abs().flatten().sort(descending=True).values[count - 1]
     return torch.where(delta.abs() >= threshold, delta, 0.0)
+
+
+def reference_slerp(a, b, share):
+    norm = a.norm() * b.norm()
+    cosine = max(-1.0, min(1.0, float((a * b).sum() / norm))) if norm else 1.0
+    if abs(cosine) > 0.9995:
+        return (1 - share) * a + share * b
+    angle = np.arccos(cosine)
+    return (np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
+
+
+def reference_stock(deltas):
+    """What Model Stock adds to the base: t times the deltas' mean."""
+    flat = [delta.flatten() for delta in deltas]
+    pairs = list(itertools.combinations(flat, 2))
+    cosine = sum(
+        float(torch.cosine_similarity(a, b, dim=0, eps=0)) if a.any() and b.any() else 0.0
+        for a, b in pairs
+    ) / len(pairs)
+    cosine = max(0.0, cosine)
+    ratio = len(deltas) * cosine / (1 + (len(deltas) - 1) * cosine)
+    return ratio * sum(deltas) / len(deltas)

@@ -6,6 +6,7 @@ from merge_models import copy_with, weights
 from merge_refusals import refused
 
 from merge import MergeError, Options, merge
+from merge.formats.finite_values import all_finite
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -34,3 +35,14 @@ def test_output_that_overflows(tmp_path, models):
             out=tmp_path / "out",
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_values_whose_sum_overflows_are_finite(tmp_path, models):
+    """The largest numbers of float32, which add up to infinity and are none."""
+    assert all_finite(torch.full((4,), 3e38))
+    assert not all_finite(torch.tensor([3e38, float("inf")]))
+    assert not all_finite(torch.tensor([float("inf"), float("-inf")]))
+    big = {"extra": torch.full((4,), 3e38)}
+    base, tuned = (copy_with(models(seed), tmp_path / str(seed), big) for seed in (0, 1))
+    merge("linear", base=base, tuned=[tuned], lambdas=[0.5], out=tmp_path / "out")
+    assert torch.equal(weights(tmp_path / "out")["extra"], big["extra"])

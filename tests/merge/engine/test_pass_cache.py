@@ -6,11 +6,10 @@ from merge_models import weights
 
 from merge import merge
 from merge.engine.pass_cache import PassCache
-from merge.formats.checksums import BLOCK_ELEMENTS
 
 
 def test_a_value_is_computed_once():
-    store, computed = PassCache(), []
+    store, computed = PassCache(8), []
 
     def compute():
         computed.append(1)
@@ -25,7 +24,7 @@ def test_a_value_is_computed_once():
 
 
 def test_beyond_the_budget_values_are_computed_again():
-    store, computed = PassCache(budget=BLOCK_ELEMENTS * 4), []
+    store, computed = PassCache(8, budget=8 * 4), []
 
     def compute():
         computed.append(1)
@@ -37,7 +36,7 @@ def test_beyond_the_budget_values_are_computed_again():
 
 
 def test_what_is_kept_cannot_be_changed_by_who_computed_it():
-    store, mine = PassCache(), torch.ones(4)
+    store, mine = PassCache(8), torch.ones(4)
     store.get(("sum", "weight", 0), lambda: mine)
     mine.zero_()
     assert store.get(("sum", "weight", 0), lambda: mine).tolist() == [1.0] * 4
@@ -48,7 +47,9 @@ def test_results_are_the_same_bits_without_memory_to_keep(tmp_path, models, meth
     arguments = {"parameters": {"density": 0.4}} if method == "ties" else {}
     tuned = [models(1), models(2)]
     merge(method, base=models(0), tuned=tuned, out=tmp_path / "kept", **arguments)
-    monkeypatch.setattr("merge.engine.run.PassCache", lambda _budget: PassCache(budget=0))
+    monkeypatch.setattr(
+        "merge.engine.run.PassCache", lambda size, _budget: PassCache(size, budget=0)
+    )
     merge(method, base=models(0), tuned=tuned, out=tmp_path / "again", **arguments)
     ours, again = weights(tmp_path / "kept"), weights(tmp_path / "again")
     assert all(torch.equal(ours[name], again[name]) for name in ours)

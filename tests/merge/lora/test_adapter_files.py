@@ -5,7 +5,16 @@ import shutil
 
 import pytest
 import torch
-from merge_models import assert_rounded, doubles, edit_json, llama_config, peft_merged, weights
+import xxhash
+from merge_models import (
+    assert_rounded,
+    copy_with,
+    doubles,
+    edit_json,
+    llama_config,
+    peft_merged,
+    weights,
+)
 from safetensors.torch import load_file, save_file
 
 from merge import MergeError, merge
@@ -297,3 +306,41 @@ def test_a_configuration_is_not_a_promise_of_other_models(tmp_path, adapters, mo
     )
     adapter.close()
     base.close()
+
+
+def sampled(folder, base, tensors):
+    """Say in a folder, as our own fine-tuning does, what it was trained on."""
+    samples = {}
+    for name in tensors:
+        value = weights(base)[name]
+        begins = xxhash.xxh3_128_hexdigest(bytes(value.flatten().view(torch.uint8).numpy())[:65536])
+        samples[name] = {"dtype": "BF16", "shape": list(value.shape), "begins": begins}
+    (folder / "safemerge_finetune.json").write_text(json.dumps({"base": {"samples": samples}}))
+    return folder
+
+
+NAME = "model.layers.1.mlp.up_proj.weight"
+
+
+def test_our_own_adapter_knows_its_base(tmp_path, models, adapters):
+    """Whatever its folder is called; and another is refused though the adapter would fit it."""
+    adapter = shutil.copytree(adapters(1), tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path="some/where")
+    sampled(adapter, models(0), [NAME])
+    done = merge("linear", base=models(0), tuned=[adapter], lambdas=[1], out=tmp_path / "out")
+    assert not [note for note in done.notes if "some/where" in note]
+    with pytest.raises(MergeError, match=r"trained on another model .* as .*up_proj.* shows"):
+        merge("linear", base=models(2), tuned=[adapter], lambdas=[1], out=tmp_path / "no")
+
+
+def test_samples_of_another_type_prove_nothing(tmp_path, models, adapters):
+    adapter = sampled(shutil.copytree(adapters(1), tmp_path / "adapter"), models(0), [NAME])
+    base = models(0, dtype="float32")
+    merge("linear", base=base, tuned=[adapter], lambdas=[1], out=tmp_path / "out")
+
+
+def test_our_own_full_model_from_another_base_is_noted(tmp_path, models):
+    tuned = sampled(copy_with(models(1), tmp_path / "tuned", {}), models(0), [NAME])
+    for base, noted in ((models(0), False), (models(2), True)):
+        done = merge("linear", base=base, tuned=[tuned], lambdas=[1], out=tmp_path / f"{noted}")
+        assert bool([n for n in done.notes if "fine-tuned from another model" in n]) == noted

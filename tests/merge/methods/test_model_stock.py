@@ -41,3 +41,14 @@ def test_model_stock_keeps_the_update_of_tiny_tensors(tmp_path, models):
 def test_model_stock_of_unchanged_tensors(tmp_path, models):
     merged = merged_by("model-stock", tmp_path, [models(0), models(0), models(0)])
     assert all(torch.equal(value, merged[name]) for name, value in weights(models(0)).items())
+
+
+def test_model_stock_of_deltas_that_disagree(tmp_path, models):
+    """Fine-tunes that point away from each other leave the base as it was."""
+    directions = torch.tensor([[1.0, 0.0], [-0.6, 0.8], [-0.6, -0.8]])
+    folders = [copy_with(models(0), tmp_path / "base", {"extra": torch.ones(2)})]
+    folders += [
+        copy_with(models(0), tmp_path / str(number), {"extra": 1 + 0.5 * direction})
+        for number, direction in enumerate(directions)
+    ]
+    assert torch.equal(merged_by("model-stock", tmp_path, folders)["extra"], torch.ones(2))

@@ -174,7 +174,7 @@ def test_methods_are_listed_without_torch(tmp_path):
     found, torch_is_there = json.loads(done.stdout)
     assert not torch_is_there
     listed = {name: parameters for name, _, parameters in found}
-    assert listed["linear"] == ["lambda", "weight"]
+    assert listed["linear"] == ["lambda", "normalize", "weight"]
     assert listed["ties"] == ["lambda", "normalize", "whole_model", "density", "weight"]
     assert listed["resta"] == ["gamma", "drop_rate"]
     assert listed["model-stock"] == []

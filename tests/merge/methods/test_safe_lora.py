@@ -1,7 +1,10 @@
 """Safe LoRA against dense projections in float64."""
 
+import peft
 import pytest
-from merge_models import assert_rounded, doubles, peft_merged, weights
+import torch
+import transformers
+from merge_models import assert_rounded, copy_with, doubles, peft_merged, random_model, weights
 
 from merge import MergeError, merge
 
@@ -45,6 +48,24 @@ def test_safe_lora(tmp_path, models, adapters, parameters):
     assert done.report["updates kept"] + projected == len(found)
 
 
+def test_safe_lora_without_a_direction(tmp_path, models, adapters):
+    """Where aligned and unaligned are equal there is nothing to project onto: the update stays."""
+    name = "model.layers.1.self_attn.q_proj.weight"
+    unaligned = copy_with(models(2), tmp_path / "unaligned", {name: weights(models(0))[name]})
+    done = merge(
+        "safe-lora",
+        base=models(0),
+        tuned=[adapters(1)],
+        unaligned=str(unaligned),
+        parameters={"threshold": 0.99},
+        out=tmp_path / "out",
+    )
+    assert done.report["updates kept"] == 1
+    assert_rounded(
+        weights(tmp_path / "out")[name], peft_merged(models(0), adapters(1))[name].double()
+    )
+
+
 def test_safe_lora_needs_an_adapter(tmp_path, models):
     with pytest.raises(MergeError, match="give the adapter"):
         merge(
@@ -54,3 +75,38 @@ def test_safe_lora_needs_an_adapter(tmp_path, models):
             unaligned=str(models(2)),
             out=tmp_path / "out",
         )
+
+
+@pytest.mark.parametrize("parameters", [{"threshold": 1}, {"layers": 2}])
+def test_safe_lora_on_weights_stored_the_other_way(tmp_path, parameters):
+    """GPT-2's layers are `[in, out]` in files; the projection is on a layer's outputs there too."""
+    config = transformers.GPT2Config(vocab_size=32, n_embd=16, n_layer=2, n_head=2, n_positions=16)
+    for seed in (0, 1):
+        random_model(config, seed).save_pretrained(tmp_path / str(seed))
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "0")
+    lora = peft.LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True)
+    torch.manual_seed(1)
+    wrapped = peft.get_peft_model(model, lora)
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape))
+    wrapped.save_pretrained(tmp_path / "adapter")
+    arguments = {"unaligned": str(tmp_path / "1"), "parameters": parameters}
+    done = merge(
+        "safe-lora",
+        base=tmp_path / "0",
+        tuned=[tmp_path / "adapter"],
+        out=tmp_path / "out",
+        **arguments,
+    )
+    assert done.report == {"updates projected": 2}
+    base, unaligned = doubles(tmp_path / "0"), doubles(tmp_path / "1")
+    tuned = peft_merged(tmp_path / "0", tmp_path / "adapter")
+    merged = doubles(tmp_path / "out")
+    for layer in range(2):
+        name = f"transformer.h.{layer}.attn.c_attn.weight"
+        update = (tuned[name].double() - base[name]).T
+        v = (base[name] - unaligned[name]).T
+        exact = base[name] + (v @ v.T / v.norm() @ update).T
+        torch.testing.assert_close(merged[name], exact, rtol=1e-5, atol=1e-5)

@@ -1,20 +1,11 @@
 """Spherical interpolation, its fallback and its two kinds of ends."""
 
-import numpy as np
 import pytest
 import torch
 from merge_models import assert_rounded, copy_with, doubles, weights
-from method_references import merged_by
+from method_references import merged_by, reference_slerp
 
 from merge import MergeError, merge
-
-
-def reference_slerp(a, b, share):
-    cosine = float((a * b).sum() / (a.norm() * b.norm()))
-    if abs(cosine) > 0.9995:
-        return (1 - share) * a + share * b
-    angle = np.arccos(cosine)
-    return (np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
 
 
 def test_slerp_and_its_fallback(tmp_path, models):
@@ -41,6 +32,16 @@ def test_slerp_hand_computed(tmp_path, models):
     b = copy_with(models(0), tmp_path / "b", {"extra": two})
     merged = merged_by("slerp", tmp_path, [a, b], lambdas=[0.5])
     torch.testing.assert_close(merged["extra"], (one + two) * 0.5**0.5)
+
+
+@pytest.mark.parametrize("zero", ["base", "tuned"])
+def test_slerp_with_a_side_of_zeros(tmp_path, models, zero):
+    """What has no direction is no end of an arc: the tensor is interpolated linearly."""
+    values = {"base": torch.arange(6.0), "tuned": torch.arange(6.0) - 2}
+    values[zero] = torch.zeros(6)
+    a, b = (copy_with(models(0), tmp_path / role, {"extra": values[role]}) for role in values)
+    merged = merged_by("slerp", tmp_path, [a, b], lambdas=[0.25])
+    torch.testing.assert_close(merged["extra"], 0.75 * values["base"] + 0.25 * values["tuned"])
 
 
 def test_slerp_on_deltas(tmp_path, models):

@@ -52,12 +52,46 @@ def test_what_is_there_instead_is_named(tmp_path, models, tuned, file, message):
     refused(tmp_path, models(0), tuned, message)
 
 
-@pytest.mark.parametrize("within", ["default", "checkpoint-500"])
-def test_a_folder_of_folders_names_the_one(tmp_path, models, adapters, within):
+@pytest.mark.parametrize("within", ["default", "adapter_model", "checkpoint-500"])
+@pytest.mark.parametrize("beside", ["nothing", "a configuration"])
+def test_the_only_model_below_a_folder_is_taken(tmp_path, models, adapters, within, beside):
     """peft saves a second adapter, and trainers their checkpoints, below the folder."""
-    inner = adapters(1) if within == "default" else models(1)
+    inner = models(1) if within == "checkpoint-500" else adapters(1)
     shutil.copytree(inner, tmp_path / "root" / within)
-    refused(tmp_path, models(0), tmp_path / "root", f"root/{within} has one or an adapter; give")
+    (tmp_path / "root" / "logs").mkdir()
+    if beside != "nothing":
+        shutil.copy(models(0) / "config.json", tmp_path / "root")
+    for number, tuned in enumerate((tmp_path / "root", inner)):
+        out = tmp_path / str(number)
+        done = merge("linear", base=models(0), tuned=[tuned], lambdas=[0.5], out=out)
+        taken = f"root has its model in {within}, which was taken"
+        assert (taken in done.notes) == (number == 0)
+    one, two = weights(tmp_path / "0"), weights(tmp_path / "1")
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("kinds", ["checkpoints", "adapters", "both"])
+def test_several_models_below_a_folder_are_named(tmp_path, models, adapters, kinds):
+    inner = {
+        "checkpoints": [models(1), models(2)],
+        "adapters": [adapters(1), adapters(2)],
+        "both": [adapters(1), models(1)],
+    }
+    for step, folder in zip((500, 1000), inner[kinds], strict=True):
+        shutil.copytree(folder, tmp_path / "root" / f"checkpoint-{step}")
+    refused(
+        tmp_path,
+        models(0),
+        tmp_path / "root",
+        "root holds several models or adapters: checkpoint-1000, checkpoint-500; give the one",
+    )
+
+
+def test_a_model_with_states_of_its_training_is_itself(tmp_path, models, tuned):
+    shutil.copytree(models(2), tuned / "checkpoint-500")
+    merge("linear", base=models(0), tuned=[tuned], lambdas=[1], out=tmp_path / "out")
+    own = weights(tuned)
+    assert all(torch.equal(value, own[name]) for name, value in weights(tmp_path / "out").items())
 
 
 def test_a_gguf_file(tmp_path, models):

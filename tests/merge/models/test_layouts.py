@@ -149,6 +149,24 @@ def test_pefts_adapter_of_a_model_that_sees(tmp_path, family):
     assert any(not torch.equal(change[name], value) for name, value in base.state_dict().items())
 
 
+def test_a_convolutions_lora(tmp_path):
+    """Factors of a layer that is not linear are merged by peft."""
+    made(llava, 0, tmp_path / "base")
+    load = transformers.LlavaForConditionalGeneration.from_pretrained
+    lora = peft.LoraConfig(r=2, target_modules=["patch_embedding", "v_proj"])
+    torch.manual_seed(5)
+    wrapped = peft.get_peft_model(load(tmp_path / "base", dtype=torch.float32), lora)
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape) * 0.1)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    notes = half(tmp_path, tmp_path / "base", tmp_path / "adapter")
+    assert [note for note in notes if "a layer that is not linear, so peft merges it" in note]
+    base = load(tmp_path / "base", dtype=torch.float64)
+    assert_half(tmp_path, base, wrapped.double().merge_and_unload())
+
+
 TEXT_ONLY = {
     "gemma3": (transformers.Gemma3ForCausalLM, "model.language_model"),
     "llava": (transformers.LlamaForCausalLM, "model.language_model"),
@@ -284,6 +302,3 @@ def test_routers_are_plain_factors(tmp_path):
     change = merged[name] - weights(tmp_path / "base")[name]
     expected = wrapped.merge_and_unload().state_dict()[name] - weights(tmp_path / "base")[name]
     torch.testing.assert_close(change, 0.5 * expected, rtol=1e-4, atol=1e-5)
-    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
-    adapter(tmp_path / "experts", ["mlp.experts.gate_up_proj"])
-    refused(tmp_path / "none", tmp_path / "base", tmp_path / "experts", "updates the fused experts")

@@ -1,6 +1,7 @@
 """Chat templates, special tokens and tokenizers follow the model whose they are."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -188,3 +189,25 @@ def test_the_unaligned_models_tokens_are_compared_too(tmp_path, models):
             "resta", base=models(0), tuned=[models(1)], unaligned=str(unaligned),
             out=tmp_path / "out",
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"do_sample": False, "temperature": 0.6, "top_p": 0.9}, "temperature and top_p"),
+        ({"top_k": 20}, "top_k"),
+        ({"do_sample": True, "temperature": 0.6}, None),
+        ({"do_sample": False, "temperature": 1.0, "top_k": 50}, None),
+    ],
+)
+def test_settings_of_sampling_without_sampling(tmp_path, models, settings, named):
+    """transformers itself decides what can be saved again."""
+    base = copy_with(models(0), tmp_path / "base", {})
+    (base / "generation_config.json").write_text(json.dumps(settings))
+    done = merge("linear", base=base, tuned=[models(1)], lambdas=[0.5], out=tmp_path / "out")
+    noted = [note for note in done.notes if "without do_sample" in note]
+    assert bool(noted) == bool(named)
+    assert named is None or f"sets {named} without" in noted[0]
+    generation = transformers.GenerationConfig.from_pretrained(tmp_path / "out")
+    with pytest.raises(ValueError, match="invalid") if named else nullcontext():
+        generation.save_pretrained(tmp_path / "again")

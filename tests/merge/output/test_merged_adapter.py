@@ -66,6 +66,13 @@ def test_sum_of_adapters_has_no_cross_terms(tmp_path, base, adapters):
     assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["r"] == 6
 
 
+def test_mean_of_adapters(tmp_path, base, adapters):
+    """Weights are shares: two adapters of weight 1 count half each."""
+    tuned = [adapters(1, base=base), adapters(2, base=base, r=2, target_modules=["q_proj"])]
+    found = as_both(tmp_path, "linear", base, tuned=tuned, lambdas=[0.9])
+    assert_same_model(base, *found)
+
+
 def test_resta(tmp_path, base, adapters):
     arguments = {
         "tuned": [adapters(1, base=base)],

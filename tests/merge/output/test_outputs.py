@@ -9,8 +9,9 @@ import yaml
 from merge_models import copy_with, edit_json, weights
 from safetensors import safe_open
 
-from merge import MergeError, merge, verify
-from merge.output.manifest import read_manifest
+from merge import MergeError, Options, merge, verify
+from merge.models.saved_vector import MANIFEST
+from merge.output.manifest import read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -86,7 +87,11 @@ def test_manifest(merged, models):
     assert manifest["recipe"]["method"] == "linear"
     assert manifest["lambda"] == 0.5
     assert [entry["role"] for entry in manifest["inputs"]] == ["base", "tuned"]
-    assert manifest["inputs"][0]["folder"] == str(models(0))
+    assert manifest["inputs"][0]["folder"] == models(0).name
+    # Where the inputs were is nobody else's business.
+    text = (merged / MANIFEST).read_text()
+    assert str(models(0).parent) not in text
+    assert str(merged.parent) not in text
     assert manifest["inputs"][0]["checksum"] != manifest["inputs"][1]["checksum"]
     assert manifest["tensors"].keys() == weights(merged).keys()
     assert verify(merged) == [merged]
@@ -103,6 +108,69 @@ def test_input_checksum_is_of_the_content(tmp_path, merged, models):
     one, other = read_manifest(merged)["inputs"], read_manifest(tmp_path / "other")["inputs"]
     assert one[0]["checksum"] == other[0]["checksum"]
     assert one[1]["checksum"] != other[1]["checksum"]
+
+
+@pytest.mark.parametrize(
+    "stored", [torch.zeros(2, 4, dtype=torch.float16), torch.zeros(4, 2, dtype=torch.bfloat16)]
+)
+def test_input_checksum_is_of_shape_and_type_too(tmp_path, models, stored):
+    """The same bytes as other numbers, or in another shape, are another model."""
+    checksums = []
+    for number, tensor in enumerate((torch.zeros(2, 4, dtype=torch.bfloat16), stored)):
+        one = copy_with(models(0), tmp_path / f"model{number}", {"extra": tensor})
+        merge("linear", base=one, tuned=[one], lambdas=[0.5], out=tmp_path / f"out{number}")
+        checksums.append(read_manifest(tmp_path / f"out{number}")["inputs"][0]["checksum"])
+    assert checksums[0] != checksums[1]
+
+
+def test_a_manifest_of_another_format(merged):
+    manifest = read_manifest(merged)
+    write_manifest(manifest | {"format": 2}, merged)
+    with pytest.raises(MergeError, match="has format 2, this version reads 1"):
+        verify(merged)
+
+
+def test_verify_reads_manifests_from_before_blocks_were_an_option(tmp_path, models, monkeypatch):
+    monkeypatch.undo()
+    merge("linear", base=models(0), tuned=[models(1)], lambdas=[0.5], out=tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.pop("checksum_block") == 262_144
+    write_manifest(manifest, tmp_path / "out")
+    assert verify(tmp_path / "out") == [tmp_path / "out"]
+
+
+def test_verify_knows_the_size_of_blocks(tmp_path, models):
+    options = Options(block_elements=33)
+    out = tmp_path / "out"
+    merge("linear", base=models(0), tuned=[models(1)], lambdas=[1], out=out, options=options)
+    assert "blocks of 33 elements" in read_manifest(out)["checksum_algorithm"]
+    assert verify(out) == [out]
+
+
+def test_a_part_of_the_model_has_the_true_dtype_too(tmp_path, models):
+    base = copy_with(models(0), tmp_path / "base", {})
+    config = json.loads((base / "config.json").read_text())
+    config["text_config"] = {"dtype": "bfloat16", "model_type": "llama"}
+    config["vision_config"] = {"torch_dtype": "bfloat16"}
+    (base / "config.json").write_text(json.dumps(config))
+    merge("linear", base=base, tuned=[base], lambdas=[1], dtype="float16", out=tmp_path / "out")
+    written = json.loads((tmp_path / "out/config.json").read_text())
+    assert written["dtype"] == written["text_config"]["dtype"] == "float16"
+    assert written["vision_config"]["torch_dtype"] == "float16"
+
+
+@pytest.mark.parametrize(("spare", "files"), [(0, 1), (-1, 2)])
+def test_a_file_may_be_as_large_as_the_limit(tmp_path, models, spare, files):
+    size = sum(tensor.nbytes for tensor in weights(models(0)).values())
+    merge(
+        "linear",
+        base=models(0),
+        tuned=[models(1)],
+        lambdas=[0.5],
+        max_shard_size=size + spare,
+        out=tmp_path / "out",
+    )
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) == files
 
 
 def test_shards_are_loaded_by_transformers(tmp_path, models):

@@ -158,7 +158,7 @@ MODELS = [{"model": "a"}, {"model": "b"}]
                 "base_model": "a",
                 "slices": [{"sources": [{"model": "b", "layer_range": [2, 4]}]}],
             },
-            "layer_range must be",
+            "the slices have the layers 2 to 4",
         ),
         ({"merge_method": "slerp", "base_model": "a", "models": MODELS}, "needs λ"),
     ],
@@ -334,13 +334,16 @@ def recipe_of(method="task_arithmetic", **keys):
             {
                 "merge_method": "slerp",
                 "base_model": "a",
-                "slices": [
-                    {"sources": [{"model": "b", "layer_range": span}], "parameters": {"t": 0.5}}
-                    for span in ([0, 1], [1, 2])
-                ],
+                "models": [{"model": "b", "parameters": {"weight": 0.4}}],
+                "parameters": {"t": 0.5},
             },
-            "parameters of a slice's own",
+            "slerp has no weight, which mergekit leaves out of account there",
         ),
+        (
+            recipe_of("model_stock", parameters={"filter_wise": True}),
+            "filter_wise asks for a share of its own in each row",
+        ),
+        (recipe_of(tokenizer={"source": "union"}), "takes the base's padding away"),
     ],
 )
 def test_what_would_mean_something_else_is_refused(document, message):
@@ -439,3 +442,41 @@ def test_layer_range_must_be_the_whole_model(tmp_path, models):
     }
     with pytest.raises(MergeError, match=r"layer_range ends at 3 .* has 2 layers"):
         merge_recipe(parse_recipe(document), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("weights_", "scale"), [((0.75, 0.5), 1.0), ((0.5, -0.5), 0.4)])
+def test_a_linear_sum_that_is_no_mean(tmp_path, models, weights_, scale):
+    """Without normalize the models' weighted sum counts, whatever the weights add up to."""
+    lambdas = "" if scale == 1 else f"lambdas: {scale}"
+    merged = run(
+        tmp_path,
+        f"""
+        merge_method: linear
+        dtype: float32
+        base_model: {models(0)}
+        {lambdas}
+        parameters: {{normalize: false}}
+        models:
+          - {{model: {models(1)}, parameters: {{weight: {weights_[0]}}}}}
+          - {{model: {models(2)}, parameters: {{weight: {weights_[1]}}}}}
+          - {{model: {models(0)}, parameters: {{weight: 0}}}}
+        """,
+    )
+    base, one, two = (doubles(models(seed)) for seed in range(3))
+    for name, tensor in merged.items():
+        total = weights_[0] * one[name] + weights_[1] * two[name]
+        exact = (1 - scale) * base[name] + scale * total
+        torch.testing.assert_close(tensor.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sum_that_is_no_mean_is_no_adapter(tmp_path, models, adapters):
+    with pytest.raises(MergeError, match="is no LoRA adapter"):
+        merge(
+            "linear",
+            base=models(0),
+            tuned=[adapters(1), adapters(2)],
+            lambdas=[1],
+            parameters={"normalize": False},
+            output="adapter",
+            out=tmp_path / "out",
+        )

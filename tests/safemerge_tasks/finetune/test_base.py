@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 import xxhash
+from safetensors.torch import save_file
 
 from safemerge_tasks.finetune.base import Base
 
@@ -42,3 +44,23 @@ def test_seeds_share_one_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert read == ["config.json", "model.safetensors"]
     (folder / "model.safetensors").write_bytes(b"Weights")
     assert Base(str(folder), None, False).identity() != first
+
+
+def test_samples_are_of_the_tensors_bytes(tmp_path):
+    """Spread over all files, each hash of how a tensor's own bytes begin."""
+    for number in range(2):
+        tensors = {
+            f"{number}.{place}": torch.full((3, 20_000), number + place, dtype=torch.bfloat16)
+            for place in range(30)
+        }
+        save_file(tensors, tmp_path / f"{number}.safetensors")
+    samples = Base(str(tmp_path), None, False).samples()
+    assert len(samples) == 60
+    data = torch.full((65536 // 2,), 5.0, dtype=torch.bfloat16).view(torch.uint8).numpy()
+    expected = {
+        "dtype": "BF16",
+        "shape": [3, 20_000],
+        "begins": xxhash.xxh3_128_hexdigest(bytes(data)),
+    }
+    assert samples["1.4"] == expected
+    assert Base("owner/name", None, False).samples() == {}

@@ -1,0 +1,38 @@
+"""What threads share: the order of sums, and the news of an error."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from merge.engine.threads import OrderedSum, Team
+
+
+def test_a_sum_does_not_depend_on_who_is_first():
+    """1e20 swallows 1 and -1e20 gives it back or not, by the order."""
+    parts = [torch.tensor([value], dtype=torch.float64) for value in (1e20, 1.0, -1e20, 3.0)]
+    results = set()
+    for order in ((0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)):
+        total = OrderedSum()
+        for number in order:
+            total.add(number, parts[number].clone())
+        results.add(float(total.value()))
+    assert results == {3.0}
+
+
+def test_an_error_in_one_thread_stops_the_others():
+    done, started = [], threading.Event()
+
+    def work(item):
+        if item == 0:
+            started.wait()
+            raise ValueError("the first item")
+        done.append(item)
+        started.set()
+        # The other thread's error is on its way.
+        threading.Event().wait(0.02)
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="the first item"):
+        Team(pool, 2).run(work, range(200))
+    assert len(done) < 100
