@@ -26,6 +26,8 @@ from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
 
+_AS_THEY_ARE = (str, list, dict, type(None))
+
 
 def save_responses(evaluation: LiveEvaluation) -> Path | None:
     """Save all tasks' responses once an evaluation.
@@ -102,7 +104,8 @@ def _row(evaluation: LiveEvaluation, task: Any, instance: Any, *, count_truncate
         "doc": instance.doc,
         "target": target,
         "arguments": {"gen_args_0": arguments},
-        "resps": [[str(response) for response in instance.resps]],
+        # No answer stays none, and a message's parts stay parts.
+        "resps": [[one if isinstance(one, _AS_THEY_ARE) else str(one) for one in instance.resps]],
         "filtered_resps": [deferred],
         "filter": "deferred",
         "metrics": ["unscored_rate"],

@@ -33,7 +33,7 @@ __all__ = ["kitchens", "spy", "suite"]  # fixtures
 class ByTable(Answers):
     """Gives answers of a test's own."""
 
-    answers: Sequence[str] = ANSWERS
+    answers: Sequence[Any] = ANSWERS
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         return [self.answers[request.doc_id] for request in requests]
@@ -85,6 +85,19 @@ def test_a_lone_surrogate_cuts_lm_evals_file_and_the_copy_stays(
     # What cut lm-eval's file is judged and kept as it was.
     judge_folder(copy, JudgeSettings(name="keywords"))
     assert copies(tmp_path / "out") == [model.answers]
+
+
+def test_no_answer_is_saved_as_none_and_judged_as_none(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    model = ByTable()
+    model.answers = [None, *ANSWERS[1:]]
+    run(suite, tmp_path / "out", model=model)
+    (copy,) = (tmp_path / "out").rglob("responses_*")
+    assert copies(tmp_path / "out") == [model.answers]
+    judge_folder(copy, JudgeSettings(name="keywords"))
+    (row,) = (one for one in find_runs(copy)[0].rows("kitchen_asr") if one["doc_id"] == 0)
+    assert row["empty_rate"] == 1.0
 
 
 @pytest.mark.parametrize(
