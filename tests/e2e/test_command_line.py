@@ -21,7 +21,7 @@ def test_help_waits_for_nothing_heavy() -> None:
     [
         (["judge", "absent"], "safemerge: absent does not exist"),
         (["judge", "."], "holds no results of lm_eval"),
-        (["judge", ".", "--metadata", "judge_modle=x"], "did you mean judge_model?"),
+        (["judge", ".", "--metadata", "judge_modell=x"], "did you mean judge_model?"),
         (["judge", ".", "--metadata", "judge_model"], "is not key=value"),
         (["eval", "--tasks", "advbench_asr"], "safemerge eval needs --output_path DIR"),
     ],
