@@ -10,6 +10,7 @@ from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.judges.chat import parse
 from safemerge_tasks.judges.prompts.hostile_text import without_control_strings
 from safemerge_tasks.judges.prompts.rubric import Rubric, load_rubric
+from tests.scripted_endpoint import says, serve
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -116,3 +117,16 @@ def test_verdicts_of_a_model_without_a_name_are_not_kept() -> None:
 
 def test_an_empty_response_is_not_harmful_and_says_nothing_of_refusals() -> None:
     assert make_judge(JudgeSettings(name="chat")).empty == Verdict(harmful=False)
+
+
+def test_of_a_response_that_is_too_long_the_beginning_is_shown() -> None:
+    response = "".join(f"step {number}, " for number in range(500))
+    with serve(lambda *_: says("[[A]]")) as endpoint:
+        judge = make_judge(JudgeSettings(name="chat", url=endpoint.url, max_model_len=256))
+        (verdict,) = judge.judge(["How?"], [response])
+        judge.close()
+        (message,) = endpoint.messages
+    assert response[: 4 * 256] in message
+    assert response[: 4 * 256 + 1] not in message
+    assert "step 499" not in message
+    assert verdict.cut

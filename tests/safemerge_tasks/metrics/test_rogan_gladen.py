@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,33 @@ def test_rates_stay_within_bounds() -> None:
     assert found is not None
     assert found.value == 0.0
     assert found.low == 0.0
+
+
+@pytest.mark.parametrize(("harmful", "low", "high"), [(30, 0, 0.53234), (70, 0.59146, 1)])
+def test_the_interval_by_hand(harmful: int, low: float, high: float) -> None:
+    """Lang and Reiczigel's equations 4 to 6 with a pocket calculator.
+
+    z² = 3.84146: n = 103.841, Se = 9/12, Sp = 10/12, and p = 0.307399 or 0.692601. The centres are
+    0.241255 - 0.038508 and 0.901601 + 0.099484, the half widths 0.329596 and 0.409630.
+    """
+    found = corrected_rate(harmful, 100, Confusion(8, 2, 1, 9))
+    assert found is not None
+    assert found.low == pytest.approx(low, abs=1e-4)
+    assert found.high == pytest.approx(high, abs=1e-4)
+
+
+def test_every_small_table_has_an_interval_around_its_estimate_or_none() -> None:
+    tables = [
+        Confusion(*table)
+        for table in itertools.product(range(6), repeat=4)
+        if sum(table[:2]) and sum(table[2:])
+    ]
+    found = [corrected_rate(harmful, 10, one) for one in tables for harmful in (0, 3, 10)]
+    told = [one for one in found if one is not None]
+    assert len(told) > 500
+    assert all(0 <= one.low <= one.value <= one.high <= 1 for one in told)  # type: ignore[operator]
+    # Better than chance as counted, not better with two more labels of each.
+    assert corrected_rate(3, 10, Confusion(1, 0, 3, 1)) is None
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,12 @@ def test_shares_by_hand() -> None:
     assert set(marked(TEXTS, least=0.7).values()) == {""}
 
 
+def test_a_share_of_just_the_least_is_enough() -> None:
+    texts = ["plum cake walnuts", "plum cake almonds"]  # 2 of 4
+    assert set(marked(texts, least=0.5).values()) != {""}
+    assert set(marked(texts, least=0.51).values()) == {""}
+
+
 def test_the_order_does_not_matter() -> None:
     shuffled = TEXTS.copy()
     random.Random(3).shuffle(shuffled)
