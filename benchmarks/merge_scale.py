@@ -4,7 +4,8 @@
     python benchmarks/merge_scale.py --memory
 
 The second form shows the peaks of what needs more than a few blocks: TIES over 20,000 tensors, and
-Safe LoRA at rank 128, each beside linear on the same models. More than 700 MB beyond linear is an error.
+Safe LoRA at rank 128, each beside linear on the same models. More than 700 MB beyond linear is an
+error.
 
 With `--sparse` the models are empty files of the right size, which is enough for memory and says
 nothing about time. For a machine with an NVIDIA GPU: `--sizes 8b --device cpu`, then the same with
