@@ -24,6 +24,11 @@ merge("linear", base=sys.argv[1], tuned=[sys.argv[2]], lambdas=[0.2, 0.8], out=s
 KILLS = 100
 
 
+@pytest.fixture(autouse=True)
+def small_blocks():
+    """Take blocks as they are: how long a merge lasts decides where it is hit."""
+
+
 @pytest.fixture(scope="module")
 def larger(models, tmp_path_factory):
     """Two models of some megabytes, so that a merge lasts long enough to be hit."""
