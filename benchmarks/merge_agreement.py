@@ -29,11 +29,27 @@ ALLOWED_SHARE = 1e-3
 def recipes(models: Path) -> dict[str, dict[str, object]]:
     """Return recipes that both tools read and understand alike."""
     base, one, two, three = (str(models / name) for name in ("base", "tuned1", "tuned2", "tuned3"))
+    return (
+        _methods(base, one, two, three)
+        | _parameters(base, one, two, three)
+        | _published(base, one, two, three)
+    )
 
-    def entry(path: str, **parameters: float) -> dict[str, object]:
-        return {"model": path, "parameters": parameters}
 
-    weighted = [entry(one, weight=0.7), entry(two, weight=-0.2)]
+def entry(path: str, **parameters: object) -> dict[str, object]:
+    """Return a model of a recipe."""
+    return {"model": path} | ({"parameters": parameters} if parameters else {})
+
+
+def source(path: str, span: list[int], **parameters: object) -> dict[str, object]:
+    """Return a model of a slice."""
+    return entry(path, **parameters) | {"layer_range": span}
+
+
+def _methods(base: str, one: str, two: str, three: str) -> dict[str, dict[str, object]]:
+    """Return every method that both have, DARE at density 1, where nothing is random."""
+    pair = [entry(one, weight=0.6), entry(two, weight=0.4)]
+    whole = {"density": 1.0}
     return {
         "linear": {
             "merge_method": "linear",
@@ -48,8 +64,20 @@ def recipes(models: Path) -> dict[str, dict[str, object]]:
         "task_arithmetic": {
             "merge_method": "task_arithmetic",
             "base_model": base,
-            "models": weighted,
+            "models": [entry(one, weight=0.7), entry(two, weight=-0.2)],
             "parameters": {"lambda": 0.8},
+        },
+        "dare_linear": {
+            "merge_method": "dare_linear",
+            "base_model": base,
+            "models": pair,
+            "parameters": whole | {"lambda": 0.7},
+        },
+        "dare_ties": {
+            "merge_method": "dare_ties",
+            "base_model": base,
+            "models": pair,
+            "parameters": whole,
         },
         "ties": {
             "merge_method": "ties",
@@ -61,6 +89,124 @@ def recipes(models: Path) -> dict[str, dict[str, object]]:
             "merge_method": "model_stock",
             "base_model": base,
             "models": [{"model": one}, {"model": two}, {"model": three}],
+        },
+    }
+
+
+def _parameters(base: str, one: str, two: str, three: str) -> dict[str, dict[str, object]]:
+    """Return parameters away from their defaults, and slices with parameters of their own."""
+    pair = [entry(one, weight=0.6), entry(two, weight=0.9)]
+    ranges = ([0, 3], [3, 4])
+    return {
+        "linear, a base beside": {
+            "merge_method": "linear",
+            "base_model": three,
+            "models": [entry(one), entry(two)],
+            "parameters": {"weight": 0.5},
+        },
+        "linear, no mean": {
+            "merge_method": "linear",
+            "models": pair,
+            "parameters": {"normalize": False},
+        },
+        "dare_linear, a mean": {
+            "merge_method": "dare_linear",
+            "base_model": base,
+            "models": pair,
+            "parameters": {"normalize": True, "density": 1},
+        },
+        "dare_ties, a mean": {
+            "merge_method": "dare_ties",
+            "base_model": base,
+            "models": pair,
+            "parameters": {"normalize": True, "rescale": False},
+        },
+        "ties, one model": {
+            "merge_method": "ties",
+            "base_model": base,
+            "models": [entry(one, weight=0.5)],
+        },
+        "slerp, slices": {
+            "merge_method": "slerp",
+            "base_model": base,
+            "slices": [
+                {"sources": [source(base, span), source(one, span)], "parameters": {"t": t}}
+                for span, t in zip(ranges, ([0.2, 0.6], [0.7, 0.1]), strict=True)
+            ],
+        },
+        "task_arithmetic, slices": {
+            "merge_method": "task_arithmetic",
+            "base_model": base,
+            "parameters": {"lambda": [1.0, 0.5], "weight": 0.3},
+            "slices": [
+                {"sources": [source(base, span), source(one, span, weight=w), source(two, span)]}
+                for span, w in zip(ranges, (0.9, [0.2, 0.4]), strict=True)
+            ],
+        },
+    }
+
+
+def _published(base: str, one: str, two: str, three: str) -> dict[str, dict[str, object]]:
+    """Return the recipes of mergekit's own examples, documentation and tests that are taken here.
+
+    Its names of models are ours; `layer_range` is these models'.
+    """
+    gradients = [
+        {"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]},
+        {"filter": "mlp", "value": [1, 0.5, 0.7, 0.3, 0]},
+        {"value": 0.5},
+    ]
+    uneven = [{"filter": "mlp", "value": 0.5}, {"value": 0}]
+    tested = [entry(one, weight=0.6), entry(two, weight=0.4)]
+    return {
+        "examples/linear": {
+            "merge_method": "linear",
+            "models": [entry(one, weight=1.0), entry(two, weight=0.3), entry(three, weight=0.5)],
+        },
+        "examples/gradient-slerp": {
+            "merge_method": "slerp",
+            "base_model": one,
+            "slices": [{"sources": [source(one, [0, 4]), source(two, [0, 4])]}],
+            "parameters": {"t": gradients},
+        },
+        "examples/bio-merge": {
+            "merge_method": "ties",
+            "base_model": base,
+            "models": [entry(each, density=0.5, weight=0.5) for each in (one, two)],
+            "parameters": {"normalize": False, "int8_mask": True},
+        },
+        "examples/ties": {
+            "merge_method": "ties",
+            "base_model": base,
+            "models": [
+                entry(one, density=[1, 0.7, 0.1], weight=1.0),
+                entry(two, density=0.5, weight=[0, 0.3, 0.7, 1]),
+                entry(three, density=0.33, weight=uneven),
+            ],
+            "parameters": {"normalize": True, "int8_mask": True},
+        },
+        "docs/multimerge, first": {
+            "merge_method": "linear",
+            "models": [entry(one), entry(two)],
+            "parameters": {"weight": 0.5},
+        },
+        "docs/multimerge, second": {
+            "merge_method": "slerp",
+            "base_model": base,
+            "models": [entry(one)],
+            "parameters": {"t": 0.5},
+        },
+        "tests: linear": {"merge_method": "linear", "models": tested},
+        "tests: task_arithmetic": {
+            "merge_method": "task_arithmetic",
+            "base_model": three,
+            "models": tested,
+        },
+        "tests: ties": {
+            "merge_method": "ties",
+            "base_model": base,
+            "models": tested,
+            "parameters": {"density": 0.3},
         },
     }
 
@@ -93,13 +239,17 @@ def main() -> None:
     """Merge with both, print the differences, and fail if one is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path.home() / ".cache/safemerge/bench")
-    root: Path = parser.parse_args().root
+    parser.add_argument("--only", default="", help="recipes whose names begin like this")
+    arguments = parser.parse_args()
+    root: Path = arguments.root
     make_models(root / "agreement")
     mergekit = install_mergekit(root)
     base = load(root / "agreement/base")
     failed = False
     print(f"| method | largest difference | share above {ALLOWED:g} |\n|---|---|---|")
     for name, recipe in recipes(root / "agreement").items():
+        if not name.startswith(arguments.only):
+            continue
         outputs = []
         for tool in ([str(SAFEMERGE), "merge", "--recipe"], [str(mergekit)]):
             out = root / "out"
@@ -113,7 +263,7 @@ def main() -> None:
         change = max(float((theirs[key] - base[key]).abs().max()) for key in base)
         differences = torch.cat([(ours[key] - theirs[key]).abs().flatten() for key in base])
         beyond = float((differences > ALLOWED * change).double().mean())
-        print(f"| {name} | {float(differences.max()) / change:.1e} | {beyond:.3%} |")
+        print(f"| {name} | {float(differences.max()) / change:.1e} | {beyond:.3%} |", flush=True)
         failed |= beyond > ALLOWED_SHARE
     shutil.rmtree(root / "out", ignore_errors=True)
     sys.exit(int(failed))

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 # Name: (hidden size, intermediate size, layers, attention heads, key-value heads, vocabulary).
 SHAPES = {
     "tiny": (256, 704, 4, 4, 2, 1000),
+    "0.15b": (768, 2048, 12, 12, 12, 32000),
     "0.5b": (1536, 4096, 14, 12, 4, 32000),
     "1.1b": (2048, 5632, 22, 32, 4, 32000),
     "3b": (3072, 8192, 26, 24, 8, 32000),

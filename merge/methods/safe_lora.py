@@ -91,6 +91,8 @@ class SafeLora(Method):
             own, layers = updated[name], values[name]["layers"]
             cosine = float(own[_COSINE_PASS])
             chosen = rank < layers if layers else cosine <= values[name]["threshold"]
+            # Without a V, which has no direction, there is nothing to project onto.
+            chosen = chosen and float(own[0][-1]) > 0
             own.append(own[_COSINE_PASS].new_tensor([float(chosen)]))
             # Of all tensors of a model at once only this is kept: ‖V‖², and the new factors.
             own[0] = own[0][-2:].clone()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from merge.methods import methods
 from safemerge_tasks.common.cache import cache_dir
 
 ENVIRONMENT = cache_dir() / "bench" / "mergekit"
@@ -18,10 +19,13 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "merge_agreement.py"
 @pytest.mark.skipif(
     not (ENVIRONMENT / "bin" / "mergekit-yaml").exists(), reason="`make test-mergekit` installs it"
 )
-def test_five_methods_agree_with_mergekit(tmp_path):
+def test_agreement_with_mergekit(tmp_path):
+    """Every method that both have, and every recipe of mergekit's own that is taken here."""
     (tmp_path / "mergekit").symlink_to(ENVIRONMENT)
     command = [sys.executable, str(SCRIPT), "--root", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    compared = [line.split("|")[1].strip() for line in ran.stdout.splitlines()[2:]]
-    assert compared == ["linear", "slerp", "task_arithmetic", "ties", "model_stock"]
+    compared = {line.split("|")[1].strip() for line in ran.stdout.splitlines()[2:]}
+    shared = {name.replace("-", "_") for name in methods()} - {"resta", "safe_lora"}
+    assert shared <= compared | {"safety_vector"}
+    assert {"examples/ties", "tests: ties", "slerp, slices"} <= compared

@@ -22,17 +22,18 @@ def test_a_sum_does_not_depend_on_who_is_first():
 
 
 def test_an_error_in_one_thread_stops_the_others():
-    done, started = [], threading.Event()
+    """Also where the first thread, whose end is waited for first, has no error."""
+    done, both = [], threading.Barrier(2)
 
     def work(item):
-        if item == 0:
-            started.wait()
-            raise ValueError("the first item")
+        if item < 2:
+            both.wait()
+        if threading.current_thread().name.endswith("_1"):
+            raise ValueError("the second thread")
         done.append(item)
-        started.set()
         # The other thread's error is on its way.
         threading.Event().wait(0.02)
 
-    with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="the first item"):
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="the second thread"):
         Team(pool, 2).run(work, range(200))
     assert len(done) < 100

@@ -77,6 +77,23 @@ def test_safe_lora_needs_an_adapter(tmp_path, models):
         )
 
 
+def test_more_updates_to_project_than_directions(tmp_path, models, adapters):
+    """With every tensor asked for, the one whose V is zero stays as it is."""
+    name = "model.layers.1.self_attn.q_proj.weight"
+    unaligned = copy_with(models(2), tmp_path / "unaligned", {name: weights(models(0))[name]})
+    done = merge(
+        "safe-lora",
+        base=models(0),
+        tuned=[adapters(1)],
+        unaligned=str(unaligned),
+        parameters={"layers": 99},
+        out=tmp_path / "out",
+    )
+    assert done.report["updates kept"] == 1
+    tuned = peft_merged(models(0), adapters(1))[name].double()
+    assert_rounded(weights(tmp_path / "out")[name], tuned)
+
+
 @pytest.mark.parametrize("parameters", [{"threshold": 1}, {"layers": 2}])
 def test_safe_lora_on_weights_stored_the_other_way(tmp_path, parameters):
     """GPT-2's layers are `[in, out]` in files; the projection is on a layer's outputs there too."""

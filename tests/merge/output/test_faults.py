@@ -26,7 +26,7 @@ KILLS = 100
 
 @pytest.fixture(autouse=True)
 def small_blocks():
-    """These models have millions of elements, and are merged in blocks of the usual size."""
+    """Take blocks as they are: how long a merge lasts decides where it is hit."""
 
 
 @pytest.fixture(scope="module")
