@@ -12,7 +12,7 @@ demo: setup
 	@safemerge demo --out demo-output
 
 test: setup
-	@echo "Some 15 minutes on two idle cores, and 2 more to train the toy family once."
+	@echo "Some 20 to 25 minutes on two idle cores, and 2 more to train the toy family once."
 	@pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # mergekit's own results, from an environment of its own that is made on first use.
