@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.utf8_file import read_utf8
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _SAYS_WHICH = "sep="
@@ -23,12 +24,7 @@ def csv_rows(path: Path, *, header: bool = True) -> tuple[list[list[str]], str]:
     Raises:
         SafemergeError: not UTF-8 or not CSV.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SafemergeError(
-            f"{path} is not UTF-8 text (byte {error.start}); convert it."
-        ) from error
+    text = read_utf8(path, newline="")
     first, _, rest = text.partition("\n")
     named = first.strip().removeprefix(_SAYS_WHICH) if first.startswith(_SAYS_WHICH) else None
     delimiter = "\t" if named in ("", "\\t") else named

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.utf8_file import read_utf8
 from safemerge_tasks.suites.csv_table import read_csv
 from safemerge_tasks.suites.hub_rows import read_hub_rows
 from safemerge_tasks.suites.parquet_table import read_parquet
@@ -56,12 +57,7 @@ def _rows_of_table(table: Table) -> Iterator[Placed]:
 
 
 def _rows_of_json(path: Path) -> Iterator[Placed]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SafemergeError(
-            f"{path} is not UTF-8 text (byte {error.start}); convert it."
-        ) from error
+    text = read_utf8(path)
     if text.lstrip().startswith("["):
         yield from _rows_of_array(path, text)
         return

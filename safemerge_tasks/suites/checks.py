@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.unicode import valid_unicode
 from safemerge_tasks.suites.spec import SuiteSpec
 from safemerge_tasks.suites.table import Row, Table, shortened
 
@@ -130,11 +131,7 @@ def _is_empty(cell: object) -> bool:
 def _is_whole(cell: object) -> bool:
     """Return whether a cell can be written as UTF-8; JSON can hold halves of surrogate pairs."""
     text = cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False, default=str)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return valid_unicode(text) == text
 
 
 def _is_text(cell: object) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.utf8_file import read_utf8
 from safemerge_tasks.suites.spec import SuiteSpec
 from safemerge_tasks.suites.table import Table
 
@@ -27,7 +28,7 @@ def read_json(path: Path, spec: SuiteSpec) -> Table:
     Raises:
         SafemergeError: not JSON, or of another shape.
     """
-    text = _text(path)
+    text = read_utf8(path)
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -45,7 +46,7 @@ def read_jsonl(path: Path, spec: SuiteSpec) -> Table:
     Raises:
         SafemergeError: a line is not JSON, or lines differ in shape.
     """
-    text = _text(path)
+    text = read_utf8(path)
     if text.lstrip()[:1] == "[":
         return read_json(path, spec)
     return _table(path, spec, _lines(path, text))
@@ -62,15 +63,6 @@ def _lines(path: Path, text: str) -> list[Any]:
                     f"{path}, line {number} is not JSON ({error.msg}); correct it."
                 ) from error
     return content
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SafemergeError(
-            f"{path} is not UTF-8 text (byte {error.start}); convert it."
-        ) from error
 
 
 def _table(path: Path, spec: SuiteSpec, content: Any) -> Table:

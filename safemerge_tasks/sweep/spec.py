@@ -147,6 +147,11 @@ class MethodSpec(BaseModel):
         return self
 
     @property
+    def name(self) -> str:
+        """What the sweep calls it: its label, or else the method."""
+        return self.label or self.method
+
+    @property
     def grid(self) -> dict[str, tuple[float, ...]]:
         """Parameter → its values."""
         extra = self.model_extra or {}
@@ -234,7 +239,7 @@ class SweepSpec(_Frozen):
         names = [tuning.name for tuning in self.tunings]
         if len(set(names)) < len(names):
             raise ValueError(f"tunings: two are called {_repeated(names)}; rename one")
-        labels = [method.label or method.method for method in self.methods]
+        labels = [method.name for method in self.methods]
         for tuning in self.tunings:
             if unknown := [one for one in tuning.methods or () if one not in labels]:
                 raise ValueError(

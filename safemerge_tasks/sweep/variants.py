@@ -66,7 +66,7 @@ def expand(spec: SweepSpec, seeds: Mapping[str, Sequence[int]]) -> list[Cell]:
     Raises:
         SafemergeError: a method does not exist, lacks something, or two are called the same.
     """
-    labels = [method.label or method.method for method in spec.methods]
+    labels = [method.name for method in spec.methods]
     for label in labels:
         if labels.count(label) > 1:
             raise SafemergeError(
