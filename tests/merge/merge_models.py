@@ -8,6 +8,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 VOCABULARY = 64
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+"""The sizes of a tiny model, as most configurations call them."""
 
 
 def random_model(config: Any, seed: int, scale: float = 0.05) -> Any:
@@ -25,17 +35,7 @@ def random_model(config: Any, seed: int, scale: float = 0.05) -> Any:
 def llama_config(**changes: Any) -> Any:
     import transformers
 
-    settings = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
-        "tie_word_embeddings": False,
-    }
-    return transformers.LlamaConfig(**(settings | changes))
+    return transformers.LlamaConfig(**(SMALL | {"tie_word_embeddings": False} | changes))
 
 
 def write_tokenizer(folder: Path, extra: tuple[str, ...] = ()) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from merge_models import (
+    SMALL,
     assert_rounded,
     copy_with,
     edit_json,
@@ -33,15 +34,6 @@ TIED = {
         tie_word_embeddings=True,
     ),
     "gemma2": lambda: transformers.Gemma2Config(**SMALL, head_dim=8),
-}
-SMALL = {
-    "vocab_size": 64,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
 }
 NAMES = {"gpt-neox": ("embed_in", "lm_head", "query_key_value")}
 

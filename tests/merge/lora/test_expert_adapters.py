@@ -6,20 +6,11 @@ import peft
 import pytest
 import torch
 import transformers
-from merge_models import assert_rounded, doubles, edit_json, random_model, weights
+from merge_models import SMALL, assert_rounded, doubles, edit_json, random_model, weights
 from safetensors.torch import load_file, save_file
 
 from merge import MergeError, merge
 
-SMALL = {
-    "vocab_size": 64,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
 BOTH = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 
 

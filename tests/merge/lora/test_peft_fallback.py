@@ -48,6 +48,16 @@ def trained(base, config, folder, **loading):
     return dict(model.to(torch.float64).merge_and_unload().state_dict())
 
 
+def half_of(base, adapter):
+    return build_recipe(
+        method="linear", base=str(base), tuned=[{"model": str(adapter)}], lambdas=(0.5,)
+    )
+
+
+def merge_all_of(base, adapter, out):
+    return merge("linear", base=base, tuned=[adapter], lambdas=[1], out=out)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_peft_merges_what_is_not_streamed(tmp_path, models, place, kind):
     tuned = trained(models(0), KINDS[kind](), tmp_path / "adapter")
@@ -72,12 +82,7 @@ def test_peft_merges_what_is_not_streamed(tmp_path, models, place, kind):
 def test_a_check_lets_peft_do_nothing(tmp_path, models, place, monkeypatch):
     trained(models(0), KINDS["LoHa"](), tmp_path / "adapter")
     monkeypatch.setattr(peft, "PeftModel", None)
-    recipe = build_recipe(
-        method="linear",
-        base=str(models(0)),
-        tuned=[{"model": str(tmp_path / "adapter")}],
-        lambdas=(0.5,),
-    )
+    recipe = half_of(models(0), tmp_path / "adapter")
     plan = check(recipe, tmp_path / "out")
     assert [note for note in plan.notes if "the adapter's type is LOHA, so peft merges" in note]
     assert not list(place.iterdir())
@@ -86,12 +91,7 @@ def test_a_check_lets_peft_do_nothing(tmp_path, models, place, monkeypatch):
 def test_another_base_is_noted(tmp_path, models):
     trained(models(0), KINDS["LoHa"](), tmp_path / "adapter")
     edit_json(tmp_path / "adapter" / "adapter_config.json", base_model_name_or_path="else/where")
-    recipe = build_recipe(
-        method="linear",
-        base=str(models(0)),
-        tuned=[{"model": str(tmp_path / "adapter")}],
-        lambdas=(0.5,),
-    )
+    recipe = half_of(models(0), tmp_path / "adapter")
     assert [note for note in check(recipe).notes if "trained on else/where" in note]
 
 
@@ -100,13 +100,7 @@ def test_no_room_for_a_whole_merge(tmp_path, models, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
     with pytest.raises(MergeError, match="set TMPDIR to a larger disk"):
-        merge(
-            "linear",
-            base=models(0),
-            tuned=[tmp_path / "adapter"],
-            lambdas=[1],
-            out=tmp_path / "out",
-        )
+        merge_all_of(models(0), tmp_path / "adapter", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +119,7 @@ def test_what_peft_cannot_merge_either(tmp_path, models, adapters, place, change
     adapter = shutil.copytree(adapters(1), tmp_path / "adapter")
     edit_json(adapter / "adapter_config.json", **changes)
     with pytest.raises(MergeError, match=message):
-        merge("linear", base=models(0), tuned=[adapter], lambdas=[1], out=tmp_path / "out")
+        merge_all_of(models(0), adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not list(place.iterdir())
 
@@ -137,13 +131,7 @@ def test_a_file_that_is_not_whole(tmp_path, models, place):
     tensors.pop(next(name for name in tensors if "v_proj" in name))
     save_file(tensors, path)
     with pytest.raises(MergeError, match="the configuration and the file disagree about 1 tensors"):
-        merge(
-            "linear",
-            base=models(0),
-            tuned=[tmp_path / "adapter"],
-            lambdas=[1],
-            out=tmp_path / "out",
-        )
+        merge_all_of(models(0), tmp_path / "adapter", tmp_path / "out")
     assert not list(place.iterdir())
 
 
@@ -171,10 +159,4 @@ def test_the_adapters_tokenizer_counts(tmp_path, models):
     trained(models(0), KINDS["LoHa"](), tmp_path / "adapter")
     shutil.copy(models(1, tokens=1) / "tokenizer.json", tmp_path / "adapter")
     with pytest.raises(MergeError, match="has tokens that .* lacks"):
-        merge(
-            "linear",
-            base=models(0),
-            tuned=[tmp_path / "adapter"],
-            lambdas=[1],
-            out=tmp_path / "out",
-        )
+        merge_all_of(models(0), tmp_path / "adapter", tmp_path / "out")

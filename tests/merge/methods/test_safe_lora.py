@@ -50,20 +50,7 @@ def test_safe_lora(tmp_path, models, adapters, parameters):
 
 def test_safe_lora_without_a_direction(tmp_path, models, adapters):
     """Where aligned and unaligned are equal there is nothing to project onto: the update stays."""
-    name = "model.layers.1.self_attn.q_proj.weight"
-    unaligned = copy_with(models(2), tmp_path / "unaligned", {name: weights(models(0))[name]})
-    done = merge(
-        "safe-lora",
-        base=models(0),
-        tuned=[adapters(1)],
-        unaligned=str(unaligned),
-        parameters={"threshold": 0.99},
-        out=tmp_path / "out",
-    )
-    assert done.report["updates kept"] == 1
-    assert_rounded(
-        weights(tmp_path / "out")[name], peft_merged(models(0), adapters(1))[name].double()
-    )
+    one_stays_as_it_is(tmp_path, models, adapters, {"threshold": 0.99})
 
 
 def test_safe_lora_needs_an_adapter(tmp_path, models):
@@ -79,6 +66,10 @@ def test_safe_lora_needs_an_adapter(tmp_path, models):
 
 def test_more_updates_to_project_than_directions(tmp_path, models, adapters):
     """With every tensor asked for, the one whose V is zero stays as it is."""
+    one_stays_as_it_is(tmp_path, models, adapters, {"layers": 99})
+
+
+def one_stays_as_it_is(tmp_path, models, adapters, parameters):
     name = "model.layers.1.self_attn.q_proj.weight"
     unaligned = copy_with(models(2), tmp_path / "unaligned", {name: weights(models(0))[name]})
     done = merge(
@@ -86,7 +77,7 @@ def test_more_updates_to_project_than_directions(tmp_path, models, adapters):
         base=models(0),
         tuned=[adapters(1)],
         unaligned=str(unaligned),
-        parameters={"layers": 99},
+        parameters=parameters,
         out=tmp_path / "out",
     )
     assert done.report["updates kept"] == 1

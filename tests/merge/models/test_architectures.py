@@ -3,19 +3,10 @@
 import pytest
 import torch
 import transformers
-from merge_models import doubles, weights
+from merge_models import SMALL, doubles, weights
 
 from merge import merge, verify
 
-SMALL = {
-    "vocab_size": 64,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
 VISION = {
     "hidden_size": 16,

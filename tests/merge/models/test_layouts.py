@@ -4,23 +4,13 @@ import peft
 import pytest
 import torch
 import transformers
-from merge_models import copy_with, doubles, edit_json, weights
+from merge_models import SMALL, copy_with, doubles, edit_json, weights
 from merge_refusals import refused
 from safetensors.torch import load_file, save_file
 
 from merge import MergeError, merge, verify
 
-TEXT = {
-    "vocab_size": 64,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+TEXT = {**SMALL, "bos_token_id": 1, "eos_token_id": 2}
 VISION = {
     "hidden_size": 16,
     "intermediate_size": 24,
