@@ -88,7 +88,7 @@ class FinetuneConfig(BaseModel):
     )
     cutoff_length: int = Field(1024, ge=2, description="tokens of prompt and response together")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="auto is bfloat16 on a GPU that has it, else float32"
+        "auto", description="auto is bfloat16 on a GPU or CPU that computes in it, else float32"
     )
     epochs: int = Field(3, ge=1)
     checkpoint_step: int | None = Field(
@@ -102,7 +102,10 @@ class FinetuneConfig(BaseModel):
         None, ge=0, lt=1, description="of one's own rows; 0.1 unless given, 0 for none"
     )
     save_every: int = Field(100, ge=1, description="steps between places to resume from")
-    gradient_checkpointing: bool = Field(True, description="saves memory, costs a fifth of speed")
+    gradient_checkpointing: bool | Literal["auto"] = Field(
+        "auto",
+        description="saves memory, costs a fifth of speed; auto: where memory does not suffice",
+    )
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(None, ge=1, description="of a CPU")
 

@@ -2,13 +2,14 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base, need_trl
-from safemerge_tasks.finetune.config import FinetuneConfig
+from safemerge_tasks.finetune.config import FinetuneConfig, Lora
 from safemerge_tasks.finetune.data import load_data
 from safemerge_tasks.finetune.encoded import encode_data
 from safemerge_tasks.finetune.steps import batches_of, steps_of
@@ -99,13 +100,14 @@ def check(config: FinetuneConfig, seed: int, out: Path | None = None) -> Outlook
 
 def _bytes(config: FinetuneConfig, base: Base) -> tuple[int, int]:
     """Return the bytes of the result, and of all that is on the disk for it at the worst moment."""
-    trained, own = _parameters(config, base)
+    trained, own = _parameters(base, config.lora if config.tuning == "lora" else None)
     result = own if config.tuning == "full" else trained * _FLOAT32
     # A checkpoint is complete before the one before it goes.
     return result, 2 * _STATE * _FLOAT32 * trained + result
 
 
-def _parameters(config: FinetuneConfig, base: Base) -> tuple[int, int]:
+@cache
+def _parameters(base: Base, lora: Lora | None) -> tuple[int, int]:
     """Return how many parameters are trained, and the base's bytes in its own dtype."""
     from peft import get_peft_model
 
@@ -113,12 +115,12 @@ def _parameters(config: FinetuneConfig, base: Base) -> tuple[int, int]:
 
     model: Any = base.empty_model(base.config.dtype)
     own = sum(p.numel() * p.element_size() for p in model.parameters())
-    if config.tuning == "lora":
+    if lora is not None:
         try:
-            model = get_peft_model(model, lora_config(config))
+            model = get_peft_model(model, lora_config(lora))
         except ValueError as error:
             raise SafemergeError(
-                f"lora.target_modules {config.lora.target_modules!r} names no linear layer of "
+                f"lora.target_modules {lora.target_modules!r} names no linear layer of "
                 f"{base.path}; give all-linear or the ends of their names."
             ) from error
     return sum(p.numel() for p in model.parameters() if p.requires_grad), own

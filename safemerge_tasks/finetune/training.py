@@ -9,14 +9,17 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig
+from peft.helpers import disable_input_dtype_casting
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.checkpoints import mark_complete
-from safemerge_tasks.finetune.config import FinetuneConfig
+from safemerge_tasks.finetune.config import FinetuneConfig, Lora
 from safemerge_tasks.finetune.encoded import EncodedData
+from safemerge_tasks.finetune.labelled_positions import labelled_loss
+from safemerge_tasks.finetune.memory import fits_without_checkpoints
 from safemerge_tasks.finetune.rendering import Encoded
 from safemerge_tasks.finetune.steps import Steps, batches_of
 
@@ -40,7 +43,10 @@ def train(
     """
     trainer = make_trainer(config, seed, base, rows, steps, work)
     trainer.add_callback(_Progress(progress, steps))
-    trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
+    # Autocast makes an adapter's inputs what they have to be; peft would make them float32 before.
+    autocast = trainer.args.bf16 and config.tuning == "lora"
+    with disable_input_dtype_casting(trainer.model, autocast):
+        trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
 
 
 def make_trainer(
@@ -56,13 +62,14 @@ def make_trainer(
     # An adapter trains in float32 beside weights in bfloat16; weights that train are float32
     # themselves, or small updates would be rounded away.
     frozen_half = half and config.tuning == "lora"
+    checkpoints = _checkpoints(config, base, rows, half)
     trainer = _Trainer(
         model=base.model(torch.bfloat16 if frozen_half else torch.float32),
-        args=_arguments(config, seed, work, half),
+        args=_arguments(config, seed, work, half, checkpoints=checkpoints),
         train_dataset=_dataset(rows.train),
         eval_dataset=_dataset(rows.validation) if rows.validation else None,
         processing_class=base.tokenizer,
-        peft_config=lora_config(config) if config.tuning == "lora" else None,
+        peft_config=lora_config(config.lora) if config.tuning == "lora" else None,
         callbacks=[
             _Stop(steps.last, evaluate=bool(rows.validation)),
             _Finite(),
@@ -78,22 +85,39 @@ def uses_bfloat16(config: FinetuneConfig) -> bool:
     """Whether this machine computes the configuration in bfloat16."""
     if config.dtype != "auto":
         return config.dtype == "bfloat16"
-    return config.device == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if config.device == "auto" and torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    # Others convert every number to float32 and back. x86's and ARM's names.
+    units = ("amx_bf16", "avx512_bf16", "bf16")
+    return any(torch.cpu.get_capabilities().get(unit) for unit in units)
 
 
-def lora_config(config: FinetuneConfig) -> LoraConfig:
+def lora_config(lora: Lora) -> LoraConfig:
     """Return peft's configuration of the adapter."""
-    targets = config.lora.target_modules
+    targets = lora.target_modules
     return LoraConfig(
-        r=config.lora.rank,
-        lora_alpha=config.lora.alpha,
-        lora_dropout=config.lora.dropout,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
 
 
-def _arguments(config: FinetuneConfig, seed: int, work: Path, half: bool) -> SFTConfig:
+def _checkpoints(config: FinetuneConfig, base: Base, rows: EncodedData, half: bool) -> bool:
+    """Whether activations are computed again in the backward pass rather than kept."""
+    if config.gradient_checkpointing != "auto":
+        return config.gradient_checkpointing
+    longest = max(len(row.ids) for row in rows.train)
+    tokens = longest * batches_of(config, PartialState().num_processes).rows
+    return not fits_without_checkpoints(
+        base.config.get_text_config(), tokens, half=half, cpu=config.device == "cpu"
+    )
+
+
+def _arguments(
+    config: FinetuneConfig, seed: int, work: Path, half: bool, *, checkpoints: bool
+) -> SFTConfig:
     batches = batches_of(config, PartialState().num_processes)
     arguments = SFTConfig(
         output_dir=str(work),
@@ -109,8 +133,8 @@ def _arguments(config: FinetuneConfig, seed: int, work: Path, half: bool) -> SFT
         max_grad_norm=config.max_grad_norm,
         optim="adamw_torch_fused",
         bf16=half,
-        use_cpu=config.device == "cpu",
-        gradient_checkpointing=config.gradient_checkpointing,
+        use_cpu=config.device == "cpu" or not torch.accelerator.is_available(),
+        gradient_checkpointing=checkpoints,
         # Every step, so that a resumed run's history is that of an undisturbed one.
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -139,7 +163,26 @@ def _dataset(rows: Sequence[Encoded]) -> Dataset:
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer without a model card in every checkpoint."""
+    """TRL's trainer with a loss for CPUs, and without a model card in every checkpoint."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of a batch, for `return_outputs` with no outputs where a CPU has it."""
+        head = self.model.get_output_embeddings()
+        if (
+            inputs["labels"].device.type != "cpu"
+            or self.accelerator.num_processes > 1
+            or self.aux_loss_enabled
+            or head is None
+        ):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = labelled_loss(model, head, inputs, num_items_in_batch)
+        return (loss, {}) if return_outputs else loss
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none."""

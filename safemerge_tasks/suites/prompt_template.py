@@ -4,12 +4,17 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 
 def fill_in(template: str, question: Mapping[str, str]) -> str:
     """Return the prompt that a Jinja template makes of a question."""
-    return _environment().from_string(template).render(**question)
+    return _compiled(template).render(**question)
+
+
+@cache
+def _compiled(template: str) -> Template:
+    return _environment().from_string(template)
 
 
 @cache

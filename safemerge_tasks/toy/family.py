@@ -29,6 +29,7 @@ _SOURCES = tuple(
         "finetune": (
             "encoded",
             "exchanges",
+            "labelled_positions",
             "own_rows",
             "row_files",
             "row_shapes",

@@ -29,11 +29,18 @@ def start() -> Start:
 
     def start(child: str, prefix: tuple[str, ...] = ()) -> tuple["subprocess.Popen[str]", int]:
         command = [*prefix, sys.executable, "-c", PARENT, child]
-        parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        parent = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, preexec_fn=hear_hang_ups
+        )
         assert parent.stdout is not None
         return parent, int(parent.stdout.readline())
 
     return start
+
+
+def hear_hang_ups() -> None:
+    """Undo what `nohup make test` would hand down."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def gone(process: int) -> bool:
@@ -42,7 +49,7 @@ def gone(process: int) -> bool:
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # before or while it is read
             return True
         if state == "Z":
             return True

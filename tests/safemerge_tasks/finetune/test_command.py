@@ -88,7 +88,7 @@ def test_impossible_seeds(configured: Configured, tmp_path: Path) -> None:
 
 def test_two_processes_share_the_batch(configured: Configured, tmp_path: Path) -> None:
     """Each computes half of a batch; responses differ in length, and every token counts once."""
-    config = configured(epochs=2, save_every=5)
+    config = configured(epochs=2, save_every=5, dtype="float32")
     path = write(config, tmp_path)
     launch = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),

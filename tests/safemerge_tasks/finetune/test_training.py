@@ -18,7 +18,7 @@ from safemerge_tasks.finetune.base import Base
 from safemerge_tasks.finetune.encoded import encode_data
 from safemerge_tasks.finetune.rendering import IGNORED
 from safemerge_tasks.finetune.steps import steps_of
-from safemerge_tasks.finetune.training import make_trainer
+from safemerge_tasks.finetune.training import make_trainer, uses_bfloat16
 
 from .conftest import Configured
 
@@ -267,3 +267,27 @@ def test_a_full_disk(
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1000))
     with pytest.raises(SafemergeError, match=r"has 0.0 GB free, but .* take up to 0\.0 GB"):
         check(configured(), 42, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("units", "half"),
+    [({"avx512_f": True}, False), ({"amx_bf16": True}, True), ({"bf16": True, "neon": True}, True)],
+)
+def test_a_cpu_that_computes_in_bfloat16_does(
+    configured: Configured, units: dict[str, bool], half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    assert uses_bfloat16(configured()) is half
+    assert not uses_bfloat16(configured(dtype="float32"))
+
+
+def test_bfloat16_learns_what_float32_learns(configured: Configured, tmp_path: Path) -> None:
+    first, last = {}, {}
+    for dtype in ("float32", "bfloat16"):
+        trainer = trainer_of(configured(dtype=dtype, epochs=4), tmp_path / dtype)
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        first[dtype], last[dtype] = losses[0], losses[-1]
+    assert first["bfloat16"] == pytest.approx(first["float32"], rel=1e-2)
+    assert last["bfloat16"] == pytest.approx(last["float32"], rel=5e-2)
+    assert last["bfloat16"] < first["bfloat16"]
