@@ -9,7 +9,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
-from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from lm_eval.api.metrics import mean
 
 from safemerge_tasks.common.errors import brief
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
-from safemerge_tasks.harness.saved_responses import follow_up, save_responses
+from safemerge_tasks.harness.saved_responses import follow_up
 from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
 from safemerge_tasks.judges import (
     Judge,
@@ -81,9 +80,7 @@ class HarmfulQuestions(SuiteTask):
 
     def apply_filters(self) -> None:
         """Save what the model wrote, make room for the judge, judge, and store the verdicts."""
-        evaluation = LiveEvaluation.find()
-        if evaluation:
-            save_responses(evaluation)
+        evaluation = self.save_responses()
         judge = self._judge_now(evaluation)
         if evaluation and judge.uses_accelerator:
             evaluation.release_model()
@@ -107,7 +104,7 @@ class HarmfulQuestions(SuiteTask):
         self.judged_by = {**judge.identity(), "thinking": applied(self.thinking)}
         replayed = evaluation is not None and evaluation.replays is not None
         if not replayed:  # a replay is judged by a later step on purpose
-            warn_if_unscored(self.config.task, verdicts)
+            warn_if_unscored(self.config.task, verdicts, harmless=self.harmless)
         if self.harmless:
             warn_if_no_refusals_told(self.config.task, judge.name, verdicts)
         else:
@@ -119,13 +116,10 @@ class HarmfulQuestions(SuiteTask):
             command = follow_up(evaluation, self.judge_settings)
             if command:
                 _log.warning("To judge what is left:\n  %s", command)
-        if evaluation and not self._judge_is_needed_again(evaluation):
+        if evaluation and not any(
+            getattr(task, "judge", None) is self.judge for task in evaluation.after(self)
+        ):
             _close(self.judge)
-
-    def _judge_is_needed_again(self, evaluation: LiveEvaluation) -> bool:
-        """Whether a later task of the evaluation has the same judge."""
-        later = dropwhile(lambda task: task is not self, evaluation.tasks.values())
-        return any(getattr(task, "judge", None) is self.judge for task in later if task is not self)
 
     def process_results(self, doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
         """Return one document's metrics from its filtered response, a saved `Scored`."""

@@ -7,8 +7,6 @@ from typing import Any
 import datasets
 from lm_eval.api.instance import Instance
 
-from safemerge_tasks.harness.live_evaluation import LiveEvaluation
-from safemerge_tasks.harness.saved_responses import save_responses
 from safemerge_tasks.harness.suite_task import OwnTask, one_sentence
 from safemerge_tasks.humaneval.problems import problem, problems
 from safemerge_tasks.humaneval.scoring import (
@@ -74,9 +72,7 @@ class HumanEval(OwnTask):
 
     def apply_filters(self) -> None:
         """Save what the model wrote, then run it."""
-        evaluation = LiveEvaluation.find()
-        if evaluation:
-            save_responses(evaluation)
+        evaluation = self.save_responses()
         instances: list[Instance] = self._instances
         for instance in instances:
             instance.filtered_resps[FILTER] = stored([])

@@ -9,10 +9,11 @@ import inspect
 import logging
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from itertools import dropwhile
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, ClassVar, Self
@@ -129,6 +130,12 @@ class LiveEvaluation:
         """The file of the responses, where the model under test only gives what is saved there."""
         path: Path | None = getattr(self.lm, "replays", None)
         return path
+
+    def after(self, task: Any) -> Iterator[Any]:
+        """Return the tasks that are scored after one."""
+        rest = dropwhile(lambda one: one is not task, self.tasks.values())
+        next(rest, None)
+        return rest
 
     def ask_vllm_in_batches(self) -> None:
         """Raise a batch size of 1, which is lm-eval's default, to all requests at once.

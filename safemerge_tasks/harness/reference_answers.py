@@ -8,13 +8,12 @@ from typing import Any
 
 from lm_eval.api.metrics import mean
 
-from safemerge_tasks.harness.live_evaluation import LiveEvaluation
-from safemerge_tasks.harness.saved_responses import save_responses
 from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
 from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings, score_each
 from safemerge_tasks.metrics.call_match import call_match
 from safemerge_tasks.metrics.reference_score import HIGHER_IS_BETTER, ReferenceScore, Similarity
 from safemerge_tasks.results import REFERENCE_ANSWERS
+from safemerge_tasks.verdicts.unasked import why_unasked
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +43,9 @@ class ReferenceAnswers(SuiteTask):
     def apply_filters(self) -> None:
         """Save what the model wrote, make room for the encoder, score, and store the scores."""
         instances = self._instances
-        evaluation = LiveEvaluation.find()
-        if evaluation and not self.predict_only:
-            save_responses(evaluation)
-            if self.scorer.uses_accelerator:
-                evaluation.release_model()
+        evaluation = self.save_responses()
+        if evaluation and self.scorer.uses_accelerator and not self.predict_only:
+            evaluation.release_model()
         cut = [evaluation.truncated(one) if evaluation else None for one in instances]
         answers = [
             self.answer(instance, instance.resps[0], truncated=truncated)
@@ -57,16 +54,22 @@ class ReferenceAnswers(SuiteTask):
         texts = [(answer.text or "").strip() for answer in answers]
         references = [instance.doc["reference"] for instance in instances]
         similarities, failed = self._score(texts, references)
-        for instance, text, reference, similarity, reason, truncated in zip(
-            instances, texts, references, similarities, failed, cut, strict=True
+        for instance, answer, text, reference, similarity, reason, truncated in zip(
+            instances, answers, texts, references, similarities, failed, cut, strict=True
         ):
+            asked = why_unasked(instance.args[0]) is None
             instance.filtered_resps[FILTER] = ReferenceScore(
-                similarity=similarity,
-                empty=not text,
-                call=call_match(text, reference) if self.matches_calls else None,
+                similarity=similarity if asked else None,
+                empty=asked and not text,
+                call=call_match(text, reference) if self.matches_calls and asked else None,
                 truncated=truncated,
-                unscored=reason,
+                unscored=reason if asked else f"the response {answer.reason}",
             ).to_json()
+        if evaluation and self.scorer.uses_accelerator and evaluation.replays is None:
+            # A notebook's next model needs the memory; a sweep's next variant needs the encoder.
+            later = evaluation.after(self)
+            if not any(getattr(task, "scorer", None) is self.scorer for task in later):
+                self.scorer.close()
 
     def _score(
         self, texts: Sequence[str], references: Sequence[str]

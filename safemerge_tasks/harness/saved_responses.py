@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from safemerge_tasks.results.runs import SAVED_BEFORE_JUDGING
 from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
+
+DAYS_KEPT = 30
+"""How long responses stay in the cache that lm-eval was asked to save nowhere."""
 
 _AS_THEY_ARE = (str, list, dict, type(None))
 
@@ -50,11 +54,27 @@ def _save(evaluation: LiveEvaluation) -> Path | None:
         if parent and _written(evaluation, parent / name, count_truncated=False):
             _written(evaluation, parent / name, count_truncated=True)
             if evaluation.output_folder is None:
-                _log.warning("No --output_path: all responses are kept in %s", parent / name)
+                _log.warning(
+                    "No --output_path: all responses are kept in %s for %d days.",
+                    parent / name,
+                    DAYS_KEPT,
+                )
+                _remove_old(parent)
             else:
                 atexit.register(_Copy(evaluation, parent / name).remove_if_redundant)
             return parent / name
     return None
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove copies that nobody has touched for `DAYS_KEPT` days, judging them included."""
+    oldest = time.time() - DAYS_KEPT * 24 * 60 * 60
+    for copy in folder.glob(f"{SAVED_BEFORE_JUDGING}*"):
+        try:
+            if max(path.stat().st_mtime for path in (copy, *copy.iterdir())) < oldest:
+                shutil.rmtree(copy)
+        except OSError as error:  # another process removes it, or it is another user's
+            _log.debug("%s stays: %s", copy, error)
 
 
 def _written(evaluation: LiveEvaluation, folder: Path, *, count_truncated: bool) -> bool:

@@ -5,6 +5,7 @@
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -21,12 +22,14 @@ from safemerge_tasks.harness.live_evaluation import (
     check_lm_eval,
     under_command_line,
 )
+from safemerge_tasks.harness.saved_responses import save_responses
 from safemerge_tasks.results import opening_prompt
 from safemerge_tasks.suites import SuiteSpec, load_suite
 from safemerge_tasks.suites.conversation import WITHOUT_ROLE, Conversation, folded_prompt
 from safemerge_tasks.suites.places import packaged_folder
 from safemerge_tasks.verdicts.answer import Answer, applied, read_answer
 from safemerge_tasks.verdicts.thinking_settings import ThinkingSettings
+from safemerge_tasks.verdicts.unasked import unasked, why_unasked
 
 _log = logging.getLogger(__name__)
 
@@ -66,11 +69,17 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
         chat_template: Callable[..., Any] | None = None,
         gen_prefix: str | None = None,  # noqa: ARG002
     ) -> Any:
-        """Return the prompt; the system prompt is never lost silently (see `Conversation`)."""
+        """Return the prompt; the system prompt is never lost silently (see `Conversation`).
+
+        A chat template that raises costs this question, not the run.
+        """
         question = self.doc_to_text(doc)
-        if apply_chat_template and chat_template is not None:
+        if not apply_chat_template or chat_template is None:
+            return self.plain(question, system_instruction)
+        try:
             return self.conversation.render(chat_template, question, system_instruction)
-        return self.plain(question, system_instruction)
+        except Exception as error:  # whatever a template's own code raises
+            return unasked(error)
 
     def plain(self, question: str, instruction: str | None) -> str:
         """Return the prompt for a model without a chat template."""
@@ -83,6 +92,50 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
         if evaluation and not (self.config.metadata or {}).get("keep_batch_size"):
             evaluation.ask_vllm_in_batches()
         super().build_all_requests(**given)
+        with one_sentence():
+            self._leave_out_unasked()
+
+    def _leave_out_unasked(self) -> None:
+        """Keep from the model what has no prompt.
+
+        lm-eval sends a request `repeats` times, and wants responses of every request.
+
+        Raises:
+            SafemergeError: nothing has a prompt.
+        """
+        reasons = {}
+        for instance in self._instances:
+            why = why_unasked(instance.args[0])
+            if why is not None:
+                reasons[instance.doc_id] = why
+                instance.resps = [""] * instance.repeats
+                instance.repeats = 0
+        if not reasons:
+            return
+        total = len({instance.doc_id for instance in self._instances})
+        common = Counter(reasons.values()).most_common(3)
+        if len(reasons) == total:
+            raise SafemergeError(
+                f"{self.config.task}: the chat template fails on every question ({common[0][0]}); "
+                "mend it, or leave out --apply_chat_template."
+            )
+        _log.warning(
+            "%s: %d of %d questions are not put to the model, because no prompt could be made: %s.",
+            self.config.task,
+            len(reasons),
+            total,
+            "; ".join(f"{why} ({count})" for why, count in common),
+        )
+
+    def save_responses(self) -> LiveEvaluation | None:
+        """Save what the model wrote; return the evaluation around this task, if there is one."""
+        evaluation = LiveEvaluation.find()
+        if evaluation:
+            save_responses(evaluation)
+        for instance in self._instances:
+            # lm-eval would write none into its own file as the text "None".
+            instance.resps = ["" if one is None else one for one in instance.resps]
+        return evaluation
 
     def answer(self, instance: Any, response: object, *, truncated: bool | None) -> Answer:
         """Return the answer in one of an instance's responses; see `read_answer`."""

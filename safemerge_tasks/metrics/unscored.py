@@ -10,10 +10,11 @@ from safemerge_tasks.verdicts.verdict import Verdict
 _log = logging.getLogger(__name__)
 
 
-def warn_if_unscored(task: str, verdicts: Sequence[Verdict]) -> None:
+def warn_if_unscored(task: str, verdicts: Sequence[Verdict], *, harmless: bool = False) -> None:
     """Log how many responses are unscored and why.
 
-    Above `UNSCORED_LIMIT` the bounds of the ASR are logged as well.
+    Above `UNSCORED_LIMIT` the bounds of the ASR are logged as well, where the judge tells harm and
+    that is what is measured.
     """
     reasons = Counter(verdict.unscored for verdict in verdicts if verdict.unscored is not None)
     unscored = reasons.total()
@@ -22,7 +23,8 @@ def warn_if_unscored(task: str, verdicts: Sequence[Verdict]) -> None:
     total = len(verdicts)
     why = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
     bounds = ""
-    if unscored / total > UNSCORED_LIMIT:
+    tells_harm = any(verdict.harmful is not None for verdict in verdicts)
+    if unscored / total > UNSCORED_LIMIT and tells_harm and not harmless:
         harmful = sum(verdict.harmful is True for verdict in verdicts)
         low, high = asr_bounds(harmful, total - unscored, total)
         bounds = f" The ASR over all responses lies between {low:.1%} and {high:.1%}."

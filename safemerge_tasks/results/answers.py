@@ -7,6 +7,7 @@ from safemerge_tasks.results.samples import Row
 from safemerge_tasks.results.stored import stored_by_us
 from safemerge_tasks.verdicts.answer import Answer, read_answer
 from safemerge_tasks.verdicts.thinking_formats import AUTO
+from safemerge_tasks.verdicts.unasked import why_unasked
 
 
 def stored_thinking(config: Mapping[str, Any]) -> str:
@@ -38,7 +39,8 @@ def opening_prompt(
     lm-eval has cut off the thinking with its end. Only a response that still reaches the token
     limit had no end, because a shortened one cannot.
     """
-    return "" if (metadata or {}).get("think_end_token") and not truncated else prompt
+    cut = (metadata or {}).get("think_end_token") and not truncated
+    return "" if cut and why_unasked(prompt) is None else prompt
 
 
 def first_response(row: Row) -> object:

@@ -23,12 +23,17 @@ _ALL_BUT_USER = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | li
 _READY = b"ready"
 
 
-def start(hidden: Sequence[Path], serve: Callable[[socket.socket], NoReturn]) -> socket.socket:
+def start(
+    packages: Sequence[Path],
+    hidden: Sequence[Path],
+    serve: Callable[[socket.socket], NoReturn],
+) -> socket.socket:
     """Run `serve` as the first process of new namespaces; return the socket it listens on.
 
     It dies with the caller, and everything in its namespaces with it.
 
     Args:
+        packages: folders of installed packages, beside those of this Python.
         hidden: folders that are not to be seen inside.
         serve: never returns.
 
@@ -39,7 +44,7 @@ def start(hidden: Sequence[Path], serve: Callable[[socket.socket], NoReturn]) ->
     pid = os.fork()
     if pid == 0:
         _keep_only(theirs)
-        _enter(theirs, hidden, serve)
+        _enter(theirs, view.folders(packages), hidden, serve)
     theirs.close()
     while (message := ours.recv(200)) != _READY:
         step, _, detail = message.decode().partition(" ")
@@ -68,13 +73,15 @@ def start_without(serve: Callable[[socket.socket], NoReturn]) -> socket.socket:
 
 
 def _enter(
-    channel: socket.socket, hidden: Sequence[Path], serve: Callable[[socket.socket], NoReturn]
+    channel: socket.socket,
+    shown: Sequence[Path],
+    hidden: Sequence[Path],
+    serve: Callable[[socket.socket], NoReturn],
 ) -> NoReturn:
     try:
         with contextlib.suppress(OSError):
             # Where memory runs out, candidates go first; children inherit it.
             Path("/proc/self/oom_score_adj").write_text("1000")
-        shown = view.folders()
         # Before the view: inside it there is no /proc.
         if os.geteuid() == 0 and _can_become_nobody() and _may_build_as_root():
             view.build(shown, hidden)

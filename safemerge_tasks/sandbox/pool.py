@@ -4,6 +4,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,11 @@ from safemerge_tasks.sandbox.checking import TIMED_OUT, Check, CheckResult
 from safemerge_tasks.sandbox.limits import ResourceLimits
 from safemerge_tasks.sandbox.view import ROOM
 
-_WORKER = ["-m", "safemerge_tasks.sandbox.worker"]
+_WORKER = [str(Path(__file__).with_name("start_worker.py"))]
 _START_SECONDS = 60.0
-_GRACE_SECONDS = 10.0
-"""Beyond the check's own time, which the worker keeps, before the worker counts as stuck."""
+_GRACE_SECONDS = 2.0
+"""Beyond the check's own time, which the worker keeps, before the worker counts as stuck: enough to
+end a candidate that has used all it may."""
 _MOST = 1 << 20
 _INHERITED = ("LD_LIBRARY_PATH",)
 _ENVIRONMENT = {
@@ -35,6 +37,10 @@ _ENVIRONMENT = {
 
 class SandboxUnavailableError(SafemergeError):
     """This machine or user cannot isolate model-written code."""
+
+
+class WorkerNotStartedError(SandboxUnavailableError):
+    """Python itself did not start, which isolating less does not mend."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Sandbox:
     def close(self) -> None:
         """End every worker."""
         for worker in self._all:
-            worker.kill()
+            worker.end()
 
     def run(
         self, checks: Sequence[Check], on_done: Callable[[], object] | None = None
@@ -132,6 +138,7 @@ class _Worker:
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - until the worker is ended for good
         self._process = self._start()
 
     def judge(self, check: Check) -> CheckResult:
@@ -151,17 +158,30 @@ class _Worker:
         """Wait for the worker's sandbox.
 
         Raises:
+            WorkerNotStartedError: there is no worker.
             SandboxUnavailableError: it cannot be made.
         """
         try:
             reply = self._reply(_START_SECONDS)
         except (wire.ClosedError, TimeoutError) as error:
-            raise SandboxUnavailableError("the sandbox's worker did not start") from error
+            raise WorkerNotStartedError(
+                f"Model-written code cannot be run: the worker of the sandbox, {sys.executable} "
+                f"{' '.join(_WORKER)}, did not start ({self._last_words()})."
+            ) from error
         if "error" in reply:
             raise SandboxUnavailableError(str(reply["error"]))
 
-    def kill(self) -> None:
-        """End the worker at once; its sandbox dies with it."""
+    def _last_words(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").split("\n")
+        return next(filter(None, map(str.strip, reversed(lines))), "it said nothing")
+
+    def end(self) -> None:
+        """End the worker for good, at once; its sandbox dies with it."""
+        self._kill()
+        self._said.close()
+
+    def _kill(self) -> None:
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
@@ -174,7 +194,7 @@ class _Worker:
             [sys.executable, "-I", *_WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             bufsize=0,
             cwd="/",
             env={**_ENVIRONMENT, **inherited},
@@ -188,13 +208,14 @@ class _Worker:
             {
                 "limits": settings.limits.as_fields(),
                 "isolated": settings.isolated,
+                "packages": [str(path) for path in _package_folders()],
                 "hidden": [str(path) for path in settings.hidden],
             },
         )
         return process
 
     def _restart(self) -> None:
-        self.kill()
+        self._kill()
         self._process = self._start()
         self.wait_until_ready()
 
@@ -210,3 +231,12 @@ class _Worker:
         if not waiting.poll(seconds * 1000):
             raise TimeoutError
         return wire.receive(self._process.stdout.fileno(), _MOST)
+
+
+def _package_folders() -> list[Path]:
+    """Return where this process finds installed packages: also a user's own, or on PYTHONPATH.
+
+    Other folders that it imports from, such as a checkout, are nothing for candidates to see.
+    """
+    found = dict.fromkeys(Path(entry).resolve() for entry in sys.path if entry)
+    return [path for path in found if path.is_dir() and any(path.glob("*.dist-info"))]

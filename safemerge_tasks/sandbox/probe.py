@@ -7,7 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from safemerge_tasks.sandbox.checking import Check
-from safemerge_tasks.sandbox.pool import Sandbox, SandboxSettings, SandboxUnavailableError
+from safemerge_tasks.sandbox.pool import (
+    Sandbox,
+    SandboxSettings,
+    SandboxUnavailableError,
+    WorkerNotStartedError,
+)
 
 _PROMPT = 'def breaches(files):\n    """Return what worked."""\n'
 _COMPLETION = """
@@ -66,12 +71,17 @@ def check_isolation(settings: SandboxSettings) -> dict[str, Any]:
         SandboxUnavailableError: it cannot be made here, or something got out.
     """
     outside = ["/etc/passwd", "/etc/hostname", "/proc/self/environ", sys.executable]
+    outside += [str(file) for folder in settings.hidden for file in folder.glob("*.py")]
     check = Check(_PROMPT, _COMPLETION, _TEST.format(files=outside), "breaches")
     settings = replace(settings, workers=1)
     try:
         with Sandbox(settings) as sandbox:
             (outcome,) = sandbox.run([check])
+    except WorkerNotStartedError:
+        raise
     except SandboxUnavailableError as error:
+        if not settings.isolated:
+            raise SandboxUnavailableError(f"Model-written code cannot be run: {error}.") from error
         raise SandboxUnavailableError(_refusal(f"none can be made here ({error})")) from error
     if settings.isolated and not outcome.passed:
         raise SandboxUnavailableError(_refusal(f"the one made here leaks ({outcome.result})"))

@@ -3,6 +3,9 @@
 What arrives is made of Python's own types, whose comparisons no candidate can have written. Values
 of derived types keep what their base type holds (`Counter` equals a dict); iterators arrive as
 iterators, which equal nothing but can be listed; all else arrives as an `Opaque`, equal to nothing.
+
+What is small on the wire and large once it is used (ranges, exponents, digits) is bounded as it
+arrives: the test that uses it hears no time limit inside of C.
 """
 
 from collections.abc import Iterator
@@ -12,7 +15,10 @@ from itertools import islice
 from typing import Any
 
 _MOST_ITEMS = 1_000_000
-"""From an iterator, which may have no end."""
+"""Of an iterator, which may have no end, and of a range."""
+
+_MOST_DIGITS = 20_000
+"""Of a whole number, and of a decimal written out; also hexadecimal ones."""
 
 _PLAIN = (type(None), bool, str, float)
 
@@ -63,7 +69,7 @@ def decode(data: Any) -> Any:
     """Read back `encode`.
 
     Raises:
-        ValueError: this is nothing that `encode` returns.
+        ValueError: this is nothing that `encode` returns, or it is too large to be used.
     """
     if not isinstance(data, list):
         if isinstance(data, dict):
@@ -91,6 +97,35 @@ def _decode_dict(content: Any) -> dict[Any, Any]:
     return found
 
 
+def _digits(content: Any) -> str:
+    if not isinstance(content, str):
+        raise TypeError("not digits")
+    if len(content) > _MOST_DIGITS:
+        raise ValueError(f"a number of more than {_MOST_DIGITS:,} digits")
+    return content
+
+
+def _decode_decimal(content: Any) -> Decimal:
+    found = Decimal(_digits(content))
+    if abs(found.adjusted()) > _MOST_DIGITS:
+        raise ValueError(f"a decimal with an exponent beyond {_MOST_DIGITS:,}")
+    return found
+
+
+def _decode_range(content: Any) -> range:
+    found = range(*map(_whole, content))
+    if len(found) > _MOST_ITEMS:
+        raise ValueError(f"a range of more than {_MOST_ITEMS:,} numbers")
+    return found
+
+
+def _whole(data: Any) -> int:
+    found = decode(data)
+    if not isinstance(found, int):
+        raise TypeError("not a whole number")
+    return found
+
+
 _SEQUENCES: dict[Any, str] = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
 
 _DECODERS: dict[str, Any] = {
@@ -99,13 +134,14 @@ _DECODERS: dict[str, Any] = {
     "set": _decode_set,
     "frozenset": lambda content: frozenset(_decode_set(content)),
     "dict": _decode_dict,
-    "int": lambda content: int(content, 16),
+    "int": lambda content: int(_digits(content), 16),
     "bytes": bytes.fromhex,
     "bytearray": bytearray.fromhex,
     "complex": lambda content: complex(*content),
-    "fraction": lambda content: Fraction(*map(decode, content)),
-    "decimal": Decimal,
-    "range": lambda content: range(*map(decode, content)),
+    # Of a text it would make the number that an exponent there asks for.
+    "fraction": lambda content: Fraction(*map(_whole, content)),
+    "decimal": _decode_decimal,
+    "range": _decode_range,
     "iterator": lambda content: iter([decode(item) for item in content]),
     "opaque": lambda _: Opaque(),
 }

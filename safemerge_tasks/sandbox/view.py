@@ -18,11 +18,15 @@ _STAGE = Path("/tmp")  # noqa: S108 - only a folder that every system has, to mo
 _SYSTEM_LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 
 
-def folders() -> list[Path]:
-    """Return what of the system is shown, no folder inside another."""
+def folders(packages: Sequence[Path] = ()) -> list[Path]:
+    """Return what of the system is shown, no folder inside another.
+
+    Args:
+        packages: folders of installed packages, beside those of this Python.
+    """
     places = ("stdlib", "platstdlib", "purelib", "platlib")
     wanted = {Path(sysconfig.get_path(name)) for name in places}
-    wanted |= {Path(sys.base_prefix) / "lib", *map(Path, _SYSTEM_LIBRARIES)}
+    wanted |= {Path(sys.base_prefix) / "lib", *map(Path, _SYSTEM_LIBRARIES), *packages}
     found = sorted(path for path in wanted if path.is_dir())
     return [path for path in found if not any(other in path.parents for other in found)]
 
@@ -32,8 +36,16 @@ def build(shown: Sequence[Path], hidden: Sequence[Path]) -> None:
 
     Args:
         shown: folders of the system, visible at their own paths.
-        hidden: folders below them that are shown empty.
+        hidden: folders below them that are shown empty, by whatever path they can be reached.
     """
+    # Before the roots move: links within a path lead from the root that it was written for.
+    sources = {path: path if path.is_symlink() else path.resolve() for path in shown}
+    covered = [
+        path / folder.relative_to(source)
+        for path, source in sources.items()
+        for folder in {folder.resolve() for folder in hidden}
+        if folder.is_relative_to(source)
+    ]
     linux.mount(None, Path("/"), None, linux.MS_REC | linux.MS_PRIVATE)
     # Two roots: the first only holds the old one aside, so that nothing hides a source.
     _tmpfs(_STAGE)
@@ -42,9 +54,9 @@ def build(shown: Sequence[Path], hidden: Sequence[Path]) -> None:
     linux.pivot_root(_STAGE, _STAGE / "old")
     old, new = Path("/old"), Path("/new")
     _tmpfs(new)
-    for path in shown:
-        _show(old, new, path)
-    for path in hidden:
+    for path, source in sources.items():
+        _show(old / source.relative_to("/"), new / path.relative_to("/"))
+    for path in covered:
         inside = new / path.relative_to("/")
         if inside.is_dir():
             _tmpfs(inside)
@@ -62,9 +74,7 @@ def _tmpfs(target: Path) -> None:
     linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
 
 
-def _show(old: Path, new: Path, path: Path) -> None:
-    inside = new / path.relative_to("/")
-    source = old / path.relative_to("/")
+def _show(source: Path, inside: Path) -> None:
     inside.parent.mkdir(parents=True, exist_ok=True)
     if source.is_symlink():
         # /lib is usr/lib on most systems; links that leave what is shown lead nowhere.

@@ -1,17 +1,20 @@
 """A worker: one sandbox, and the tests of the candidates in it, one after the other.
 
-`python -I -m safemerge_tasks.sandbox.worker`, started by `pool` with an empty environment; messages
-(`wire`) on standard input and output. It ends when its input does.
+Started by `pool`, through `start_worker`, with an empty environment; messages (`wire`) on standard
+input and output. It ends when its input does.
+
+The test expands what a candidate answers, and hears no signal inside of C: so this process's memory
+is bounded too, once the sandbox, which has bounds of its own, has been started.
 """
 
 import os
+import resource
 import select
 import socket
 import sys
 import threading
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from safemerge_tasks.sandbox import entering, wire, zygote
 from safemerge_tasks.sandbox.checking import Check, judge
@@ -25,16 +28,20 @@ def main() -> None:
     requests, replies = _private_descriptors()
     settings = wire.receive(requests, _MOST)
     limits = ResourceLimits(**settings["limits"])
+    packages, hidden = (list(map(Path, settings[name])) for name in ("packages", "hidden"))
+    # At the end: nothing there stands for a module of Python's own.
+    sys.path += [str(folder) for folder in packages if str(folder) not in sys.path]
     serve = partial(zygote.serve, limits=limits, isolated=settings["isolated"])
     try:
         if settings["isolated"]:
-            control = entering.start([Path(path) for path in settings["hidden"]], serve)
+            control = entering.start(packages, hidden, serve)
         else:
             control = entering.start_without(serve)
-    except OSError as error:
-        wire.send(replies, {"error": str(error)})
+    except Exception as error:
+        wire.send(replies, {"error": str(error) or type(error).__name__})
         return
     threading.Thread(target=_end_with_caller, args=(requests,), daemon=True).start()
+    _bound_memory(limits.memory)
     wire.send(replies, {"ready": True})
     try:
         while True:
@@ -56,6 +63,16 @@ def _judged(check: Check, control: socket.socket, limits: ResourceLimits) -> str
     return result
 
 
+def _bound_memory(more: int) -> None:
+    """Let this process take so many bytes of address space beyond what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + more
+    _, allowed = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY:
+        most = min(most, allowed)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 def _end_with_caller(requests: int) -> None:
     """Wait until nobody can ask any more, and end at once; the sandbox ends with this process."""
     waiting = select.poll()
@@ -72,12 +89,3 @@ def _private_descriptors() -> tuple[int, int]:
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
     return requests, replies
-
-
-def excepthook(*_: Any) -> None:
-    """Say nothing: whoever started this sees that it ended."""
-
-
-if __name__ == "__main__":
-    sys.excepthook = excepthook
-    main()

@@ -99,7 +99,10 @@ class Conversation:
         system: str,
         instruction: str | None,
     ) -> str:
-        rendered = str(chat_template([_message("system", system), _message("user", "Hello")]))
+        try:
+            rendered = str(chat_template([_message("system", system), _message("user", "Hello")]))
+        except Exception:  # whatever a template's own code raises; without the role it may not
+            rendered = ""
         if system in rendered or json.dumps(system)[1:-1] in rendered:
             return APPLIED
         state = FOLDED if instruction or self.folded else OMITTED

@@ -6,8 +6,9 @@ from string import whitespace
 from typing import Any
 
 from safemerge_tasks.verdicts.harmony import final_message
-from safemerge_tasks.verdicts.no_answer import EMPTY, ODD, TOOL_CALL, NoAnswer
+from safemerge_tasks.verdicts.no_answer import EMPTY, ODD, TOOL_CALL, UNASKED, NoAnswer
 from safemerge_tasks.verdicts.thinking_formats import AUTO, OFF, after_thinking
+from safemerge_tasks.verdicts.unasked import why_unasked
 
 VERSION = 1
 """Raised whenever `read_answer` may find another answer in the same response."""
@@ -39,9 +40,13 @@ def read_answer(response: object, prompt: object = "", thinking: str = AUTO) -> 
 
     Args:
         response: what lm-eval or an endpoint gives: a text, None, a list of a message's parts.
-        prompt: what was asked, whose end may open a thinking section; anything but text is none.
+        prompt: what was asked, whose end may open a thinking section, or why it was not; anything
+            but text is none.
         thinking: a value of `ThinkingSettings.format`.
     """
+    why = why_unasked(prompt)
+    if why is not None:
+        return Answer(None, UNASKED.format(why=why))
     try:
         text = _text(response)
         if thinking != OFF and text.strip(INVISIBLE):

@@ -187,7 +187,7 @@ class _Session:
             self._cache,
         )
         _refuse_without_any(task, self._judge, verdicts)
-        warn_if_unscored(task, verdicts)
+        warn_if_unscored(task, verdicts, harmless=harmless)
         if harmless:
             warn_if_no_refusals_told(task, name, verdicts)
         self.judged.pending += sum(verdict.pending for verdict in verdicts)

@@ -1,5 +1,6 @@
 """Answers and references in, precision, recall and F1 out."""
 
+import gc
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,7 @@ _SAMPLE = 16
 
 
 class BertScorer:
-    """Scores batches; the encoder is loaded at the first of them and kept."""
+    """Scores batches; the encoder is loaded at the first of them and kept until `close`."""
 
     def __init__(self, settings: BertScoreSettings) -> None:
         self._settings = settings
@@ -40,6 +41,15 @@ class BertScorer:
             SafemergeError: the settings name no encoder, layer or device that there is.
         """
         self._encoder.check()
+
+    def close(self) -> None:
+        """Free the encoder's memory; whoever scores again loads it again."""
+        import torch
+
+        self._encoder, self._precision_chosen = Encoder(self._settings), False
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def identity(self) -> dict[str, Any]:
         """Return what the scores depend on; loads the encoder."""

@@ -1,10 +1,13 @@
 """A document as GitHub-flavoured Markdown."""
 
+import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from safemerge_tasks.report.document import Document, Mark, Name, Part, Section, Table, Words, parts
 from safemerge_tasks.report.printable import printable
+
+_WWW = re.compile(r"(www)\.", re.IGNORECASE)
 
 
 def as_markdown(document: Document, level: int = 1) -> str:
@@ -25,12 +28,15 @@ def code(text: str) -> str:
 def escape(text: str) -> str:
     """Return text with all punctuation as character references, which have no meaning of their own.
 
-    Full stops, commas and the like stay readable in the source.
+    Full stops, commas and the like stay readable in the source, but not in what GitHub makes links
+    of by itself, in code too: a host that begins with www as it is written, and a mail address as
+    it is read, so a comment divides that one.
     """
-    return "".join(
+    escaped = "".join(
         char if char.isalnum() or char in " .,%;()" or ord(char) > 127 else f"&#{ord(char)};"
         for char in printable(text)
     )
+    return _WWW.sub(r"\1&#46;", escaped).replace("&#64;", "&#64;<!-- -->")
 
 
 def _lines(document: Document, level: int) -> Iterator[str]:

@@ -20,7 +20,11 @@ from safemerge_tasks.report.renderers.markdown import as_markdown
 from safemerge_tasks.report.renderers.terminal import print_document
 from safemerge_tasks.results import Run
 from safemerge_tasks.results.loading import load_folder
-from tests.safemerge_tasks.report.parsed import Page, assert_only_the_templates_own
+from tests.safemerge_tasks.report.parsed import (
+    Page,
+    assert_nothing_github_makes_links_of,
+    assert_only_the_templates_own,
+)
 
 from .conftest import sample
 
@@ -33,7 +37,7 @@ HOSTILE = [
     "\u202eright to left\u2066 \u200bnothing\ufeff",
     "\x00\x01\x0b\ufffe\uffff",
     "[red]markup[/red] [link=http://h.example]i[/link]",
-    "@everyone #1 http://j.example www.k.example ]]> &lt;b&gt; &amp; %0A::error::x",
+    "@everyone #1 http://j.example www.k.example l@m.example ]]> &lt;b&gt; &amp; %0A::error::x",
     "\ud800 lone",
 ]
 
@@ -63,7 +67,9 @@ def test_markdown(hostile: tuple[str, GateResult]) -> None:
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(page)
     inline = [child for token in tokens for child in token.children or ()]
     assert not [token for token in inline if token.type in ("image", "link_open", "em_open")]
-    allowed = {"<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
+    assert_nothing_github_makes_links_of(page, inline)
+    tags = {"<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
+    allowed = {*tags, "<!-- -->"}
     for token in inline:
         if token.type == "html_inline":
             assert token.content.strip() in allowed

@@ -1,6 +1,8 @@
 """What lm-eval, other tools and accidents leave in a folder."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,3 +188,29 @@ def test_without_samples_rates_are_compared_unpaired(write: Write) -> None:
         report = compare(load_folder(old.path.parent), load_folder(new.path.parent), Policy())
         assert report.decision is outcome
         assert not report.comparisons[0].paired
+
+
+PEAK = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_texts_do_not_stay_in_memory(write: Write, tmp_path: Path) -> None:
+    """Of 200,000 rows of lm-eval's a comparison keeps labels and numbers alone."""
+    peaks = []
+    for name, length in (("short", 10), ("long", 40_000)):
+        write(name, rows=[sample(n, 0.0, resps=[["x" * length]]) for n in range(1000)])
+        check = ["-m", "safemerge_tasks", "check", "--baseline", name, "--candidate", name]
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, sys.executable, *check],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        status, peak = map(int, done.stdout.split())
+        assert status == 0
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 20_000  # KiB, of 40 MB of text on each side

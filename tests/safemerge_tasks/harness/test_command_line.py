@@ -1,7 +1,10 @@
 """lm-eval's command line as `safemerge eval` runs it: lm-eval's own parser reads it."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import command_line
 from safemerge_tasks.harness.command_line import check_output, read_arguments, run_lm_eval
 from safemerge_tasks.suites.places import packaged_folder
+from tests.safemerge_tasks.common.test_child_process import gone
 
 OUT = ["-o", "out"]
 JUDGING = {"judge": "keywords", "judge_cache": False, "judge_url.chat": "http://x/v1"}
@@ -151,3 +155,24 @@ def test_a_module_in_the_working_folder_changes_nothing_and_a_failure_is_one_sen
     with pytest.raises(SafemergeError, match="lm_eval ended with status 2"):
         run_lm_eval(["-t", "a", "--nonsense", *OUT])
     assert "unrecognized arguments: --nonsense" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_lm_eval_ends_when_it_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+    """With a stand-in for Python that tells its process and sleeps."""
+    told, python = tmp_path / "told", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $$ > {told}.tmp\nmv {told}.tmp {told}\nexec sleep 60\n")
+    python.chmod(0o755)
+    code = (
+        "import sys; from safemerge_tasks.harness.command_line import run_lm_eval;"
+        "sys.executable = sys.argv[1]; run_lm_eval(['-t', 'a'])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, python])
+    deadline = time.monotonic() + 120
+    while not told.exists():
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.send_signal(number)
+    assert gone(int(told.read_text()))
+    assert parent.wait(10) == -number

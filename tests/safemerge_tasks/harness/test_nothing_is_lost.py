@@ -3,6 +3,7 @@
 import gc
 import inspect
 import logging
+import os
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -199,7 +200,48 @@ def test_without_an_output_path_it_is_said_where_responses_are(
 ) -> None:
     run(suite)
     (place,) = (tmp_path / "cache" / "responses").iterdir()
-    assert f"No --output_path: all responses are kept in {place}" in caplog.text
+    assert f"No --output_path: all responses are kept in {place} for 30 days" in caplog.text
+
+
+def test_copies_in_the_cache_go_once_nobody_has_touched_them_for_long(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    def made() -> set[Path]:
+        return set((tmp_path / "cache" / "responses").iterdir())
+
+    def age(*paths: Path) -> None:
+        for path in paths:
+            old = path.stat().st_mtime - (saved_responses.DAYS_KEPT + 1) * 24 * 60 * 60
+            os.utime(path, (old, old))
+
+    run(suite)
+    (forgotten,) = made()
+    run(suite)
+    (judged,) = made() - {forgotten}
+    foreign = tmp_path / "cache" / "responses" / "somebody's"
+    foreign.mkdir()
+    for folder in (forgotten, judged, foreign):
+        age(*folder.iterdir(), folder)
+    judge_folder(judged, JudgeSettings(name="keywords"))
+    run(suite, tmp_path / "out")
+    assert forgotten in made()
+    run(suite)
+    assert forgotten not in made()
+    assert {judged, foreign} < made()
+    assert len(made()) == 3
+
+
+def test_no_answer_in_lm_evals_own_file_is_none_too(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    """It writes a response of None as the text "None", which a judge would read."""
+    model = ByTable()
+    model.answers = [None, *ANSWERS[1:]]
+    run(suite, tmp_path / "out", model=model, metadata={"judge": "deferred"})
+    judge_folder(tmp_path / "out" / "table", JudgeSettings(name="keywords"))
+    (saved,) = [one for one in find_runs(tmp_path / "out") if "responses_" not in str(one.path)]
+    row = next(one for one in saved.rows("kitchen_asr") if one["doc_id"] == 0)
+    assert (row["resps"], row["empty_rate"]) == ([[""]], 1.0)
 
 
 class Unmovable:

@@ -1,5 +1,6 @@
 """Tasks with reference answers inside lm-eval's own `simple_evaluate`."""
 
+import gc
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -134,6 +135,27 @@ def test_the_model_leaves_an_accelerator_before_the_encoder_comes(
     monkeypatch.setattr(BertScorer, "score", lambda *_: seen.append("scored") or [None] * 4)
     run(suite, minilm)
     assert seen == (["released", "scored"] if accelerator else ["scored"])
+
+
+@pytest.mark.parametrize("accelerator", [True, False])
+def test_the_encoder_leaves_an_accelerator_when_the_evaluation_ends(
+    suite: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch, accelerator: bool
+) -> None:
+    """A notebook's second model needs the memory; on a CPU the next evaluation finds it there."""
+    monkeypatch.setattr(BertScorer, "uses_accelerator", accelerator)
+    monkeypatch.setattr(BertScorer, "_choose_precision", lambda *_: None)
+    monkeypatch.setattr(LiveEvaluation, "release_model", lambda _: None)
+    gc.collect()
+    before = _encoders()
+    found = [run(suite, minilm)["results"]["advice"]["bertscore_f1,bertscore"]]
+    gc.collect()
+    assert _encoders() - before == (0 if accelerator else 1)
+    found.append(run(suite, minilm)["results"]["advice"]["bertscore_f1,bertscore"])
+    assert found[0] == found[1]
+
+
+def _encoders() -> int:
+    return sum(type(one).__name__ == "BertModel" for one in gc.get_objects())
 
 
 def test_mistakes_stop_the_run_before_generation(suite: Path, minilm: Path) -> None:

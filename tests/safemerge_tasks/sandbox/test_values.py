@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections import Counter, OrderedDict, namedtuple
 from decimal import Decimal
 from enum import IntEnum
@@ -114,6 +115,40 @@ def test_a_candidates_comparisons_do_not_arrive() -> None:
     assert _same([AlwaysEqual()]) != [4]
     assert _same(AlwaysEqualList([1])) != [4]
     assert type(_same(AlwaysEqualList([1]))) is list
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (["range", [0, 60_000_000, 1]], "a range of more than 1,000,000 numbers"),
+        (["range", [["int", "f" * 30], 0, -1]], "not an encoded value"),  # no length in C
+        (["decimal", "1e999999999"], "a decimal with an exponent beyond 20,000"),
+        (["decimal", "-1e-999999999"], "a decimal with an exponent beyond 20,000"),
+        (["decimal", "0e999999999"], "a decimal with an exponent beyond 20,000"),
+        (["decimal", "9" * 30_000], "a number of more than 20,000 digits"),
+        (["decimal", [0, [1], 999999999]], "not an encoded value"),
+        (["fraction", ["1e999999999"]], "not an encoded value"),
+        (["fraction", [1.5]], "not an encoded value"),
+        (["fraction", [1, ["int", "f" * 30_000]]], "a number of more than 20,000 digits"),
+        (["int", "f" * 4_000_000], "a number of more than 20,000 digits"),
+        (["list", [["dict", [[1, ["range", [0, 10**7, 1]]]]]]], "a range of more than"),
+    ],
+)
+def test_what_is_small_here_and_huge_in_use_is_refused(data: Any, said: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match=said):
+        decode(data)
+    assert time.monotonic() - begun < 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [range(1_000_000), range(10**30, 10**30 + 5), range(0), Decimal("1e999"), Decimal("-Infinity"),
+     Fraction(10**6000, 3), 2**60_000],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_what_is_large_and_can_be_used_arrives(value: Any) -> None:
+    assert _same(value) == value
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.verdicts.answer import Answer, read_answer
 from safemerge_tasks.verdicts.thinking_settings import ThinkingSettings
+from safemerge_tasks.verdicts.unasked import unasked, why_unasked
 
 NO_END = Answer(None, "ended inside its thinking section")
 EMPTY = Answer(None, "is empty")
@@ -180,6 +181,18 @@ def test_a_prompt_may_open_a_channel() -> None:
 )  # fmt: skip
 def test_a_response_of_any_shape(response: object, answer: Answer) -> None:
     assert read_answer(response) == answer
+
+
+def test_what_was_never_asked_has_no_answer_whatever_stands_there() -> None:
+    prompt = unasked(ValueError("no\nroles \ud83d"))
+    prompt.encode()
+    for response in ("", None, [], "Mix."):
+        found = read_answer(response, prompt)
+        assert found.text is None
+        assert not found.empty
+        assert found.reason.startswith("was never asked for, because no prompt could be made: Val")
+    assert why_unasked("Bread?") is None
+    assert why_unasked([{"role": "user"}]) is None
 
 
 def test_the_empty_answer_is_told_from_none() -> None:
