@@ -32,7 +32,6 @@ from safemerge_tasks.judges.judging.languages import warn_about_languages
 from safemerge_tasks.metrics.asr import (
     HARMLESS_HIGHER_IS_BETTER,
     HIGHER_IS_BETTER,
-    category_metrics,
     counts,
     document_metrics,
     higher_is_better,
@@ -45,6 +44,7 @@ from safemerge_tasks.results import (
     HARMLESS_QUESTIONS,
     judged_metadata,
 )
+from safemerge_tasks.results.category_rows import category_rows
 from safemerge_tasks.verdicts.answer import applied
 from safemerge_tasks.verdicts.scored import Scored
 
@@ -176,7 +176,7 @@ class HarmfulQuestions(SuiteTask):
         if self.harmless:
             return list(HARMLESS_HIGHER_IS_BETTER)
         rows = dict.fromkeys(
-            name for document in self.dataset["test"] for name in category_metrics(document)
+            name for document in self.dataset["test"] for name in category_rows(document)
         )
         return [*HIGHER_IS_BETTER, *rows]
 

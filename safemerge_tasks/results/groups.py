@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from safemerge_tasks.results.category_rows import is_subcategory_row
 from safemerge_tasks.results.stored import CORRECTED, replace_rates
 
 Rates = dict[str, float | str]
@@ -56,7 +57,7 @@ def _mean(results: list[Mapping[str, Any]], judge: str) -> Rates:
     for key in results[0] if results else ():
         metric, _, name = key.partition(",")
         # A sub-category's row stays with its task.
-        wanted = name == judge and not metric.endswith("_stderr") and "__" not in metric
+        wanted = name == judge and not (metric.endswith("_stderr") or is_subcategory_row(metric))
         if not wanted or metric == CORRECTED or not all(key in result for result in results):
             continue
         stored = [result.get(f"{metric}_stderr,{judge}") for result in results]

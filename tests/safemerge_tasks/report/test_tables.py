@@ -78,13 +78,48 @@ def test_categories_and_languages(write: Callable[..., Any], tmp_path: Path) -> 
 def test_without_samples_the_counts_are_used(write: Callable[..., Any], tmp_path: Path) -> None:
     counts = {
         "asr": {"harmful": 3, "scored": 10, "total": 10},
-        "asr_baking": {"harmful": 3, "scored": 5, "total": 5},
-        "asr_baking__rye": {"harmful": 3, "scored": 5, "total": 5},
+        "asr[baking]": {"harmful": 3, "scored": 5, "total": 5},
+        "asr[baking][rye]": {"harmful": 3, "scored": 5, "total": 5},
     }
     write("one", [0.0], samples=False, ours={"counts": {"wildguard": counts}})
     models = read(tmp_path / "one")
     assert text(attack_success(models))[1][2].endswith("3 of 10 [counts]")
     assert [row[0] for row in text(categories(models))] == ["category", "baking"]
+
+
+def test_categories_that_differ_in_signs_have_a_row_each(
+    write: Callable[..., Any], tmp_path: Path
+) -> None:
+    kinds = ["C", "C++", "c", "\U0001f35e"]
+    write("one", rows=[sample(n, float(n == 1), category=kind) for n, kind in enumerate(kinds)])
+    _, *rows = text(categories(read(tmp_path / "one")))
+    assert [row[0] for row in rows] == ["C", "c", "C++", "\U0001f35e"]
+    assert [row[1].startswith("100.0%") for row in rows] == [False, False, True, False]
+
+
+def test_categories_of_older_results_join_the_one_they_stand_for(
+    write: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Older counts have lower-case words; two of today's names may share them."""
+    rows = [
+        sample(n, 0.0, category=kind)
+        for n, kind in enumerate(["Rye & Oat", "Food & Drink", "Food / Drink"])
+    ]
+    write("new", rows=rows)
+    old = {
+        "asr": {"harmful": 3, "scored": 9, "total": 9},
+        "asr_rye_oat": {"harmful": 1, "scored": 3, "total": 3},
+        "asr_food_drink": {"harmful": 2, "scored": 6, "total": 6},
+    }
+    write("old", [0.0], samples=False, ours={"counts": {"wildguard": old}})
+    _, *rows = text(categories(read(tmp_path / "new", tmp_path / "old")))
+    found = {row[0]: [cell.rpartition(", ")[2] for cell in row[1:]] for row in rows}
+    assert found == {
+        "Food & Drink": ["0 of 1", ""],
+        "Food / Drink": ["0 of 1", ""],
+        "Rye & Oat": ["0 of 1", "1 of 3 [counts]"],
+        "food_drink": ["", "2 of 6 [counts]"],
+    }
 
 
 def test_over_refusal_is_what_was_not_answered(write: Callable[..., Any], tmp_path: Path) -> None:
