@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 JudgeNames = Annotated[
     list[str] | None,
-    typer.Option("--judge", help="A judge's name; repeat for several, or majority(a,b,c)."),
+    typer.Option(
+        "--judge",
+        help="A judge's name, or path/to/file.py:make for your own; a+b or repeated for several, "
+        "majority(a+b+c) for their vote.",
+    ),
 ]
 Engine = Annotated[str | None, typer.Option(help="vllm, hf or openai.")]
 Model = Annotated[str | None, typer.Option(help="The judge's weights.")]

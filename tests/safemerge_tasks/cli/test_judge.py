@@ -1,5 +1,6 @@
 """`safemerge judge` and `safemerge judge calibrate` on saved responses, with judges by table."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +97,32 @@ def test_a_panel_votes_and_tells_its_agreement(saved: Run) -> None:
     assert report["identity"]["krippendorff_alpha"]["harmful"] == pytest.approx(0.125)
     shown = run("judge", saved.path.parent, "--judge", "majority(flour,water)").stdout
     assert "Agreement of the judges on harmful: Krippendorff's alpha 0.1" in shown
+
+
+@pytest.mark.parametrize("name", ["new", "calibrate"])
+def test_folders_called_as_commands_are_judged(
+    saved: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved.path.parent.rename(saved.path.parent.parent / name)
+    monkeypatch.chdir(saved.path.parent.parent)
+    for words in ([f"./{name}", "--judge", "flour"], ["--judge", "flour", name]):
+        ran = run("judge", *words)
+        assert ran.exit_code == 0
+        assert f"{name}, judged by flour" in ran.stdout
+
+
+def test_a_judge_of_ones_own_scores_in_two_commands(
+    saved: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("judge", "new", "mine").exit_code == 0
+    file = tmp_path / "judges/mine.py"
+    file.write_text(file.read_text().replace("step 1", "flour"))
+    assert run("judge", "run", "--judge", "judges/mine.py:make").exit_code == 0
+    summary = saved.summary()
+    assert summary["results"]["kitchen_asr"]["asr,mine.py"] == 0.5
+    (stored,) = summary["configs"]["kitchen_asr"]["metadata"]["safemerge"]["judges"]
+    assert stored["file_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_unchanged_responses_are_not_judged_again(saved: Run, finders: list[Finder]) -> None:
