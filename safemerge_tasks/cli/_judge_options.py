@@ -58,9 +58,8 @@ def judges_asked_for(
         "judge_prompt": rubric,
     }
     given.update({key: value for key, value in options.items() if value is not None})
-    if not names:
-        return [JudgeSettings.from_metadata(given)]
-    asked = [JudgeSettings.from_metadata({**given, "judge": name}) for name in names]
+    named = [{"judge": name} for name in names or ()] or [{}]
+    asked = [one for each in named for one in JudgeSettings.from_metadata({**given, **each}).each()]
     for settings in asked:
         if [other.name for other in asked].count(settings.name) > 1:
             raise SafemergeError(f"--judge {settings.name} is given twice; name each judge once.")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges.names import AUTO
 from safemerge_tasks.judges.own.loading import OwnJudge, load_module
 from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.registry import judge_module
@@ -25,6 +26,11 @@ def make_judge(settings: JudgeSettings) -> Judge:
         raise SafemergeError(
             f"judge={settings.name} names several judges, and only one can be used here; for their "
             f"vote write majority({settings.name})."
+        )
+    if settings.name == AUTO:
+        raise SafemergeError(
+            "judge=auto chooses between wildguard and qwen3guard by a task's languages, so it is "
+            "no judge for this; name one."
         )
     file = settings.file
     module = load_module(file) if file else judge_module(settings.name.partition("(")[0])

@@ -10,6 +10,12 @@ from typing import NamedTuple
 
 from safemerge_tasks.common.errors import SafemergeError
 
+AUTO = "auto"
+"""Stands for a judge that is chosen by a task's languages."""
+
+BY_LANGUAGE = ("wildguard", "qwen3guard")
+"""Whom that is: the first for tasks in languages that it lists, else the second."""
+
 MAKE = "make"
 """The function of a file that makes its judge, where none is named."""
 
@@ -83,6 +89,17 @@ def spelt(text: str, files: Sequence[JudgeFile]) -> str:
 def side_by_side(text: str) -> list[str]:
     """Return the judges that are asked for together: `a` and `majority(b+c)` of both with a +."""
     return [name for name in re.split(r"\+(?![^()]*\))", text) if name]
+
+
+def rows_of(text: str) -> list[str]:
+    """Return the rows that may hold a task's results, the one that counts where it is there first.
+
+    Args:
+        text: judges' names, as `JudgeSettings.name` has them.
+    """
+    return [
+        row for name in side_by_side(text) for row in (BY_LANGUAGE if name == AUTO else (name,))
+    ]
 
 
 def _parts(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.settings import TaskSettings
 from safemerge_tasks.common.validation import unknown_key, validated
-from safemerge_tasks.judges.names import JudgeFile, read_names, row_name, side_by_side, spelt
+from safemerge_tasks.judges.names import AUTO, JudgeFile, read_names, row_name, side_by_side, spelt
 from safemerge_tasks.judges.registry import judge_names
 
 EngineName = Literal["vllm", "hf", "openai"]
@@ -119,7 +119,7 @@ class JudgeSettings(TaskSettings):
             SafemergeError: one of its own has an impossible value.
         """
         shared = self.model_dump(exclude={"name", "own", "files"}, exclude_none=True)
-        if "(" in name:  # its members still need theirs
+        if "(" in name or name == AUTO:  # whoever judges for it still needs theirs
             own = {f"{field}.{judge}": value for judge, field, value in self.own}
         else:
             own = {field: value for judge, field, value in self.own if judge == name}
@@ -131,7 +131,7 @@ class JudgeSettings(TaskSettings):
     ) -> Self:
         """Read the settings, those of one judge alone where the name is one judge's."""
         settings = super().from_metadata(metadata, environment)
-        several = settings.is_panel or len(settings.asked_for) > 1
+        several = settings.is_panel or len(settings.asked_for) > 1 or settings.name == AUTO
         return settings if several else settings.for_judge(settings.name)
 
     @classmethod

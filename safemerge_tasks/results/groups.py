@@ -30,6 +30,7 @@ def update_groups(
         results = [summary["results"].get(leaf, {}) for leaf in leaves]
         table = _mean(results, judge)
         if not table:
+            _drop_stale(summary, group, results, judge)
             continue
         for part in ("results", "groups"):
             row = summary.setdefault(part, {}).setdefault(group, {"name": group, "alias": group})
@@ -41,6 +42,18 @@ def update_groups(
             if "_stderr," not in key
         }
         yield group, table
+
+
+def _drop_stale(
+    summary: dict[str, Any], group: str, results: list[Mapping[str, Any]], judge: str
+) -> None:
+    """Take rates of a judge who is not every task's, and of none any more, from a group."""
+    put_off = any(key.endswith(",deferred") for result in results for key in result)
+    gone = (f",{judge}",) if put_off else (f",{judge}", ",deferred")
+    for part in ("results", "groups"):
+        row = (summary.get(part) or {}).get(group) or {}
+        for key in [key for key in row if key.endswith(gone)]:
+            del row[key]
 
 
 def _leaves(group: str, subtasks: Mapping[str, list[str]]) -> Iterator[str]:

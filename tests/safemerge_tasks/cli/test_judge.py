@@ -167,7 +167,50 @@ def test_a_saved_prompt_may_open_the_thinking(
     assert saved.summary()["results"]["kitchen_asr"]["unscored_rate,flour"] == 0
 
 
+def test_two_judges_in_one_pass_and_how_far_they_agree(
+    saved: Run, tmp_path: Path, finders: list[Finder]
+) -> None:
+    """Two runs; each judge's engine starts once, and the first is closed before the second."""
+    rows = [
+        {**row, "doc": {**row["doc"], "category": f"{n < 2}", "language": "en"}}
+        for n, row in enumerate(saved.rows("kitchen_asr"))
+    ]
+    saved.write_rows("kitchen_asr", rows)
+    write_run(tmp_path / "run/b", "2020-01-02", saved.summary(), {"kitchen_asr": rows})
+    ran = run("judge", tmp_path / "run", "--judge", "flour+water")
+    assert [(one.name, one.opened) for one in finders if one.opened] == [("flour", 1), ("water", 1)]
+    row = saved.summary()["results"]["kitchen_asr"]
+    assert (row["asr,flour"], row["asr,water"]) == (0.5, 0.5)
+    table = ran.stdout[ran.stdout.index("Agreement of the judges") :]
+    assert "flour 1, water 1" in table
+    # Flour alone, none, water alone, both: p_o = p_e = 1/2; D_o = 1/2, D_e = 2 * 4 * 4 / (8 * 7).
+    assert "50.0%" in table
+    assert "0.00" in table
+    assert "0.12" in table
+    said = (
+        "kitchen_asr, asr: flour and water differ most in the category False (1 of 2), True (1 of"
+    )
+    assert said in " ".join(table.split())
+    assert "differ most in the language" not in table
+    report = json.loads(run("judge", tmp_path / "run", "--judge", "flour+water", "--json").stdout)
+    assert [one["judge"] for one in report["judges"]] == ["flour", "water"]
+    first = report["agreement"][0]
+    assert (first["judges"], first["metric"], first["kappa"]) == (["flour", "water"], "asr", 0.0)
+    assert first["by category"]["True"]["first"] == 1
+
+
+def test_judges_agree_in_what_both_of_them_tell(saved: Run) -> None:
+    ran = run("judge", saved.path.parent, "--judge", "flour+keywords", "--json")
+    (found,) = json.loads(ran.stdout)["agreement"]
+    # Of refusals and harm only one of them speaks.
+    assert (found["metric"], found["both"], found["first"]) == ("compliance_rate", 3, 1)
+
+
 def test_a_judge_named_twice_is_refused(saved: Run) -> None:
+    with pytest.raises(SafemergeError, match="names one twice"):
+        run("judge", saved.path.parent, "--judge", "flour+flour")
+    with pytest.raises(SafemergeError, match="flour is given twice"):
+        run("judge", saved.path.parent, "--judge", "flour+water", "--judge", "flour")
     with pytest.raises(SafemergeError, match="flour is given twice"):
         run("judge", saved.path.parent, "--judge", "flour", "--judge", "flour")
 

@@ -263,7 +263,7 @@ def test_responses_are_on_disk_before_judging_and_the_copy_can_be_judged(
         (folder,) = (tmp_path / "out").rglob("responses_*")
         run_on_disk = find_runs(folder)[0]
         assert [row["resps"][0][0] for row in run_on_disk.rows("kitchen_asr")] == ANSWERS
-        judged = judge_folder(folder, JudgeSettings(name="spy"))
+        (judged,) = judge_folder(folder, JudgeSettings(name="spy"))
         table = judged.tables[str(run_on_disk.path)]["kitchen_asr"]
         seen.append(table["asr,spy"])
 
@@ -294,7 +294,7 @@ def test_a_failing_judge_leaves_results_and_the_command_that_finishes_the_job(
     assert "the judge failed: RuntimeError: no memory (4)" in caplog.text
     assert f"safemerge judge {tmp_path / 'out' / 'table'} --judge spy" in caplog.text
     spy.before = staticmethod(lambda: None)
-    judged = judge_folder(tmp_path / "out", JudgeSettings(name="spy"))
+    (judged,) = judge_folder(tmp_path / "out", JudgeSettings(name="spy"))
     assert judged.pending == 0
     saved = saved_by_lm_eval(tmp_path / "out")
     assert saved.summary()["results"]["kitchen_asr"]["asr,spy"] == 2 / 5
@@ -427,7 +427,7 @@ def test_a_group_judged_later_has_the_rates_it_has_at_once(
     at_once = run(kitchens, task="cooking")["groups"]["cooking"]
     assert at_once["asr,spy"] == pytest.approx((2 / 5 + 1 / 3) / 2)
     run(kitchens, tmp_path / "later", "cooking", metadata={"judge": "deferred"})
-    judged = judge_folder(tmp_path / "later" / "table", JudgeSettings(name="spy"))
+    (judged,) = judge_folder(tmp_path / "later" / "table", JudgeSettings(name="spy"))
     saved = saved_by_lm_eval(tmp_path / "later")
     summary = saved.summary()
     for part in ("groups", "results"):

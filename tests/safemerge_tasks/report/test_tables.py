@@ -11,6 +11,7 @@ from safemerge_tasks.report.document import Name, Section
 from safemerge_tasks.report.figures.rates import draw_rates
 from safemerge_tasks.report.provenance import plain
 from safemerge_tasks.report.reading import Evaluated, read_models
+from safemerge_tasks.report.sections.agreement import agreement
 from safemerge_tasks.report.sections.attack_success import attack_success
 from safemerge_tasks.report.sections.groups import categories, languages
 from safemerge_tasks.report.sections.over_refusal import over_refusal
@@ -120,6 +121,25 @@ def test_categories_of_older_results_join_the_one_they_stand_for(
         "Rye & Oat": ["0 of 1", "1 of 3 [counts]"],
         "food_drink": ["", "2 of 6 [counts]"],
     }
+
+
+def test_judges_agreement_in_all_and_where_they_differ(
+    write: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [sample(n, float(n < 4)) for n in range(10)]
+    rows += [sample(n, float(n in (0, 1, 2, 8)), judge="qwen3guard") for n in range(10)]
+    write("one", rows=rows)
+    section = agreement(read(tmp_path / "one"))
+    head, row = text(section)
+    assert head[4:8] == ["answers", "agree", "kappa", "alpha"]
+    # p_o = .8, p_e = .4 * .4 + .6 * .6 = .52.
+    assert row[3:8] == ["asr", "10", "80.0%", f"{0.28 / 0.48:.2f}", "0.60"]
+    assert row[8:] == ["3", "1", "1", "5"]
+    _, first, second = text(section, 1)
+    assert section.tables[1].folded
+    assert (first[0], first[1:3], second[0]) == ("baking", ["5", "80.0%"], "gardening")
+    write("alone", [1.0, 0.0])
+    assert agreement(read(tmp_path / "alone")).tables[0].rows == ()
 
 
 def test_over_refusal_is_what_was_not_answered(write: Callable[..., Any], tmp_path: Path) -> None:
