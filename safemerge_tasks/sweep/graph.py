@@ -406,7 +406,11 @@ def _key_of(spec: SweepSpec, settings: "JudgeSettings", *, read: bool) -> dict[s
     if judge.deferred:
         raise SafemergeError(f"{spec.name}: a sweep needs verdicts; name a judge, not deferred.")
     judge.check()
-    key = {"cache": judge.cache_key(), "name": settings.name, "answers": VERSION}
+    key: dict[str, Any] = {
+        "cache": judge.cache_key(),
+        "name": settings.name,
+        "answers": VERSION,
+    }
     if key["cache"] is None:
         key["settings"] = settings.model_dump(mode="json")
     own = [file for file in settings.files if file.name in settings.name]
