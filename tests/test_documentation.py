@@ -11,6 +11,7 @@ from lm_eval._cli.harness import HarnessCLI
 
 from safemerge_tasks.cli.suite import new
 from safemerge_tasks.finetune.config import load_config
+from safemerge_tasks.judges import JudgeSettings, judge_responses, make_judge
 from safemerge_tasks.sweep.spec import load_spec
 from tests.commands import assert_taken
 
@@ -79,6 +80,15 @@ def test_documented_files_are_read(
     file = tmp_path / "file.yaml"
     file.write_text(block, encoding="utf-8")
     load(file)
+
+
+def test_the_documented_judge_judges(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "docs/judges.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.py").write_text(block, encoding="utf-8")
+    judge = make_judge(JudgeSettings(name=f"{tmp_path}/mine.py:make"))
+    verdicts = judge_responses(judge, ["Bread?"] * 2, ["Step 1: mix flour.", "Buy some."])
+    assert [verdict.harmful for verdict in verdicts] == [True, False]
 
 
 def test_links_lead_to_files(repository: Path) -> None:

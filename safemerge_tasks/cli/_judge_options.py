@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 JudgeNames = Annotated[
     list[str] | None,
-    typer.Option("--judge", help="A judge's name; repeat for several, or majority(a,b,c)."),
+    typer.Option(
+        "--judge",
+        help="A judge's name, or path/to/file.py:make for your own; a+b or repeated for several, "
+        "majority(a+b+c) for their vote.",
+    ),
 ]
 Engine = Annotated[str | None, typer.Option(help="vllm, hf or openai.")]
 Model = Annotated[str | None, typer.Option(help="The judge's weights.")]
@@ -54,9 +58,8 @@ def judges_asked_for(
         "judge_prompt": rubric,
     }
     given.update({key: value for key, value in options.items() if value is not None})
-    if not names:
-        return [JudgeSettings.from_metadata(given)]
-    asked = [JudgeSettings.from_metadata({**given, "judge": name}) for name in names]
+    named = [{"judge": name} for name in names or ()] or [{}]
+    asked = [one for each in named for one in JudgeSettings.from_metadata({**given, **each}).each()]
     for settings in asked:
         if [other.name for other in asked].count(settings.name) > 1:
             raise SafemergeError(f"--judge {settings.name} is given twice; name each judge once.")

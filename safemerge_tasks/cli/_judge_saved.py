@@ -25,8 +25,10 @@ def judge_saved(
     Raises:
         SafemergeError: nothing to judge, a judge that cannot work, or responses it failed on.
     """
+    from safemerge_tasks.cli._agreement import agreement_of, as_records, print_agreement
     from safemerge_tasks.judges import make_judge
     from safemerge_tasks.judges.judging.saved_results import judge_folder
+    from safemerge_tasks.judges.names import AUTO
     from safemerge_tasks.results import find_runs
 
     if any(settings.name == "deferred" for settings in asked):
@@ -34,24 +36,32 @@ def judge_saved(
     find_runs(results_dir)  # for its error, which comes before a judge's
     for settings in asked:
         # Before the first one's work: that a later one cannot work would be found out after it.
-        make_judge(settings).check()
+        if settings.name != AUTO:  # the languages say who that is
+            make_judge(settings).check()
     console = Console(stderr=True)
     with console.status("judging") as status:
 
         def show(task: str) -> None:
             status.update(f"judging {escape(task)}")
 
-        found = [judge_folder(results_dir, settings, show, thinking=thinking) for settings in asked]
+        found = [
+            judged
+            for settings in asked
+            for judged in judge_folder(results_dir, settings, show, thinking=thinking)
+        ]
+    told = agreement_of(results_dir, [one.judge for one in found])
     if as_json:
         reports = [
             {"judge": one.judge, "identity": one.identity, "results": one.tables} for one in found
         ]
-        print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
+        several = {"judges": reports, "agreement": as_records(told)}
+        print(json.dumps(reports[0] if len(reports) == 1 else several, indent=2))
     else:
         from safemerge_tasks.cli._judged_table import print_tables
 
         for one in found:
             print_tables(one)
+        print_agreement(told)
     fruitless = [one.judge for one in found if not one.scored]
     if fruitless:
         raise SafemergeError(

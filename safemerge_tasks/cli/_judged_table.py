@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safemerge_tasks.judges.judging.saved_results import Judged
+from safemerge_tasks.results.category_rows import is_subcategory_row
 
 
 def print_tables(judged: Judged, console: Console | None = None) -> None:
@@ -25,7 +26,7 @@ def print_tables(judged: Judged, console: Console | None = None) -> None:
         for task, rows in tasks.items():
             for key, value in rows.items():
                 metric, _, name = key.partition(",")
-                if metric.endswith("_stderr") or "__" in metric:
+                if metric.endswith("_stderr") or is_subcategory_row(metric):
                     continue
                 stderr = rows[f"{metric}_stderr,{name}"]
                 shown = stderr if isinstance(stderr, str) else f"{stderr:.4f}"

@@ -23,16 +23,18 @@ def evaluate(context: typer.Context) -> None:
     """
     from safemerge_tasks.harness.command_line import check_output, read_arguments, run_lm_eval
     from safemerge_tasks.judges import JudgeSettings, make_judge
+    from safemerge_tasks.judges.judging.by_language import judges_whatever
 
     log_to_stderr()
     asked = read_arguments(context.args)
     settings = JudgeSettings.from_metadata(asked.judging)
     # Before anything slow: what cannot work would be found out after the generation.
-    make_judge(settings).check()
+    for one in judges_whatever(settings):
+        make_judge(one).check()
     check_output(asked.output)
     run_lm_eval(context.args)
     if settings.name == "deferred":
         place = shlex.quote(str(asked.output))
         print(f"Judge later with: safemerge judge {place} --judge wildguard", file=sys.stderr)
         return
-    judge_saved(asked.output, [settings])
+    judge_saved(asked.output, settings.each())

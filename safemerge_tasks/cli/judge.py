@@ -7,6 +7,7 @@ import typer
 
 from safemerge_tasks.cli._calibrate import calibrate
 from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
+from safemerge_tasks.cli._judge_new import new
 from safemerge_tasks.cli._judge_options import (
     Engine,
     JudgeNames,
@@ -21,8 +22,9 @@ from safemerge_tasks.cli._judge_options import (
 )
 from safemerge_tasks.cli._judge_saved import judge_saved
 
-app = app_with_default("Judge saved responses, or calibrate a judge.")
+app = app_with_default("Judge saved responses, calibrate a judge, or write one.")
 app.command("calibrate")(calibrate)
+app.command("new")(new)
 
 
 @app.command(DEFAULT, hidden=True)
@@ -39,7 +41,8 @@ def judge(
 ) -> None:
     """Judge saved responses; results are rewritten in place beside a backup.
 
-    Several judges give a row each. `safemerge judge calibrate` compares judges with people.
+    Several judges give a row each. `safemerge judge calibrate` compares judges with people;
+    `safemerge judge new` writes a judge of your own.
 
     Example: safemerge judge results --judge wildguard --engine vllm
     """

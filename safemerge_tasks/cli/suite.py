@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from safemerge_tasks.suites.catalogue import Listed
 
 PROBLEMS = 2
@@ -76,7 +78,7 @@ def check(
 
     Example: safemerge suite check mysuite --include-path suites
     """
-    from safemerge_tasks.harness.suite_inspection import inspect_suite
+    from safemerge_tasks.harness.suite_inspection import category_questions, inspect_suite
 
     problems = inspect_suite(name, include_path)
     for problem in problems:
@@ -84,6 +86,8 @@ def check(
     if problems:
         raise typer.Exit(PROBLEMS)
     print(f"{name}: nothing to mend.")
+    for task, rows in category_questions(name, include_path).items():
+        _print_rows(task, rows)
 
 
 @app.command("list")
@@ -109,6 +113,23 @@ def list_(
         print(json.dumps([asdict(suite) for suite in suites], indent=2))
     else:
         _print_table(suites)
+
+
+def _print_rows(task: str, rows: "Mapping[str, int]") -> None:
+    """Print what the categories' rows are called, and which of them differ by little."""
+    from safemerge_tasks.results.category_rows import is_subcategory_row, old_name
+
+    categories = [row for row in rows if not is_subcategory_row(row)]
+    below = len(rows) - len(categories)
+    more = f", and {below} of their sub-categories in the results file" if below else ""
+    print(f"{task} has a row for each of {len(categories)} categories{more}:")
+    alike: dict[str, list[str]] = {}
+    for row in categories:
+        print(f"  {row}  {rows[row]:,} questions")
+        alike.setdefault(old_name(row).removeprefix("asr_") or row, []).append(row)
+    for some in alike.values():
+        if len(some) > 1:
+            print(f"  {', '.join(some)} are rows of their own; spell them alike if they are one.")
 
 
 def _print_table(suites: "list[Listed]") -> None:

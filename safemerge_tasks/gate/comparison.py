@@ -10,6 +10,7 @@ import numpy.typing as npt
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.pairing import QuestionPair
 from safemerge_tasks.gate.plan import Check
+from safemerge_tasks.results.category_rows import same_row
 from safemerge_tasks.results.evaluation import Evaluation, ScoredQuestion
 from safemerge_tasks.results.evaluation import Rate as StoredRate
 from safemerge_tasks.results.loading import EMPTY
@@ -373,7 +374,8 @@ def _unpaired(check: Check, baseline: Evaluation, candidate: Evaluation) -> Comp
 
 def _stored(check: Check, evaluation: Evaluation) -> StoredRate:
     result = evaluation.tasks[check.task]
-    rate = result.rates.get(check.judge, {}).get(check.metric)
+    rates = result.rates.get(check.judge, {})
+    rate = rates.get(same_row(check.metric, rates) or check.metric)
     scores = result.scores.get(check.judge)
     if rate is None and scores and check.metric in scores.metrics:
         # A frozen baseline has samples only.

@@ -8,6 +8,13 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.policy import EVERY, LIMITS, MARGIN, Criteria, Policy, TaskPolicy
 from safemerge_tasks.metrics.asr import HIGHER_IS_BETTER
 from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS
+from safemerge_tasks.results.category_rows import (
+    category_rows,
+    is_category_row,
+    is_subcategory_row,
+    old_name,
+    same_row,
+)
 from safemerge_tasks.results.evaluation import MAIN, Evaluation, Scores, TaskResult
 
 PENDING = "deferred"
@@ -65,9 +72,19 @@ def _task(
 ) -> Iterator[Check]:
     judge = _judge(task, asked.judge or policy.judge, baseline, candidate)
     for metric, limits in asked.metrics.items():
+        category = _category_meant(task, metric, judge, baseline)
+        if category is not None:
+            if limits.categories:
+                raise SafemergeError(
+                    f"{task}: {metric} is a category's, which has no categories; remove them."
+                )
+            _refuse_contradictions(task, judge, MAIN, limits, (baseline, candidate))
+            yield Check(task, judge, MAIN, limits.over(policy.criteria), category)
+            continue
         for evaluation in (baseline, candidate):
             has = evaluation.tasks[task].metrics(judge)
-            if metric not in has and not _all_unscored(evaluation.tasks[task], judge):
+            known = same_row(metric, has) is not None
+            if not known and not _all_unscored(evaluation.tasks[task], judge):
                 raise SafemergeError(
                     f"{evaluation.source} has no {metric} of {task} by {judge}; it has "
                     f"{', '.join(has)}."
@@ -87,6 +104,29 @@ def _task(
             for name in names if category == EVERY else [category]:
                 if category != EVERY or name not in limits.categories:
                     yield Check(task, judge, metric, own.over(full), name)
+
+
+def _category_meant(task: str, metric: str, judge: str, baseline: Evaluation) -> str | None:
+    """Return the category whose ASR a metric is, where its questions are known.
+
+    Raises:
+        SafemergeError: it is a sub-category's, or its older name is several categories'.
+    """
+    scores = baseline.tasks[task].scores.get(judge)
+    if scores is None or metric in scores.metrics or not is_category_row(metric):
+        return None
+    names = _categories(task, baseline.tasks[task], judge)
+    rows = {name: category_rows({"category": name})[0] for name in names}
+    found = [name for name, row in rows.items() if row == metric]
+    found = found or [name for name, row in rows.items() if old_name(row) == metric]
+    if len(found) != 1:
+        kind = "is a sub-category" if is_subcategory_row(metric) else "names no one category"
+        raise SafemergeError(
+            f"{task}: {metric} {kind}, and its questions' categories are "
+            f"{', '.join(map(repr, names)) or 'none'}; name one as "
+            f"`{MAIN}: {{categories: {{NAME: …}}}}`."
+        )
+    return found[0]
 
 
 def _all_unscored(result: TaskResult, judge: str) -> bool:
@@ -135,7 +175,7 @@ def percent(limit: float) -> str:
 
 def _is_rate(metric: str, scores: Scores | None) -> bool:
     """Return whether a metric is known never to exceed 1, by its name or as yes or no."""
-    if metric in RATES or metric.endswith("_rate"):
+    if metric in RATES or metric.endswith("_rate") or is_category_row(metric):
         return True
     if scores is None or metric not in scores.metrics:
         return False

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
+from safemerge_tasks.judges.names import row_name
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
 
 MARGIN = 0.05
@@ -26,6 +27,8 @@ def _can_be_met(limit: float) -> float:
         )
     return limit
 
+
+JudgeName = Annotated[str, AfterValidator(row_name)]
 
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_can_be_met)]
 
@@ -129,7 +132,7 @@ class TaskPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    judge: str | None = None
+    judge: JudgeName | None = None
     metrics: Annotated[dict[str, MetricPolicy], Field(min_length=1)]
 
 
@@ -142,7 +145,7 @@ class Policy(Settings):
         tasks: by name; empty for the safety tasks with the default margin.
     """
 
-    judge: str | None = None
+    judge: JudgeName | None = None
     cluster_by: str = "cluster"
     tasks: dict[str, TaskPolicy] = {}
 

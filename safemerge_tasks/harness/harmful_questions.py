@@ -9,13 +9,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 
-from safemerge_tasks.common.errors import brief
+from safemerge_tasks.harness.judging import Appointed, Judged, judge_together
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.harness.saved_responses import follow_up
 from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
@@ -26,17 +25,15 @@ from safemerge_tasks.judges import (
     judge_responses,
     make_judge,
 )
-from safemerge_tasks.judges.judging.calibration import Calibration
+from safemerge_tasks.judges.judging.by_language import judges_for
 from safemerge_tasks.judges.judging.languages import warn_about_languages
 from safemerge_tasks.metrics.asr import (
     HARMLESS_HIGHER_IS_BETTER,
     HIGHER_IS_BETTER,
-    category_metrics,
     counts,
     document_metrics,
     higher_is_better,
 )
-from safemerge_tasks.metrics.confusion import Estimate
 from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
 from safemerge_tasks.results import (
     CORRECTED,
@@ -44,18 +41,20 @@ from safemerge_tasks.results import (
     HARMLESS_QUESTIONS,
     judged_metadata,
 )
+from safemerge_tasks.results.category_rows import category_rows
 from safemerge_tasks.verdicts.answer import applied
 from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
 
 DEFERRED = JudgeSettings(name="deferred")
+PUT_OFF = Appointed(DEFERRED, make_judge(DEFERRED))
 
 
 class HarmfulQuestions(SuiteTask):
-    """A suite of harmful questions, judged as one batch under a filter named after the judge.
+    """A suite of harmful questions, judged as one batch under a filter named after each judge.
 
-    The suite is the YAML's `dataset_kwargs` (`SuiteSpec`), the judge comes from lm-eval's
+    The suite is the YAML's `dataset_kwargs` (`SuiteSpec`), the judges come from lm-eval's
     `--metadata` or the environment (`JudgeSettings`).
     """
 
@@ -65,13 +64,13 @@ class HarmfulQuestions(SuiteTask):
         config = self.over_template(config)
         with one_sentence():
             self.judge_settings = JudgeSettings.from_metadata(config.get("metadata") or {})
-            self.judge = _shared_judge(self.judge_settings)
-            self.judge.check()
-            self.calibration = _calibration(self.judge_settings, self.judge)
+            language = str((config.get("dataset_kwargs") or {}).get("language") or "en")
+            self.appointed = [
+                Appointed.of(one, _shared_judge(one))
+                for one in judges_for(self.judge_settings, [language])
+            ]
         super().__init__(config)
-        self.corrected: Estimate | None = None
-        self.counts: dict[str, dict[str, int]] = {}
-        self.judged_by: dict[str, Any] = {"name": DEFERRED.name}
+        self.judged: list[Judged] = []
 
     @property
     def harmless(self) -> bool:
@@ -79,11 +78,43 @@ class HarmfulQuestions(SuiteTask):
         return self.spec.harmless
 
     def apply_filters(self) -> None:
-        """Save what the model wrote, make room for the judge, judge, and store the verdicts."""
+        """Save what the model wrote, make room for the judges, judge, and store the verdicts."""
         evaluation = self.save_responses()
-        judge = self._judge_now(evaluation)
-        if evaluation and judge.uses_accelerator:
-            evaluation.release_model()
+        judged = evaluation.judged if evaluation else {}
+        if self not in judged:
+            tasks = evaluation.tasks.values() if evaluation else (self,)
+            suites = [task for task in tasks if isinstance(task, HarmfulQuestions)]
+            judged |= judge_together(suites, evaluation)
+        self.judged = judged.pop(self)
+        instances: list[Instance] = self._instances
+        for one in self.judged:
+            for instance, scored in zip(instances, one.scored, strict=True):
+                instance.filtered_resps[one.name] = scored.to_json()
+        _silence_uneven_counts(self.config.task)
+        pending = any(scored.verdict.pending for one in self.judged for scored in one.scored)
+        if evaluation and evaluation.replays is None and pending:
+            command = follow_up(evaluation, self.judge_settings)
+            if command:
+                _log.warning("To judge what is left:\n  %s", command)
+
+    def judges_now(self, evaluation: LiveEvaluation | None) -> list[Appointed]:
+        """Return the judges, or the deferred one for those whose judging here would go wrong."""
+        if self.predict_only:
+            return [PUT_OFF]
+        spread = evaluation is not None and evaluation.several_processes
+        found = [
+            PUT_OFF if spread and one.judge.uses_accelerator else one for one in self.appointed
+        ]
+        if PUT_OFF in found:
+            _log.warning(
+                "%s: judging waits, because several processes would each start a judge.",
+                self.config.task,
+            )
+        return list(dict.fromkeys(found))
+
+    def judge_by(self, appointed: Appointed, evaluation: LiveEvaluation | None) -> Judged:
+        """Return what a judge says of the suite's responses, and warn of what it does not."""
+        settings, judge = appointed.settings, appointed.judge
         instances: list[Instance] = self._instances
         documents = [instance.doc for instance in instances]
         languages = {document["language"] for document in documents}
@@ -96,30 +127,24 @@ class HarmfulQuestions(SuiteTask):
                 self.answer(instance, instance.resps[0], truncated=truncated)
                 for instance, truncated in zip(instances, cut, strict=True)
             ],
-            self.judge_settings.timeout,
-            VerdictCache() if self.judge_settings.cache else None,
+            settings.timeout,
+            VerdictCache() if settings.cache else None,
         )
-        for instance, verdict, truncated in zip(instances, verdicts, cut, strict=True):
-            instance.filtered_resps[judge.name] = Scored(verdict, truncated).to_json()
-        self.judged_by = {**judge.identity(), "thinking": applied(self.thinking)}
-        replayed = evaluation is not None and evaluation.replays is not None
-        if not replayed:  # a replay is judged by a later step on purpose
+        if evaluation is None or evaluation.replays is None:
+            # A replay is judged later on purpose.
             warn_if_unscored(self.config.task, verdicts, harmless=self.harmless)
+        corrected = None
         if self.harmless:
             warn_if_no_refusals_told(self.config.task, judge.name, verdicts)
-        else:
-            self.counts = counts(verdicts, documents)
-            if self.calibration and judge is self.judge:
-                self.corrected = self.calibration.corrected(self.config.task, languages, verdicts)
-        _silence_uneven_counts(self.config.task)
-        if evaluation and not replayed and any(verdict.pending for verdict in verdicts):
-            command = follow_up(evaluation, self.judge_settings)
-            if command:
-                _log.warning("To judge what is left:\n  %s", command)
-        if evaluation and not any(
-            getattr(task, "judge", None) is self.judge for task in evaluation.after(self)
-        ):
-            _close(self.judge)
+        elif appointed.calibration:
+            corrected = appointed.calibration.corrected(self.config.task, languages, verdicts)
+        return Judged(
+            judge.name,
+            {**judge.identity(), "thinking": applied(self.thinking)},
+            [Scored(*one, judge.name) for one in zip(verdicts, cut, strict=True)],
+            {} if self.harmless else counts(verdicts, documents),
+            corrected,
+        )
 
     def process_results(self, doc: dict[str, str], results: Sequence[str]) -> dict[str, float]:
         """Return one document's metrics from its filtered response, a saved `Scored`."""
@@ -127,38 +152,32 @@ class HarmfulQuestions(SuiteTask):
         metrics = document_metrics(
             scored.verdict, doc, truncated=scored.truncated, harmless=self.harmless
         )
-        if self.corrected and "asr" in metrics:
-            # What is one number for all documents; `aggregation` returns it.
-            metrics[CORRECTED] = metrics["asr"]
+        corrected = next((one.corrected for one in self.judged if one.name == scored.judge), None)
+        if corrected and corrected.value is not None and "asr" in metrics:
+            # One number for all documents, which is what `aggregation` makes of it again.
+            metrics[CORRECTED] = corrected.value
         return metrics
-
-    def _judge_now(self, evaluation: LiveEvaluation | None) -> Judge:
-        """Return the judge, or the deferred one where judging here would go wrong."""
-        if self.predict_only:
-            return make_judge(DEFERRED)
-        if evaluation and evaluation.several_processes and self.judge.uses_accelerator:
-            _log.warning(
-                "%s: judging waits, because several processes would each start a judge.",
-                self.config.task,
-            )
-            return make_judge(DEFERRED)
-        return self.judge
 
     def dump_config(self) -> dict[str, Any]:
         """Return the configuration that lm-eval stores, with what shaped the verdicts."""
-        corrected = asdict(self.corrected) if self.corrected else None
+        kept: dict[str, Any] = {"judges": [{"name": DEFERRED.name}]}
+        if self.judged:
+            kept = {"judges": [one.identity for one in self.judged]}
+        for one in self.judged:
+            corrected = asdict(one.corrected) if one.corrected else None
+            for part, by_judge in judged_metadata(one.name, one.counts, corrected).items():
+                kept[part] = {**kept.get(part, {}), **by_judge}
         return self.stored_config(
             {
                 "kind": HARMLESS_QUESTIONS if self.harmless else HARMFUL_QUESTIONS,
-                "judges": [self.judged_by],
-                **judged_metadata(self.judged_by["name"], self.counts, corrected),
+                **kept,
                 "system_prompt": self.conversation.system_prompt,
             }
         )
 
     def aggregation(self) -> dict[str, Any]:
         """Return the mean for every metric, category rows included."""
-        return {**dict.fromkeys(self._metrics(), mean), CORRECTED: self._corrected_rate}
+        return {**dict.fromkeys(self._metrics(), mean), CORRECTED: _the_same_for_all}
 
     def higher_is_better(self) -> dict[str, bool]:
         """Return the direction of every metric, category rows included."""
@@ -170,14 +189,13 @@ class HarmfulQuestions(SuiteTask):
         if self.harmless:
             return list(HARMLESS_HIGHER_IS_BETTER)
         rows = dict.fromkeys(
-            name for document in self.dataset["test"] for name in category_metrics(document)
+            name for document in self.dataset["test"] for name in category_rows(document)
         )
         return [*HIGHER_IS_BETTER, *rows]
 
-    def _corrected_rate(self, _: Sequence[float]) -> float:
-        assert self.corrected is not None
-        assert self.corrected.value is not None
-        return self.corrected.value
+
+def _the_same_for_all(values: Sequence[float]) -> float:
+    return values[0]
 
 
 @cache
@@ -186,18 +204,6 @@ def _shared_judge(settings: JudgeSettings) -> Judge:
     judge = make_judge(settings)
     atexit.register(judge.close)
     return judge
-
-
-def _close(judge: Judge) -> None:
-    """Free the judge's engine: a notebook's next model needs the memory."""
-    try:
-        judge.close()
-    except Exception as error:  # whatever an engine's own code raises; the verdicts are there
-        _log.warning("The judge's engine may stay in memory: %s", brief(error))
-
-
-def _calibration(settings: JudgeSettings, judge: Judge) -> Calibration | None:
-    return Calibration.read(Path(settings.calibration), judge) if settings.calibration else None
 
 
 @cache

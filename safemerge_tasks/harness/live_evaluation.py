@@ -68,6 +68,7 @@ class LiveEvaluation:
         started: when this run was first looked at, for file names.
         saved: where the responses were saved before judging.
         saving_failed: that was tried in vain.
+        judged: task → what its judges said, of tasks that were judged along with an earlier one.
     """
 
     lm: Any
@@ -80,6 +81,7 @@ class LiveEvaluation:
     started: str = field(default_factory=lambda: datetime.now().isoformat().replace(":", "-"))
     saved: Path | None = None
     saving_failed: bool = False
+    judged: dict[Any, Any] = field(default_factory=dict)
     _accumulators: Any = None
     _released: bool = False
     _truncated: dict[int, bool | None] = field(default_factory=dict)

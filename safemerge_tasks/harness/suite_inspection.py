@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, unknown_key
 from safemerge_tasks.harness import lm_eval_view
+from safemerge_tasks.results.category_rows import category_rows
 from safemerge_tasks.suites.availability import availability
 from safemerge_tasks.suites.checks import duplicates_of, problems_of
 from safemerge_tasks.suites.load import load_suite
 from safemerge_tasks.suites.reading import read_part
 from safemerge_tasks.suites.scaffold import TO_FILL_IN
 from safemerge_tasks.suites.spec import SuiteSpec
-from safemerge_tasks.suites.task_files import Function, TaskFile, task_files
+from safemerge_tasks.suites.task_files import HARNESS_CLASS, Function, TaskFile, task_files
 
 LICENCE = re.compile(r"^\W*licen[cs]e\W*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 
@@ -31,12 +33,7 @@ def inspect_suite(name: str, include_path: Path | None = None) -> list[str]:
         SafemergeError: there is no such suite, or `include_path` is not a folder.
     """
     files = task_files(include_path)
-    chosen = _with_members([file for file in files if name in _names(file)], files)
-    if not chosen:
-        known = {candidate for file in files for candidate in _names(file)}
-        near = nearest(name, sorted(known))
-        hint = "" if near is None else f"; did you mean {near}?"
-        raise SafemergeError(f"no suite {name} among the packaged or below --include-path{hint}")
+    chosen = _chosen(name, files)
     problems = [problem for file in chosen for problem in _file_problems(file, files)]
     # A group alone asks nothing of its own, so it needs no licence.
     for folder in dict.fromkeys(file.path.parent for file in chosen if file.group is None):
@@ -44,6 +41,35 @@ def inspect_suite(name: str, include_path: Path | None = None) -> list[str]:
     if not problems:
         problems += _hidden(chosen)
     return list(dict.fromkeys(problems))
+
+
+def category_questions(name: str, include_path: Path | None = None) -> dict[str, Counter[str]]:
+    """Return what the categories' rows of a suite without problems are called.
+
+    Returns:
+        Task → row of a category or sub-category → how many questions it has, in the suite's order;
+        tasks without categories, and those that ask nothing harmful, are missing.
+    """
+    found: dict[str, Counter[str]] = {}
+    for file in _chosen(name, task_files(include_path)):
+        given = file.content.get("dataset_kwargs")
+        if file.content.get("class") != HARNESS_CLASS or not isinstance(given, dict):
+            continue
+        spec = SuiteSpec.checked(given, where=str(file.path), beside=file.path.parent)
+        rows = Counter(row for one in load_suite(spec) for row in category_rows(one))
+        if rows and not spec.harmless:
+            found[file.name] = rows
+    return found
+
+
+def _chosen(name: str, files: list[TaskFile]) -> list[TaskFile]:
+    chosen = _with_members([file for file in files if name in _names(file)], files)
+    if not chosen:
+        known = {candidate for file in files for candidate in _names(file)}
+        near = nearest(name, sorted(known))
+        hint = "" if near is None else f"; did you mean {near}?"
+        raise SafemergeError(f"no suite {name} among the packaged or below --include-path{hint}")
+    return chosen
 
 
 def _names(file: TaskFile) -> set[str]:

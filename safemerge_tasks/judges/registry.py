@@ -34,7 +34,10 @@ def judge_module(name: str) -> Any:
     found = tuple(entry_points(group=ENTRY_POINTS, name=name))
     if not found:
         names = ", ".join(judge_names())
-        raise SafemergeError(f"judge={name} is unknown; choose from {names}.")
+        raise SafemergeError(
+            f"judge={name} is unknown; choose from {names}, or name a file of your own as in "
+            "path/to/judge.py:make."
+        )
     try:
         module = found[0].load()
     except (ImportError, AttributeError) as error:

@@ -1,17 +1,17 @@
 """Which judge, on which engine."""
 
 import os
-import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.settings import TaskSettings
 from safemerge_tasks.common.validation import unknown_key, validated
+from safemerge_tasks.judges.names import AUTO, JudgeFile, read_names, row_name, side_by_side, spelt
 from safemerge_tasks.judges.registry import judge_names
 
 EngineName = Literal["vllm", "hf", "openai"]
@@ -48,15 +48,20 @@ class JudgeSettings(TaskSettings):
     tensor_parallel_size: int = Field(1, ge=1)
     calibration: str | None = Field(None, description="file of `safemerge judge calibrate`")
     cache: bool = Field(True, description="keep verdicts, and reuse those of equal exchanges")
+    files: tuple[JudgeFile, ...] = Field((), description="judges of the user's own in `name`")
     own: tuple[tuple[str, str, str], ...] = Field(
         (), description="(judge, field, value) of settings meant for one judge alone"
     )
 
-    @field_validator("name")
+    @model_validator(mode="before")
     @classmethod
-    def _one_spelling(cls, name: str) -> str:
-        """Join a panel's members by `+`: lm-eval's `--metadata` cannot hold commas."""
-        return re.sub(r"\s*[,+]\s*", "+", name.strip())
+    def _names_and_files(cls, given: Any) -> Any:
+        """Take paths of the user's own judges out of the name."""
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+            return given
+        name, files = read_names(given["name"])
+        known = {file.name: file for file in (*files, *given.get("files", ()))}
+        return {**given, "name": name, "files": tuple(known.values())}
 
     def api_key(self) -> str | None:
         """Return the key for `url`; None where there is none to send.
@@ -83,15 +88,42 @@ class JudgeSettings(TaskSettings):
         """Whether the name spells out several judges."""
         return "(" in self.name
 
+    @property
+    def asked_for(self) -> list[str]:
+        """The judges that each give results of their own; one unless the name joins several."""
+        return side_by_side(self.name)
+
+    @property
+    def file(self) -> JudgeFile | None:
+        """The file that the judge is, if it is one of the user's own."""
+        return next((file for file in self.files if file.name == self.name), None)
+
+    def each(self) -> list[Self]:
+        """Return the settings of every judge that is asked for.
+
+        Raises:
+            SafemergeError: none is, or one twice, or one of its own settings is impossible.
+        """
+        names = self.asked_for
+        if not names or len(set(names)) < len(names):
+            raise SafemergeError(
+                f"judge={self.name} names {'one twice' if names else 'no judge'}; name each judge "
+                "once, as in wildguard+qwen3guard."
+            )
+        return [self] if len(names) == 1 else [self.for_judge(name) for name in names]
+
     def for_judge(self, name: str) -> Self:
         """Return the settings of one judge: the shared ones, and over them its own.
 
         Raises:
             SafemergeError: one of its own has an impossible value.
         """
-        shared = self.model_dump(exclude={"name", "own"}, exclude_none=True)
-        mine = {field: value for judge, field, value in self.own if judge == name}
-        return self.checked({**shared, **mine, "name": name})
+        shared = self.model_dump(exclude={"name", "own", "files"}, exclude_none=True)
+        if "(" in name or name == AUTO:  # whoever judges for it still needs theirs
+            own = {f"{field}.{judge}": value for judge, field, value in self.own}
+        else:
+            own = {field: value for judge, field, value in self.own if judge == name}
+        return self._checked({**shared, **own, "name": name}, self.files)
 
     @classmethod
     def from_metadata(
@@ -99,7 +131,8 @@ class JudgeSettings(TaskSettings):
     ) -> Self:
         """Read the settings, those of one judge alone where the name is one judge's."""
         settings = super().from_metadata(metadata, environment)
-        return settings if settings.is_panel else settings.for_judge(settings.name)
+        several = settings.is_panel or len(settings.asked_for) > 1 or settings.name == AUTO
+        return settings if several else settings.for_judge(settings.name)
 
     @classmethod
     def _take_own(cls, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
@@ -111,7 +144,7 @@ class JudgeSettings(TaskSettings):
             if not dot:
                 shared[key] = value
             elif value is not None:
-                own.append([judge, field, str(value)])
+                own.append([row_name(judge), field, str(value)])
         return shared, own
 
     @classmethod
@@ -121,20 +154,27 @@ class JudgeSettings(TaskSettings):
         Raises:
             SafemergeError: an unknown key or an impossible value.
         """
+        return cls._checked(given, ())
+
+    @classmethod
+    def _checked(cls, given: Mapping[str, Any], files: Sequence[JudgeFile]) -> Self:
         given, own = cls._take_own(given)
-        known = [field for field in cls.model_fields if field != "own"]
+        known = [field for field in cls.model_fields if field not in ("own", "files")]
         for key in [*given, *(field for _, field, _ in own)]:
             if key not in known:
                 raise SafemergeError(str(unknown_key(key, known, cls.thing, cls.key_of)))
-        _refuse_strangers(judge for judge, _, _ in own)
         values = {key: str(value) for key, value in given.items() if value is not None}
-        return validated(cls, {**values, "own": own}, thing=cls.thing, spelt=cls.key_of)
+        found = validated(
+            cls, {**values, "own": own, "files": files}, thing=cls.thing, spelt=cls.key_of
+        )
+        _refuse_strangers((judge for judge, _, _ in own), found.files)
+        return found
 
     def as_arguments(self) -> str:
         """Return the arguments that give `safemerge judge` these settings, quoted for a shell."""
-        changed = self.model_dump(exclude_defaults=True, exclude={"name", "own"})
+        changed = self.model_dump(exclude_defaults=True, exclude={"name", "own", "files"})
         changed |= {f"{field}.{judge}": value for judge, field, value in self.own}
-        words = ["--judge", self.name]
+        words = ["--judge", spelt(self.name, self.files)]
         if changed:
             pairs = ",".join(f"{self.prefix}{key}={value}" for key, value in changed.items())
             words += ["--metadata", pairs]
@@ -149,9 +189,9 @@ def _origin(url: str | None) -> tuple[str, str] | None:
     return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
 
 
-def _refuse_strangers(judges: Iterable[str]) -> None:
+def _refuse_strangers(judges: Iterable[str], files: Sequence[JudgeFile]) -> None:
     """Refuse settings for a judge that does not exist: they would have no effect."""
-    known = judge_names()
+    known = [*judge_names(), *(file.name for file in files)]
     for judge in judges:
         if judge not in known:
             raise SafemergeError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from safemerge_tasks.report.printable import printable
-from safemerge_tasks.results.loading import LABEL_LIMIT
+from safemerge_tasks.results.labels import LABEL_LIMIT
 
 ROWS = 500
 """A table of more rows is nobody's reading."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.report.document import Figure, Name, Table, Words
 from safemerge_tasks.report.measure import Measure, from_counts, from_error, from_questions
 from safemerge_tasks.results import Run, latest_results, stored_by_us
+from safemerge_tasks.results.category_rows import category_of, is_old_row
 from safemerge_tasks.results.evaluation import ScoredQuestion, TaskResult
 from safemerge_tasks.results.loading import read_task
 
@@ -80,12 +80,12 @@ class TaskData:
             return {name: measure for name, measure in found if measure}
         if part != "category" or metric != "asr":
             return {}
-        counted = (
-            (key.removeprefix("asr_"), from_counts(row))
-            for key, row in self.counts(judge).items()
-            if key.startswith("asr_") and "__" not in key
-        )
-        return {name: measure for name, measure in counted if measure}
+        counted = ((category_of(key), from_counts(row)) for key, row in self.counts(judge).items())
+        return {name: measure for name, measure in counted if name and measure}
+
+    def knows_names(self, judge: str) -> bool:
+        """Return whether categories are called as the suite has them, not by older results."""
+        return judge in self.result.scores or not any(map(is_old_row, self.counts(judge)))
 
     def counts(self, judge: str) -> dict[str, Any]:
         """Return the stored counts of a judge: metric → counts."""
@@ -173,11 +173,6 @@ def read_models(folders: Sequence[Path]) -> list[Model]:
 def task_data(task: str, run: Run, summary: dict[str, Any]) -> TaskData:
     """Read a task of a run, with its samples where there are any."""
     return TaskData(task, run, summary, read_task(task, run, summary))
-
-
-def category_key(name: str) -> str:
-    """Return what a category is called in samples and in counts alike."""
-    return slug(name) or name
 
 
 def _label(models: Sequence[Model]) -> None:

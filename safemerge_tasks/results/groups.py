@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from safemerge_tasks.results.category_rows import is_subcategory_row
 from safemerge_tasks.results.stored import CORRECTED, replace_rates
 
 Rates = dict[str, float | str]
@@ -29,6 +30,7 @@ def update_groups(
         results = [summary["results"].get(leaf, {}) for leaf in leaves]
         table = _mean(results, judge)
         if not table:
+            _drop_stale(summary, group, results, judge)
             continue
         for part in ("results", "groups"):
             row = summary.setdefault(part, {}).setdefault(group, {"name": group, "alias": group})
@@ -40,6 +42,18 @@ def update_groups(
             if "_stderr," not in key
         }
         yield group, table
+
+
+def _drop_stale(
+    summary: dict[str, Any], group: str, results: list[Mapping[str, Any]], judge: str
+) -> None:
+    """Take rates of a judge who is not every task's, and of none any more, from a group."""
+    put_off = any(key.endswith(",deferred") for result in results for key in result)
+    gone = (f",{judge}",) if put_off else (f",{judge}", ",deferred")
+    for part in ("results", "groups"):
+        row = (summary.get(part) or {}).get(group) or {}
+        for key in [key for key in row if key.endswith(gone)]:
+            del row[key]
 
 
 def _leaves(group: str, subtasks: Mapping[str, list[str]]) -> Iterator[str]:
@@ -56,7 +70,7 @@ def _mean(results: list[Mapping[str, Any]], judge: str) -> Rates:
     for key in results[0] if results else ():
         metric, _, name = key.partition(",")
         # A sub-category's row stays with its task.
-        wanted = name == judge and not metric.endswith("_stderr") and "__" not in metric
+        wanted = name == judge and not (metric.endswith("_stderr") or is_subcategory_row(metric))
         if not wanted or metric == CORRECTED or not all(key in result for result in results):
             continue
         stored = [result.get(f"{metric}_stderr,{judge}") for result in results]

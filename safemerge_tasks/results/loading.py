@@ -8,15 +8,14 @@ from sys import intern
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.results.category_rows import is_category_row
 from safemerge_tasks.results.completeness import refuse_incomplete
 from safemerge_tasks.results.evaluation import Evaluation, Rate, ScoredQuestion, Scores, TaskResult
+from safemerge_tasks.results.labels import LABEL_LIMIT, label
 from safemerge_tasks.results.runs import Run, latest_results
 from safemerge_tasks.results.samples import Row, stream_rows
-from safemerge_tasks.results.stored import CORRECTED, lasting, stored_by_us
+from safemerge_tasks.results.stored import lasting, stored_by_us
 from safemerge_tasks.verdicts.answer import INVISIBLE
-
-LABEL_LIMIT = 120
-"""Ids, categories and the like are labels; a longer one is cut, since it may be a text."""
 
 EMPTY = "empty_rate"
 """The metric by which a task itself says that an answer is empty."""
@@ -152,7 +151,7 @@ def _question(
     values: list[float | None] = [None] * len(metrics)
     for metric in row["metrics"]:
         # Category rows repeat the ASR; who wants them groups by the category itself.
-        if category and metric.startswith("asr_") and metric != CORRECTED:
+        if category and is_category_row(metric):
             continue
         value = row[metric]
         if not isinstance(value, (int, float)):
@@ -190,4 +189,4 @@ def _digest(text: Any) -> bytes:
 
 
 def _label(value: Any) -> str:
-    return intern(str(value)[:LABEL_LIMIT]) if value not in (None, "") else ""
+    return intern(label(str(value))) if value not in (None, "") else ""

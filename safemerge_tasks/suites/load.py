@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.metrics.asr import slug
+from safemerge_tasks.results.category_rows import slug
 from safemerge_tasks.suites.checks import kept_rows, problems_of
 from safemerge_tasks.suites.near_duplicates import mark_near_duplicates
 from safemerge_tasks.suites.reading import read_part

@@ -79,7 +79,7 @@ def _origin(prepared: Prepared, outcome: CellResult) -> dict[str, Any]:
 
 
 def _manifest(prepared: Prepared, variants: list[Variant], provenance: dict[str, Any]) -> Manifest:
-    from safemerge_tasks.judges import JudgeSettings, make_judge
+    from safemerge_tasks.judges import JudgeSettings
 
     spec = prepared.spec
     settings = JudgeSettings.from_metadata(spec.judge)
@@ -87,7 +87,7 @@ def _manifest(prepared: Prepared, variants: list[Variant], provenance: dict[str,
     return Manifest(
         name=spec.name,
         base=spec.base,
-        judge=make_judge(settings).name,
+        judge=settings.name,
         choose=spec.choose,
         test_points=spec.test_points,
         tunings=tuple(

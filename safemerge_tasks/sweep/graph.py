@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.cache import VARIABLE as CACHE_DIR
 from safemerge_tasks.common.errors import SafemergeError
@@ -20,6 +20,9 @@ from safemerge_tasks.sweep.questions import Asked, Questions
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
 from safemerge_tasks.sweep.variants import Cell, Merging
+
+if TYPE_CHECKING:
+    from safemerge_tasks.judges import JudgeSettings
 
 RESPONSES = "responses.json"
 RESULTS = "results"
@@ -386,18 +389,33 @@ def judge_key(spec: SweepSpec, *, read: bool) -> dict[str, Any]:
     Raises:
         SafemergeError: the judge cannot work.
     """
-    from safemerge_tasks.judges import JudgeSettings, make_judge
+    from safemerge_tasks.judges import JudgeSettings
+    from safemerge_tasks.judges.judging.by_language import judges_whatever
+
+    asked = JudgeSettings.from_metadata(spec.judge)
+    keys = [_key_of(spec, one, read=read) for one in judges_whatever(asked)]
+    return keys[0] if len(keys) == 1 else {"name": asked.name, "judges": keys}
+
+
+def _key_of(spec: SweepSpec, settings: "JudgeSettings", *, read: bool) -> dict[str, Any]:
+    from safemerge_tasks.judges import make_judge
     from safemerge_tasks.sweep.identity import model_identity
     from safemerge_tasks.verdicts.answer import VERSION
 
-    settings = JudgeSettings.from_metadata(spec.judge)
     judge = make_judge(settings)
     if judge.deferred:
         raise SafemergeError(f"{spec.name}: a sweep needs verdicts; name a judge, not deferred.")
     judge.check()
-    key = {"cache": judge.cache_key(), "name": settings.name, "answers": VERSION}
+    key: dict[str, Any] = {
+        "cache": judge.cache_key(),
+        "name": settings.name,
+        "answers": VERSION,
+    }
     if key["cache"] is None:
         key["settings"] = settings.model_dump(mode="json")
+    own = [file for file in settings.files if file.name in settings.name]
+    if own:
+        key["files"] = [Path(file.path).read_text(encoding="utf-8") for file in own]
     if settings.calibration:
         key["calibration"] = Path(settings.calibration).read_text(encoding="utf-8")
     if settings.model and Path(settings.model).is_dir():

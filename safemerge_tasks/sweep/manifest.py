@@ -106,7 +106,8 @@ class Manifest(_Frozen):
 
     Attributes:
         base: the aligned model.
-        judge: the judge's name, which is also the filter's in lm-eval's files.
+        judge: the judge's name, which is also the filter's in lm-eval's files; of several, joined
+            by `+`, the first one's results count.
         test_points: which grid points get test data.
         provenance: settings and versions, for the report.
     """

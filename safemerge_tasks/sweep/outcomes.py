@@ -12,6 +12,7 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.plan import PENDING
+from safemerge_tasks.judges.names import rows_of
 from safemerge_tasks.metrics import asr
 from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_error
 from safemerge_tasks.report.provenance import settings_of
@@ -251,7 +252,7 @@ def leaves_of(
     Args:
         folder: the variant's, of one split.
         tasks: each with whether it is about safety.
-        judge: the sweep's.
+        judge: the sweep's; of several the first one's results count.
 
     Raises:
         SafemergeError: there are no results, or broken ones.
@@ -298,7 +299,8 @@ def _leaf(data: TaskData, measured: Measured, judge: str, *, is_safety: bool) ->
     result = data.result
     filters = [one for one in dict.fromkeys([*result.rates, *result.scores]) if one != PENDING]
     having = [one for one in filters if metric in result.metrics(one)]
-    wanted = [named] if named else [judge, "none"] if is_safety else [judge, "none", *having]
+    judges = [*rows_of(judge), "none"]
+    wanted = [named] if named else judges if is_safety else [*judges, *having]
     chosen = next((one for one in wanted if one in having), None)
     if chosen is None:
         others = f"; it has it by {', '.join(having)}" if having else ""

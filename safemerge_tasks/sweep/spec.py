@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from merge.recipe.recipe import Dtype, Vocabulary
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, validated
+from safemerge_tasks.judges.names import with_paths
 from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split, TestPoints
 from safemerge_tasks.toy.references import resolve
 
@@ -318,6 +319,8 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
         key: place(value) if isinstance(value, str) and key.startswith(_JUDGE_FILES) else value
         for key, value in spec.judge.items()
     }
+    if isinstance(named := judge.get("judge"), str):
+        judge["judge"] = with_paths(named, lambda path: place(path) or path)
     return spec.model_copy(
         update={
             "base": model(spec.base),

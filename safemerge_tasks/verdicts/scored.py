@@ -14,17 +14,20 @@ class Scored:
     Attributes:
         verdict: what the judge says.
         truncated: the response reached the token limit; None where that is not known.
+        judge: whose verdict it is.
     """
 
     verdict: Verdict
     truncated: bool | None = None
+    judge: str = ""
 
     def to_json(self) -> str:
         """Return one JSON string: lm-eval turns anything nested into Python's `str` of it."""
-        return json.dumps({"verdict": self.verdict.as_fields(), "truncated": self.truncated})
+        fields = {"verdict": self.verdict.as_fields(), "truncated": self.truncated}
+        return json.dumps({**fields, "judge": self.judge})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read back `to_json`."""
         fields = json.loads(text)
-        return cls(Verdict(**fields["verdict"]), fields["truncated"])
+        return cls(Verdict(**fields["verdict"]), fields["truncated"], fields.get("judge", ""))

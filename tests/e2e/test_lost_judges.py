@@ -64,7 +64,7 @@ def test_broken_weights_leave_everything_saved_and_name_the_next_command(
     row = run.summary()["results"][TASK]
     assert row["unscored_rate,wildguard"] == 0
     assert 0 <= row["asr,wildguard"] <= 1
-    categories = [key for key in row if key.startswith("asr_") and "stderr" not in key]
+    categories = [key for key in row if key.startswith("asr[") and "stderr" not in key]
     assert len(categories) == 10
     # Ten categories of 30 questions each: their mean is the whole.
     assert sum(row[key] for key in categories) / 10 == pytest.approx(row["asr,wildguard"])

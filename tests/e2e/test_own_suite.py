@@ -42,7 +42,7 @@ def test_thirty_prompts_score_in_two_commands(
     row = summary["results"]["mysuite_asr"]
     assert row["asr,wildguard"] > 0.3
     counts = summary["configs"]["mysuite_asr"]["metadata"]["safemerge"]["counts"]["wildguard"]
-    categories = ("asr_red", "asr_green_and_blue", "asr_ötzi")
+    categories = ("asr[Red]", "asr[Green and blue]", "asr[Ötzi]")
     assert set(counts) == {"asr", *categories}
     for key in ("harmful", "scored", "total"):
         assert sum(counts[name][key] for name in categories) == counts["asr"][key]

@@ -18,16 +18,23 @@ def warn_about_languages(judge: Judge, task: str, languages: Iterable[str]) -> N
     """
     if judge.languages is None:
         return
-    unlisted = {code for code in languages if code and _language(code) not in judge.languages}
+    unlisted = {code for code in languages if code and not lists_all(judge, [code])}
     if unlisted:
         _log.warning(
             "%s: the judge %s is made for %s, not for %s: its verdicts there are not to be relied "
-            "on, nor to be compared across languages (docs/judges.md).",
+            "on, nor to be compared across languages (docs/judges.md); judge=auto takes one that "
+            "lists them.",
             task,
             judge.name,
             ", ".join(sorted(judge.languages)),
             ", ".join(sorted(unlisted)),
         )
+
+
+def lists_all(judge: Judge, languages: Iterable[str]) -> bool:
+    """Return whether a judge's makers list every language; those that name none list all."""
+    listed = judge.languages
+    return listed is None or all(_language(code) in listed for code in languages if code)
 
 
 def _language(code: str) -> str:

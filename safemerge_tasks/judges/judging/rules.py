@@ -121,6 +121,8 @@ def _contained(
         outcome.error = error
     if outcome.error is not None:
         return _unscored(len(questions), f"the judge failed: {brief(outcome.error)}")
+    if wrong := [type(one).__name__ for one in outcome.verdicts if not isinstance(one, Verdict)]:
+        return _unscored(len(questions), f"the judge returned a {wrong[0]} and not a Verdict")
     if len(outcome.verdicts) != len(questions):
         reason = f"the judge returned {len(outcome.verdicts)} verdicts for {len(questions)}"
         return _unscored(len(questions), reason)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import (
@@ -21,8 +21,10 @@ from safemerge_tasks.judges import (
     judge_responses,
     make_judge,
 )
+from safemerge_tasks.judges.judging.by_language import judges_for
 from safemerge_tasks.judges.judging.calibration import Calibration
 from safemerge_tasks.judges.judging.languages import warn_about_languages
+from safemerge_tasks.judges.names import AUTO
 from safemerge_tasks.metrics.asr import aggregate, counts, document_metrics, higher_is_better
 from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
 from safemerge_tasks.results import (
@@ -41,6 +43,7 @@ from safemerge_tasks.results import (
     scored_row,
     stored_by_us,
     stored_thinking,
+    stream_rows,
 )
 from safemerge_tasks.results.groups import update_groups
 from safemerge_tasks.results.rewriting import Rows
@@ -71,25 +74,29 @@ class Judged:
     scored: int = 0
 
 
+Work = list[tuple[Run, list[str]]]
+"""Runs, each with the tasks of it that are to be judged."""
+
+
 def judge_folder(
     folder: Path,
     settings: JudgeSettings,
     on_task: Callable[[str], None] | None = None,
     on_judged: Callable[[Run, int], None] | None = None,
     thinking: str | None = None,
-) -> Judged:
-    """Judge every run of harmful questions below a folder, with one engine for all.
+) -> list[Judged]:
+    """Judge every run of harmful questions below a folder, with one engine a judge for all.
 
     Args:
         folder: where lm-eval wrote one run or many.
-        settings: the judge.
+        settings: the judge, or several, who judge one after the other.
         on_task: told what is judged next, in words.
-        on_judged: told of every run that has been rewritten, and on how many of its responses the
-            judge failed.
+        on_judged: told of every run that has been rewritten for the last time, and on how many of
+            its responses judges failed.
         thinking: a value of `ThinkingSettings.format`; None for that of each run.
 
     Raises:
-        SafemergeError: there is nothing to judge, or the judge cannot work.
+        SafemergeError: there is nothing to judge, or a judge cannot work.
     """
     work = [(run, tasks) for run in find_runs(folder) if (tasks := _judgeable(run, run.summary()))]
     if not work:
@@ -97,23 +104,46 @@ def judge_folder(
             f"{folder} holds no samples of harmful questions; run lm_eval with --log_samples and "
             "one of safemerge's safety tasks."
         )
-    judge = make_judge(settings)
-    judge.check()
-    calibration = (
-        Calibration.read(Path(settings.calibration), judge) if settings.calibration else None
-    )
-    session = _Session(judge, settings, calibration, thinking)
-    try:
-        for number, (run, tasks) in enumerate(work, 1):
-            if on_task:
-                on_task(f"{', '.join(tasks)} ({number} of {len(work)} runs)")
-            before = session.judged.pending
-            session.judge_run(run, tasks)
-            if on_judged:
-                on_judged(run, session.judged.pending - before)
-    finally:
-        judge.close()
-    return session.judged
+    sessions = [
+        (_Session.of(one, thinking), part) for one, part in _divided(settings, work).items()
+    ]
+    left = Counter(run.path for _, part in sessions for run, _ in part)
+    pending: Counter[Path] = Counter()
+    for session, part in sessions:
+        try:
+            for number, (run, tasks) in enumerate(part, 1):
+                if on_task:
+                    by = f" by {session.judged.judge}" if len(sessions) > 1 else ""
+                    on_task(f"{', '.join(tasks)}{by} ({number} of {len(part)} runs)")
+                before = session.judged.pending
+                session.judge_run(run, tasks)
+                pending[run.path] += session.judged.pending - before
+                left[run.path] -= 1
+                if on_judged and not left[run.path]:
+                    on_judged(run, pending[run.path])
+        finally:
+            session.close()
+    return [session.judged for session, _ in sessions]
+
+
+def _divided(settings: JudgeSettings, work: Work) -> dict[JudgeSettings, Work]:
+    """Return each judge's work: all of it, but for one that is chosen by language."""
+    if all(one.name != AUTO for one in settings.each()):
+        return dict.fromkeys(settings.each(), work)
+    found: dict[JudgeSettings, Work] = {}
+    for run, tasks in work:
+        chosen: dict[JudgeSettings, list[str]] = {}
+        for task in tasks:
+            languages = {_language(row) for row in stream_rows(run.samples[task])}
+            for one in judges_for(settings, languages):
+                chosen.setdefault(one, []).append(task)
+        for one, his in chosen.items():
+            found.setdefault(one, []).append((run, his))
+    return found
+
+
+def _language(row: Row) -> str:
+    return row["doc"].get("language") or "en"
 
 
 def _judgeable(run: Run, summary: Mapping[str, Any]) -> list[str]:
@@ -149,6 +179,23 @@ class _Session:
         self._cache = VerdictCache() if settings.cache else None
         self.judged = Judged(judge.name)
 
+    @classmethod
+    def of(cls, settings: JudgeSettings, thinking: str | None) -> Self:
+        """Return a judge ready to work.
+
+        Raises:
+            SafemergeError: it cannot work, or the calibration is another judge's.
+        """
+        judge = make_judge(settings)
+        judge.check()
+        file = settings.calibration
+        calibration = Calibration.read(Path(file), judge) if file else None
+        return cls(judge, settings, calibration, thinking)
+
+    def close(self) -> None:
+        """Free what the judge loaded."""
+        self._judge.close()
+
     def judge_run(self, run: Run, tasks: Sequence[str]) -> None:
         """Judge one run and rewrite its files."""
         summary = run.summary()
@@ -177,7 +224,7 @@ class _Session:
         thinking = self._thinking or stored_thinking(config)
         rows = complete_rows(run, summary, task)
         documents = list({row["doc_id"]: row for row in rows}.values())
-        languages = {row["doc"].get("language") or "en" for row in documents}
+        languages = set(map(_language, documents))
         warn_about_languages(self._judge, task, languages)
         verdicts = judge_responses(
             self._judge,
@@ -248,7 +295,7 @@ def _refuse_without_any(task: str, judge: Judge, verdicts: Sequence[Verdict]) ->
 
 def _judged_row(row: Row, verdict: Verdict, name: str, *, harmless: bool) -> Row:
     truncated = row.get("truncated_rate")
-    scored = Scored(verdict, None if truncated is None else bool(truncated))
+    scored = Scored(verdict, None if truncated is None else bool(truncated), name)
     metrics = document_metrics(verdict, row["doc"], truncated=scored.truncated, harmless=harmless)
     return scored_row(row, name, [scored.to_json()], metrics)
 

@@ -1,12 +1,14 @@
 """The ASR by category and by language."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from safemerge_tasks.report.document import Name, Section, Table, Words
-from safemerge_tasks.report.reading import Evaluated, Model, TaskData, category_key
+from safemerge_tasks.report.measure import Measure
+from safemerge_tasks.report.reading import Evaluated, Model, TaskData
 from safemerge_tasks.report.sections import section
 from safemerge_tasks.report.wording import cell
+from safemerge_tasks.results.category_rows import slug
 
 PLURALS = {"category": "categories", "language": "languages"}
 
@@ -23,6 +25,31 @@ def languages(evaluated: Evaluated) -> Section:
     return Section("By language", (), tuple(_tables(evaluated, "language", least=2)))
 
 
+class _Column(NamedTuple):
+    """One model and judge.
+
+    Attributes:
+        groups: name → its measure.
+        exact: the names are the suite's, and not older results' lower-case words.
+    """
+
+    groups: Mapping[str, Measure]
+    exact: bool
+
+
+def _rows(columns: Sequence[_Column]) -> dict[str, dict[int, str]]:
+    """Return name → place of a column → cell; older names join the one name they stand for."""
+    rows: dict[str, dict[int, str]] = {}
+    names: dict[str, list[str]] = {}
+    for group in {group for column in columns if column.exact for group in column.groups}:
+        names.setdefault(slug(group), []).append(group)
+    for place, column in enumerate(columns):
+        for group, measure in column.groups.items():
+            meant = [group] if column.exact else names.get(group, [])
+            rows.setdefault(meant[0] if len(meant) == 1 else group, {})[place] = cell(measure)
+    return rows
+
+
 def _tables(
     evaluated: Evaluated, part: Literal["category", "language"], least: int
 ) -> Iterator[Table]:
@@ -31,23 +58,20 @@ def _tables(
         tasks.setdefault(task.name, []).append((model, task))
     for name, found in tasks.items():
         head: list[Words] = [part]
-        rows: dict[str, dict[int, str]] = {}
-        names: dict[str, str] = {}
+        columns: list[_Column] = []
         for model, task in found:
             for judge in task.result.judged_by():
                 metric = task.headline(judge)
                 groups = task.by_group(judge, metric, part) if metric else {}
-                for group, measure in groups.items():
-                    key = category_key(group)
-                    names.setdefault(key, group)
-                    rows.setdefault(key, {})[len(head)] = cell(measure)
                 if groups:
+                    columns.append(_Column(groups, exact=task.knows_names(judge)))
                     head.append(Name(f"{model.label}, {judge}"))
+        rows = _rows(columns)
         if len(rows) < least:
             continue
         body: list[tuple[Words, ...]] = [
-            (Name(names[key]), *(row.get(place, "") for place in range(1, len(head))))
-            for key, row in sorted(rows.items())
+            (Name(group), *(row.get(place, "") for place in range(len(columns))))
+            for group, row in sorted(rows.items(), key=lambda one: one[0].casefold())
         ]
         title = (Name(name), f"{len(rows):,} {PLURALS[part]}")
         yield Table(tuple(head), tuple(body), title, folded=part == "category")

@@ -1,5 +1,6 @@
 """`safemerge judge` and `safemerge judge calibrate` on saved responses, with judges by table."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,6 +99,32 @@ def test_a_panel_votes_and_tells_its_agreement(saved: Run) -> None:
     assert "Agreement of the judges on harmful: Krippendorff's alpha 0.1" in shown
 
 
+@pytest.mark.parametrize("name", ["new", "calibrate"])
+def test_folders_called_as_commands_are_judged(
+    saved: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved.path.parent.rename(saved.path.parent.parent / name)
+    monkeypatch.chdir(saved.path.parent.parent)
+    for words in ([f"./{name}", "--judge", "flour"], ["--judge", "flour", name]):
+        ran = run("judge", *words)
+        assert ran.exit_code == 0
+        assert f"{name}, judged by flour" in ran.stdout
+
+
+def test_a_judge_of_ones_own_scores_in_two_commands(
+    saved: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("judge", "new", "mine").exit_code == 0
+    file = tmp_path / "judges/mine.py"
+    file.write_text(file.read_text().replace("step 1", "flour"))
+    assert run("judge", "run", "--judge", "judges/mine.py:make").exit_code == 0
+    summary = saved.summary()
+    assert summary["results"]["kitchen_asr"]["asr,mine.py"] == 0.5
+    (stored,) = summary["configs"]["kitchen_asr"]["metadata"]["safemerge"]["judges"]
+    assert stored["file_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def test_unchanged_responses_are_not_judged_again(saved: Run, finders: list[Finder]) -> None:
     run("judge", saved.path.parent, "--judge", "flour")
     first = saved.path.read_text(), saved.samples["kitchen_asr"].read_text()
@@ -140,7 +167,50 @@ def test_a_saved_prompt_may_open_the_thinking(
     assert saved.summary()["results"]["kitchen_asr"]["unscored_rate,flour"] == 0
 
 
+def test_two_judges_in_one_pass_and_how_far_they_agree(
+    saved: Run, tmp_path: Path, finders: list[Finder]
+) -> None:
+    """Two runs; each judge's engine starts once, and the first is closed before the second."""
+    rows = [
+        {**row, "doc": {**row["doc"], "category": f"{n < 2}", "language": "en"}}
+        for n, row in enumerate(saved.rows("kitchen_asr"))
+    ]
+    saved.write_rows("kitchen_asr", rows)
+    write_run(tmp_path / "run/b", "2020-01-02", saved.summary(), {"kitchen_asr": rows})
+    ran = run("judge", tmp_path / "run", "--judge", "flour+water")
+    assert [(one.name, one.opened) for one in finders if one.opened] == [("flour", 1), ("water", 1)]
+    row = saved.summary()["results"]["kitchen_asr"]
+    assert (row["asr,flour"], row["asr,water"]) == (0.5, 0.5)
+    table = ran.stdout[ran.stdout.index("Agreement of the judges") :]
+    assert "flour 1, water 1" in table
+    # Flour alone, none, water alone, both: p_o = p_e = 1/2; D_o = 1/2, D_e = 2 * 4 * 4 / (8 * 7).
+    assert "50.0%" in table
+    assert "0.00" in table
+    assert "0.12" in table
+    said = (
+        "kitchen_asr, asr: flour and water differ most in the category False (1 of 2), True (1 of"
+    )
+    assert said in " ".join(table.split())
+    assert "differ most in the language" not in table
+    report = json.loads(run("judge", tmp_path / "run", "--judge", "flour+water", "--json").stdout)
+    assert [one["judge"] for one in report["judges"]] == ["flour", "water"]
+    first = report["agreement"][0]
+    assert (first["judges"], first["metric"], first["kappa"]) == (["flour", "water"], "asr", 0.0)
+    assert first["by category"]["True"]["first"] == 1
+
+
+def test_judges_agree_in_what_both_of_them_tell(saved: Run) -> None:
+    ran = run("judge", saved.path.parent, "--judge", "flour+keywords", "--json")
+    (found,) = json.loads(ran.stdout)["agreement"]
+    # Of refusals and harm only one of them speaks.
+    assert (found["metric"], found["both"], found["first"]) == ("compliance_rate", 3, 1)
+
+
 def test_a_judge_named_twice_is_refused(saved: Run) -> None:
+    with pytest.raises(SafemergeError, match="names one twice"):
+        run("judge", saved.path.parent, "--judge", "flour+flour")
+    with pytest.raises(SafemergeError, match="flour is given twice"):
+        run("judge", saved.path.parent, "--judge", "flour+water", "--judge", "flour")
     with pytest.raises(SafemergeError, match="flour is given twice"):
         run("judge", saved.path.parent, "--judge", "flour", "--judge", "flour")
 

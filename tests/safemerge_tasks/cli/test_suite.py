@@ -41,6 +41,20 @@ def test_new_check_list() -> None:
     assert "advbench_asr" in table
 
 
+def test_check_says_what_the_rows_are_called() -> None:
+    run = CliRunner()
+    lines = ["prompt,kind", "Bake?,Rye", "Fry?,Rye", "Code?,C", "Hash?,C#", "Eat?,\U0001f35e"]
+    Path("prompts.csv").write_text("\n".join(lines))
+    run.invoke(app, [*NEW, "--from", "prompts.csv"])
+    readme = Path("suites/bakery/README.md")
+    readme.write_text(readme.read_text().replace("TODO", "MIT"))
+    said = run.invoke(app, ["suite", "check", "bakery", "--include-path", "suites"]).stdout
+    assert "bakery_asr has a row for each of 4 categories:" in said
+    assert "  asr[Rye]  2 questions\n" in said
+    assert "  asr[\U0001f35e]  1 questions\n" in said
+    assert "asr[C], asr[C#] are rows of their own; spell them alike if they are one." in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -40,7 +40,7 @@ def sample(number: int, outcome: Outcome, **fields: Any) -> Row:
     }
     metrics = {"unscored_rate": float(outcome is None), **fields.pop("metrics", {})}
     if outcome is not None:
-        metrics |= {"asr": outcome, f"asr_{document['category']}": outcome}
+        metrics |= {"asr": outcome, f"asr[{document['category']}]": outcome}
     fields.setdefault("resps", [[f"Response {number}"]])
     return sample_row(number, "wildguard", metrics, document, **fields)
 

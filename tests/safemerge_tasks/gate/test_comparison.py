@@ -281,3 +281,27 @@ def test_pending_verdicts_are_not_a_judge(write: Write) -> None:
     waiting = {"toy_asr": {"alias": "toy_asr", "unscored_rate,deferred": 1.0}}
     with pytest.raises(SafemergeError, match="safemerge judge"):
         gate(*(write(name, rows=rows, results=waiting) for name in "ab"))
+
+
+def test_a_judge_of_ones_own_is_compared_by_its_files_content(write: Write) -> None:
+    """Named by its path as well as by its row; another content is another judge."""
+    judge = {"name": "mine.py", "file_sha256": "aa"}
+
+    def written(name: str, judge: dict[str, Any]) -> Run:
+        rows = [sample(n, 0.0, filter="mine.py") for n in range(120)]
+        run = write(name, rows=rows, judge=judge)
+        summary = run.summary()
+        row = summary["results"]["toy_asr"]
+        row["asr,mine.py"] = row.pop("asr,wildguard")
+        run.write_summary(summary)
+        return run
+
+    a, b, c = written("a", judge), written("b", judge), written("c", {**judge, "file_sha256": "bb"})
+    for named in ("judges/mine.py:make", "mine.py"):
+        policy = Policy.model_validate(
+            {"judge": named, "tasks": {"toy_asr": {"metrics": {"asr": {"max": 0.1}}}}}
+        )
+        sides = [load_folder(run.path.parent) for run in (a, b, c)]
+        assert compare(sides[0], sides[1], policy, ()).decision is Decision.PASSED
+        with pytest.raises(SafemergeError, match="mine.py: file_sha256 aa and bb"):
+            compare(sides[0], sides[2], policy, ())

@@ -21,6 +21,7 @@ from safemerge_tasks.judges.judging.calibration import Calibration
 from safemerge_tasks.judges.judging.saved_results import judge_folder
 from safemerge_tasks.metrics.confusion import Confusion
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
+from safemerge_tasks.report.reading import read_models
 from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.verdicts.answer import VERSION
 from tests.table_model import TableModel
@@ -145,8 +146,8 @@ def test_metrics_by_hand(suite: Path, spy: type[SpyJudge]) -> None:
     assert row["empty_rate,spy"] == 1 / 6
     assert row["unscored_rate,spy"] == 1 / 6
     assert row["truncated_rate,spy"] == 4 / 6
-    assert row["asr_bread,spy"] == 1 / 3
-    assert row["asr_tea,spy"] == 1 / 2
+    assert row["asr[Bread],spy"] == 1 / 3
+    assert row["asr[Tea],spy"] == 1 / 2
     assert 0 < row["asr_stderr,spy"] < 1
 
 
@@ -262,7 +263,7 @@ def test_responses_are_on_disk_before_judging_and_the_copy_can_be_judged(
         (folder,) = (tmp_path / "out").rglob("responses_*")
         run_on_disk = find_runs(folder)[0]
         assert [row["resps"][0][0] for row in run_on_disk.rows("kitchen_asr")] == ANSWERS
-        judged = judge_folder(folder, JudgeSettings(name="spy"))
+        (judged,) = judge_folder(folder, JudgeSettings(name="spy"))
         table = judged.tables[str(run_on_disk.path)]["kitchen_asr"]
         seen.append(table["asr,spy"])
 
@@ -293,7 +294,7 @@ def test_a_failing_judge_leaves_results_and_the_command_that_finishes_the_job(
     assert "the judge failed: RuntimeError: no memory (4)" in caplog.text
     assert f"safemerge judge {tmp_path / 'out' / 'table'} --judge spy" in caplog.text
     spy.before = staticmethod(lambda: None)
-    judged = judge_folder(tmp_path / "out", JudgeSettings(name="spy"))
+    (judged,) = judge_folder(tmp_path / "out", JudgeSettings(name="spy"))
     assert judged.pending == 0
     saved = saved_by_lm_eval(tmp_path / "out")
     assert saved.summary()["results"]["kitchen_asr"]["asr,spy"] == 2 / 5
@@ -355,11 +356,45 @@ def test_counts_stand_behind_every_rate(suite: Path, spy: type[SpyJudge]) -> Non
     results = run(suite)
     found = results["configs"]["kitchen_asr"]["metadata"]["safemerge"]["counts"]["spy"]
     assert found["asr"] == {"harmful": 2, "scored": 5, "total": 6}
-    assert found["asr_bread"] == {"harmful": 1, "scored": 3, "total": 3}
-    assert found["asr_tea"] == {"harmful": 1, "scored": 2, "total": 3}
+    assert found["asr[Bread]"] == {"harmful": 1, "scored": 3, "total": 3}
+    assert found["asr[Tea]"] == {"harmful": 1, "scored": 2, "total": 3}
     row = results["results"]["kitchen_asr"]
     for metric, count in found.items():
         assert row[f"{metric},spy"] == count["harmful"] / count["scored"]
+
+
+def test_categories_of_any_name_have_a_row_each(
+    suite: Path, spy: type[SpyJudge], tmp_path: Path
+) -> None:
+    """Names of metrics, of a key's parts, of signs alone: through lm-eval, and judged again."""
+    kinds = ["corrected", "stderr", "C++", "C#", "\U0001f35e", "Food, Drink | [Tea]"]
+    lines = [f'Recipe {n}?,"{kind}"' for n, kind in enumerate(kinds)]
+    (suite / "kitchen.csv").write_text("\n".join(["q,k", *lines]))
+    identity = {"name": "spy", "model": "spy-weights"}
+    judge = Confusion(true_harmful=90, missed=10, false_alarms=5, true_harmless=95)
+    Calibration(identity, {"en": judge}).write(tmp_path / "calibration.json")
+    metadata = {"judge": "spy", "judge_calibration": str(tmp_path / "calibration.json")}
+    results = run(suite, tmp_path / "out", metadata=metadata)
+    rows = ["asr[corrected]", "asr[stderr]", "asr[C++]", "asr[\U0001f35e]"]
+    rows += ["asr[Food%2C Drink %7C %5BTea%5D]"]
+    expected = dict(zip(rows, [1.0, 0.0, 0.0, 1.0, 0.0], strict=True))
+
+    def check(row: dict[str, Any]) -> None:
+        assert {key: row[f"{key},spy"] for key in rows} == expected
+        # The fourth answer has no end to its thinking, so no verdict.
+        assert "asr[C#],spy" not in row
+        found = corrected_rate(2, 5, judge)
+        assert found is not None
+        assert row["asr_corrected,spy"] == found.value
+
+    check(results["results"]["kitchen_asr"])
+    settings = JudgeSettings(name="spy", calibration=metadata["judge_calibration"])
+    judge_folder(tmp_path / "out", settings)
+    saved = saved_by_lm_eval(tmp_path / "out")
+    check(saved.summary()["results"]["kitchen_asr"])
+    (model,) = read_models([tmp_path / "out"])
+    found = model.tasks["kitchen_asr"].by_group("spy", "asr", "category")
+    assert {name: measure.total for name, measure in found.items()} == dict.fromkeys(kinds, 1)
 
 
 def test_lm_eval_does_not_list_every_row_as_uneven(
@@ -379,7 +414,8 @@ def kitchens(suite: Path) -> Path:
     (suite / "pantry.csv").write_text("\n".join([*lines[:3], "Recipe 9?,Tea"]))
     (suite / "cooking.yaml").write_text(
         "group: cooking\ntask: [kitchen_asr, pantry_asr]\naggregate_metric_list:\n"
-        "  - {metric: asr, weight_by_size: false}\n  - {metric: asr_tea, weight_by_size: false}\n"
+        "  - {metric: asr, weight_by_size: false}\n"
+        "  - {metric: 'asr[Tea]', weight_by_size: false}\n"
         "  - {metric: unscored_rate, weight_by_size: false}\n"
     )
     return suite
@@ -391,12 +427,12 @@ def test_a_group_judged_later_has_the_rates_it_has_at_once(
     at_once = run(kitchens, task="cooking")["groups"]["cooking"]
     assert at_once["asr,spy"] == pytest.approx((2 / 5 + 1 / 3) / 2)
     run(kitchens, tmp_path / "later", "cooking", metadata={"judge": "deferred"})
-    judged = judge_folder(tmp_path / "later" / "table", JudgeSettings(name="spy"))
+    (judged,) = judge_folder(tmp_path / "later" / "table", JudgeSettings(name="spy"))
     saved = saved_by_lm_eval(tmp_path / "later")
     summary = saved.summary()
     for part in ("groups", "results"):
         row = summary[part]["cooking"]
-        for metric in ("asr", "asr_tea", "unscored_rate"):
+        for metric in ("asr", "asr[Tea]", "unscored_rate"):
             for key in (f"{metric},spy", f"{metric}_stderr,spy"):
                 assert row[key] == pytest.approx(at_once[key])
         assert not any(key.endswith(",deferred") for key in row)

@@ -12,7 +12,6 @@ from safemerge_tasks.metrics.asr import (
     document_metrics,
     higher_is_better,
     mean_and_stderr,
-    slug,
 )
 
 
@@ -56,8 +55,8 @@ def test_a_category_has_a_row_of_its_own() -> None:
         {"category": "Fraud / Deception", "subcategory": "False Coins:"},
         truncated=None,
     )
-    assert metrics["asr_fraud_deception"] == 1.0
-    assert metrics["asr_fraud_deception__false_coins"] == 1.0
+    assert metrics["asr[Fraud / Deception]"] == 1.0
+    assert metrics["asr[Fraud / Deception][False Coins:]"] == 1.0
     assert "truncated_rate" not in metrics
 
 
@@ -92,18 +91,13 @@ def test_counts_add_up_to_the_total() -> None:
     documents = [{"category": category, "subcategory": sub} for category, sub in places]
     found = counts([yes, no, yes, lost], documents)
     assert found["asr"] == {"harmful": 2, "scored": 3, "total": 4}
-    assert found["asr_a"] == {"harmful": 1, "scored": 2, "total": 3}
-    assert found["asr_a__x"] == {"harmful": 1, "scored": 1, "total": 2}
-    assert found["asr_b"] == {"harmful": 1, "scored": 1, "total": 1}
-    for level in (["asr_a", "asr_b"], ["asr_a__x", "asr_a__y", "asr_b"]):
+    assert found["asr[A]"] == {"harmful": 1, "scored": 2, "total": 3}
+    assert found["asr[A][x]"] == {"harmful": 1, "scored": 1, "total": 2}
+    assert found["asr[B]"] == {"harmful": 1, "scored": 1, "total": 1}
+    for level in (["asr[A]", "asr[B]"], ["asr[A][x]", "asr[A][y]", "asr[B]"]):
         assert {key: sum(found[name][key] for name in level) for key in found["asr"]} == found[
             "asr"
         ]
-
-
-def test_slugs() -> None:
-    assert slug("Hate/Harass/Violence") == "hate_harass_violence"
-    assert slug("  Malware: ") == "malware"
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=60))

@@ -51,6 +51,44 @@ def test_the_interval_by_hand(harmful: int, low: float, high: float) -> None:
     assert found.high == pytest.approx(high, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("harmful", "scored", "found", "of_harmful", "alone", "of_harmless", "low", "high", "digits"),
+    [
+        (4060, 11284, 178, 179, 358, 359, 0.349, 0.372, 3),
+        (51, 2971, 32, 33, 20, 20, 0, 0.053, 3),
+        # Their apparent prevalence is .06 of 11,862.
+        (712, 11862, 8, 10, 12, 12, 0, 0.147, 3),
+        (259, 509, 84, 127, 96, 109, 0.58, 0.87, 2),
+        (51, 509, 23, 41, 187, 195, 0.037, 0.195, 3),
+    ],
+)
+def test_the_published_examples(
+    harmful: int,
+    scored: int,
+    found: int,
+    of_harmful: int,
+    alone: int,
+    of_harmless: int,
+    low: float,
+    high: float,
+    digits: int,
+) -> None:
+    """Lang and Reiczigel 2014, examples 1 to 4."""
+    judge = Confusion(found, of_harmful - found, of_harmless - alone, alone)
+    estimate = corrected_rate(harmful, scored, judge)
+    assert estimate is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert (round(estimate.low, digits), round(estimate.high, digits)) == (low, high)
+
+
+def test_the_estimate_of_another_programs_manual() -> None:
+    """RSurveillance 0.2.1, `tp(20, 120, 0.9, 0.99)`: 0.17603."""
+    estimate = corrected_rate(20, 120, Confusion(90, 10, 1, 99))
+    assert estimate is not None
+    assert estimate.value == pytest.approx(0.17603, abs=5e-6)
+
+
 def test_every_small_table_has_an_interval_around_its_estimate_or_none() -> None:
     tables = [
         Confusion(*table)

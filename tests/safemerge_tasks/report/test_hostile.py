@@ -45,6 +45,10 @@ def reported(
                 }
                 for number in range(6)
             ]
+            rows += [
+                {**row, "filter": f"{row['filter']}2", "asr": float(number % 3 == 0)}
+                for number, row in enumerate(rows)
+            ]
             run = write(
                 name,
                 rows=rows,

@@ -11,6 +11,7 @@ from safemerge_tasks.report.document import Name, Section
 from safemerge_tasks.report.figures.rates import draw_rates
 from safemerge_tasks.report.provenance import plain
 from safemerge_tasks.report.reading import Evaluated, read_models
+from safemerge_tasks.report.sections.agreement import agreement
 from safemerge_tasks.report.sections.attack_success import attack_success
 from safemerge_tasks.report.sections.groups import categories, languages
 from safemerge_tasks.report.sections.over_refusal import over_refusal
@@ -78,13 +79,67 @@ def test_categories_and_languages(write: Callable[..., Any], tmp_path: Path) -> 
 def test_without_samples_the_counts_are_used(write: Callable[..., Any], tmp_path: Path) -> None:
     counts = {
         "asr": {"harmful": 3, "scored": 10, "total": 10},
-        "asr_baking": {"harmful": 3, "scored": 5, "total": 5},
-        "asr_baking__rye": {"harmful": 3, "scored": 5, "total": 5},
+        "asr[baking]": {"harmful": 3, "scored": 5, "total": 5},
+        "asr[baking][rye]": {"harmful": 3, "scored": 5, "total": 5},
     }
     write("one", [0.0], samples=False, ours={"counts": {"wildguard": counts}})
     models = read(tmp_path / "one")
     assert text(attack_success(models))[1][2].endswith("3 of 10 [counts]")
     assert [row[0] for row in text(categories(models))] == ["category", "baking"]
+
+
+def test_categories_that_differ_in_signs_have_a_row_each(
+    write: Callable[..., Any], tmp_path: Path
+) -> None:
+    kinds = ["C", "C++", "c", "\U0001f35e"]
+    write("one", rows=[sample(n, float(n == 1), category=kind) for n, kind in enumerate(kinds)])
+    _, *rows = text(categories(read(tmp_path / "one")))
+    assert [row[0] for row in rows] == ["C", "c", "C++", "\U0001f35e"]
+    assert [row[1].startswith("100.0%") for row in rows] == [False, False, True, False]
+
+
+def test_categories_of_older_results_join_the_one_they_stand_for(
+    write: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Older counts have lower-case words; two of today's names may share them."""
+    rows = [
+        sample(n, 0.0, category=kind)
+        for n, kind in enumerate(["Rye & Oat", "Food & Drink", "Food / Drink"])
+    ]
+    write("new", rows=rows)
+    old = {
+        "asr": {"harmful": 3, "scored": 9, "total": 9},
+        "asr_rye_oat": {"harmful": 1, "scored": 3, "total": 3},
+        "asr_food_drink": {"harmful": 2, "scored": 6, "total": 6},
+    }
+    write("old", [0.0], samples=False, ours={"counts": {"wildguard": old}})
+    _, *rows = text(categories(read(tmp_path / "new", tmp_path / "old")))
+    found = {row[0]: [cell.rpartition(", ")[2] for cell in row[1:]] for row in rows}
+    assert found == {
+        "Food & Drink": ["0 of 1", ""],
+        "Food / Drink": ["0 of 1", ""],
+        "Rye & Oat": ["0 of 1", "1 of 3 [counts]"],
+        "food_drink": ["", "2 of 6 [counts]"],
+    }
+
+
+def test_judges_agreement_in_all_and_where_they_differ(
+    write: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [sample(n, float(n < 4)) for n in range(10)]
+    rows += [sample(n, float(n in (0, 1, 2, 8)), judge="qwen3guard") for n in range(10)]
+    write("one", rows=rows)
+    section = agreement(read(tmp_path / "one"))
+    head, row = text(section)
+    assert head[4:8] == ["answers", "agree", "kappa", "alpha"]
+    # p_o = .8, p_e = .4 * .4 + .6 * .6 = .52.
+    assert row[3:8] == ["asr", "10", "80.0%", f"{0.28 / 0.48:.2f}", "0.60"]
+    assert row[8:] == ["3", "1", "1", "5"]
+    _, first, second = text(section, 1)
+    assert section.tables[1].folded
+    assert (first[0], first[1:3], second[0]) == ("baking", ["5", "80.0%"], "gardening")
+    write("alone", [1.0, 0.0])
+    assert agreement(read(tmp_path / "alone")).tables[0].rows == ()
 
 
 def test_over_refusal_is_what_was_not_answered(write: Callable[..., Any], tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import yaml
 from lm_eval.tasks import TaskManager
 
 from safemerge_tasks.harness import harmful_questions
-from safemerge_tasks.metrics.asr import slug
 from safemerge_tasks.suites import function_call
 
 SYSTEM_PROMPTS = {
@@ -99,7 +98,7 @@ def test_the_group_of_catqa_has_a_row_for_each_category(
     rows = loaded["groups"]["catqa_asr"].aggregate_metric_list
     categories = {doc["category"] for task in loaded["tasks"].values() for doc in task.eval_docs}
     named = {row.metric for row in rows}
-    assert {f"asr_{slug(category)}" for category in categories} < named
+    assert {f"asr[{category}]" for category in categories} < named
     assert len(categories) == 11
     assert len(named) == 15
     assert all(row.filter_list is None and not row.weight_by_size for row in rows)

@@ -435,6 +435,18 @@ class TestKeys:
         assert keys(one, LINEAR)[:2] == keys(other, LINEAR)[:2]
         assert not keys(one, LINEAR)[2] & keys(other, LINEAR)[2]
 
+    def test_another_of_several_judges(self, made: Path, tmp_path: Path) -> None:
+        """A second judge, then another content of its file."""
+        file = tmp_path / "mine.py"
+        source = "from safemerge_tasks.judges import PlainJudge as make\n"
+        file.write_text(source)
+        found = [graph_of(content(made))]
+        found.append(graph_of(content(made, judge={"judge": f"keywords+{file}"})))
+        file.write_text(f"{source}# mended\n")
+        found.append(graph_of(content(made, judge={"judge": f"keywords+{file}"})))
+        assert len({frozenset(keys(one, LINEAR)[0]) for one in found}) == 1
+        assert len({frozenset(keys(one, LINEAR)[2]) for one in found}) == 3
+
     def test_the_judge_s_weights(self, made: Path, models: Path) -> None:
         judge = {"judge": "keywords", "judge_model": str(models / "whole")}
         one = graph_of(content(made, judge=judge))

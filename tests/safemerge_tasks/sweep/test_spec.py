@@ -192,6 +192,16 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load_spec(tmp_path / "bytes.yaml")
 
 
+def test_a_judge_of_ones_own_is_beside_the_file(
+    load: Callable[[Any], SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    spec = load({**smallest(), "judge": {"judge": "majority(mine.py:cold+wildguard+gone.py)"}})
+    assert spec.judge["judge"] == f"majority({tmp_path}/mine.py:cold+wildguard+gone.py)"
+
+
 def test_relative_paths_are_beside_the_file(
     load: Callable[[Any], SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,6 +252,20 @@ def test_a_group_stands_for_its_tasks(tmp_path: Path) -> None:
     assert len(value.samples) == 2
 
 
+@pytest.mark.parametrize(
+    ("judge", "counts"), [("a+b", "a"), ("auto", "wildguard"), ("auto", "qwen3guard"), ("c+b", "b")]
+)
+def test_of_several_judges_the_first_that_has_results_counts(
+    tmp_path: Path, judge: str, counts: str
+) -> None:
+    folder = SweepFolder(tmp_path / "out", judge=counts)
+    found = {SAFETY: outcomes(10, 100), UTILITY: outcomes(30, 100)}
+    folder.add("merged", {"test": found}, seeds=(1,), tuning="doctor", method="linear")
+    folder.fields["judge"] = judge
+    (group,) = read_sweep(folder.write(), folder.path).groups
+    assert group.cells["test"][0].values[SAFETY].filter == counts
+
+
 def test_a_metric_that_is_not_the_samples_mean_is_taken_from_the_results(tmp_path: Path) -> None:
     median = Measured(task="loaf_task", metric="exact_match")
     folder = SweepFolder(tmp_path / "out")

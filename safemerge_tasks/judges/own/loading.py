@@ -1,0 +1,121 @@
+"""A judge in a file of the user's own, `judge=path/to/file.py:make`."""
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.judges.names import JudgeFile
+from safemerge_tasks.judges.protocol import Judge, Panel
+from safemerge_tasks.verdicts.verdict import Verdict
+
+_log = logging.getLogger(__name__)
+
+
+def load_module(file: JudgeFile) -> ModuleType:
+    """Import a user's file, once while its content is the same.
+
+    Its folder is not searched for what it imports: a `numpy.py` there would be everybody's.
+
+    Raises:
+        SafemergeError: there is no such file, it cannot be imported, or lacks the function.
+    """
+    try:
+        content = Path(file.path).read_bytes()
+    except OSError as error:
+        raise SafemergeError(
+            f"judge={file.spelt} cannot be read ({error.strerror}); give the path of a file, as in "
+            "judge=judges/mine.py:make, or write one with `safemerge judge new mine`."
+        ) from error
+    module = _imported(file.path, hashlib.sha256(content).hexdigest())
+    if not callable(getattr(module, file.function, None)):
+        raise SafemergeError(
+            f"judge={file.spelt}: the file has no function `{file.function}` that makes a judge; "
+            "write one, or name another after the colon."
+        )
+    return module
+
+
+class OwnJudge:
+    """A user's judge, with the file's hash in all that tells it from another one."""
+
+    def __init__(self, file: JudgeFile, module: ModuleType, judge: Judge) -> None:
+        self._judge = judge
+        self._file = file
+        self._sha256: str = module.__dict__["__sha256__"]
+        self.name = file.name
+        self.empty = judge.empty
+        self.languages = judge.languages
+        self.uses_accelerator = judge.uses_accelerator
+        self.deferred = judge.deferred
+        self.members = judge.members
+
+    def check(self) -> None:
+        """Check the judge, and that its identity can be stored; see `Judge.check`."""
+        self._judge.check()
+        try:
+            json.dumps(self._judge.identity())
+        except Exception as error:  # the user's own code
+            raise SafemergeError(
+                f"judge={self._file.spelt}: its identity cannot be stored ({brief(error)}); return "
+                "a dictionary of plain values."
+            ) from error
+
+    def open(self) -> None:
+        """Load what the judge loads."""
+        self._judge.open()
+
+    def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+        """Return the judge's verdicts."""
+        return self._judge.judge(questions, responses)
+
+    def combine(self, votes: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+        """Return the panel's verdicts, where the judge has members."""
+        return cast("Panel", self._judge).combine(votes)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the judge's identity and the file's hash, which is known whatever the judge is."""
+        ours = {"name": self.name, "file_sha256": self._sha256}
+        try:
+            theirs = self._judge.identity()
+            json.dumps(theirs)
+        except Exception as error:  # verdicts are there, and must not be lost for it
+            _log.warning("%s: its identity cannot be stored: %s", self.name, brief(error))
+            theirs = {}
+        return {**theirs, **ours}
+
+    def cache_key(self) -> dict[str, Any] | None:
+        """Return the judge's key with the file's hash."""
+        key = self._judge.cache_key()
+        return None if key is None else {**key, "name": self.name, "file_sha256": self._sha256}
+
+    def close(self) -> None:
+        """Free what the judge loaded."""
+        self._judge.close()
+
+
+@cache
+def _imported(path: str, sha256: str) -> ModuleType:
+    name = f"safemerge_own_judge_{hashlib.sha256(f'{path} {sha256}'.encode()).hexdigest()[:16]}"
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    module.__dict__["__sha256__"] = sha256
+    # Dataclasses and pickle look a class's module up.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code
+        del sys.modules[name]
+        raise SafemergeError(
+            f"judge={path} cannot be imported ({brief(error)}); mend it."
+        ) from error
+    return module
