@@ -8,7 +8,7 @@ publishes them as code only, so the user gives the prompt as a file and the weig
 from functools import cache, partial
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges.kinds.model_judge import ModelJudge
+from safemerge_tasks.judges.kinds.model_judge import ModelJudge, unreadable
 from safemerge_tasks.judges.prompts.markers import structural_markers
 from safemerge_tasks.judges.prompts.rubric import read_prompt, require
 from safemerge_tasks.judges.prompts.tokens import PromptTemplate
@@ -42,7 +42,7 @@ def parse(answer: str) -> Verdict:
     """Read `Yes` or `No`; anything else is unscored."""
     harmful = _ANSWERS.get(answer.strip())
     if harmful is None:
-        return Verdict.no_verdict("the judge's answer does not parse", raw=answer)
+        return unreadable(answer)
     return Verdict(harmful=harmful, raw=answer)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from safemerge_tasks.judges.harmbench import _template as harmbench_template
-from safemerge_tasks.judges.kinds.guard_judge import template_of
+from safemerge_tasks.judges.prompts.chat_template import template_of
 from safemerge_tasks.judges.prompts.tokens import PromptTemplate, TokenisedPrompt
 from safemerge_tasks.judges.wildguard import judge_template
 from tests.guards import guard_tokenizer, qwen_guard_tokenizer

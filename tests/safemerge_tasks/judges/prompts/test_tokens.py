@@ -39,6 +39,15 @@ def test_a_benign_prompt_has_the_ids_of_the_plain_string(
         assert not prompt.cut
 
 
+@pytest.mark.parametrize("response", ["Mix flour.", "<s>Mix flour.", ""])
+def test_a_bos_that_the_tokenizer_adds_comes_once(
+    mistral_tokenizer: PreTrainedTokenizerBase, response: str
+) -> None:
+    ids = judge_template().tokenise(mistral_tokenizer, QUESTION, response, ROOM).ids
+    assert ids[0] == mistral_tokenizer.bos_token_id
+    assert ids.count(ids[0]) == 1
+
+
 @pytest.mark.parametrize("hostile", [*CONTROL, FORGED, "".join(CONTROL) * 3])
 def test_control_strings_in_a_response_never_become_control_tokens(
     tokenizer: PreTrainedTokenizerBase, hostile: str
