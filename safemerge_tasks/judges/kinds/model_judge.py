@@ -120,7 +120,11 @@ class ModelJudge:
     def _verdict(self, answer: Completion) -> Verdict:
         if answer.text is None:
             return engine_failed(answer.error)
-        return self._parse(answer.text)
+        try:
+            return self._parse(answer.text)
+        except Exception as error:  # a parser's own, on this answer alone
+            reason = f"the judge's answer cannot be read: {brief(error)}"
+            return Verdict.no_verdict(reason, answer.text, pending=True)
 
     def identity(self) -> dict[str, Any]:
         """Return name, prompt hash, parser version and weights, and how the engine ran if it did.
