@@ -17,12 +17,21 @@ import torch
 from tokenizers import processors
 from transformers import AddedToken, PreTrainedTokenizerFast
 
-from safemerge_tasks.judges import gpt_oss_safeguard, granite_guardian, polyguard
+from safemerge_tasks.judges import Verdict, gpt_oss_safeguard, granite_guardian, polyguard
 from safemerge_tasks.judges.prompts.chat_template import chat_prompt
 from safemerge_tasks.judges.prompts.shipped import shipped_prompt
-from tests.guards import teach_all, tiny_llama, trained
+from tests.guards import (
+    guard_tokenizer,
+    qwen_guard_tokenizer,
+    teach_all,
+    tiny_llama,
+    trained,
+)
 
 CHAT_TEMPLATES = {
+    "llama-guard-3": str(guard_tokenizer(3).chat_template),
+    # A template's own last line break would be trimmed.
+    "qwen3guard": f"{qwen_guard_tokenizer().chat_template.rstrip()}{{{{ '\n\n' }}}}",
     "polyguard": (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -66,19 +75,34 @@ GRANITE = [
 POLICY = "Bread must not be burnt. Answer 1 if it is, else 0."
 
 _REASONED = ("analysis", "The bread is burnt.", "assistantfinal", '{"violation": 1}')
+_CODE = "unsafe\nS2"
+_UNSURE = ("Safety: Controversial\n", "Categories: PII\n", "Refusal: No")
 _LINES = ("Harmful response: yes\n", "Response refusal: no\n", "Response safety violations: S1, S2")
-_SCORE = "<think>\n</think>\n<score>yes</score>"
+_SCORE = "<score>yes</score>"
 GRADES = (0.1, 0.2, 0.3, 0.25, 0.15)
 """The stand-in's shares of the grades 1 to 5."""
 ANSWERS = {
+    "<|end_header_id|>": _CODE,
+    "</think>\n\n": "".join(_UNSURE),
     "<|im_start|>assistant\n": "".join(_LINES),
     "<|end_of_role|>": _SCORE,
     "<|start|>assistant": "<|channel|>{}<|message|>{}<|end|>{}{}".format(*_REASONED),
     "Answer: [/INST]": "Yes",
 }
+VERDICTS = {
+    "llama-guard-3": Verdict(harmful=True, codes="S2"),
+    "qwen3guard": Verdict(harmful=True, complied=True, codes="PII"),
+    "polyguard": Verdict(harmful=True, complied=True, codes="S1,S2"),
+    "granite-guardian": Verdict(harmful=True),
+    "gpt-oss-safeguard": Verdict(harmful=True),
+    "harmbench": Verdict(harmful=True),
+    "strongreject-finetuned": Verdict(score=0.5375),
+}
+"""What each judge makes of the stand-in's answer."""
 _SPECIAL = (
     *("<bos>", "<eos>", "<|im_start|>", "<|im_end|>", "<|start_of_role|>", "<|end_of_role|>"),
-    *("<|end_of_text|>", "<|start|>", "<|message|>", "<|channel|>", "<|end|>"),
+    *("<|end_of_text|>", "<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<think>"),
+    *("</think>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
 )
 
 
@@ -102,7 +126,8 @@ def stand_in_tokenizer(
         tokenizer_object=inner, bos_token="<bos>", eos_token="<eos>", pad_token="<eos>"
     )
     if answers:
-        tokenizer.add_tokens([*_REASONED, *_LINES, _SCORE, AddedToken("Yes", single_word=True)])
+        words = [*_REASONED, *_LINES, *_UNSURE, _CODE, _SCORE]
+        tokenizer.add_tokens([*words, AddedToken("Yes", single_word=True)])
     tokenizer.chat_template = CHAT_TEMPLATES.get(judge or "")
     return tokenizer
 

@@ -10,8 +10,9 @@ from functools import cache, partial
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges.kinds.guard_judge import guard_judge
 from safemerge_tasks.judges.kinds.model_judge import ModelJudge, unreadable
-from safemerge_tasks.judges.prompts.chat_template import Conversation, checkpoint_prompt, holes_in
+from safemerge_tasks.judges.prompts.chat_template import Conversation, holes_in
 from safemerge_tasks.judges.prompts.rubric import read_policy
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.harmony import final_message
@@ -36,12 +37,10 @@ _CODES = ("rule_ids", "policy_category")
 def make(settings: JudgeSettings) -> ModelJudge:
     """Return the judge; it needs `judge_prompt`, the policy."""
     mode = settings.mode or MODES[0]
-    return ModelJudge(
+    return guard_judge(
         settings,
         default_model=DEFAULT_MODEL,
-        template=checkpoint_prompt(
-            settings, DEFAULT_MODEL, partial(conversation, mode, settings.prompt)
-        ),
+        conversation=partial(conversation, mode, settings.prompt),
         parse=parse,
         parser_version=PARSER_VERSION,
         max_new_tokens=MAX_NEW_TOKENS,

@@ -8,12 +8,9 @@ import json
 import re
 from functools import cache, partial
 
+from safemerge_tasks.judges.kinds.guard_judge import guard_judge
 from safemerge_tasks.judges.kinds.model_judge import ModelJudge, unreadable
-from safemerge_tasks.judges.prompts.chat_template import (
-    EXCHANGE,
-    Conversation,
-    checkpoint_prompt,
-)
+from safemerge_tasks.judges.prompts.chat_template import EXCHANGE, Conversation
 from safemerge_tasks.judges.prompts.published import PublishedFile, strings_in
 from safemerge_tasks.judges.prompts.rubric import read_policy
 from safemerge_tasks.judges.settings import JudgeSettings
@@ -41,12 +38,10 @@ _ANSWER = re.compile(
 def make(settings: JudgeSettings) -> ModelJudge:
     """Return the judge; `judge_prompt` may name a file with another criterion."""
     mode = settings.mode or MODES[0]
-    return ModelJudge(
+    return guard_judge(
         settings,
         default_model=DEFAULT_MODEL,
-        template=checkpoint_prompt(
-            settings, DEFAULT_MODEL, partial(conversation, mode, settings.prompt)
-        ),
+        conversation=partial(conversation, mode, settings.prompt),
         parse=parse,
         parser_version=PARSER_VERSION,
         max_new_tokens=MAX_NEW_TOKENS[mode],

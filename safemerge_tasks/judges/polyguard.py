@@ -8,8 +8,9 @@ prompt, names no licence, so it is read where it stands.
 import re
 from functools import cache
 
+from safemerge_tasks.judges.kinds.guard_judge import guard_judge
 from safemerge_tasks.judges.kinds.model_judge import ModelJudge, unreadable
-from safemerge_tasks.judges.prompts.chat_template import Conversation, checkpoint_prompt, holes_in
+from safemerge_tasks.judges.prompts.chat_template import Conversation, holes_in
 from safemerge_tasks.judges.prompts.published import PublishedFile, strings_in
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.verdict import Verdict
@@ -41,10 +42,10 @@ _NOTHING = ("none", "n/a", "")
 
 def make(settings: JudgeSettings) -> ModelJudge:
     """Return the judge; `judge_model` may name another size."""
-    return ModelJudge(
+    return guard_judge(
         settings,
         default_model=DEFAULT_MODEL,
-        template=checkpoint_prompt(settings, DEFAULT_MODEL, conversation),
+        conversation=conversation,
         parse=parse,
         parser_version=PARSER_VERSION,
         max_new_tokens=MAX_NEW_TOKENS,

@@ -7,8 +7,8 @@ Source: Qwen Team 2025, arXiv 2510.14276, and the model cards; weights `Qwen/Qwe
 import re
 from functools import partial
 
+from safemerge_tasks.judges.kinds.guard_judge import guard_judge
 from safemerge_tasks.judges.kinds.model_judge import ModelJudge, unreadable
-from safemerge_tasks.judges.prompts.chat_template import checkpoint_prompt
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.verdict import Verdict
 
@@ -28,10 +28,9 @@ _ANSWER = re.compile(
 def make(settings: JudgeSettings) -> ModelJudge:
     """Return the judge; `judge_model` may name another size, `judge_mode` how it decides."""
     mode = settings.mode or MODES[0]
-    return ModelJudge(
+    return guard_judge(
         settings,
         default_model=DEFAULT_MODEL,
-        template=checkpoint_prompt(settings, DEFAULT_MODEL),
         parse=partial(parse, mode=mode),
         parser_version=PARSER_VERSION,
         max_new_tokens=MAX_NEW_TOKENS,

@@ -6,8 +6,8 @@ by the first token.
 
 import re
 
+from safemerge_tasks.judges.kinds.guard_judge import guard_judge
 from safemerge_tasks.judges.kinds.model_judge import ModelJudge, unreadable
-from safemerge_tasks.judges.prompts.chat_template import checkpoint_prompt
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.verdict import Verdict
 
@@ -24,10 +24,9 @@ _CODES = re.compile(r"[\w-]+(?:\s*,\s*[\w-]+)*")
 
 def llama_guard(settings: JudgeSettings, default_model: str) -> ModelJudge:
     """Return a judge that asks whether the response is safe; it does not tell refusals."""
-    return ModelJudge(
+    return guard_judge(
         settings,
         default_model=default_model,
-        template=checkpoint_prompt(settings, default_model),
         parse=parse,
         parser_version=PARSER_VERSION,
         max_new_tokens=MAX_NEW_TOKENS,

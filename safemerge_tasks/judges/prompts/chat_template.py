@@ -1,7 +1,6 @@
 """A judge's prompt from its checkpoint's own chat template, with holes for an exchange."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -13,7 +12,6 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.weights import check_weights
 from safemerge_tasks.judges.prompts.markers import structural_markers
 from safemerge_tasks.judges.prompts.tokens import PromptTemplate
-from safemerge_tasks.judges.settings import JudgeSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,23 +56,6 @@ def holes_in(text: str) -> tuple[str | Hole, ...]:
     before, _, rest = text.partition(Hole.QUESTION.value)
     between, _, after = rest.partition(Hole.RESPONSE.value)
     return before, Hole.QUESTION, between, Hole.RESPONSE, after
-
-
-def checkpoint_prompt(
-    settings: JudgeSettings,
-    default_model: str,
-    conversation: Callable[[], Conversation] = lambda: EXCHANGE,
-) -> Callable[[], PromptTemplate]:
-    """Return what gives a `ModelJudge` the prompt of its checkpoint's chat template.
-
-    Args:
-        settings: may name the checkpoint and its revision.
-        default_model: the weights where the settings name none.
-        conversation: returns what is rendered; question and answer as turns unless given, the last
-            of which a guard judges.
-    """
-    model = settings.model or default_model
-    return lambda: chat_prompt(model, settings.revision, conversation())
 
 
 @cache
