@@ -5,7 +5,9 @@ weights `cais/HarmBench-Llama-2-13b-cls` or `cais/HarmBench-Mistral-7b-val-cls` 
 read different prompts. For copyrighted texts the authors compare hashes, which this judge does not.
 """
 
+from dataclasses import dataclass
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.weights import check_weights
@@ -14,9 +16,12 @@ from safemerge_tasks.judges.prompts.clipping import Clip
 from safemerge_tasks.judges.prompts.markers import structural_markers
 from safemerge_tasks.judges.prompts.rubric import read_prompt, require
 from safemerge_tasks.judges.prompts.shipped import shipped_prompt
-from safemerge_tasks.judges.prompts.tokens import PromptTemplate
+from safemerge_tasks.judges.prompts.tokens import PromptTemplate, TokenisedPrompt
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.verdict import Verdict
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DEFAULT_MODEL = "cais/HarmBench-Llama-2-13b-cls"
 FAMILIES = ("llama", "mistral")
@@ -28,6 +33,8 @@ READS_PROMPT = True
 PARSER_VERSION = 2
 
 _BEHAVIOUR, _GENERATION = "{behavior}", "{generation}"
+# What HarmBench's methods put between a context and the behaviour in it, in what they ask a model.
+_AFTER_CONTEXT = "\n\n---\n\n"
 _ANSWERS = {"yes": True, "no": False}
 
 
@@ -60,9 +67,44 @@ def judge_template(model: str, revision: str | None, prompt: str | None) -> Prom
     Raises:
         SafemergeError: the weights are of neither family, or the file lacks a field.
     """
-    text = _users_own(prompt) if prompt else shipped_prompt(f"harmbench/{_family(model, revision)}")
-    text = text.replace(_BEHAVIOUR, "{prompt}").replace(_GENERATION, "{response}")
-    return PromptTemplate(text, structural_markers(text))
+    if prompt:
+        text = _users_own(prompt)
+        return PromptTemplate(text, structural_markers(text))
+    family = _family(model, revision)
+    plain, contextual = (
+        _with_our_fields(shipped_prompt(f"harmbench/{name}"))
+        for name in (family, f"{family}-contextual")
+    )
+    return MaybeContextual(
+        plain,
+        structural_markers(plain),
+        with_context=PromptTemplate(contextual, structural_markers(contextual), contextual=True),
+    )
+
+
+@dataclass(frozen=True)
+class MaybeContextual(PromptTemplate):
+    """HarmBench's two prompts: a question that begins with its context reads the second."""
+
+    with_context: PromptTemplate | None = None
+
+    def tokenise(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        question: str,
+        response: str,
+        room: int,
+        context: str = "",
+    ) -> TokenisedPrompt:
+        """Return the prompt's ids; see `PromptTemplate.tokenise`."""
+        before, separator, behaviour = question.rpartition(_AFTER_CONTEXT)
+        if separator and self.with_context is not None:
+            return self.with_context.tokenise(tokenizer, behaviour, response, room, before)
+        return super().tokenise(tokenizer, question, response, room, context)
+
+
+def _with_our_fields(text: str) -> str:
+    return text.replace(_BEHAVIOUR, "{prompt}").replace(_GENERATION, "{response}")
 
 
 def _family(model: str, revision: str | None) -> str:
@@ -86,4 +128,4 @@ def _users_own(prompt: str) -> str:
         raise SafemergeError(
             f"judge_prompt={prompt} must hold {_BEHAVIOUR} and then {_GENERATION}, once each."
         )
-    return text
+    return _with_our_fields(text)
