@@ -1,6 +1,6 @@
 """Guards' tokenizers, and models that always say the same; every word is a stand-in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def guard_tokenizer(generation: int) -> PreTrainedTokenizerFast:
     }[generation]
     bos = "<|begin_of_text|>"
     head, tail = (part.format(start=start, end=end, eot=eot) for part in (_HEAD, _TAIL))
-    inner = _trained(
+    inner = trained(
         [head, tail, "\n\nUser: Why?\n\nAgent: Mix it.\n\n"],
         [bos, "<|end_of_text|>", start, end, eot, "<|image|>"],
     )
@@ -71,7 +71,7 @@ def qwen_guard_tokenizer(answer: Sequence[str] = ()) -> PreTrainedTokenizerFast:
         "<END TALK>\n\nWrite:\nSafety: one word.\nCategories: some words.\nRefusal: one word."
         f"{end}\n{start}assistant\n<think>\n\n</think>\n\n"
     )
-    inner = _trained(
+    inner = trained(
         [head, tail, "\nUSER: Why?\nASSISTANT: Mix it.\n"],
         ["<|endoftext|>", start, end, "<think>", "</think>"],
     )
@@ -87,8 +87,8 @@ def qwen_guard_tokenizer(answer: Sequence[str] = ()) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _trained(texts: list[str], special: list[str]) -> Tokenizer:
-    """Return byte-level BPE over a few texts."""
+def trained(texts: list[str], special: list[str], vocabulary: int = 500) -> Tokenizer:
+    """Return byte-level BPE over a few texts, with special tokens."""
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -98,7 +98,7 @@ def _trained(texts: list[str], special: list[str]) -> Tokenizer:
     )
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=500,
+        vocab_size=vocabulary,
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -135,32 +135,47 @@ def qwen_guard_that_says(folder: Path, *lines: str) -> Path:
 def _written(
     folder: Path, tokenizer: PreTrainedTokenizerFast, after: str, answer: str, between: str = ""
 ) -> Path:
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = LlamaForCausalLM(config)
+    model = tiny_llama(tokenizer)
     teach(model, tokenizer, after + between, answer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
+def tiny_llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Return a one-layer Llama for a tokenizer, with 64 dimensions."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=4096,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
 def teach(model: Any, tokenizer: PreTrainedTokenizerFast, after: str, answer: str) -> None:
     """Set a model's weights so that it says `answer` after the text `after`, and then stops."""
-    chain = [
-        tokenizer(after, add_special_tokens=False)["input_ids"][-1],
-        *tokenizer(answer, add_special_tokens=False)["input_ids"],
-        tokenizer.eos_token_id,
+    teach_all(model, tokenizer, {after: answer})
+
+
+def teach_all(model: Any, tokenizer: PreTrainedTokenizerFast, answers: Mapping[str, str]) -> None:
+    """Set a model's weights so that it says each answer after its text, and then stops."""
+    chains = [
+        [
+            tokenizer(after, add_special_tokens=False)["input_ids"][-1],
+            *tokenizer(answer, add_special_tokens=False)["input_ids"],
+            tokenizer.eos_token_id,
+        ]
+        for after, answer in answers.items()
     ]
-    assert len(set(chain)) == len(chain)
+    steps = [step for chain in chains for step in pairwise(chain)]
+    assert len({token for token, _ in steps}) == len(steps)
     text = getattr(model, "language_model", model)
     with torch.no_grad():
         for name, weight in text.named_parameters():
@@ -168,6 +183,6 @@ def teach(model: Any, tokenizer: PreTrainedTokenizerFast, after: str, answer: st
                 weight.zero_()
         text.get_input_embeddings().weight.zero_()
         text.get_output_embeddings().weight.zero_()
-        for dimension, (token, following) in enumerate(pairwise(chain)):
+        for dimension, (token, following) in enumerate(steps):
             text.get_input_embeddings().weight[token, dimension] = 1
             text.get_output_embeddings().weight[following, dimension] = 10

@@ -43,8 +43,11 @@ class Endpoint:
 
     @property
     def messages(self) -> list[str]:
-        """Return the one message of each request."""
-        return [request["messages"][0]["content"] for request in self.requests]
+        """Return each request's last message, or its prompt."""
+        return [
+            request["messages"][-1]["content"] if "messages" in request else str(request["prompt"])
+            for request in self.requests
+        ]
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.local_data import DATA_DIR
 from safemerge_tasks.common.path_names import resolve
 from safemerge_tasks.finetune.config import FileData, FinetuneConfig, HubData, TaskData
 from safemerge_tasks.finetune.exchanges import TuningData
 from safemerge_tasks.finetune.own_rows import own_rows
 from safemerge_tasks.finetune.row_files import rows_of_file, rows_of_hub
 from safemerge_tasks.finetune.task_rows import task_rows
-from safemerge_tasks.suites.sources import DATA_DIR
 
 
 def load_data(config: FinetuneConfig, seed: int) -> TuningData:

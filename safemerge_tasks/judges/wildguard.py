@@ -6,7 +6,7 @@ Source: Han et al. 2024, arXiv 2406.18495; weights `allenai/wildguard` (gated, a
 import re
 from functools import cache
 
-from safemerge_tasks.judges.kinds.model_judge import ModelJudge
+from safemerge_tasks.judges.kinds.model_judge import ModelJudge, unreadable
 from safemerge_tasks.judges.prompts.tokens import PromptTemplate
 from safemerge_tasks.judges.prompts.wildguard import wildguard_prompt
 from safemerge_tasks.judges.settings import JudgeSettings
@@ -47,7 +47,7 @@ def parse(answer: str) -> Verdict:
     """
     match = _ANSWER.fullmatch(answer.strip())
     if match is None:
-        return Verdict.no_verdict("the judge's answer does not parse", raw=answer)
+        return unreadable(answer)
     refusal = match["refusal"].lower()
     return Verdict(
         harmful=match["harm"].lower() == "yes",

@@ -37,7 +37,7 @@ def warn_if_no_refusals_told(task: str, judge: str, verdicts: Sequence[Verdict])
     if scored and all(verdict.complied is None for verdict in scored):
         _log.warning(
             "%s: the judge %s does not tell refusals, which is all that this task measures; use "
-            "wildguard, strongreject or keywords.",
+            "wildguard, qwen3guard, polyguard, strongreject, usefulness or keywords.",
             task,
             judge,
         )

@@ -1,14 +1,12 @@
 """Where a part of a suite is: the user's data folder, the Hub, or a pinned address."""
 
-import os
 from pathlib import Path
-from urllib.parse import urlparse
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.hub_errors import hub_errors
+from safemerge_tasks.common.local_data import DATA_DIR, data_dir
+from safemerge_tasks.common.pinned_download import fetch_pinned
 from safemerge_tasks.suites.spec import Part, SuiteSpec
-
-DATA_DIR = "SAFEMERGE_DATA_DIR"
 
 EXTENSIONS = (".csv", ".json", ".jsonl", ".parquet")
 
@@ -73,8 +71,8 @@ def way_out(spec: SuiteSpec, part: Part) -> str:
 
 
 def _root(spec: SuiteSpec) -> Path | None:
-    folder = os.environ.get(DATA_DIR)
-    return Path(folder).expanduser() / spec.folder if folder else None
+    folder = data_dir()
+    return folder / spec.folder if folder else None
 
 
 def _other_formats(spec: SuiteSpec, path: Path) -> list[Path]:
@@ -88,7 +86,7 @@ def _fetch(spec: SuiteSpec, part: Part) -> Path | None:
     if spec.hub is not None:
         return _from_hub(spec, part)
     if spec.url is not None:
-        return _from_url(spec, address_of(spec.url, part), part)
+        return fetch_pinned(address_of(spec.url, part), spec.suite, way_out(spec, part))
     if Path(part.file).expanduser().is_absolute():
         raise SafemergeError(
             f"{part.file}, the questions of {spec.suite}, does not exist: correct `file` in the "
@@ -120,18 +118,3 @@ def _from_hub(spec: SuiteSpec, part: Part) -> Path | None:
                 return None
             raise
     return Path(path)
-
-
-def _from_url(spec: SuiteSpec, url: str, part: Part) -> Path:
-    from datasets import DownloadConfig, DownloadManager
-
-    # The address is pinned, so what was fetched once never has to be asked for again.
-    config = DownloadConfig(use_etag=False)
-    try:
-        manager = DownloadManager(dataset_name=spec.suite, download_config=config)
-        return Path(manager.download(url))
-    except (OSError, ValueError) as error:
-        raise SafemergeError(
-            f"{spec.suite} could not be fetched from {urlparse(url).netloc} "
-            f"({type(error).__name__}): connect, {way_out(spec, part)}"
-        ) from error

@@ -17,7 +17,7 @@ START_UP = 240
 
 
 @contextmanager
-def serving(model: Path, name: str, folder: Path) -> Iterator[str]:
+def serving(model: Path, name: str, folder: Path, context: int = 2048) -> Iterator[str]:
     """Serve a checkpoint and give the base URL; `folder` takes the server's output."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -25,7 +25,7 @@ def serving(model: Path, name: str, folder: Path) -> Iterator[str]:
     words = [
         *(str(Path(sys.executable).with_name("vllm")), "serve", str(model)),
         *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", name),
-        *("--enforce-eager", "--dtype", "float32", "--max-model-len", "2048"),
+        *("--enforce-eager", "--dtype", "float32", "--max-model-len", str(context)),
     ]
     process = start(words, folder)
     try:

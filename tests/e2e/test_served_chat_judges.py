@@ -10,7 +10,7 @@ import pytest
 
 from safemerge_tasks.judges import JudgeSettings, Verdict, judge_responses, make_judge
 from safemerge_tasks.judges.kinds.chat_judge import TRIES
-from safemerge_tasks.judges.kinds.guard_judge import chat_prompt
+from safemerge_tasks.judges.prompts.chat_template import chat_prompt
 from tests.e2e.serving import serving
 from tests.guards import guard_that_says, guard_tokenizer, messages
 from tests.scripted_endpoint import MODEL, Answer, Endpoint, fails, says, serve

@@ -33,7 +33,7 @@ def mistral_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTok
     folder = tmp_path_factory.mktemp("mistral")
     model = (data / "mistral_instruct_tokenizer_240323.model.v3").read_bytes()
     (folder / "tokenizer.model").write_bytes(model)
-    return LlamaTokenizer.from_pretrained(folder, legacy=False)
+    return LlamaTokenizer.from_pretrained(folder, legacy=False, add_bos_token=True)
 
 
 @pytest.fixture(scope="session")

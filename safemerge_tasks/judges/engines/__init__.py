@@ -1,5 +1,5 @@
 """Engines that run a judge's language model; each takes token ids and returns text."""
 
-from safemerge_tasks.judges.engines.base import Completion, Engine, open_engine
+from safemerge_tasks.judges.engines.base import Completion, Engine, NextToken, open_engine
 
-__all__ = ["Completion", "Engine", "open_engine"]
+__all__ = ["Completion", "Engine", "NextToken", "open_engine"]

@@ -19,6 +19,15 @@ class Completion:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """How likely each of some tokens is to come next, or why that is not known; one is set."""
+
+    logprobs: tuple[float, ...] | None = None
+    """Natural logarithms, in the order of the tokens asked for; -inf for one left out."""
+    error: str | None = None
+
+
 class Engine(Protocol):
     """A language model that answers greedily.
 
@@ -31,6 +40,10 @@ class Engine(Protocol):
 
     def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
         """Return one answer a prompt, in order, decoded at temperature 0."""
+        ...
+
+    def weigh(self, prompts: Sequence[list[int]], tokens: Sequence[int]) -> list[NextToken]:
+        """Return how likely each of `tokens` is right after each prompt, nothing masked."""
         ...
 
     def identity(self) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class Reply:
 class ChatEndpoint:
     """Sends single user messages, which every chat template knows, at temperature 0.
 
+    A system prompt goes before the message where a rubric's makers wrote one.
+
     Parameters that the endpoint does not take are left out, or get the name it knows, from the
     first refusal on. One that it needs otherwise ends all asking: every exchange would fail alike.
     """
@@ -55,8 +57,9 @@ class ChatEndpoint:
         self._parameters = Parameters()
         self._unusable: str | None = None
 
-    def ask(self, message: str, max_new_tokens: int) -> Reply:
+    def ask(self, message: str, max_new_tokens: int, system: str | None = None) -> Reply:
         """Return the reply; the client retries rate limits, server errors and lost connections."""
+        before: list[Any] = [] if system is None else [{"role": "system", "content": system}]
         parameters, limit = self._parameters, max_new_tokens
         while True:
             if self._unusable or self._abort.is_set():
@@ -64,7 +67,7 @@ class ChatEndpoint:
             try:
                 completion: Any = self._client.chat.completions.create(
                     model=self.served,
-                    messages=[{"role": "user", "content": message}],
+                    messages=[*before, {"role": "user", "content": message}],
                     **parameters.as_arguments(limit),
                 )
             except APIStatusError as error:

@@ -2,8 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -15,8 +15,10 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from safemerge_tasks.judges.engines.base import Completion
+from safemerge_tasks.judges.engines.base import Completion, NextToken
 from safemerge_tasks.judges.settings import JudgeSettings
+
+_T = TypeVar("_T")
 
 
 def open_engine(settings: JudgeSettings, model: str) -> "TransformersEngine":
@@ -62,45 +64,67 @@ class TransformersEngine:
 
     def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
         """Return one answer a prompt; see `Engine.answer`."""
-        answers: list[Completion] = [Completion()] * len(prompts)
+
+        def texts(batch: Sequence[list[int]]) -> list[str]:
+            written = self._generate(batch, max_new_tokens=max_new_tokens).sequences
+            new = written[:, max(map(len, batch)) :]
+            return list(self.tokenizer.batch_decode(new, skip_special_tokens=True))
+
+        found = self._in_batches(prompts, texts)
+        return [Completion(text=found.get(index)) for index in range(len(prompts))]
+
+    def weigh(self, prompts: Sequence[list[int]], tokens: Sequence[int]) -> list[NextToken]:
+        """Return how likely each token is right after each prompt; see `Engine.weigh`."""
+
+        def weights(batch: Sequence[list[int]]) -> list[tuple[float, ...]]:
+            output = self._generate(batch, max_new_tokens=1, output_logits=True)
+            logprobs = output.logits[0].float().log_softmax(-1)[:, list(tokens)]
+            return [tuple(row) for row in logprobs.tolist()]
+
+        found = self._in_batches(prompts, weights)
+        return [NextToken(logprobs=found.get(index)) for index in range(len(prompts))]
+
+    def _in_batches(
+        self, prompts: Sequence[list[int]], run: Callable[[Sequence[list[int]]], list[_T]]
+    ) -> dict[int, _T]:
+        """Return what `run` makes of each prompt, by its index; some are missing after an abort."""
+        done: dict[int, _T] = {}
         pending = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         size = self._batch_size
         bar = tqdm(total=len(prompts), desc="judging", disable=not sys.stderr.isatty())
         while pending and not self._abort.is_set():
             batch = pending[-size:]
             try:
-                texts = self._generate([prompts[index] for index in batch], max_new_tokens)
+                results = run([prompts[index] for index in batch])
             except torch.cuda.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
                 torch.cuda.empty_cache()
                 size = max(1, len(batch) // 2)
                 continue
-            for index, text in zip(batch, texts, strict=True):
-                answers[index] = Completion(text=text)
+            done.update(zip(batch, results, strict=True))
             del pending[-len(batch) :]
             bar.update(len(batch))
         bar.close()
-        return answers
+        return done
 
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[str]:
+    def _generate(self, prompts: Sequence[list[int]], **options: Any) -> Any:
         width = max(map(len, prompts))
         pad = self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0
         ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=self.device)
         mask = torch.tensor(
             [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device
         )
-        output = self._model.generate(
+        return self._model.generate(
             input_ids=ids,
             attention_mask=mask,
             do_sample=False,
-            max_new_tokens=max_new_tokens,
             pad_token_id=pad,
             stopping_criteria=StoppingCriteriaList([_Aborted(self._abort)]),
+            return_dict_in_generate=True,
+            **options,
         )
-        texts: list[str] = self.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-        return texts
 
     def identity(self) -> dict[str, Any]:
         """Return engine, version, weights, revision and precision."""

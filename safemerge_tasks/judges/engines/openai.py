@@ -1,17 +1,20 @@
 """Judge models behind an OpenAI-compatible completions endpoint, such as `vllm serve`."""
 
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from openai import OpenAIError
 from transformers import AutoTokenizer
 
 from safemerge_tasks.common.errors import SafemergeError, brief
-from safemerge_tasks.judges.engines.base import Completion
+from safemerge_tasks.judges.engines.base import Completion, NextToken
 from safemerge_tasks.judges.engines.endpoint import connect, find_served
 from safemerge_tasks.judges.settings import JudgeSettings
+
+_T = TypeVar("_T")
 
 
 def open_engine(settings: JudgeSettings, model: str) -> "OpenAIEngine":
@@ -51,21 +54,62 @@ class OpenAIEngine:
 
     def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
         """Return one answer a prompt; a request that fails for good is that prompt's error."""
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            return list(pool.map(lambda prompt: self._complete(prompt, max_new_tokens), prompts))
+        return self._each(
+            prompts,
+            lambda choice: Completion(text=choice.text),
+            lambda why: Completion(error=why),
+            max_tokens=max_new_tokens,
+        )
 
-    def _complete(self, prompt: list[int], max_new_tokens: int) -> Completion:
-        if self._abort.is_set():
-            return Completion(error="judging was stopped")
-        try:
-            completion = self._client.completions.create(
-                model=self._served, prompt=prompt, max_tokens=max_new_tokens, temperature=0.0
-            )
-        except OpenAIError as error:
-            return Completion(error=brief(error))
-        if not completion.choices:
-            return Completion(error="the endpoint returned no choice")
-        return Completion(text=completion.choices[0].text)
+    def weigh(self, prompts: Sequence[list[int]], tokens: Sequence[int]) -> list[NextToken]:
+        """Return how likely each token is right after each prompt; see `Engine.weigh`.
+
+        vLLM's servers are asked for these tokens. Others know no such request and list the
+        likeliest only: a token that they leave out has no weight.
+        """
+        return self._each(
+            prompts,
+            lambda choice: self._weights(choice, tokens),
+            lambda why: NextToken(error=why),
+            max_tokens=1,
+            logprobs=len(tokens),
+            extra_body={"logprob_token_ids": list(tokens), "return_tokens_as_token_ids": True},
+        )
+
+    def _weights(self, choice: Any, tokens: Sequence[int]) -> NextToken:
+        listed = (getattr(choice.logprobs, "top_logprobs", None) or [None])[0] or {}
+        found = [
+            listed.get(f"token_id:{token}", listed.get(self.tokenizer.decode([token])))
+            for token in tokens
+        ]
+        if all(one is None for one in found):
+            return NextToken(error="the endpoint lists none of the judge's tokens")
+        return NextToken(tuple(-math.inf if one is None else float(one) for one in found))
+
+    def _each(
+        self,
+        prompts: Sequence[list[int]],
+        read: Callable[[Any], _T],
+        failed: Callable[[str], _T],
+        **request: Any,
+    ) -> list[_T]:
+        """Return what `read` makes of each prompt's first choice, or `failed` of the reason."""
+
+        def one(prompt: list[int]) -> _T:
+            if self._abort.is_set():
+                return failed("judging was stopped")
+            try:
+                completion = self._client.completions.create(
+                    model=self._served, prompt=prompt, temperature=0.0, **request
+                )
+            except OpenAIError as error:
+                return failed(brief(error))
+            if not completion.choices:
+                return failed("the endpoint returned no choice")
+            return read(completion.choices[0])
+
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            return list(pool.map(one, prompts))
 
     def identity(self) -> dict[str, Any]:
         """Return the endpoint's model; what revision it serves is the operator's to say."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges.engines.base import Completion
+from safemerge_tasks.judges.engines.base import Completion, NextToken
 from safemerge_tasks.judges.settings import JudgeSettings
 
 # On a CPU vLLM would by default claim most of a memory node and refuse to start where it cannot.
@@ -69,15 +69,27 @@ class VllmEngine:
 
     def answer(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
         """Return one answer a prompt; see `Engine.answer`."""
+        outputs = self._outputs(prompts, max_tokens=max_new_tokens)
+        return [Completion(text=output.text) for output in outputs]
+
+    def weigh(self, prompts: Sequence[list[int]], tokens: Sequence[int]) -> list[NextToken]:
+        """Return how likely each token is right after each prompt; see `Engine.weigh`."""
+        outputs = self._outputs(prompts, max_tokens=1, logprob_token_ids=list(tokens))
+        return [
+            NextToken(logprobs=tuple(output.logprobs[0][token].logprob for token in tokens))
+            for output in outputs
+        ]
+
+    def _outputs(self, prompts: Sequence[list[int]], **sampling: Any) -> list[Any]:
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
 
         outputs = self._llm.generate(
             [TokensPrompt(prompt_token_ids=prompt) for prompt in prompts],
-            SamplingParams(temperature=0.0, max_tokens=max_new_tokens),
+            SamplingParams(temperature=0.0, **sampling),
             use_tqdm=sys.stderr.isatty(),
         )
-        return [Completion(text=output.outputs[0].text) for output in outputs]
+        return [output.outputs[0] for output in outputs]
 
     def identity(self) -> dict[str, Any]:
         """Return engine, version, weights, revision and precision."""

@@ -46,6 +46,7 @@ class ChatJudge:
         parse: Callable[[str], Verdict],
         parser_version: int,
         empty: Verdict,
+        mode: str | None = None,
     ) -> None:
         """Prepare a judge; nothing is sent.
 
@@ -55,6 +56,7 @@ class ChatJudge:
             parse: from the model's words to a verdict, an unscored one where they cannot be read.
             parser_version: raised whenever `parse` may judge the same words otherwise.
             empty: the verdict on an empty response.
+            mode: how an exchange is shown, where that is a setting.
         """
         self.name = settings.name
         self.empty = empty
@@ -62,6 +64,7 @@ class ChatJudge:
         self._rubric = rubric
         self._parse = parse
         self._parser_version = parser_version
+        self._how = {} if mode is None else {"mode": mode}
         self._longest = settings.max_model_len * _CHARACTERS_PER_TOKEN
         self._endpoint: ChatEndpoint | None = None
 
@@ -96,7 +99,7 @@ class ChatJudge:
             question, response = exchange
             shown = response[: self._longest]
             try:
-                verdict = self._verdict(endpoint, rubric.ask(question, shown))
+                verdict = self._verdict(endpoint, rubric.ask(question, shown), rubric.system)
             except Exception as error:  # a parser's, which may be another package's
                 verdict = Verdict.no_verdict(f"the exchange failed: {brief(error)}", pending=True)
             return replace(verdict, cut=len(shown) < len(response))
@@ -108,10 +111,10 @@ class ChatJudge:
             )
             return list(bar)
 
-    def _verdict(self, endpoint: "ChatEndpoint", message: str) -> Verdict:
+    def _verdict(self, endpoint: "ChatEndpoint", message: str, system: str | None) -> Verdict:
         verdict = Verdict()
         for _ in range(TRIES):
-            reply = endpoint.ask(message, self._settings.max_new_tokens)
+            reply = endpoint.ask(message, self._settings.max_new_tokens, system)
             if reply.text is None:
                 verdict = reply.failure
                 if not reply.again:
@@ -124,12 +127,13 @@ class ChatJudge:
 
     def identity(self) -> dict[str, Any]:
         """Return name, rubric hash, parser version, and the served model once it is known."""
-        rubric = self._rubric().text
+        rubric = self._rubric().source
         served = self._endpoint.served if self._endpoint else self._settings.served_model
         return {
             "name": self.name,
             "prompt_sha256": hashlib.sha256(rubric.encode()).hexdigest(),
             "parser_version": self._parser_version,
+            **self._how,
             "engine": "openai",
             "model": served,
         }
@@ -140,7 +144,8 @@ class ChatJudge:
             return None
         return {
             "name": self.name,
-            "prompt": self._rubric().text,
+            "prompt": self._rubric().source,
+            **self._how,
             "fence_version": FENCE_VERSION,
             "parser_version": self._parser_version,
             "max_new_tokens": _KEPT_UNDER,

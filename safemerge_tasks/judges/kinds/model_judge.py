@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from safemerge_tasks.common.errors import brief
 from safemerge_tasks.common.weights_fingerprint import weights_fingerprint
 from safemerge_tasks.judges.engines import Completion, Engine, open_engine
 from safemerge_tasks.judges.engines.weights import check_weights
+from safemerge_tasks.judges.prompts.clipping import Clip
 from safemerge_tasks.judges.prompts.tokens import PromptError, PromptTemplate, TokenisedPrompt
 from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.settings import JudgeSettings
@@ -34,6 +35,7 @@ class ModelJudge:
         empty: Verdict,
         languages: frozenset[str] | None = None,
         mode: str | None = None,
+        clip: Clip | None = None,
     ) -> None:
         """Prepare a judge; nothing is loaded.
 
@@ -48,6 +50,7 @@ class ModelJudge:
             empty: the verdict on an empty response.
             languages: see `Judge.languages`.
             mode: how `parse` decides, where that is a setting.
+            clip: how much of a response the judge's makers show it, where they say so.
         """
         self.name = settings.name
         self.empty = empty
@@ -60,6 +63,7 @@ class ModelJudge:
         self._parser_version = parser_version
         self._max_new_tokens = max_new_tokens
         self._how = {} if mode is None else {"mode": mode}
+        self._clip = clip
         self._engine: Engine | None = None
         self._ran: dict[str, Any] = {}
 
@@ -84,24 +88,29 @@ class ModelJudge:
         ready = [
             index for index, prompt in enumerate(prompts) if isinstance(prompt, TokenisedPrompt)
         ]
-        answers = self._engine.answer(
+        answers = self._ask(
+            self._engine,
             [prompt.ids for prompt in prompts if isinstance(prompt, TokenisedPrompt)],
-            self._max_new_tokens,
         )
         verdicts = [p if isinstance(p, Verdict) else Verdict() for p in prompts]
-        for index, answer in zip(ready, answers, strict=True):
+        for index, verdict in zip(ready, answers, strict=True):
             prompt = prompts[index]
-            verdict = self._verdict(answer)
             cut = isinstance(prompt, TokenisedPrompt) and prompt.cut
             verdicts[index] = replace(verdict, cut=cut)
         return verdicts
 
+    def _ask(self, engine: Engine, prompts: Sequence[list[int]]) -> list[Verdict]:
+        """Return the model's verdict on each prompt: what it writes, read by `parse`."""
+        return [self._verdict(one) for one in engine.answer(prompts, self._max_new_tokens)]
+
     def _prompt(self, question: str, response: str) -> TokenisedPrompt | Verdict:
         assert self._engine is not None
         room = self._engine.max_model_len - self._max_new_tokens
-        template = self._template()
+        template, tokenizer = self._template(), self._engine.tokenizer
         try:
-            return template.tokenise(self._engine.tokenizer, question, response, room)
+            shown = self._clip.of(tokenizer, response) if self._clip else response
+            prompt = template.tokenise(tokenizer, question, shown, room)
+            return replace(prompt, cut=prompt.cut or len(shown) < len(response))
         except PromptError as error:
             return Verdict.no_verdict(str(error))
         except Exception as error:  # a tokenizer's own, on this text alone
@@ -110,9 +119,12 @@ class ModelJudge:
 
     def _verdict(self, answer: Completion) -> Verdict:
         if answer.text is None:
-            reason = f"the judge's engine failed: {answer.error or 'no answer'}"
-            return Verdict.no_verdict(reason, pending=True)
-        return self._parse(answer.text)
+            return engine_failed(answer.error)
+        try:
+            return self._parse(answer.text)
+        except Exception as error:  # a parser's own, on this answer alone
+            reason = f"the judge's answer cannot be read: {brief(error)}"
+            return Verdict.no_verdict(reason, answer.text, pending=True)
 
     def identity(self) -> dict[str, Any]:
         """Return name, prompt hash, parser version and weights, and how the engine ran if it did.
@@ -146,6 +158,7 @@ class ModelJudge:
             "stripped": self._template().stripped,
             "parser_version": self._parser_version,
             **self._how,
+            **({"clip": asdict(self._clip)} if self._clip else {}),
             "max_new_tokens": self._max_new_tokens,
             "model": self._model,
             "weights": weights,
@@ -158,3 +171,13 @@ class ModelJudge:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def unreadable(answer: str) -> Verdict:
+    """Return the unscored verdict on an answer that is not in the judge's form."""
+    return Verdict.no_verdict("the judge's answer does not parse", raw=answer)
+
+
+def engine_failed(error: str | None) -> Verdict:
+    """Return the unscored verdict where the model could not be asked."""
+    return Verdict.no_verdict(f"the judge's engine failed: {error or 'no answer'}", pending=True)

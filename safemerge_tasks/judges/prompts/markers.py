@@ -15,7 +15,8 @@ def structural_markers(text: str) -> tuple[str, ...]:
     """
     before, _, rest = text.partition("{prompt}")
     between, _, after = rest.partition("{response}")
-    labels = [_TAG.sub("", part.rpartition("\n")[2]) for part in (before, between)]
+    # Right before a field; a role between two tags is no label, its tags are markers.
+    labels = [_TAG.split(part.rpartition("\n")[2])[-1] for part in (before, between)]
     # A line ends with its text: `Answer: [/INST]` is the line `Answer:` and a tag.
     closing = [_TAG.split(line)[0] for line in after.split("\n")]
     lines = [f"\n{line.rstrip()}" for line in (*labels, *closing) if len(line.strip()) > 1]

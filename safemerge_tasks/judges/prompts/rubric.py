@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.unicode import valid_unicode
@@ -13,26 +14,49 @@ FENCE_VERSION = 1
 """Raised whenever `Rubric.ask` puts the same exchange in another way."""
 
 _PACKAGED = Path(__file__).parent / "rubrics"
-_FIELD = re.compile(r"\{(question|response)\}")
 
 
 @dataclass(frozen=True)
 class Rubric:
-    """A text with the fields `{question}` and `{response}`; other braces are literal."""
+    """A text with a field for the question and the field `{response}`; other braces are literal.
+
+    Attributes:
+        text: the message to the judge.
+        system: the system prompt before it.
+        question_field: the name of the question's field.
+        shown: how an exchange stands in the message: `unaltered`, `guarded`, with its control
+            strings broken, or `fenced`, between marker lines besides.
+    """
 
     text: str
+    system: str | None = None
+    question_field: str = "question"
+    shown: Literal["unaltered", "guarded", "fenced"] = "fenced"
+
+    @property
+    def source(self) -> str:
+        """All that is written by the rubric's makers."""
+        return self.text if self.system is None else f"{self.system}\0{self.text}"
 
     def ask(self, question: str, response: str) -> str:
         """Return the message to the judge.
 
-        Question and response each stand between marker lines with a code made from both, so that
-        no text can hold its own closing line: it would have to contain a hash of itself. An equal
-        exchange gives an equal message, so verdicts can be cached and judged again.
+        Fences carry a code made from question and response, so that no text can hold its own
+        closing line: it would have to contain a hash of itself. An equal exchange gives an equal
+        message, so verdicts can be cached and judged again.
         """
-        contents = {"question": valid_unicode(question), "response": valid_unicode(response)}
-        joined = "\0".join(contents.values()).encode()
-        code = hashlib.sha256(joined).hexdigest()[:16]
-        return _FIELD.sub(lambda field: _fenced(field[1], contents[field[1]], code), self.text)
+        contents = {
+            self.question_field: valid_unicode(question),
+            "response": valid_unicode(response),
+        }
+        if self.shown == "fenced":
+            joined = "\0".join(contents.values()).encode()
+            code = hashlib.sha256(joined).hexdigest()[:16]
+            contents = {kind: _fenced(kind, text, code) for kind, text in contents.items()}
+        elif self.shown == "guarded":
+            contents = {kind: without_control_strings(text) for kind, text in contents.items()}
+        field = re.compile("|".join(re.escape(f"{{{name}}}") for name in contents))
+        return field.sub(lambda found: contents[found[0].strip("{}")], self.text)
 
 
 def load_rubric(name: str, prompt: str | None, needed: tuple[str, ...] = ()) -> Rubric:
@@ -64,6 +88,21 @@ def read_prompt(prompt: str) -> str:
         raise SafemergeError(
             f"judge_prompt={prompt} cannot be read ({reason}): give a text file."
         ) from error
+
+
+def read_policy(prompt: str) -> str:
+    """Return the text of the file that `judge_prompt` names, where it takes no exchange.
+
+    Raises:
+        SafemergeError: it cannot be read, is empty, or has a field.
+    """
+    text = read_prompt(prompt).strip()
+    if not text or "{prompt}" in text or "{response}" in text:
+        raise SafemergeError(
+            f"judge_prompt={prompt} must hold a text without {{prompt}} and {{response}}: the "
+            "exchange is put beside it."
+        )
+    return text
 
 
 def require(text: str, needed: tuple[str, ...], prompt: str) -> None:

@@ -41,31 +41,41 @@ class PromptTemplate:
     """A judge's prompt with the fields `{prompt}` and `{response}`.
 
     Attributes:
-        text: the template; braces other than the two fields are literal.
+        text: the template; braces other than those fields are literal.
         markers: strings that structure the template and must not keep their token sequence inside
             a question or response.
         stripped: the template's source strips white space from question and response, or from the
             response only.
         special_tokens: the tokenizer adds BOS and the like; False where the text holds them.
+        contextual: there is a field `{context}` as well, before the others.
     """
 
     text: str
     markers: tuple[str, ...] = ()
     stripped: bool | Literal["response"] = False
     special_tokens: bool = True
+    contextual: bool = False
 
     @cached_property
-    def _parts(self) -> tuple[str, str, str]:
+    def _parts(self) -> tuple[str, ...]:
+        """What stands around the fields."""
         before, _, rest = self.text.partition("{prompt}")
         between, _, after = rest.partition("{response}")
-        return before, between, after
+        parts = before.split("{context}", 1) if self.contextual else [before]
+        return (*parts, between, after)
 
     def tokenise(
-        self, tokenizer: "PreTrainedTokenizerBase", question: str, response: str, room: int
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        question: str,
+        response: str,
+        room: int,
+        context: str = "",
     ) -> TokenisedPrompt:
         """Return the prompt's ids, at most `room` of them.
 
-        An over-long response keeps its beginning, as many tokens as fit.
+        An over-long response keeps its beginning, as many tokens as fit. `context` is for a text
+        with that field.
 
         Raises:
             PromptError: the question alone does not fit, or the text cannot be made safe.
@@ -75,9 +85,10 @@ class PromptTemplate:
             whole = whole.strip()
         if self.stripped is True:
             question = question.strip()
+        asked = (valid_unicode(context), question)[2 - len(self._parts) :]
         shown = whole[: room * _CHARACTERS_PER_TOKEN]
         while True:
-            encoded = self._encode(tokenizer, question, shown)
+            encoded = self._encode(tokenizer, (*asked, shown))
             excess = len(encoded.ids) - room
             if excess <= 0:
                 return TokenisedPrompt(encoded.ids, cut=len(shown) < len(whole))
@@ -86,11 +97,9 @@ class PromptTemplate:
             # One character may be several tokens, so the end alone need not come nearer.
             shown = shown[: min(encoded.response_end_without(excess), len(shown) - 1)]
 
-    def _encode(
-        self, tokenizer: "PreTrainedTokenizerBase", question: str, response: str
-    ) -> "_Encoded":
-        before, between, after = self._parts
-        pieces = [before, question, between, response, after]
+    def _encode(self, tokenizer: "PreTrainedTokenizerBase", contents: Sequence[str]) -> "_Encoded":
+        between = zip(contents, self._parts[1:], strict=True)
+        pieces = [self._parts[0], *(piece for pair in between for piece in pair)]
         unused = [one for one in _SENTINELS if not any(one in piece for piece in pieces)]
         if not unused:
             # A response that holds them all must not escape judgement: one gives way, unread.
@@ -124,8 +133,14 @@ def _encode_with(
     *,
     special_tokens: bool,
 ) -> _Encoded | None:
-    """Encode with splits at `sentinel`, or return None where that cannot part a token."""
-    splits = {index: _marker_splits(tokenizer, pieces[index], markers) for index in (1, 3)}
+    """Encode with splits at `sentinel`, or return None where that cannot part a token.
+
+    Every second of the pieces is a field's content; the last of them is the response.
+    """
+    splits = {
+        index: _marker_splits(tokenizer, pieces[index], markers)
+        for index in range(1, len(pieces), 2)
+    }
     added = _added_ids(tokenizer)
     while True:
         marked = [
@@ -143,7 +158,7 @@ def _encode_with(
         starts = [sum(map(len, marked[:index])) for index in range(len(marked) + 1)]
         new = _forged(ids, offsets, added, text, starts, sentinel)
         if not new:
-            return _without_sentinels(ids, offsets, text, (starts[3], starts[4]), sentinel)
+            return _without_sentinels(ids, offsets, text, (starts[-3], starts[-2]), sentinel)
         known = sum(map(len, splits.values()))
         for index, position in new:
             inside = marked[index][:position]
@@ -165,7 +180,7 @@ def _forged(
     for token, (start, end) in zip(ids, offsets, strict=True):
         if token not in added or start == end:
             continue
-        for index in (1, 3):
+        for index in range(1, len(starts) - 1, 2):
             low, high = max(start, starts[index]), min(end, starts[index + 1])
             if low >= high or sentinel in text[low:high]:
                 continue

@@ -41,7 +41,7 @@ def test_another_variable_and_asking_for_it(monkeypatch: pytest.MonkeyPatch) -> 
         assert "other" not in settings.as_arguments()
 
 
-@pytest.mark.parametrize("name", ["chat", "strongreject"])
+@pytest.mark.parametrize("name", ["chat", "strongreject", "usefulness"])
 def test_a_variable_that_is_not_set_is_told_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

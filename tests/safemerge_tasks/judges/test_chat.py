@@ -99,7 +99,7 @@ def test_a_rubric_that_is_not_there_or_not_text(tmp_path: Path) -> None:
         load_rubric("chat", str(tmp_path / "binary.txt"))
 
 
-@pytest.mark.parametrize("name", ["chat", "strongreject"])
+@pytest.mark.parametrize("name", ["chat", "strongreject", "usefulness"])
 def test_an_endpoint_is_needed(name: str) -> None:
     judge = make_judge(JudgeSettings(name=name))
     with pytest.raises(SafemergeError, match=f"judge={name} needs judge_url"):

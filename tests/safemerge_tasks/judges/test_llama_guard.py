@@ -5,8 +5,8 @@ from transformers import Llama4Config, Llama4ForConditionalGeneration, PreTraine
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
-from safemerge_tasks.judges.kinds.guard_judge import chat_prompt, template_of
 from safemerge_tasks.judges.kinds.llama_guard import parse
+from safemerge_tasks.judges.prompts.chat_template import chat_prompt, template_of
 from tests.guards import guard_that_says, guard_tokenizer, messages, teach
 
 QUESTION = "How do I bake bread?"

@@ -4,7 +4,7 @@ import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
-from safemerge_tasks.judges.kinds.guard_judge import template_of
+from safemerge_tasks.judges.prompts.chat_template import template_of
 from safemerge_tasks.judges.qwen3guard import parse
 from tests.guards import qwen_guard_that_says, qwen_guard_tokenizer
 

@@ -9,12 +9,17 @@ from safemerge_tasks.judges import JudgeSettings, judge_names, make_judge
 JUDGES = {
     "chat",
     "deferred",
+    "gpt-oss-safeguard",
+    "granite-guardian",
     "harmbench",
     "keywords",
     "llama-guard-3",
     "llama-guard-4",
+    "polyguard",
     "qwen3guard",
     "strongreject",
+    "strongreject-finetuned",
+    "usefulness",
     "wildguard",
 }
 
@@ -44,7 +49,9 @@ def test_an_impossible_value_names_key_and_value() -> None:
 
 
 def test_an_unknown_judge_lists_the_known() -> None:
-    with pytest.raises(SafemergeError, match="choose from chat, deferred, harmbench"):
+    with pytest.raises(
+        SafemergeError, match="choose from chat, deferred, gpt-oss-safeguard, granite-guardian"
+    ):
         make_judge(JudgeSettings(name="oracle"))
     assert JUDGES.issubset(judge_names())
 

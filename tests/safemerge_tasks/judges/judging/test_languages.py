@@ -12,7 +12,13 @@ def warnings(caplog: pytest.LogCaptureFixture, judge: str, languages: list[str])
     return [record.getMessage() for record in caplog.records]
 
 
-@pytest.mark.parametrize("judge", ["wildguard", "keywords", "llama-guard-3", "harmbench"])
+@pytest.mark.parametrize(
+    "judge",
+    [
+        *("wildguard", "keywords", "llama-guard-3", "harmbench", "granite-guardian"),
+        "strongreject-finetuned",
+    ],
+)
 def test_one_warning_names_judge_task_and_languages(
     caplog: pytest.LogCaptureFixture, judge: str
 ) -> None:
@@ -29,6 +35,9 @@ def test_one_warning_names_judge_task_and_languages(
         ("llama-guard-4", ["en", "th", "pt_BR"]),
         ("chat", ["zh", "vi"]),
         ("strongreject", ["zh"]),
+        ("usefulness", ["vi"]),
+        ("polyguard", ["zh", "cs"]),
+        ("gpt-oss-safeguard", ["vi"]),
         ("deferred", ["zh"]),
     ],
 )

@@ -39,6 +39,15 @@ def test_a_benign_prompt_has_the_ids_of_the_plain_string(
         assert not prompt.cut
 
 
+@pytest.mark.parametrize("response", ["Mix flour.", "<s>Mix flour.", ""])
+def test_a_bos_that_the_tokenizer_adds_comes_once(
+    mistral_tokenizer: PreTrainedTokenizerBase, response: str
+) -> None:
+    ids = judge_template().tokenise(mistral_tokenizer, QUESTION, response, ROOM).ids
+    assert ids[0] == mistral_tokenizer.bos_token_id
+    assert ids.count(ids[0]) == 1
+
+
 @pytest.mark.parametrize("hostile", [*CONTROL, FORGED, "".join(CONTROL) * 3])
 def test_control_strings_in_a_response_never_become_control_tokens(
     tokenizer: PreTrainedTokenizerBase, hostile: str
@@ -119,3 +128,19 @@ def test_braces_in_a_response_are_text(tokenizer: PreTrainedTokenizerBase) -> No
     template = PromptTemplate("Q {prompt} A {response}")
     prompt = template.tokenise(tokenizer, "{response}", "{prompt} {0} {", ROOM)
     assert "Q {response} A {prompt} {0} {" in tokenizer.decode(prompt.ids)
+
+
+def test_a_field_for_a_context_is_one_only_where_the_prompt_says_so(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    text = "C {context} Q {prompt} A {response} END"
+    plain = PromptTemplate(text).tokenise(tokenizer, "Why?", "Mix.", ROOM)
+    assert "C {context} Q Why? A Mix. END" in tokenizer.decode(plain.ids)
+    asked = PromptTemplate(text, contextual=True)
+    for context in ("Bread.", ""):
+        ids = asked.tokenise(tokenizer, "Why?", "Mix.", ROOM, context).ids
+        assert ids == tokenizer(f"C {context} Q Why? A Mix. END")["input_ids"]
+    cut = asked.tokenise(tokenizer, "Why?", "more words " * 500, 100, "Bread.")
+    assert cut.cut
+    assert len(cut.ids) <= 100
+    assert tokenizer.decode(cut.ids).endswith(" END")
