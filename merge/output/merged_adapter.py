@@ -153,7 +153,7 @@ class _Builder:
         for factor, adapter in parts:
             if tensor.name not in adapter.factors:
                 continue
-            update = adapter.low_rank(tensor.name)
+            update = adapter.low_rank(tensor.name, tensor.work_dtype)
             update = self._plan.method.transform(update, self._totals.get(tensor.name, []))
             lefts.append(update.left * (update.scale * factor))
             rights.append(update.right)
