@@ -17,12 +17,12 @@ from pathlib import Path
 
 import torch
 import yaml
-from merge_bench import SAFEMERGE, install_mergekit
+from merge_bench import BENCH, SAFEMERGE, install_mergekit
 from merge_models import config, tensor_shapes
 from safetensors.torch import load_file, save_file
 
 ALLOWED = 1e-4
-# TIES: of entries that are equally large at the threshold we keep all, mergekit as many as it wants.
+# TIES: we keep all entries that are equally large at the threshold, mergekit as many as it counts.
 # There is one pair of them among these 3.5 million entries.
 ALLOWED_SHARE = 1e-6
 
@@ -239,7 +239,7 @@ def load(folder: Path) -> dict[str, torch.Tensor]:
 def main() -> None:
     """Merge with both, print the differences, and fail if one is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path.home() / ".cache/safemerge/bench")
+    parser.add_argument("--root", type=Path, default=BENCH)
     parser.add_argument("--only", default="", help="recipes whose names begin like this")
     arguments = parser.parse_args()
     root: Path = arguments.root
