@@ -23,8 +23,12 @@ from pathlib import Path
 import yaml
 from merge_models import make_apart
 
+from safemerge_tasks.common.cache import cache_dir
+
 HERE = Path(__file__).parent
 MERGEKIT = "mergekit==0.1.5"
+# Models, and mergekit's environment.
+BENCH = cache_dir() / "bench"
 SAFEMERGE = Path(sys.executable).with_name("safemerge")
 
 
@@ -237,7 +241,7 @@ def log(text: str) -> None:
 def main() -> None:
     """Make the models, measure, print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path.home() / ".cache/safemerge/bench")
+    parser.add_argument("--root", type=Path, default=BENCH)
     parser.add_argument("--size", default="1.1b")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--mergekit-runs", type=int, help="fewer of mergekit's slow runs")

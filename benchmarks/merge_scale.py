@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import torch
-from merge_bench import SAFEMERGE, timed, warm
+from merge_bench import BENCH, SAFEMERGE, timed, warm
 from merge_models import config, make_all, tensor_shapes, write_adapter
 from safetensors.torch import save_file
 
@@ -110,7 +110,7 @@ def show_memory(root: Path) -> bool:
 def main() -> None:
     """Make each size's models, merge them, print a row, and remove them unless told to keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path.home() / ".cache/safemerge/bench")
+    parser.add_argument("--root", type=Path, default=BENCH)
     parser.add_argument("--sizes", default="0.5b,1.1b,3b")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--sparse", action="store_true", help="all weights zero, no disk needed")

@@ -15,7 +15,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from merge_bench import Run, timed, warm
+from merge_bench import BENCH, Run, timed, warm
 from merge_models import make_apart
 
 WORK = """
@@ -42,7 +42,7 @@ json.dump(int(io["rchar"]), open(counts, "w"))
 def main() -> None:
     """Make the models, measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path.home() / ".cache/safemerge/bench")
+    parser.add_argument("--root", type=Path, default=BENCH)
     parser.add_argument("--size", default="0.5b")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()

@@ -27,14 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from merge_bench import SAFEMERGE, install_mergekit
+from merge_bench import BENCH, SAFEMERGE, install_mergekit
 
 from safemerge_tasks.toy.family import toy_family
 from safemerge_tasks.toy.members import TASKS, ToyFamily
 
 CONTEXT = 2048
-
-BENCH = Path.home() / ".cache/safemerge/bench"
 LAMBDAS = (0.2, 0.4, 0.6, 0.8)
 JUDGE = {
     "judge": "wildguard",

@@ -239,15 +239,17 @@ def _make_outputs(recipe: Recipe, folder: Path) -> list[Path]:
 
 
 def _check_alike(plans: Mapping[str, Plan]) -> None:
-    """Check that merges which share a pass write tensors of the same names and sizes."""
+    """Check that merges which share a pass compute the same tensors, in the same type."""
+    alike = {
+        name: [(tensor.name, tensor.elements, tensor.work_dtype) for tensor in plan.tensors]
+        for name, plan in plans.items()
+    }
     first, *others = plans
-    expected = [(tensor.name, tensor.elements) for tensor in plans[first].tensors]
     for name in others:
-        found = [(tensor.name, tensor.elements) for tensor in plans[name].tensors]
-        if found != expected:
+        if alike[name] != alike[first]:
             raise MergeError(
-                f"{name} and {first} write tensors of different names or sizes; give them the same "
-                f"base and vocabulary, or merge them one by one."
+                f"{name} and {first} write tensors of different names, sizes or precision; give "
+                f"them the same base and vocabulary, or merge them one by one."
             )
 
 

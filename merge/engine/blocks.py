@@ -1,14 +1,17 @@
-"""The order of the work: which tensors are taken together, and their blocks."""
+"""The order of the work: which tensors are taken together, their blocks, and by how many."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from merge.engine.options import Options
 from merge.engine.plan import Plan
 from merge.formats.checksums import block_ranges
 
 GROUP_ELEMENTS = 1 << 24
 # What is counted of a tensor may take half a megabyte for each model, however small the tensor is.
 GROUP_TENSORS = 64
+# Threads pay if blocks are at least this part of a full one on average.
+_WORTH_SHARING = 1 / 4
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,15 @@ def tasks(plan: Plan, numbers: Iterable[int], size: int) -> Iterator[Task]:
     for number in numbers:
         for index, (start, stop) in enumerate(block_ranges(plan.tensors[number].elements, size)):
             yield Task(number, index, start, stop)
+
+
+def threads_for(plan: Plan, numbers: Iterable[int], options: Options) -> int:
+    """Return how many threads should work on some tensors.
+
+    Python runs one thread at a time, and each operation on a block ends with waiting for a turn.
+    With 20,000 tensors of 2,000 elements two threads take half as long again as one.
+    """
+    sizes = [plan.tensors[number].elements for number in numbers]
+    blocks = sum(-(-size // options.block_elements) for size in sizes)
+    full = blocks * options.block_elements
+    return options.thread_count if sum(sizes) >= full * _WORTH_SHARING else 1

@@ -74,6 +74,17 @@ def _check_kind(recipe: Recipe, tuned: tuple[InputModel, ...]) -> None:
                 f"The method {recipe.method} works on a plain LoRA update, and {model.reference} "
                 f"is DoRA; train it without use_dora or use another method."
             )
+        if stacked := _stacked(model) if find_method(recipe.method).needs_adapter else None:
+            raise MergeError(
+                f"The method {recipe.method} works on matrices, and {model.reference} updates "
+                f"{stacked}, which holds all experts of a layer; use another method."
+            )
+
+
+def _stacked(model: InputModel) -> str | None:
+    """Return a tensor of several experts that an adapter updates, if there is one."""
+    experts = model.adapter.experts if model.adapter else {}
+    return next((n for n, own in experts.items() if own.expert is None and own.experts > 1), None)
 
 
 def _check_vectors(models: Sequence[InputModel]) -> None:

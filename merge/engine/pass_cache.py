@@ -24,6 +24,9 @@ class PassCache:
         self._values: dict[tuple[str, str, int], torch.Tensor] = {}
         self._free: list[torch.Tensor] = []
         self._used: list[torch.Tensor] = []
+        # The block of memory that small values share, and how much of it is taken.
+        self._shared: torch.Tensor | None = None
+        self._taken = block_elements
         self._bytes = 0
 
     def get(
@@ -40,19 +43,38 @@ class PassCache:
         return value
 
     def _place(self, value: "torch.Tensor") -> "torch.Tensor | None":
-        """Return memory for a value; the same again and again, as new pages cost more than it."""
+        """Return memory for a value; the same again and again, as new pages cost more than it.
+
+        Small values share a block. There is none for float64, of which there is little.
+        """
         import torch
 
+        if value.dtype != torch.float32:
+            return None
         with self._lock:
-            if self._free:
-                buffer = self._free.pop()
-            elif self._bytes + self._block * 4 <= self._budget:
-                self._bytes += self._block * 4
-                buffer = torch.empty(self._block, device=value.device)
-            else:
+            if len(value) == self._block:
+                return self._block_of_memory(value)
+            if self._taken + len(value) > self._block:
+                self._shared = self._block_of_memory(value)
+                self._taken = 0
+            if self._shared is None:
                 return None
-            self._used.append(buffer)
-        return buffer[: len(value)]
+            start = self._taken
+            self._taken += len(value)
+            return self._shared[start : self._taken]
+
+    def _block_of_memory(self, value: "torch.Tensor") -> "torch.Tensor | None":
+        import torch
+
+        if self._free:
+            buffer = self._free.pop()
+        elif self._bytes + self._block * 4 <= self._budget:
+            self._bytes += self._block * 4
+            buffer = torch.empty(self._block, device=value.device)
+        else:
+            return None
+        self._used.append(buffer)
+        return buffer
 
     def clear(self) -> None:
         """Let go of every value; the memory stays for the next."""
@@ -60,3 +82,4 @@ class PassCache:
             self._values.clear()
             self._free += self._used
             self._used.clear()
+            self._shared, self._taken = None, self._block

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from merge.errors import MergeError, list_problems
-from merge.formats.dtypes import FLOATS, Array, code_of, config_name
+from merge.formats.dtypes import FLOATS, Array, code_of, config_name, work_dtype
 from merge.methods import find_method
 from merge.methods.method import Method, Values
 from merge.models.alignment import Alignment, Policies, align
@@ -22,6 +22,9 @@ from merge.models.quantised_weights import quantised, stale_note
 from merge.models.saved_vector import METHOD as SAVED_VECTOR
 from merge.recipe.recipe import Recipe
 from merge.recipe.tensor_settings import Place, places
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class TensorPlan(Array):
     values: Values
     lambdas: tuple[float, ...]
     copied: bool = False
+
+    @property
+    def work_dtype(self) -> "torch.dtype":
+        """The type it is computed in, which follows from the base alone and not from the output."""
+        assert self.operands.base is not None
+        return work_dtype(self.operands.base.stored.dtype)
 
 
 @dataclass(frozen=True)

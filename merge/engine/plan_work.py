@@ -9,7 +9,7 @@ from merge.engine.blocks import Task
 from merge.engine.options import Options
 from merge.engine.pass_cache import PassCache
 from merge.engine.plan import Plan, TensorPlan
-from merge.engine.threads import OrderedSum
+from merge.engine.threads import OrderedSum, WholeSum
 from merge.errors import MergeError
 from merge.formats.checksums import combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
@@ -71,9 +71,7 @@ class PlanWork:
         self._options = options
         self._progress = progress
         self._kept = kept
-        self._sums: dict[str, OrderedSum] = {}
-        # The number of each tensor's first block among those of its sum.
-        self._begins: dict[str, int] = {}
+        self._sums: dict[str, OrderedSum] | dict[str, WholeSum] = {}
         self._digests: list[dict[str, dict[int, bytes]]] = [
             {tensor.name: {} for tensor in plan.tensors} for _ in writers
         ]
@@ -83,31 +81,29 @@ class PlanWork:
         names = [self.plan.tensors[number].name for number in numbers]
         if first:
             self.totals = {name: [] for name in names}
-        self._begins = dict.fromkeys(names, 0)
-        self._sums = {name: OrderedSum() for name in names}
         method = self.plan.method
         if any(method.pooled(self.plan.tensors[number].values) for number in numbers):
-            self._sums = dict.fromkeys(names, OrderedSum())
-            begin = 0
-            for number in numbers:
-                tensor = self.plan.tensors[number]
-                self._begins[tensor.name] = begin
-                begin += -(-tensor.elements // self._options.block_elements)
+            self._sums = dict.fromkeys(names, WholeSum())
+        else:
+            self._sums = {name: OrderedSum() for name in names}
 
     def measure(self, task: Task, reads: Reads) -> None:
         """Add one block to its tensor's sum."""
         tensor = self.plan.tensors[task.number]
         block = self._block(tensor, reads)
         part = self.plan.method.measure(block, tensor.values, self.totals[tensor.name])
-        self._sums[tensor.name].add(self._begins[tensor.name] + task.index, part)
+        self._sums[tensor.name].add(task.index, part)
         if task.stop == tensor.elements:
             # Over a whole model all adapters' parts would be kept at once.
             self.forget_updates(task)
 
     def end_pass(self, numbers: Sequence[int]) -> None:
         """Let the method draw its conclusions from the sums."""
+        values: dict[int, torch.Tensor] = {}
         for name, total in self._sums.items():
-            self.totals[name].append(total.value())
+            if id(total) not in values:
+                values[id(total)] = total.value()
+            self.totals[name].append(values[id(total)])
         tensors = [self.plan.tensors[number] for number in numbers]
         self.plan.method.settle(self.totals, {tensor.name: tensor.values for tensor in tensors})
 
@@ -135,7 +131,7 @@ class PlanWork:
                 self._write(task, tensor, number, self._rounded(tensor, values))
 
     def _base_bits(self, tensor: TensorPlan, reads: Reads) -> memoryview | None:
-        """Return the base's bytes where λ = 0 is it; float64 would lose some in float32."""
+        """Return the base's bytes where λ = 0 is it; adding 0 would lose the sign of another."""
         base = tensor.operands.base
         if not self.plan.method.starts_at_base or 0 not in tensor.lambdas or base is None:
             return None
@@ -168,7 +164,14 @@ class PlanWork:
 
     def _block(self, tensor: TensorPlan, reads: Reads) -> Block:
         keep = self._kept.get if self._kept else None
-        return Block(tensor.name, tensor.operands, reads, seed=self.plan.recipe.seed, keep=keep)
+        return Block(
+            tensor.name,
+            tensor.operands,
+            reads,
+            seed=self.plan.recipe.seed,
+            elements=tensor.elements,
+            keep=keep,
+        )
 
     def _rounded(self, tensor: TensorPlan, values: "torch.Tensor") -> memoryview:
         import torch

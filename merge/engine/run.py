@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from merge.engine.allocator import keep_freed_memory
-from merge.engine.blocks import Task, tasks, tensor_groups
+from merge.engine.blocks import Task, tasks, tensor_groups, threads_for
 from merge.engine.options import Options
 from merge.engine.pass_cache import BUDGET_BYTES, PassCache
 from merge.engine.plan import Plan
@@ -48,8 +48,8 @@ def run(
     keep_freed_memory()
     worker = _Worker(plans, writers, options, progress)
     with single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
-        team = Team(pool, options.thread_count)
         for group in tensor_groups(plans):
+            team = Team(pool, threads_for(plans[0], group, options))
             worker.measure(team, group)
             team.run(worker.merge, tasks(plans[0], group, options.block_elements))
             worker.forget()
@@ -63,8 +63,8 @@ def measure(plan: Plan, options: Options) -> "tuple[dict[str, list[torch.Tensor]
     [part] = worker.parts
     totals: dict[str, list[torch.Tensor]] = {}
     with single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
-        team = Team(pool, options.thread_count)
         for group in tensor_groups([plan]) if plan.method.passes else []:
+            team = Team(pool, threads_for(plan, group, options))
             worker.measure(team, group)
             totals |= part.totals
             worker.forget()
@@ -138,6 +138,7 @@ class _Worker:
         return Reads(
             task.start,
             task.stop,
+            self.parts[0].plan.tensors[task.number].work_dtype,
             observe=self._observe,
             device=self._options.device,
             allow_nonfinite=self._options.allow_nonfinite,

@@ -40,6 +40,34 @@ class OrderedSum:
         return self._sum
 
 
+class WholeSum:
+    """Adds whole numbers, each thread for itself: their sum is the same in any order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._own = threading.local()
+        self._sums: list[torch.Tensor] = []
+
+    def add(self, number: int, part: "torch.Tensor") -> None:
+        """Add one part, whatever its number."""
+        del number
+        own = getattr(self._own, "sum", None)
+        if own is not None:
+            own.add_(part)
+            return
+        assert not part.is_floating_point(), "sums of fractions depend on the order"
+        self._own.sum = part
+        with self._lock:
+            self._sums.append(part)
+
+    def value(self) -> "torch.Tensor":
+        """Return the sum of all parts."""
+        first, *others = self._sums
+        for other in others:
+            first.add_(other)
+        return first
+
+
 class Team:
     """Threads that share one queue of work."""
 

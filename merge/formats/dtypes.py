@@ -75,6 +75,13 @@ def torch_dtype(code: str) -> "torch.dtype":
     return dtype
 
 
+def work_dtype(code: str) -> "torch.dtype":
+    """Return the torch type that is computed in where values are stored as this one."""
+    import torch
+
+    return torch.float64 if code == "F64" else torch.float32
+
+
 def code_of(torch_name: str) -> str:
     """Return the safetensors name of a torch type name such as ``bfloat16``.
 

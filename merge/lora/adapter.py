@@ -1,7 +1,7 @@
 """LoRA adapters as inputs: a base model's tensors with the update added as they are read.
 
 The update of a weight is `s·B·A` with B `[out, r]` and A `[in, r]ᵀ` (Hu et al. 2021, 2106.09685),
-computed in float32 for the rows that are asked for. No merged copy is made anywhere. What an
+computed for the rows that are asked for. No merged copy is made anywhere. What an
 adapter replaces instead of updating (`modules_to_save`, trained biases, trained tokens' rows) is
 taken as weights.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from merge.errors import MergeError
+from merge.formats.dtypes import work_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.safetensors import read_header
 from merge.formats.same_values import same_values
@@ -118,22 +119,24 @@ class Adapter:
         return self._scale(name, ".bias")
 
     def read_update(self, name: str, base: StoredTensor) -> Update:
-        """Read what the adapter adds to one tensor."""
+        """Read what the adapter adds to one tensor, in the type that is computed in."""
+        dtype = work_dtype(base.dtype)
         if name in self.magnitudes:
-            return Dora(self.low_rank(name), load(self.magnitudes[name]).reshape(-1), base)
+            lengths = load(self.magnitudes[name]).reshape(-1)
+            return Dora(self.low_rank(name, dtype), lengths, base)
         if name in self.factors:
-            return self.low_rank(name)
+            return self.low_rank(name, dtype)
         if name in self.experts:
             factors = self.experts[name]
-            return factors.update(self._factor(factors.a), self._factor(factors.b))
+            return factors.update(*(self._factor(f).to(dtype) for f in (factors.a, factors.b)))
         if name in self.tokens:
             return self.token_rows(self.tokens[name], base)
-        return DenseUpdate(load(self.bias_updates[name]) * self.bias_scale(name))
+        return DenseUpdate(load(self.bias_updates[name]).to(dtype) * self.bias_scale(name))
 
-    def low_rank(self, name: str) -> LowRank:
+    def low_rank(self, name: str, dtype: "torch.dtype") -> LowRank:
         """Read the factors of one weight's update."""
         a, b, transposed = self.factors[name]
-        left, right = load(b), load(a)
+        left, right = load(b).to(dtype), load(a).to(dtype)
         if transposed:
             left, right = right.T.contiguous(), left.T.contiguous()
         # An embedding's factors are turned too, and its rows are what they are for.
@@ -154,24 +157,22 @@ class Adapter:
         """Read trained rows, as their difference to the base's."""
         import torch
 
-        columns = base.shape[1]
+        columns, dtype = base.shape[1], work_dtype(base.dtype)
         before = [
-            base.read(index * columns, (index + 1) * columns)[0].to(torch.float32)
+            base.read(index * columns, (index + 1) * columns)[0].to(dtype)
             for index in tokens.indices
         ]
-        return RowUpdate(tokens.indices, load(tokens.rows) - torch.stack(before))
+        return RowUpdate(tokens.indices, load(tokens.rows).to(dtype) - torch.stack(before))
 
 
 def load(tensor: StoredTensor) -> "torch.Tensor":
-    """Read a whole small tensor in float32, in its own shape.
+    """Read a whole small tensor in float32, or float64 if it is stored so, in its own shape.
 
     Raises:
         MergeError: it holds NaN or infinity.
     """
-    import torch
-
     data, _ = tensor.read(0, tensor.elements)
-    values = data.to(torch.float32).reshape(tensor.shape)
+    values = data.to(work_dtype(tensor.dtype)).reshape(tensor.shape)
     if not all_finite(values):
         raise MergeError(
             f"{tensor.path}: tensor {tensor.name} holds NaN or infinity; train or save the adapter "

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from merge.formats.checksums import BLOCK_ELEMENTS
+from merge.formats.dtypes import work_dtype
 from merge.formats.stored_tensor import StoredTensor
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class LowRank:
-    """The update `scale·left·right` of one weight, held as its factors in float32.
+    """The update `scale·left·right` of one weight, held as its factors.
 
     ``left`` is `[rows, r]` and ``right`` `[r, columns]`, in the orientation of the stored weight,
     and ``turned`` says that this is `[in, out]`.
@@ -24,7 +25,7 @@ class LowRank:
     turned: bool = False
 
     def read(self, start: int, stop: int) -> "torch.Tensor":
-        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
+        """Return elements ``start`` to ``stop`` of the flattened update."""
         columns = self.right.shape[1]
         first, last = start // columns, -(-stop // columns)
         rows = (self.left[first:last] * self.scale) @ self.right
@@ -38,7 +39,7 @@ class Stacked:
     parts: list[LowRank]
 
     def read(self, start: int, stop: int) -> "torch.Tensor":
-        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
+        """Return elements ``start`` to ``stop`` of the flattened update."""
         import torch
 
         size = self.parts[0].left.shape[0] * self.parts[0].right.shape[1]
@@ -74,13 +75,13 @@ class Dora:
         parts = []
         for first in range(0, rows, step):
             start, stop = first * columns, min(first + step, rows) * columns
-            moved = self._base.read(start, stop)[0].to(torch.float32)
+            moved = self._base.read(start, stop)[0].to(work_dtype(self._base.dtype))
             moved = moved + self._low_rank.read(start, stop)
             parts.append(moved.reshape(-1, columns).double().norm(dim=1))
         return torch.cat(parts)
 
     def read(self, start: int, stop: int) -> "torch.Tensor":
-        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
+        """Return elements ``start`` to ``stop`` of the flattened update."""
         import torch
 
         columns = self._base.shape[1]
@@ -88,7 +89,7 @@ class Dora:
         factors = self._factors[rows]
         base = self._base.read(start, stop)[0].double()
         update = self._low_rank.read(start, stop).double()
-        return ((factors - 1.0) * base + factors * update).to(torch.float32)
+        return ((factors - 1.0) * base + factors * update).to(work_dtype(self._base.dtype))
 
 
 @dataclass
@@ -98,19 +99,19 @@ class DenseUpdate:
     values: "torch.Tensor"
 
     def read(self, start: int, stop: int) -> "torch.Tensor":
-        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
+        """Return elements ``start`` to ``stop`` of the flattened update."""
         return self.values.reshape(-1)[start:stop]
 
 
 @dataclass
 class RowUpdate:
-    """An update of a few rows of an embedding; `rows` is `[len(indices), columns]`, float32."""
+    """An update of a few rows of an embedding; `rows` is `[len(indices), columns]`."""
 
     indices: list[int]
     rows: "torch.Tensor"
 
     def read(self, start: int, stop: int) -> "torch.Tensor":
-        """Return elements ``start`` to ``stop`` of the flattened update, in float32."""
+        """Return elements ``start`` to ``stop`` of the flattened update."""
         columns = self.rows.shape[1]
         first, last = start // columns, -(-stop // columns)
         values = self.rows.new_zeros((last - first, columns))

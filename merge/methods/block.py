@@ -21,7 +21,8 @@ Keep = Callable[[tuple[str, str, int], "Callable[[], torch.Tensor]"], "torch.Ten
 class Block:
     """What one merge computes on: a block of one tensor, from every input of its own.
 
-    The tensors a method gets from here are shared: it must not change them in place.
+    They are flat and in float32, or float64 where that is how the base stores the tensor. The
+    tensors a method gets from here are shared: it must not change them in place.
     """
 
     def __init__(
@@ -31,15 +32,22 @@ class Block:
         reads: Reads,
         *,
         seed: int,
+        elements: int,
         keep: Keep | None = None,
     ) -> None:
         self.name = name
         self.start = reads.start
         self.stop = reads.stop
         self.seed = seed
+        self.elements = elements
         self._operands = operands
         self._reads = reads
         self._keep = keep
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the block is all of the output's tensor."""
+        return self.stop - self.start == self.elements
 
     @property
     def shape(self) -> tuple[int, ...]:

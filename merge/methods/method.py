@@ -85,7 +85,7 @@ class Method:
         return False
 
     def pooled(self, values: Values) -> bool:
-        """Whether a pass's sum is one over all tensors that are measured together.
+        """Whether a pass's sum, of whole numbers then, is one over all tensors measured together.
 
         Else each has its own, which takes memory for every tensor of a model if `over_model`.
         """
@@ -96,7 +96,8 @@ class Method:
         """Return this block's part of a sum over the tensor, in float64, of any fixed shape.
 
         Called once per block in each of the ``passes``; ``totals`` holds the sums of the passes
-        before. The engine adds the parts in the order of the blocks, whatever thread made them.
+        before. The engine adds the parts in the order of the blocks, whatever thread made them
+        (whole numbers that are `pooled`, in any order).
         """
         raise NotImplementedError(f"{type(self).__name__} declares passes but measures nothing")
 
@@ -110,7 +111,7 @@ class Method:
         del totals, values
 
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
-        """Yield the merged block, flat and in float32, once for each λ.
+        """Yield the merged block, flat and in the inputs' type, once for each λ.
 
         A method without λ gets `(1.0,)` and yields once. What it yields may be overwritten as soon
         as the next one is asked for.

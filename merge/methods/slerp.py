@@ -33,7 +33,8 @@ class Slerp(Method):
     a and b are the base's and the fine-tuned model's weights (Shoemake 1985; as used by Farn et al.
     2024, 2412.19512). Where |cosΩ| > 0.9995 the tensor is interpolated linearly, which is what
     happens to most tensors of a fine-tune; the report counts them. With `on_deltas` a and b are the
-    deltas of two fine-tuned models, and the base is added again.
+    deltas of two fine-tuned models, and the base is added again. The ends are the inputs, to the
+    bit.
     """
 
     name = "slerp"
@@ -60,8 +61,12 @@ class Slerp(Method):
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the interpolation at each λ."""
         a, b = _ends(block, values)
+        ends = block.tuned if values["on_deltas"] else [block.base, block.tuned[0]]
         cosine = _cosine(totals[0])
         for scale in lambdas:
+            if scale in (0, 1):
+                yield ends[int(scale)]
+                continue
             if abs(cosine) > _PARALLEL:
                 mixed = scaled(b - a, scale).add_(a)
             else:

@@ -20,7 +20,7 @@ Observer = Callable[[StoredTensor, int, memoryview], None]
 
 
 class Reads:
-    """Elements ``start`` to ``stop`` of stored tensors, flat and in float32, each read once.
+    """Elements ``start`` to ``stop`` of stored tensors, flat and in one type, each read once.
 
     Every merge that is computed in one pass takes its block's inputs from here.
     """
@@ -29,6 +29,7 @@ class Reads:
         self,
         start: int,
         stop: int,
+        dtype: "torch.dtype",
         *,
         observe: Observer,
         device: str = "cpu",
@@ -36,6 +37,7 @@ class Reads:
     ) -> None:
         self.start = start
         self.stop = stop
+        self._dtype = dtype
         self._observe = observe
         self._device = device
         self._allow_nonfinite = allow_nonfinite
@@ -95,7 +97,7 @@ class Reads:
         key = operand.identity
         if key not in self._updates:
             assert operand.update is not None
-            self._updates[key] = self._read_update(operand).to(self._device)
+            self._updates[key] = self._read_update(operand).to(self._device, self._dtype)
         return self._updates[key]
 
     def _read_update(self, operand: InputTensor) -> "torch.Tensor":
@@ -117,14 +119,12 @@ class Reads:
         return self._stored[stored]
 
     def _fetch(self, stored: StoredTensor) -> "torch.Tensor":
-        import torch
-
         first, last = min(self.start, stored.elements), min(self.stop, stored.elements)
         data, raw = stored.read(first, last)
         if first == last:
-            return data.to(self._device).to(torch.float32)
+            return data.to(self._device).to(self._dtype)
         self._observe(stored, self.start, raw)
-        values = data.to(self._device).to(torch.float32)
+        values = data.to(self._device).to(self._dtype)
         if not self._allow_nonfinite and not all_finite(values):
             raise MergeError(
                 f"{stored.path}: tensor {stored.name} holds NaN or infinity near element "

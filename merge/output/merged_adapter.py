@@ -25,6 +25,7 @@ from merge.lora.updates import LowRank
 from merge.methods.method import Coefficients
 from merge.models.input_models import InputModel
 from merge.output.manifest import tensor_entries
+from merge.output.merged_experts import MergedExperts, module_key
 from merge.output.shard_files import Shard, ShardWriter
 
 if TYPE_CHECKING:
@@ -63,11 +64,7 @@ def check_adapters(plan: Plan) -> None:
             f"{dora[0].folder} is DoRA, whose update is not of low rank; remove --as adapter to "
             f"write a checkpoint."
         )
-    if experts := [adapter for adapter in _adapters(plan) if adapter.experts]:
-        raise MergeError(
-            f"{experts[0].folder} updates experts' parameters, which servers of adapters do not "
-            f"read; remove --as adapter to write a checkpoint."
-        )
+    _check_experts(_adapters(plan))
     transposed = {adapter.config.fan_in_fan_out for adapter in _adapters(plan)}
     if len(transposed) != 1:
         raise MergeError(
@@ -75,6 +72,25 @@ def check_adapters(plan: Plan) -> None:
         )
     if plan.inputs.vector is not None and coefficients.vector:
         raise MergeError("--as adapter needs --unaligned as an adapter; a saved --vector is none.")
+
+
+def _check_experts(adapters: Sequence[Adapter]) -> None:
+    """Check that experts' parameters have the same keys, which follow from all that are targets."""
+    having = [adapter for adapter in adapters if adapter.experts]
+    for adapter in having[1:]:
+        own, first = (sorted(set(each.config.target_parameters)) for each in (adapter, having[0]))
+        if own != first:
+            raise MergeError(
+                f"{adapter.folder} has the target_parameters {', '.join(own)} and "
+                f"{having[0].folder} has {', '.join(first)}, and one adapter holds one list of "
+                f"them; remove --as adapter to write a checkpoint."
+            )
+    biased = [adapter for adapter in adapters if adapter.config.raw.get("lora_bias")]
+    if having and biased:
+        raise MergeError(
+            f"{biased[0].folder} has lora_bias and {having[0].folder} target_parameters, which "
+            f"peft does not read from one adapter; remove --as adapter to write a checkpoint."
+        )
 
 
 def write_adapter(
@@ -92,7 +108,7 @@ def write_adapter(
     Returns:
         The manifest's entries for its tensors.
     """
-    tensors = _Builder(plan, number, totals).build()
+    tensors, rank = _Builder(plan, number, totals).build()
     header, entries = build_header(
         {name: (dtype, tuple(values.shape)) for name, (dtype, values) in tensors.items()}
     )
@@ -105,7 +121,7 @@ def write_adapter(
         }
     finally:
         writer.close()
-    config = _config(plan, tensors)
+    config = _config(plan, rank)
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return tensor_entries(checksums, shards)
 
@@ -118,8 +134,11 @@ class _Builder:
         self._number = number
         self._totals = totals
         self._tensors: dict[str, tuple[str, torch.Tensor]] = {}
+        # By peft's key for a parameter's factors.
+        self._experts: dict[str, MergedExperts] = {}
 
-    def build(self) -> "dict[str, tuple[str, torch.Tensor]]":
+    def build(self) -> "tuple[dict[str, tuple[str, torch.Tensor]], int]":
+        """Return the tensors, and the rank that all factors have."""
         factors: dict[str, tuple[str, LowRank]] = {}
         for tensor in self._plan.tensors:
             parts = self._parts(tensor)
@@ -128,10 +147,17 @@ class _Builder:
             self._sum(tensor, parts, lambda adapter: adapter.replaced, self._replaced)
             self._sum(tensor, parts, lambda adapter: adapter.bias_updates, self._bias)
             self._tokens(tensor, parts)
-        rank = max((update.left.shape[1] for _, update in factors.values()), default=0)
+            self._add_experts(tensor, parts)
+        ranks = [update.left.shape[1] for _, update in factors.values()]
+        ranks += [merged.rank for merged in self._experts.values()]
+        rank = max(ranks, default=_adapters(self._plan)[0].config.rank)
         for name, (dtype, update) in factors.items():
             self._add_factors(name, dtype, update, rank)
-        return self._tensors
+        for module, merged in self._experts.items():
+            a, b = merged.joined(rank)
+            self._tensors[f"{module}.lora_A.weight"] = (merged.dtype, a)
+            self._tensors[f"{module}.lora_B.weight"] = (merged.dtype, b)
+        return self._tensors, rank
 
     def _parts(self, tensor: TensorPlan) -> list[tuple[float, Adapter]]:
         scale = tensor.lambdas[self._number]
@@ -153,7 +179,7 @@ class _Builder:
         for factor, adapter in parts:
             if tensor.name not in adapter.factors:
                 continue
-            update = adapter.low_rank(tensor.name)
+            update = adapter.low_rank(tensor.name, tensor.work_dtype)
             update = self._plan.method.transform(update, self._totals.get(tensor.name, []))
             lefts.append(update.left * (update.scale * factor))
             rights.append(update.right)
@@ -180,6 +206,16 @@ class _Builder:
             names = ("lora_embedding_A", "lora_embedding_B")
         self._tensors[f"{PREFIX}{module}.{names[0]}"] = (dtype, right)
         self._tensors[f"{PREFIX}{module}.{names[1]}"] = (dtype, left)
+
+    def _add_experts(self, tensor: TensorPlan, parts: Sequence[tuple[float, Adapter]]) -> None:
+        totals = self._totals.get(tensor.name, [])
+        for number, (share, adapter) in enumerate(parts):
+            if (factors := adapter.experts.get(tensor.name)) is None:
+                continue
+            merged = self._experts.setdefault(
+                module_key(factors), MergedExperts(factors.experts, factors.b.dtype)
+            )
+            merged.add(number, factors, share, lambda own: self._plan.method.transform(own, totals))
 
     def _sum(
         self,
@@ -279,11 +315,9 @@ def _write(
     )
 
 
-def _config(plan: Plan, tensors: "Mapping[str, tuple[str, torch.Tensor]]") -> dict[str, Any]:
+def _config(plan: Plan, rank: int) -> dict[str, Any]:
     adapters = _adapters(plan)
     config: dict[str, Any] = deepcopy(dict(adapters[0].config.raw))
-    ranks = [values.shape[0] for name, (_, values) in tensors.items() if "_A" in name[-16:]]
-    rank = max(ranks, default=adapters[0].config.rank)
     config |= {
         "base_model_name_or_path": str(plan.inputs.main.reference),
         "inference_mode": True,
@@ -299,6 +333,10 @@ def _config(plan: Plan, tensors: "Mapping[str, tuple[str, torch.Tensor]]") -> di
         saved = {name for a in adapters for name in a.config.raw.get("modules_to_save") or []}
         config["modules_to_save"] = sorted(saved) or None
         config["layers_to_transform"] = config["layers_pattern"] = None
+    if experts := [adapter for adapter in adapters if adapter.experts]:
+        config["target_parameters"] = experts[0].config.target_parameters
+        # peft has none for parameters, and another adapter may have had one.
+        config["lora_dropout"] = 0.0
     return config
 
 

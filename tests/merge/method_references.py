@@ -57,9 +57,9 @@ def reference_elect(deltas, shares, normalize=True):
 
 
 def reference_trim(delta, density):
-    count = round(density * delta.numel())
-    if count == 0:
+    if density == 0:
         return torch.zeros_like(delta)
+    count = max(1, int(density * delta.numel()))
     threshold = delta.abs().flatten().sort(descending=True).values[count - 1]
     return torch.where(delta.abs() >= threshold, delta, 0.0)
 

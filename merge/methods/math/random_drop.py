@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from merge.methods.block import Block
+from merge.methods.math.float_bits import float_bits
 from merge.methods.math.random_bits import keep_mask
 from merge.methods.parameters import Parameters
 
@@ -32,12 +33,11 @@ def drop(block: Block, number: int, drop_rate: float) -> "torch.Tensor":
     Kept entries have to be divided by `1 - drop_rate` (Yu et al. 2023, 2311.03099), which the
     caller does together with its own factors.
     """
-    import torch
-
     delta = block.deltas[number]
     if drop_rate == 0:
         return delta
     mask = keep_mask(
         block.seed, block.name, number, block.start, block.stop, drop_rate, str(delta.device)
     )
-    return mask.bitwise_and_(delta.view(torch.int32)).view(torch.float32)
+    bits = float_bits(delta)
+    return mask.to(bits.dtype).bitwise_and_(bits).view(delta.dtype)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from merge.methods.math.arithmetic import scaled
+from merge.methods.math.float_bits import float_bits, nonzero
 from merge.methods.parameters import Parameters
 
 if TYPE_CHECKING:
     import torch
 
-_SIGN_BIT = 31
 _SMALLEST = 2.0**-126
 
 
@@ -32,7 +32,7 @@ def elect_and_average(
     if they cancel. Entries that are zero take no part.
 
     Args:
-        deltas: trimmed deltas, float32, one for each model.
+        deltas: trimmed deltas, one for each model.
         weights: one for each model.
         normalize: divide by the weights of the models that agree: their mean instead of their sum.
     """
@@ -45,22 +45,15 @@ def elect_and_average(
     sign = weighted[0].clone()
     for delta in weighted[1:]:
         sign.add_(delta)
-    elected = sign.view(torch.int32)
+    elected = float_bits(sign)
+    sign_bit = 8 * elected.element_size() - 1
     total = torch.zeros_like(sign)
     share = torch.zeros_like(sign)
     for delta, weight in zip(weighted, weights, strict=True):
-        agrees = elected.bitwise_xor(delta.view(torch.int32)).bitwise_right_shift_(_SIGN_BIT)
+        agrees = elected.bitwise_xor(float_bits(delta)).bitwise_right_shift_(sign_bit)
         # All bits set where the signs are equal.
-        agreeing = agrees.bitwise_not_().bitwise_and_(delta.view(torch.int32)).view(torch.float32)
+        agreeing = agrees.bitwise_not_().bitwise_and_(float_bits(delta)).view(delta.dtype)
         total.add_(agreeing)
         if normalize:
             share.add_(nonzero(agreeing), alpha=abs(weight))
     return total.div_(share.clamp_(min=_SMALLEST)) if normalize else total
-
-
-def nonzero(values: "torch.Tensor") -> "torch.Tensor":
-    """Return 1.0 where a value is not zero and 0.0 where it is, without slow comparisons."""
-    import torch
-
-    magnitude = values.view(torch.int32).bitwise_and(0x7FFFFFFF)
-    return magnitude.clamp_(max=1).to(torch.float32)

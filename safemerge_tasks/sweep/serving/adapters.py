@@ -22,6 +22,8 @@ _NOT_SERVED = {
     "lora_bias": "has LoRA biases",
     "modules_to_save": "replaces whole modules (modules_to_save)",
     "trainable_token_indices": "trains rows of the embedding (trainable_token_indices)",
+    # vLLM takes experts' only when the request says what the file cannot, and not on a CPU.
+    "target_parameters": "updates parameters by their names (target_parameters)",
     "alora_invocation_tokens": "is an Activated LoRA",
     "layer_replication": "repeats layers (layer_replication)",
     "use_bdlora": "is block-diagonal (use_bdlora)",

@@ -35,6 +35,31 @@ def test_beyond_the_budget_values_are_computed_again():
     assert len(computed) == 1 + 3
 
 
+def test_small_values_share_a_block_of_memory():
+    """A full one between them does not end it."""
+    store, computed = PassCache(8, budget=3 * 8 * 4), []
+
+    def compute(size, value):
+        computed.append(value)
+        return torch.full((size,), float(value))
+
+    sizes = [3, 8, 5, 8, 2]
+    for _ in range(2):
+        kept = [
+            store.get(("sum", "weight", start), lambda n=start: compute(sizes[n], n)).tolist()
+            for start in range(4)
+        ]
+        assert kept == [[float(value)] * size for value, size in enumerate(sizes[:4])]
+    assert computed == [0, 1, 2, 3]
+
+
+def test_float64_is_computed_again():
+    """The memory is float32, and would round it."""
+    store, value = PassCache(8), torch.tensor([1 + 2.0**-40], dtype=torch.float64)
+    for _ in range(2):
+        assert torch.equal(store.get(("sum", "weight", 0), value.clone), value)
+
+
 def test_what_is_kept_cannot_be_changed_by_who_computed_it():
     store, mine = PassCache(8), torch.ones(4)
     store.get(("sum", "weight", 0), lambda: mine)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from merge.engine.threads import OrderedSum, Team
+from merge.engine.threads import OrderedSum, Team, WholeSum
 
 
 def test_a_sum_does_not_depend_on_who_is_first():
@@ -19,6 +19,19 @@ def test_a_sum_does_not_depend_on_who_is_first():
             total.add(number, parts[number].clone())
         results.add(float(total.value()))
     assert results == {3.0}
+
+
+def test_whole_numbers_are_added_by_each_thread_for_itself():
+    total, ready = WholeSum(), threading.Barrier(2)
+
+    def add(number):
+        if number < 2:
+            ready.wait()
+        total.add(number, torch.tensor([number, 1]))
+
+    with ThreadPoolExecutor(2) as pool:
+        Team(pool, 2).run(add, range(100))
+    assert total.value().tolist() == [99 * 50, 100]
 
 
 def test_an_error_in_one_thread_stops_the_others():

@@ -158,13 +158,13 @@ def test_none_is_left_behind_when_one_fails(tmp_path, models):
     assert not (tmp_path / "out").exists()
 
 
-def test_bases_that_differ_in_size_are_named(tmp_path, models):
-    large = models(0, num_hidden_layers=3)
-    with pytest.raises(MergeError, match="large and small write tensors of different names"):
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 3}, {"dtype": "float64"}])
+def test_bases_that_differ_are_named(tmp_path, models, change):
+    with pytest.raises(MergeError, match="other and small write tensors of different names"):
         merge_recipes(
             {
                 "small": recipe("linear", [models(0), models(1)], lambdas=[0.5]),
-                "large": recipe("linear", [large, models(1, num_hidden_layers=3)], lambdas=[0.5]),
+                "other": recipe("linear", [models(0, **change), models(1, **change)], lambdas=[1]),
             },
             tmp_path / "out",
         )

@@ -2,72 +2,14 @@
 
 import shutil
 
-import peft
 import pytest
 import torch
 import transformers
-from merge_models import SMALL, assert_rounded, doubles, edit_json, random_model, weights
+from expert_models import BOTH, FAMILIES, qwen3_moe, trained
+from merge_models import assert_rounded, doubles, edit_json, weights
 from safetensors.torch import load_file, save_file
 
 from merge import MergeError, merge
-
-BOTH = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
-
-
-def qwen3_moe():
-    return transformers.Qwen3MoeConfig(
-        **SMALL, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12
-    )
-
-
-def mixtral():
-    return transformers.MixtralConfig(**SMALL, num_local_experts=3)
-
-
-def gpt_oss(**changes):
-    settings = SMALL | {
-        "num_local_experts": 3,
-        "head_dim": 8,
-        "layer_types": ["full_attention"] * 2,
-    }
-    return transformers.GptOssConfig(**(settings | changes))
-
-
-FAMILIES = {
-    # In files every expert has tensors of its own, by two kinds of names.
-    "qwen3-moe": (qwen3_moe, {"target_parameters": BOTH}),
-    "mixtral": (mixtral, {"target_parameters": BOTH, "use_rslora": True}),
-    "one of two": (qwen3_moe, {"target_parameters": BOTH[1:]}),
-    "a rank of its own": (
-        qwen3_moe,
-        {"target_parameters": BOTH, "rank_pattern": {r".*\.mlp.experts.gate_up_proj": 4}},
-    ),
-    # In files as in memory, with input and output the other way round, and biases beside.
-    "gpt-oss": (gpt_oss, {"target_parameters": BOTH}),
-    # A square parameter: its shape does not say which side is the input.
-    "square": (lambda: gpt_oss(intermediate_size=16), {"target_parameters": BOTH[1:]}),
-    "beside modules": (qwen3_moe, {"target_parameters": BOTH, "target_modules": ["q_proj"]}),
-    "a router": (qwen3_moe, {"target_parameters": ["mlp.gate.weight", *BOTH]}),
-    "a stack's biases": (gpt_oss, {"target_parameters": ["mlp.experts.gate_up_proj_bias"]}),
-}
-
-
-def trained(config, folder, **lora):
-    """Write a base and an adapter on it; return the base and what peft makes of both."""
-    random_model(config, 0).save_pretrained(folder / "base")
-    load = transformers.AutoModelForCausalLM.from_pretrained
-    model = load(folder / "base", dtype=torch.float32)
-    settings = {"r": 2, "lora_alpha": 5, "target_modules": []} | lora
-    torch.manual_seed(4)
-    wrapped = peft.get_peft_model(model, peft.LoraConfig(**settings))
-    with torch.no_grad():
-        for parameter in wrapped.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn(parameter.shape) * 0.3)
-    wrapped.save_pretrained(folder / "adapter")
-    merged = wrapped.double().merge_and_unload()
-    merged.save_pretrained(folder / "merged")
-    return doubles(folder / "base"), doubles(folder / "merged")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -150,18 +92,6 @@ def test_experts_of_another_rank(tmp_path, pair):
     edit_json(adapter / "adapter_config.json", r=3)
     with pytest.raises(MergeError, match=r"fit none of its parameters .* at the configured rank"):
         merge("linear", base=pair / "base", tuned=[adapter], lambdas=[1], out=tmp_path / "out")
-
-
-def test_experts_have_no_merged_adapter(tmp_path, pair):
-    with pytest.raises(MergeError, match="updates experts' parameters.*remove --as adapter"):
-        merge(
-            "linear",
-            base=pair / "base",
-            tuned=[pair / "adapter"],
-            lambdas=[1],
-            output="adapter",
-            out=tmp_path / "out",
-        )
 
 
 def test_experts_rounded_once(tmp_path):

@@ -1,7 +1,8 @@
 """Any method, parameters, weights, λ, models, shapes and blocks against float64 references.
 
 All values are multiples of powers of two, so that differences of weights are exact in float32 and
-no threshold, sign or tie depends on rounding.
+no threshold, sign or tie depends on rounding. Stored in float64 they are multiples of another unit,
+which float32 does not hold.
 """
 
 import json
@@ -25,6 +26,8 @@ from safetensors.torch import load_file, save_file
 from merge import Options, build_recipe, merge_recipe
 
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 999}
+UNITS = {torch.float32: 1.0, torch.float64: 1 + 2.0**-30}
+TOLERANCES = {torch.float32: 2e-6, torch.float64: 1e-12}
 DROP_RATES = (0.0, 0.25, 0.5, 0.75)
 
 
@@ -42,6 +45,7 @@ class Case:
     common: dict[str, Any] = field(default_factory=dict)
     block: int = 100
     threads: int = 1
+    dtype: torch.dtype = torch.float32
 
 
 @st.composite
@@ -86,6 +90,7 @@ def cases(draw):
         common,
         draw(st.sampled_from([1, 7, 100, 262_144])),
         draw(st.integers(1, 3)),
+        draw(st.sampled_from(list(UNITS))),
     )
 
 
@@ -94,10 +99,11 @@ def model(case, number):
     tensors = {}
     for place, shape in enumerate(case.shapes):
         generator = torch.Generator().manual_seed(case.seed * 40 + 10 * place)
-        base = torch.randint(-64, 64, shape, generator=generator) / 64
+        base = torch.randint(-64, 64, shape, generator=generator).to(case.dtype) / 64
         generator.manual_seed(case.seed * 40 + 10 * place + number)
-        change = torch.randint(-2047, 2048, shape, generator=generator) / 4096
-        tensors[f"model.layers.{place}.weight"] = base + change if number else base
+        change = torch.randint(-2047, 2048, shape, generator=generator).to(case.dtype) / 4096
+        value = base + change if number else base
+        tensors[f"model.layers.{place}.weight"] = value * UNITS[case.dtype]
     return tensors
 
 
@@ -220,4 +226,6 @@ def test_every_method_equals_its_formula(case):
     exact = expected(case, base, tuned, unaligned)
     assert merged.keys() == exact.keys()
     for name, value in merged.items():
-        torch.testing.assert_close(value.double(), exact[name], rtol=2e-6, atol=2e-6)
+        assert value.dtype == case.dtype
+        limit = TOLERANCES[case.dtype]
+        torch.testing.assert_close(value.double(), exact[name], rtol=limit, atol=limit)

@@ -2,12 +2,10 @@ import pytest
 import torch
 from merge_models import assert_rounded, copy_with, doubles, weights
 
-from merge import MergeError, merge, verify
+from merge import MergeError, merge
 
 
 def test_hand_computed(tmp_path, models):
-    from merge_models import copy_with
-
     norm = "model.norm.weight"
     ones = torch.ones(16, dtype=torch.bfloat16)
     base = copy_with(models(0), tmp_path / "base", {norm: ones * 2})
@@ -85,20 +83,3 @@ def test_mixed_types_follow_the_base(tmp_path, models):
 def test_lambda_out_of_range(tmp_path, models, scale):
     with pytest.raises(MergeError, match="between 0 and 1"):
         merge("linear", base=models(0), tuned=[models(1)], lambdas=[scale], out=tmp_path / "out")
-
-
-@pytest.mark.parametrize("method", ["linear", "task-arithmetic", "dare-linear", "ties"])
-def test_a_float64_base_keeps_its_bits_at_zero(tmp_path, models, method):
-    """Values that float32 does not hold; at other λ they are computed in float32."""
-    parameters = {"dare-linear": {"drop_rate": 0.5}, "ties": {"density": 0.5}}.get(method, {})
-    torch.manual_seed(0)
-    exact = torch.randn(40, 7, dtype=torch.float64)
-    base, tuned = (
-        copy_with(models(seed), tmp_path / str(seed), {"extra": exact + seed}) for seed in (0, 1)
-    )
-    arguments = {"tuned": [tuned], "lambdas": [0, 0.5], "parameters": parameters}
-    merge(method, base=base, out=tmp_path / "out", **arguments)
-    kept = weights(tmp_path / "out/lambda-0")
-    assert kept["extra"].dtype == torch.float64
-    assert all(torch.equal(kept[name], value) for name, value in weights(base).items())
-    verify(tmp_path / "out")

@@ -337,7 +337,11 @@ def recipe_of(method="task_arithmetic", **keys):
                 "models": [{"model": "b", "parameters": {"weight": 0.4}}],
                 "parameters": {"t": 0.5},
             },
-            "slerp has no weight, which mergekit leaves out of account there",
+            "slerp has no weight, which mergekit leaves out of account there.*: t says",
+        ),
+        (
+            recipe_of("model_stock", parameters={"weight": 0.5}),
+            "model-stock has no weight, .*: how much of the base there is follows from the models",
         ),
         (
             recipe_of("model_stock", parameters={"filter_wise": True}),

@@ -47,6 +47,7 @@ def test_the_engine_holds_the_largest_rank(largest: int, needed: int) -> None:
         ({"use_dora": True}, "DoRA"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+        ({"target_parameters": ["mlp.experts.down_proj"]}, "target_parameters"),
         ({"bias": "all"}, "bias=all"),
         ({"lora_bias": True}, "LoRA biases"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights=pissa"),
