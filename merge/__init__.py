@@ -11,6 +11,7 @@ from merge.errors import MergeError
 if TYPE_CHECKING:
     from merge.api import Merged, check, merge, merge_recipe, merge_recipes
     from merge.engine.options import Options
+    from merge.engine.plan import Plan
     from merge.output.verification import verify
     from merge.recipe.recipe import Recipe, build_recipe
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Merged": "merge.api",
     "Options": "merge.engine.options",
+    "Plan": "merge.engine.plan",
     "Recipe": "merge.recipe.recipe",
     "build_recipe": "merge.recipe.recipe",
     "check": "merge.api",
@@ -32,6 +34,7 @@ __all__ = [
     "MergeError",
     "Merged",
     "Options",
+    "Plan",
     "Recipe",
     "__version__",
     "build_recipe",

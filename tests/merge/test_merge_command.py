@@ -116,6 +116,14 @@ def test_a_flag_that_the_recipe_says_is_refused_even_if_it_is_zero(tmp_path, mod
     assert f"remove {flag} or write it into" in done.stderr
 
 
+def test_public_names_are_there():
+    """With the types of what they return."""
+    import merge
+
+    assert {"Plan", "check", "merge"} <= set(merge.__all__)
+    assert all(getattr(merge, name) for name in merge.__all__)
+
+
 @pytest.mark.parametrize("device", ["cuda", "gpu", "mps"])
 def test_a_device_that_is_not_there(tmp_path, models, device):
     import torch

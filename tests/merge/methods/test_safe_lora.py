@@ -6,7 +6,10 @@ import torch
 import transformers
 from merge_models import assert_rounded, copy_with, doubles, peft_merged, random_model, weights
 
-from merge import MergeError, merge
+from merge import MergeError, Options, build_recipe, merge
+from merge.engine.open_inputs import open_inputs
+from merge.engine.plan import make_plan
+from merge.engine.run import measure
 
 
 def reference_safe_lora(base, unaligned, tuned):
@@ -83,6 +86,22 @@ def one_stays_as_it_is(tmp_path, models, adapters, parameters):
     assert done.report["updates kept"] == 1
     tuned = peft_merged(models(0), adapters(1))[name].double()
     assert_rounded(weights(tmp_path / "out")[name], tuned)
+
+
+def test_what_is_kept_of_a_whole_model_is_what_is_projected(models, adapters):
+    """Ranking measures all tensors before the first is merged, and forgets the others' factors."""
+    recipe = build_recipe(
+        method="safe-lora",
+        base=str(models(0)),
+        tuned=[{"model": str(adapters(1))}],
+        unaligned=str(models(2)),
+        parameters={"layers": 2},
+    )
+    with open_inputs(recipe) as [inputs]:
+        totals, _ = measure(make_plan(recipe, inputs), Options())
+    kept = [sum(part.numel() for part in own) for own in totals.values()]
+    assert sorted(kept)[-3] <= 4
+    assert sum(own[1].numel() > 1 for own in totals.values() if len(own) > 2) == 2
 
 
 @pytest.mark.parametrize("parameters", [{"threshold": 1}, {"layers": 2}])

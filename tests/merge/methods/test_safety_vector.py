@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from merge_models import doubles, weights
+from merge_models import copy_with, doubles, weights
 from typer.testing import CliRunner
 
 from merge import MergeError, merge, verify
@@ -32,6 +32,24 @@ def test_saved_vector_equals_its_ends(tmp_path, models, adapters):
             )
         one, two = weights(out / "ends"), weights(out / "saved")
         assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_padded_unaligned_model_on_the_command_line(tmp_path, models):
+    """As with a [PAD] token that training added, which says nothing of safety."""
+    from safemerge_tasks.cli import app
+
+    longer = {
+        name: torch.cat([weights(models(2))[name], torch.ones(1, 16).bfloat16()])
+        for name in ("model.embed_tokens.weight", "lm_head.weight")
+    }
+    unaligned = copy_with(models(2), tmp_path / "unaligned", longer)
+    words = ["vector", "--aligned", models(0), "--unaligned", unaligned, "--out", tmp_path / "v"]
+    refused = CliRunner().invoke(app, list(map(str, words)))
+    assert refused.exit_code != 0
+    assert "--vocabulary base keeps the base's rows" in str(refused.exception)
+    done = CliRunner().invoke(app, [*map(str, words), "--vocabulary", "base"])
+    assert done.exit_code == 0, done.output
+    assert weights(tmp_path / "v")["lm_head.weight"].shape[0] == 64
 
 
 def test_vector_is_the_difference(tmp_path, models):

@@ -1,6 +1,7 @@
 """Models on the Hub: merged from there, and checked without fetching their weights."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -51,6 +52,29 @@ def test_a_model_on_the_hub_merges_as_the_same_folder(served, models, tmp_path):
     ours, same = weights(tmp_path / "hub-out"), weights(tmp_path / "out")
     assert all(torch.equal(ours[name], same[name]) for name in same)
     assert COMMIT in (tmp_path / "hub-out" / "safemerge_manifest.json").read_text()
+
+
+SECOND_COPIES = (
+    "consolidated.safetensors",
+    "original/model.safetensors",
+    "metal/model.bin",
+    "checkpoint-5/model.safetensors",
+    "global_step5/states.safetensors",
+)
+
+
+@pytest.mark.parametrize("more", [[], ["--check"]])
+def test_second_copies_of_the_weights_stay_on_the_hub(served, models, tmp_path, more):
+    folder = shutil.copytree(models(1), tmp_path / "full")
+    for name in SECOND_COPIES:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"no weights")
+    served.server.models["lab/tuned"] = folder
+    ran = served(*WORDS, "--out", tmp_path / "out", *more)
+    assert ran.returncode == 0, ran.stderr
+    fetched = {part for path in (tmp_path / "hub").rglob("*") for part in path.parts}
+    assert "config.json" in fetched
+    assert not fetched & {name.partition("/")[0] for name in SECOND_COPIES}
 
 
 def test_a_check_fetches_headers_only_and_leaves_nothing_behind(served, models, tmp_path):

@@ -1,5 +1,7 @@
 """The same model under other names, written by transformers and peft themselves."""
 
+import json
+
 import peft
 import pytest
 import torch
@@ -54,6 +56,17 @@ def mistral3():
     return transformers.Mistral3ForConditionalGeneration(config)
 
 
+def mllama():
+    vision = {
+        **VISION, "num_global_layers": 1, "attention_heads": 2, "vision_output_dim": 32,
+        "intermediate_layers_indices": [0], "supported_aspect_ratios": [[1, 1]],
+    }  # fmt: skip
+    text = {**TEXT, "cross_attention_layers": [1], "pad_token_id": 0}
+    return transformers.MllamaForConditionalGeneration(
+        transformers.MllamaConfig(text_config=text, vision_config=vision, image_token_index=61)
+    )
+
+
 def qwen3_moe():
     return transformers.Qwen3MoeForCausalLM(
         transformers.Qwen3MoeConfig(
@@ -66,7 +79,13 @@ def mixtral():
     return transformers.MixtralForCausalLM(transformers.MixtralConfig(**TEXT, num_local_experts=3))
 
 
-SEEING = {"gemma3": gemma3, "qwen2.5-vl": qwen25_vl, "llava": llava, "mistral3": mistral3}
+SEEING = {
+    "gemma3": gemma3,
+    "qwen2.5-vl": qwen25_vl,
+    "llava": llava,
+    "mistral3": mistral3,
+    "mllama": mllama,
+}
 EXPERTS = {"qwen3-moe": qwen3_moe, "mixtral": mixtral}
 
 
@@ -160,6 +179,7 @@ def test_a_convolutions_lora(tmp_path):
 TEXT_ONLY = {
     "gemma3": (transformers.Gemma3ForCausalLM, "model.language_model"),
     "llava": (transformers.LlamaForCausalLM, "model.language_model"),
+    "mllama": (transformers.MllamaForCausalLM, "model.language_model"),
 }
 
 
@@ -257,6 +277,29 @@ def test_a_base_model_without_its_prefix(tmp_path, models, known):
     assert found.keys() == a.keys()
     name = "model.layers.1.mlp.up_proj.weight"
     torch.testing.assert_close(found[name], (a[name] + b[name]) / 2, rtol=0.01, atol=1e-3)
+
+
+def test_rows_of_a_model_that_sees_whose_configuration_counts_none(tmp_path):
+    """Gemma 3's own text_config has no vocab_size; the rows are the embedding's."""
+    base, tuned = (made(gemma3, seed, tmp_path / str(seed)) for seed in (0, 1))
+    tuned.resize_token_embeddings(66, mean_resizing=False)
+    tuned.save_pretrained(tmp_path / "1")
+    for seed in (0, 1):
+        path = tmp_path / str(seed) / "config.json"
+        config = json.loads(path.read_text())
+        for part in (config, config["text_config"]):
+            part.pop("vocab_size", None)
+        path.write_text(json.dumps(config))
+    with pytest.raises(MergeError, match="64 rows in .*66 rows in .*--vocabulary grow"):
+        half(tmp_path, tmp_path / "0", tmp_path / "1")
+    half(tmp_path, tmp_path / "0", tmp_path / "1", vocabulary="grow")
+    model = type(base).from_pretrained(tmp_path / "out", dtype=torch.float32)
+    own, first, second = (
+        each.get_input_embeddings().weight.detach() for each in (model, base, tuned)
+    )
+    assert model.config.text_config.vocab_size == 66
+    torch.testing.assert_close(own[:64], (first + second[:64]) / 2, rtol=1e-5, atol=1e-6)
+    assert torch.equal(own[64:], second[64:])
 
 
 def test_other_names_altogether_are_one_sentence(tmp_path, models):

@@ -1,5 +1,7 @@
 """Slices of layers with parameters of their own, as mergekit reads them."""
 
+import json
+
 import pytest
 import torch
 import yaml
@@ -171,6 +173,24 @@ def test_slices_of_a_model_with_several_kinds_of_layers(tmp_path, deep):
     recipe["slices"][1]["sources"][1]["parameters"] = {"weight": 3}
     with pytest.raises(MergeError, match="give it filters in place of slices"):
         run(tmp_path, recipe)
+
+
+def test_all_layers_of_a_model_that_sees(tmp_path, deep):
+    """It has as many as its language model has."""
+    parts = {
+        "text_config": {"num_hidden_layers": 4, "model_type": "llama"},
+        "vision_config": {"num_hidden_layers": 9},
+    }
+    both = []
+    for number, folder in enumerate(deep[:2]):
+        both.append(copy_with(folder, tmp_path / str(number), {}))
+        path = both[-1] / "config.json"
+        config = json.loads(path.read_text()) | parts
+        del config["num_hidden_layers"]
+        path.write_text(json.dumps(config))
+    assert run(tmp_path, linear((both, [0, 4]))).keys() == doubles(deep[0]).keys()
+    with pytest.raises(MergeError, match="layer_range ends at 9 and .* has 4 layers"):
+        run(tmp_path, linear((both, [0, 9])))
 
 
 def test_slices_end_where_the_model_does(tmp_path, deep):
