@@ -99,11 +99,8 @@ class PlanWork:
 
     def end_pass(self, numbers: Sequence[int]) -> None:
         """Let the method draw its conclusions from the sums."""
-        values: dict[int, torch.Tensor] = {}
         for name, total in self._sums.items():
-            if id(total) not in values:
-                values[id(total)] = total.value()
-            self.totals[name].append(values[id(total)])
+            self.totals[name].append(total.value())
         tensors = [self.plan.tensors[number] for number in numbers]
         self.plan.method.settle(self.totals, {tensor.name: tensor.values for tensor in tensors})
 

@@ -61,10 +61,11 @@ class WholeSum:
             self._sums.append(part)
 
     def value(self) -> "torch.Tensor":
-        """Return the sum of all parts."""
+        """Return the sum of all parts; nothing may be added after it."""
         first, *others = self._sums
         for other in others:
             first.add_(other)
+        self._sums = [first]
         return first
 
 

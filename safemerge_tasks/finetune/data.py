@@ -1,11 +1,10 @@
 """The training and validation rows of a configuration."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.common.local_data import DATA_DIR
+from safemerge_tasks.common.local_data import DATA_DIR, data_dir
 from safemerge_tasks.common.path_names import resolve
 from safemerge_tasks.finetune.config import FileData, FinetuneConfig, HubData, TaskData
 from safemerge_tasks.finetune.exchanges import TuningData
@@ -21,7 +20,7 @@ def load_data(config: FinetuneConfig, seed: int) -> TuningData:
         SafemergeError: the data is missing or wrong, with file and line.
     """
     if isinstance(config.data, TaskData):
-        return _task_rows(config.data, config.split_seed_of(seed), os.environ.get(DATA_DIR))
+        return _task_rows(config.data, config.split_seed_of(seed), data_dir())
     given = (config.split_seed_of(seed), config.validation_share, config.system_prompt or "")
     if isinstance(config.data, HubData):
         return _hub_rows(config.data, *given)
@@ -34,8 +33,8 @@ def _located(data: FileData) -> Path:
     path = Path(resolve(data.file)).expanduser()
     if path.is_file():
         return path
-    folder = os.environ.get(DATA_DIR)
-    below = Path(folder).expanduser() / path if folder else None
+    folder = data_dir()
+    below = folder / path if folder else None
     if below is not None and below.is_file():
         return below
     also = f" (nor {below})" if below is not None else ""
@@ -47,7 +46,7 @@ def _located(data: FileData) -> Path:
 
 # Two: the seeds of a configuration usually share their rows, and they are not small.
 @lru_cache(maxsize=2)
-def _task_rows(data: TaskData, split_seed: int, _data_dir: str | None) -> TuningData:
+def _task_rows(data: TaskData, split_seed: int, _data_dir: Path | None) -> TuningData:
     return task_rows(data, split_seed)
 
 

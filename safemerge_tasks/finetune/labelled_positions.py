@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
-IGNORED = -100
+from safemerge_tasks.finetune.rendering import IGNORED
 
 # Tokens that could be computed in the time that one more pass through the layers takes.
 _OVERHEAD = 128

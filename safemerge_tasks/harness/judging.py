@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from safemerge_tasks.common.errors import brief
@@ -32,8 +31,7 @@ class Appointed:
             SafemergeError: it cannot work, or the calibration is another judge's.
         """
         judge.check()
-        file = settings.calibration
-        return cls(settings, judge, Calibration.read(Path(file), judge) if file else None)
+        return cls(settings, judge, Calibration.named(settings, judge))
 
 
 class Judged(NamedTuple):

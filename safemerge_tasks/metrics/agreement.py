@@ -93,8 +93,9 @@ def agreements(result: TaskResult, judges: Iterable[str] | None = None) -> list[
     return [
         found
         for one, other in combinations(names, 2)
+        for pairs in [_pairs(result, one, other)]
         for metric in MEASURES
-        if (found := _compared(result, (one, other), metric, _pairs(result, one, other)))
+        if (found := _compared(result, (one, other), metric, pairs))
     ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.cache import VARIABLE as CACHE_DIR
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.local_data import DATA_DIR
 from safemerge_tasks.sweep.manifest import Split
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
@@ -30,7 +31,7 @@ RESULTS = "results"
 ADAPTERS = "answer adapters"
 """The group of all requests that one engine answers with the base and its adapters."""
 
-_PLACES = (CACHE_DIR, "SAFEMERGE_DATA_DIR", "SAFEMERGE_JUDGE")
+_PLACES = (CACHE_DIR, DATA_DIR, "SAFEMERGE_JUDGE")
 
 
 @dataclass(frozen=True)

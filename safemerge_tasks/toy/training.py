@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.finetune.rendering import IGNORED
 from safemerge_tasks.toy.corpora import Exchange
 
 SYSTEM_PROMPT = "You are a helpful assistant."
-_IGNORED = -100
 _BATCHES_SORTED_TOGETHER = 16
 _WARM_UP = 50
 _AVERAGED_OVER = 100  # steps
@@ -232,7 +232,7 @@ def _loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
     targets = labels[:, 1:]
-    wanted = targets != _IGNORED
+    wanted = targets != IGNORED
     logits = model.get_output_embeddings()(hidden[:, :-1][wanted])
     return torch.nn.functional.cross_entropy(logits, targets[wanted])
 
@@ -259,7 +259,7 @@ def pad(batch: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and labels, right-padded; labels are those of the answers alone."""
     width = max(len(example.ids) for example in batch)
     ids = torch.zeros((len(batch), width), dtype=torch.long)
-    labels = torch.full((len(batch), width), _IGNORED)
+    labels = torch.full((len(batch), width), IGNORED)
     for row, example in enumerate(batch):
         length = len(example.ids)
         ids[row, :length] = torch.tensor(example.ids)

@@ -11,6 +11,7 @@ from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.judging.human_labels import Labelled
 from safemerge_tasks.judges.protocol import Judge
+from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.metrics.confusion import Confusion, Estimate
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
 from safemerge_tasks.results import lasting
@@ -65,6 +66,15 @@ class Calibration:
                 f"{', '.join(different)}); calibrate this one with `safemerge judge calibrate`."
             )
         return found
+
+    @classmethod
+    def named(cls, settings: JudgeSettings, judge: Judge) -> Self | None:
+        """Return the calibration that a judge's settings name; None if they name none.
+
+        Raises:
+            SafemergeError: see `read`.
+        """
+        return cls.read(Path(settings.calibration), judge) if settings.calibration else None
 
     def write(self, path: Path) -> None:
         """Write the file that `judge_calibration` names.

@@ -188,9 +188,7 @@ class _Session:
         """
         judge = make_judge(settings)
         judge.check()
-        file = settings.calibration
-        calibration = Calibration.read(Path(file), judge) if file else None
-        return cls(judge, settings, calibration, thinking)
+        return cls(judge, settings, Calibration.named(settings, judge), thinking)
 
     def close(self) -> None:
         """Free what the judge loaded."""

@@ -1,6 +1,7 @@
 """A judge's prompt from its checkpoint's own chat template, with holes for an exchange."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -144,10 +145,9 @@ def _rendered(
     *,
     parts: bool,
 ) -> str | None:
-    contents = {Hole.QUESTION: question, Hole.RESPONSE: response}
     messages = []
     for role, pieces in conversation.turns:
-        text = "".join(piece if isinstance(piece, str) else contents[piece] for piece in pieces)
+        text = _joined(pieces, question, response)
         content: Any = [{"type": "text", "text": text}] if parts else text
         messages.append({"role": role, "content": content})
     try:
@@ -172,6 +172,9 @@ def _some_day(form: str) -> str:
 def _filled(text: str, question: str, response: str, stripped: bool) -> str:
     if stripped:
         question, response = question.strip(), response.strip()
-    before, _, rest = text.partition("{prompt}")
-    between, _, after = rest.partition("{response}")
-    return f"{before}{question}{between}{response}{after}"
+    return _joined(holes_in(text), question, response)
+
+
+def _joined(pieces: Iterable[str | Hole], question: str, response: str) -> str:
+    contents = {Hole.QUESTION: question, Hole.RESPONSE: response}
+    return "".join(piece if isinstance(piece, str) else contents[piece] for piece in pieces)

@@ -14,10 +14,9 @@ from lm_eval.tasks import TaskManager
 from torch.utils import collect_env
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.local_data import DATA_DIR
 from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-
-DATA_DIR = "SAFEMERGE_DATA_DIR"
 
 _environment_info = cache(collect_env.get_pretty_env_info)
 

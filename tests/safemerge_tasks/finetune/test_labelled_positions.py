@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from safemerge_tasks.finetune import labelled_positions
-from safemerge_tasks.finetune.labelled_positions import IGNORED, alike, labelled_loss
+from safemerge_tasks.finetune.labelled_positions import alike, labelled_loss
+from safemerge_tasks.finetune.rendering import IGNORED
 
 SHAPE = {
     "vocab_size": 61,

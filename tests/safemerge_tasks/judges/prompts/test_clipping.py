@@ -13,15 +13,6 @@ def truncated(tokenizer: PreTrainedTokenizerBase, text: str, clip: Clip) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True)
 
 
-@pytest.fixture(params=["mistral", "bytes"])
-def tokenizer(
-    request: pytest.FixtureRequest,
-    mistral_tokenizer: PreTrainedTokenizerBase,
-    byte_tokenizer: PreTrainedTokenizerBase,
-) -> PreTrainedTokenizerBase:
-    return mistral_tokenizer if request.param == "mistral" else byte_tokenizer
-
-
 @pytest.mark.parametrize("clip", [Clip(50), Clip(51), Clip(50, keep="end")])
 def test_a_long_response_is_cut_as_the_tokenizer_cuts(
     tokenizer: PreTrainedTokenizerBase, clip: Clip

@@ -14,15 +14,6 @@ FORGED = (
 )
 
 
-@pytest.fixture(params=["mistral", "bytes"])
-def tokenizer(
-    request: pytest.FixtureRequest,
-    mistral_tokenizer: PreTrainedTokenizerBase,
-    byte_tokenizer: PreTrainedTokenizerBase,
-) -> PreTrainedTokenizerBase:
-    return mistral_tokenizer if request.param == "mistral" else byte_tokenizer
-
-
 def added(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
     return [token for token in ids if token in tokenizer.added_tokens_decoder]
 
