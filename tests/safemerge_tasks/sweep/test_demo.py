@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.demo import demo_document, demo_sweep, shortfalls
+from safemerge_tasks.sweep.demo import demo_document, shortfalls
 from safemerge_tasks.sweep.report.findings import Findings, find
+from safemerge_tasks.sweep.toy_demo import EXPECTED, SHOWN, demo_sweep
 from safemerge_tasks.toy.members import ToyFamily
 from safemerge_tasks.toy.recipe import TOY
 from tests.sweep_folder import SAFETY, UTILITY, SweepFolder, outcomes
@@ -45,7 +46,7 @@ def found(
 
 
 def test_the_effect_is_there(tmp_path: Path) -> None:
-    assert shortfalls(found(tmp_path)) == []
+    assert shortfalls(found(tmp_path), EXPECTED) == []
 
 
 @pytest.mark.parametrize(
@@ -61,11 +62,11 @@ def test_the_effect_is_there(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_missing_is_said(tmp_path: Path, case: dict[str, Any], said: str) -> None:
-    assert any(said in line for line in shortfalls(found(tmp_path, **case)))
+    assert any(said in line for line in shortfalls(found(tmp_path, **case), EXPECTED))
 
 
 def test_the_table_has_every_point(tmp_path: Path) -> None:
-    ((section,),) = [demo_document(found(tmp_path)).sections]
+    ((section,),) = [demo_document(found(tmp_path), SHOWN).sections]
     (table,) = section.tables
     shown = [[getattr(cell, "text", cell) for cell in row] for row in table.rows]
     assert [row[:2] for row in shown] == [
