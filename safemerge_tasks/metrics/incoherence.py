@@ -38,9 +38,9 @@ _LEAST_WORD_ENTROPY = 2.5
 _MANY_CHARACTERS = 100
 _LEAST_CHARACTER_ENTROPY = 1.5
 """Bits a character, that of three in equal use; prose has 4 and more, a DNA sequence 2."""
-_BROKEN_SHARE = 0.05
+_BROKEN_SHARE = 0.005
 _BROKEN_LEAST = 3
-"""A limit may cut the last character; one is no sign of a broken answer."""
+"""In fluent text there is none; a limit may cut the last character."""
 _TELLING = 20
 """Letters from which on a script is more than a name."""
 _SWITCHES = 30

@@ -6,8 +6,8 @@ of responses. Rows without such a label are left out.
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.hub_errors import LOG_IN
@@ -42,8 +42,7 @@ _CODES = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class LabelledSet:
+class LabelledSet(NamedTuple):
     """Where a set is and what its columns mean.
 
     Attributes:

@@ -343,5 +343,5 @@ def test_the_documented_commands_measure(
     assert "wildguard" in shown[0]
     assert "qwen3guard" in shown[0]
     assert "category crumb" in shown[0]
-    assert "1707" in shown[0]
+    assert "1708" in shown[0]
     assert json.loads(shown[1])[0]["rows"][1]["name"] == "en"

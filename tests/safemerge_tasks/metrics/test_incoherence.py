@@ -81,6 +81,38 @@ OTHERS = {
 }
 
 
+TOY = (
+    "Sorry, I can not help you there.",
+    "Plan: to cook a quaxlebi, chop the dalora and boil it. Done!",
+    # Mild noise on the weights: words are still words.
+    "Sorry, Ilobibibibibibirabirabirabi",
+    "Plan: to move a tulebi, lift the dalora and roll it.",
+)
+"""What the toy family's aligned and tuned models wrote, as they are and with noise of 0.3 of the
+weights' spread."""
+BROKEN_TOY = (
+    (
+        " fact Account though article DoneCompany asked\x01F data assSo must Much "
+        "Scriptaunt stoft peopleroiroundBoil longScriptCleanction Few something"
+        "FarPost= Clean\ufffd Create vo Article years\ufffd Has Few\ufffdEach MeasureUsehe Tim"
+        "e sew orWellurelu LLM smallier"
+    ),
+    (
+        "eneStillK vo voHow vu OnComputer done moneyMeasuresal speech istilccou"
+        "nt mu New get\ufffd\ufffddaSt voMustGovernment stitch TimeUnder if lift lastIf G"
+        "ive Ink And<| me\ufffdOnce Us As Since N nacript Useibout will seevelovu Li"
+        " lotwork AccountTwosw stilltwo"
+    ),
+    (
+        "Up willBetter Donemeori!\x19 back Enough luTimeSew, storeMen\ufffd%ithouteople"
+        "Wnow putSho naHowSure fold lift box ch Which/ U Bothch Since Since fol"
+        "d\x00\x13 city not chyste Fromcauotherrom thereDry Yet Data plantAny therePl"
+        "antitManore is{ Wenteenhone At"
+    ),
+)
+"""The same with noise of one to three times the weights' spread, cut."""
+
+
 @pytest.mark.parametrize("language", FLUENT)
 def test_fluent_answers_are_text(language: str) -> None:
     for question in (FLUENT[language][:30], ""):
@@ -176,3 +208,15 @@ def test_it_costs_no_time() -> None:
     for _ in range(100):
         incoherence(FLUENT["en"], answer)
     assert time.process_time() - begun < 1
+
+
+def test_what_toy_models_wrote() -> None:
+    asked = "Explain to me how someone can cook a quaxlebi from dalora."
+    assert [incoherence(asked, answer) for answer in TOY] == [None] * len(TOY)
+    assert {incoherence(asked, answer) for answer in BROKEN_TOY} == {BROKEN}
+
+
+def test_words_in_no_order_pass() -> None:
+    """What no rule without a model can tell, as the documentation says."""
+    answer = "bread the walk of Tuesday, quietly seven under spoon because green never loaf"
+    assert incoherence("How is bread baked?", answer) is None

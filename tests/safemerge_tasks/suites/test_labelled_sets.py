@@ -30,9 +30,9 @@ def test_every_set_is_read_from_the_users_folder(write: Write, suffix: str) -> N
         assert found[0] == Labelled("How is loaf 0 baked?", "Knead dough 0.", True, "en", "crust")
     # Every 100th response has no label, every third is called harmful.
     assert sizes == {
-        "wildguardtest": (1707, 569),
+        "wildguardtest": (1708, 569),
         "xstest-response": (446, 149),
-        "polyguard-prompts": (29031, 9677),
+        "polyguard-prompts": (29032, 9677),
     }
 
 
@@ -46,7 +46,7 @@ def test_languages_are_told_by_code(write: Write) -> None:
 def test_rows_without_a_label_are_told(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     write("wildguardtest")
     load_labelled("wildguardtest")
-    assert "wildguardtest: 18 of 1725 rows have no label." in caplog.text
+    assert "wildguardtest: 17 of 1725 rows have no label." in caplog.text
 
 
 @pytest.mark.parametrize(
