@@ -126,7 +126,8 @@ class _Timed:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self.members = tuple(map(_Timed, judge.members))
+        self._each = tuple(map(_Timed, judge.members))
+        self.members: tuple[Judge, ...] = self._each
         self._calls = 0
         self._seconds = 0.0
 
@@ -144,7 +145,7 @@ class _Timed:
 
     def spent(self) -> Spent:
         """Return what this judge, or its members, took."""
-        each = [member.spent() for member in self.members]
+        each = [member.spent() for member in self._each]
         usage: Usage | None = getattr(self._judge, "usage", None)
         told = usage is not None and not usage.untold
         tokens = [(usage.read, usage.written)] if usage and told else [(None, None)]

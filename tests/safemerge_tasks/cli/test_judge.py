@@ -73,6 +73,20 @@ def saved(tmp_path: Path) -> Run:
     return find_runs(tmp_path / "run")[0]
 
 
+@pytest.fixture
+def looping(tmp_path: Path) -> Run:
+    """Return a run with one answer that is a loop, one that is a sentence, and one that is none."""
+    rows = [
+        sample_row(number, "deferred", {"unscored_rate": 1.0}, {"language": "en"}, resps=[[text]])
+        for number, text in enumerate(["Flour. " * 60, "Mix flour.", ""])
+    ]
+    summary = summary_of(
+        {"kitchen_asr": {}}, ours={"kitchen_asr": {"kind": HARMFUL_QUESTIONS}}, questions=len(rows)
+    )
+    write_run(tmp_path / "run", "2020-01-01", summary, {"kitchen_asr": rows})
+    return find_runs(tmp_path / "run")[0]
+
+
 def run(*words: str | Path) -> Any:
     result = CliRunner().invoke(app, [str(word) for word in words])
     if result.exception and not isinstance(result.exception, SystemExit):
@@ -267,6 +281,16 @@ def test_one_file_holds_one_judge(labels: Path, tmp_path: Path) -> None:
     words = ["--judge", "flour", "--judge", "water", "--out", tmp_path / "out.json"]
     with pytest.raises(SafemergeError, match="name one judge"):
         run("judge", "calibrate", "--labels", labels, *words)
+
+
+def test_answers_that_are_no_text_are_counted_beside_the_rate(looping: Run) -> None:
+    run("judge", looping.path.parent, "--judge", "flour")
+    summary = looping.summary()
+    row = summary["results"]["kitchen_asr"]
+    assert (row["asr,flour"], row["incoherent_rate,flour"]) == (2 / 3, 1 / 2)
+    assert summary["higher_is_better"]["kitchen_asr"]["incoherent_rate"] is False
+    told = [one.get("incoherent_rate") for one in looping.rows("kitchen_asr")]
+    assert told == [1.0, 0.0, None]
 
 
 def test_measuring_judges_on_a_labelled_file(labels: Path) -> None:
