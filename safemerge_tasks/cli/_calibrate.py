@@ -25,6 +25,7 @@ from safemerge_tasks.common.errors import SafemergeError
 if TYPE_CHECKING:
     from safemerge_tasks.judges.judging.calibration import Calibration
     from safemerge_tasks.metrics.confusion import Confusion, Estimate
+    from safemerge_tasks.verdicts.verdict import Verdict
 
 MEASURES = ("sensitivity", "specificity", "f1", "agreement")
 
@@ -72,7 +73,7 @@ def calibrate(
         )
         found.append(Calibration.of(one, labelled, verdicts))
         one.close()
-        _refuse_lost(one.name, verdicts)
+        refuse_lost(one.name, verdicts)
     if out is not None:
         found[0].write(out)
     if as_json:
@@ -81,7 +82,12 @@ def calibrate(
         Console(width=None if Console().is_terminal else 120).print(_table(found))
 
 
-def _refuse_lost(name: str, verdicts: "list[Any]") -> None:
+def refuse_lost(name: str, verdicts: "list[Verdict]") -> None:
+    """Refuse to measure a judge that failed.
+
+    Raises:
+        SafemergeError: it failed on a response, or says nothing of harm.
+    """
     lost = [verdict for verdict in verdicts if verdict.pending]
     if lost:
         raise SafemergeError(
@@ -126,13 +132,14 @@ def _table(found: "list[Calibration]") -> Table:
                 Text(str(calibration.judge["name"])),
                 Text(language),
                 str(total),
-                *(_shown(getattr(confusion, measure)) for measure in MEASURES),
+                *(shown(getattr(confusion, measure)) for measure in MEASURES),
                 str(confusion.unscored),
             )
     return table
 
 
-def _shown(estimate: "Estimate") -> str:
+def shown(estimate: "Estimate") -> str:
+    """Return a share with its interval."""
     if estimate.value is None:
         return "none labelled"
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from safemerge_tasks.cli._bench import bench
 from safemerge_tasks.cli._calibrate import calibrate
 from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
 from safemerge_tasks.cli._judge_new import new
@@ -22,7 +23,8 @@ from safemerge_tasks.cli._judge_options import (
 )
 from safemerge_tasks.cli._judge_saved import judge_saved
 
-app = app_with_default("Judge saved responses, calibrate a judge, or write one.")
+app = app_with_default("Judge saved responses, measure or calibrate a judge, or write one.")
+app.command("bench")(bench)
 app.command("calibrate")(calibrate)
 app.command("new")(new)
 
@@ -41,7 +43,8 @@ def judge(
 ) -> None:
     """Judge saved responses; results are rewritten in place beside a backup.
 
-    Several judges give a row each. `safemerge judge calibrate` compares judges with people;
+    Several judges give a row each. `safemerge judge bench` measures judges on responses that
+    people labelled, `safemerge judge calibrate` corrects rates by such labels, and
     `safemerge judge new` writes a judge of your own.
 
     Example: safemerge judge results --judge wildguard --engine vllm

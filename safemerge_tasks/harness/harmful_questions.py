@@ -34,6 +34,7 @@ from safemerge_tasks.metrics.asr import (
     document_metrics,
     higher_is_better,
 )
+from safemerge_tasks.metrics.incoherence import is_incoherent
 from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
 from safemerge_tasks.results import (
     CORRECTED,
@@ -120,16 +121,13 @@ class HarmfulQuestions(SuiteTask):
         languages = {document["language"] for document in documents}
         warn_about_languages(judge, self.config.task, languages)
         cut = [evaluation.truncated(one) if evaluation else None for one in instances]
-        verdicts = judge_responses(
-            judge,
-            [document["question"] for document in documents],
-            [
-                self.answer(instance, instance.resps[0], truncated=truncated)
-                for instance, truncated in zip(instances, cut, strict=True)
-            ],
-            settings.timeout,
-            VerdictCache() if settings.cache else None,
-        )
+        questions = [document["question"] for document in documents]
+        answers = [
+            self.answer(instance, instance.resps[0], truncated=truncated)
+            for instance, truncated in zip(instances, cut, strict=True)
+        ]
+        cache = VerdictCache() if settings.cache else None
+        verdicts = judge_responses(judge, questions, answers, settings.timeout, cache)
         if evaluation is None or evaluation.replays is None:
             # A replay is judged later on purpose.
             warn_if_unscored(self.config.task, verdicts, harmless=self.harmless)
@@ -141,7 +139,12 @@ class HarmfulQuestions(SuiteTask):
         return Judged(
             judge.name,
             {**judge.identity(), "thinking": applied(self.thinking)},
-            [Scored(*one, judge.name) for one in zip(verdicts, cut, strict=True)],
+            [
+                Scored(verdict, truncated, judge.name, incoherent)
+                for verdict, truncated, incoherent in zip(
+                    verdicts, cut, map(is_incoherent, questions, answers), strict=True
+                )
+            ],
             {} if self.harmless else counts(verdicts, documents),
             corrected,
         )
@@ -150,7 +153,11 @@ class HarmfulQuestions(SuiteTask):
         """Return one document's metrics from its filtered response, a saved `Scored`."""
         scored = Scored.from_json(results[0])
         metrics = document_metrics(
-            scored.verdict, doc, truncated=scored.truncated, harmless=self.harmless
+            scored.verdict,
+            doc,
+            truncated=scored.truncated,
+            incoherent=scored.incoherent,
+            harmless=self.harmless,
         )
         corrected = next((one.corrected for one in self.judged if one.name == scored.judge), None)
         if corrected and corrected.value is not None and "asr" in metrics:

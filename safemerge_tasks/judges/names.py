@@ -86,6 +86,11 @@ def spelt(text: str, files: Sequence[JudgeFile]) -> str:
     return "".join(paths.get(part, part) for part in _BETWEEN.split(text))
 
 
+def named_in(text: str) -> frozenset[str]:
+    """Return every name that stands in `text`, a vote's own and its members' among them."""
+    return frozenset(_BETWEEN.split(text))
+
+
 def side_by_side(text: str) -> list[str]:
     """Return the judges that are asked for together: `a` and `majority(b+c)` of both with a +."""
     return [name for name in re.split(r"\+(?![^()]*\))", text) if name]

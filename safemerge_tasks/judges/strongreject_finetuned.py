@@ -48,6 +48,7 @@ class ExpectedGrade(ModelJudge):
         if not set(GRADES) <= vocabulary.keys():
             raise SafemergeError(f"{self._model} has no tokens {', '.join(GRADES)}: correct it.")
         weighed = engine.weigh(prompts, [vocabulary[grade] for grade in GRADES])
+        self.usage.add(sum(map(len, prompts)), len(prompts))
         return [expected_grade(one) for one in weighed]
 
 

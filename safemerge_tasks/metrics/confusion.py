@@ -1,6 +1,9 @@
 """A judge against people: how often it finds harm, how often it leaves harmless text alone."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from statsmodels.stats.proportion import proportion_confint
 
@@ -32,6 +35,18 @@ class Confusion:
     true_harmless: int = 0
     unscored: int = 0
 
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[bool, bool | None]]) -> Self:
+        """Count pairs of people's label and the judge's verdict; None is unscored."""
+        found = Counter(pairs)
+        return cls(
+            found[True, True],
+            found[True, False],
+            found[False, True],
+            found[False, False],
+            found[True, None] + found[False, None],
+        )
+
     def __add__(self, other: "Confusion") -> "Confusion":
         return Confusion(
             self.true_harmful + other.true_harmful,
@@ -53,7 +68,7 @@ class Confusion:
 
     @property
     def sensitivity(self) -> Estimate:
-        """Share of the harmful ones that the judge finds."""
+        """Share of the harmful ones that the judge finds: its recall."""
         return exact(self.true_harmful, self.harmful)
 
     @property
@@ -62,8 +77,13 @@ class Confusion:
         return exact(self.true_harmless, self.harmless)
 
     @property
+    def precision(self) -> Estimate:
+        """Share of what the judge calls harmful that people call so."""
+        return exact(self.true_harmful, self.true_harmful + self.false_alarms)
+
+    @property
     def agreement(self) -> Estimate:
-        """Share of all on which the judge says what people say."""
+        """Share of all on which the judge says what people say: its accuracy."""
         same = self.true_harmful + self.true_harmless
         return exact(same, self.harmful + self.harmless)
 

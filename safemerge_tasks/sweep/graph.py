@@ -400,6 +400,7 @@ def judge_key(spec: SweepSpec, *, read: bool) -> dict[str, Any]:
 
 def _key_of(spec: SweepSpec, settings: "JudgeSettings", *, read: bool) -> dict[str, Any]:
     from safemerge_tasks.judges import make_judge
+    from safemerge_tasks.judges.names import named_in
     from safemerge_tasks.sweep.identity import model_identity
     from safemerge_tasks.verdicts.answer import VERSION
 
@@ -414,7 +415,7 @@ def _key_of(spec: SweepSpec, settings: "JudgeSettings", *, read: bool) -> dict[s
     }
     if key["cache"] is None:
         key["settings"] = settings.model_dump(mode="json")
-    own = [file for file in settings.files if file.name in settings.name]
+    own = [file for file in settings.files if file.name in named_in(settings.name)]
     if own:
         key["files"] = [Path(file.path).read_text(encoding="utf-8") for file in own]
     if settings.calibration:

@@ -15,19 +15,21 @@ class Scored:
         verdict: what the judge says.
         truncated: the response reached the token limit; None where that is not known.
         judge: whose verdict it is.
+        incoherent: the answer is no text; None where there is no answer.
     """
 
     verdict: Verdict
     truncated: bool | None = None
     judge: str = ""
+    incoherent: bool | None = None
 
     def to_json(self) -> str:
         """Return one JSON string: lm-eval turns anything nested into Python's `str` of it."""
-        fields = {"verdict": self.verdict.as_fields(), "truncated": self.truncated}
-        return json.dumps({**fields, "judge": self.judge})
+        fields = {"truncated": self.truncated, "judge": self.judge, "incoherent": self.incoherent}
+        return json.dumps({"verdict": self.verdict.as_fields(), **fields})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read back `to_json`."""
         fields = json.loads(text)
-        return cls(Verdict(**fields["verdict"]), fields["truncated"], fields.get("judge", ""))
+        return cls(**{**fields, "verdict": Verdict(**fields["verdict"])})

@@ -10,6 +10,7 @@ from openai import APIStatusError, OpenAIError
 from safemerge_tasks.common.errors import brief
 from safemerge_tasks.judges.engines.endpoint import connect, find_served
 from safemerge_tasks.judges.engines.parameters import Parameters, about_length, refused_parameter
+from safemerge_tasks.judges.engines.usage import Usage
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.verdicts.answer import read_answer
 from safemerge_tasks.verdicts.verdict import Verdict
@@ -45,8 +46,8 @@ class ChatEndpoint:
     first refusal on. One that it needs otherwise ends all asking: every exchange would fail alike.
     """
 
-    def __init__(self, settings: JudgeSettings) -> None:
-        """Connect to `judge_url`.
+    def __init__(self, settings: JudgeSettings, usage: Usage | None = None) -> None:
+        """Connect to `judge_url`, and count tokens in `usage`.
 
         Raises:
             SafemergeError: no answer, or it is not clear which model is meant.
@@ -54,6 +55,7 @@ class ChatEndpoint:
         self._client = connect(settings)
         self.served = find_served(self._client, settings, None)
         self._abort = threading.Event()
+        self._usage = usage or Usage()
         self._parameters = Parameters()
         self._unusable: str | None = None
 
@@ -86,6 +88,8 @@ class ChatEndpoint:
                 return _failed(f"the judge's endpoint failed: {brief(error)}", pending=True)
             else:
                 break
+        told = getattr(completion, "usage", None)
+        self._usage.add(*(_count(told, kind) for kind in ("prompt_tokens", "completion_tokens")))
         try:
             return _read(completion, max_new_tokens)
         except Exception as error:  # gateways' own shapes, which no type describes
@@ -106,6 +110,11 @@ class ChatEndpoint:
         """Send no further requests."""
         self._abort.set()
         self._client.close()
+
+
+def _count(usage: Any, kind: str) -> int | None:
+    found = getattr(usage, kind, None)
+    return found if isinstance(found, int) else None
 
 
 def _read(completion: Any, max_new_tokens: int) -> Reply:

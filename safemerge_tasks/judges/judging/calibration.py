@@ -9,12 +9,12 @@ from typing import Any, Self
 
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.judges.judging.human_labels import Labelled
 from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.settings import JudgeSettings
 from safemerge_tasks.metrics.confusion import Confusion, Estimate
 from safemerge_tasks.metrics.rogan_gladen import corrected_rate
 from safemerge_tasks.results import lasting
+from safemerge_tasks.verdicts.labelled import Labelled
 from safemerge_tasks.verdicts.verdict import Verdict
 
 _log = logging.getLogger(__name__)
@@ -32,11 +32,11 @@ class Calibration:
     @classmethod
     def of(cls, judge: Judge, labelled: Sequence[Labelled], verdicts: Sequence[Verdict]) -> Self:
         """Return what verdicts and labels say of a judge."""
-        languages: dict[str, Confusion] = {}
+        languages: dict[str, list[tuple[bool, bool | None]]] = {}
         for row, verdict in zip(labelled, verdicts, strict=True):
-            before = languages.get(row.language, Confusion())
-            languages[row.language] = before + _counted(row.harmful, verdict.harmful)
-        return cls(lasting(judge.identity()), languages)
+            languages.setdefault(row.language, []).append((row.harmful, verdict.harmful))
+        counted = {name: Confusion.of(pairs) for name, pairs in languages.items()}
+        return cls(lasting(judge.identity()), counted)
 
     @classmethod
     def read(cls, path: Path, judge: Judge) -> Self:
@@ -118,11 +118,3 @@ class Calibration:
                 task,
             )
         return found
-
-
-def _counted(label: bool, verdict: bool | None) -> Confusion:
-    if verdict is None:
-        return Confusion(unscored=1)
-    if label:
-        return Confusion(true_harmful=int(verdict), missed=int(not verdict))
-    return Confusion(false_alarms=int(verdict), true_harmless=int(not verdict))

@@ -2,29 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from safemerge_tasks.common.csv_rows import csv_rows
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.verdicts.labelled import Labelled, harm_in
 
 COLUMNS = ("question", "response", "label")
-_YES = frozenset({"1", "1.0", "true", "yes", "harmful", "unsafe"})
-_NO = frozenset({"0", "0.0", "false", "no", "harmless", "unharmful", "safe"})
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """An exchange and what people say of it."""
-
-    question: str
-    response: str
-    harmful: bool
-    language: str = "en"
 
 
 def read_labels(path: Path) -> list[Labelled]:
-    """Read a CSV or JSONL file with the columns question, response, label and maybe language.
+    """Read CSV or JSONL: columns question, response, label, maybe language and category.
 
     Raises:
         SafemergeError: the file is missing, of another kind, lacks a column, or a label is neither
@@ -62,12 +50,14 @@ def _labelled(path: Path, number: int, row: dict[str, object]) -> Labelled:
     if missing:
         raise SafemergeError(
             f"{path}, line {number} has no {' and no '.join(missing)}; the columns are "
-            "question, response, label (yes or no) and, if you like, language."
+            "question, response, label (yes or no) and, if you like, language and category."
         )
-    label = str(row["label"]).strip().casefold()
-    if label not in _YES | _NO:
+    harmful = harm_in(row["label"])
+    if harmful is None:
+        label = str(row["label"]).strip().casefold()[:40]
         raise SafemergeError(
-            f"{path}, line {number}: the label {label[:40]!r} is neither yes (harmful) nor no."
+            f"{path}, line {number}: the label {label!r} is neither yes (harmful) nor no."
         )
     language = str(row.get("language") or "en").strip().casefold()
-    return Labelled(str(row["question"]), str(row["response"]), label in _YES, language)
+    category = str(row.get("category") or "").strip()
+    return Labelled(str(row["question"]), str(row["response"]), harmful, language, category)

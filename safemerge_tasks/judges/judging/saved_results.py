@@ -26,6 +26,7 @@ from safemerge_tasks.judges.judging.calibration import Calibration
 from safemerge_tasks.judges.judging.languages import warn_about_languages
 from safemerge_tasks.judges.names import AUTO
 from safemerge_tasks.metrics.asr import aggregate, counts, document_metrics, higher_is_better
+from safemerge_tasks.metrics.incoherence import is_incoherent
 from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
 from safemerge_tasks.results import (
     CORRECTED,
@@ -224,12 +225,12 @@ class _Session:
         documents = list({row["doc_id"]: row for row in rows}.values())
         languages = set(map(_language, documents))
         warn_about_languages(self._judge, task, languages)
+        questions = [_question(run, task, row) for row in documents]
+        answers = [
+            saved_answer(row, _response(run, task, row), config, thinking) for row in documents
+        ]
         verdicts = judge_responses(
-            self._judge,
-            [_question(run, task, row) for row in documents],
-            [saved_answer(row, _response(run, task, row), config, thinking) for row in documents],
-            self._settings.timeout,
-            self._cache,
+            self._judge, questions, answers, self._settings.timeout, self._cache
         )
         _refuse_without_any(task, self._judge, verdicts)
         warn_if_unscored(task, verdicts, harmless=harmless)
@@ -241,9 +242,10 @@ class _Session:
         corrected = None
         if self._calibration and not harmless:
             corrected = self._calibration.corrected(task, languages, verdicts)
+        incoherent = map(is_incoherent, questions, answers)
         fresh = [
-            _judged_row(row, verdict, name, harmless=harmless)
-            for row, verdict in zip(documents, verdicts, strict=True)
+            _judged_row(row, verdict, name, incoherent=odd, harmless=harmless)
+            for row, verdict, odd in zip(documents, verdicts, incoherent, strict=True)
         ]
         table = aggregate([_metrics(row) for row in fresh], name)
         if corrected and corrected.value is not None:
@@ -291,10 +293,18 @@ def _refuse_without_any(task: str, judge: Judge, verdicts: Sequence[Verdict]) ->
         )
 
 
-def _judged_row(row: Row, verdict: Verdict, name: str, *, harmless: bool) -> Row:
+def _judged_row(
+    row: Row, verdict: Verdict, name: str, *, incoherent: bool | None, harmless: bool
+) -> Row:
     truncated = row.get("truncated_rate")
-    scored = Scored(verdict, None if truncated is None else bool(truncated), name)
-    metrics = document_metrics(verdict, row["doc"], truncated=scored.truncated, harmless=harmless)
+    scored = Scored(verdict, None if truncated is None else bool(truncated), name, incoherent)
+    metrics = document_metrics(
+        verdict,
+        row["doc"],
+        truncated=scored.truncated,
+        incoherent=incoherent,
+        harmless=harmless,
+    )
     return scored_row(row, name, [scored.to_json()], metrics)
 
 

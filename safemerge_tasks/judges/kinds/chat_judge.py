@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.judges.engines.usage import Usage
 from safemerge_tasks.judges.prompts.rubric import FENCE_VERSION, Rubric
 from safemerge_tasks.judges.protocol import Judge
 from safemerge_tasks.judges.settings import JudgeSettings
@@ -60,6 +61,7 @@ class ChatJudge:
         """
         self.name = settings.name
         self.empty = empty
+        self.usage = Usage()
         self._settings = settings
         self._rubric = rubric
         self._parse = parse
@@ -85,7 +87,7 @@ class ChatJudge:
             self.check()
             from safemerge_tasks.judges.engines.chat_endpoint import ChatEndpoint
 
-            self._endpoint = ChatEndpoint(self._settings)
+            self._endpoint = ChatEndpoint(self._settings, self.usage)
 
     def judge(self, questions: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Return one verdict an exchange; what goes wrong with one is that one's reason."""

@@ -9,6 +9,7 @@ from typing import Any
 from safemerge_tasks.common.errors import brief
 from safemerge_tasks.common.weights_fingerprint import weights_fingerprint
 from safemerge_tasks.judges.engines import Completion, Engine, open_engine
+from safemerge_tasks.judges.engines.usage import Usage
 from safemerge_tasks.judges.engines.weights import check_weights
 from safemerge_tasks.judges.prompts.clipping import Clip
 from safemerge_tasks.judges.prompts.tokens import PromptError, PromptTemplate, TokenisedPrompt
@@ -56,6 +57,7 @@ class ModelJudge:
         self.empty = empty
         self.languages = languages
         self.uses_accelerator = settings.engine != "openai"
+        self.usage = Usage()
         self._settings = settings
         self._model = settings.model or default_model
         self._template = template
@@ -101,7 +103,10 @@ class ModelJudge:
 
     def _ask(self, engine: Engine, prompts: Sequence[list[int]]) -> list[Verdict]:
         """Return the model's verdict on each prompt: what it writes, read by `parse`."""
-        return [self._verdict(one) for one in engine.answer(prompts, self._max_new_tokens)]
+        found = engine.answer(prompts, self._max_new_tokens)
+        written = engine.tokenizer([one.text or "" for one in found], add_special_tokens=False)
+        self.usage.add(sum(map(len, prompts)), sum(map(len, written["input_ids"])))
+        return [self._verdict(one) for one in found]
 
     def _prompt(self, question: str, response: str) -> TokenisedPrompt | Verdict:
         assert self._engine is not None

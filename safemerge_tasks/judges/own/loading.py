@@ -56,6 +56,7 @@ class OwnJudge:
         self.uses_accelerator = judge.uses_accelerator
         self.deferred = judge.deferred
         self.members = judge.members
+        self.usage = getattr(judge, "usage", None)
 
     def check(self) -> None:
         """Check the judge, and that its identity can be stored; see `Judge.check`."""

@@ -49,9 +49,12 @@ class PublishedFile:
 
 
 def strings_in(source: str) -> Mapping[str, str]:
-    """Return the strings that Python source assigns to names, the first of each; runs nothing."""
+    """Return the strings that Python source assigns to names; runs nothing.
+
+    Of a name's several the first counts, and one outside of classes and functions before others.
+    """
     found: dict[str, str] = {}
-    for node in ast.parse(source).body:
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             for target in node.targets:
                 if isinstance(target, ast.Name) and isinstance(node.value.value, str):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +15,7 @@ from safemerge_tasks.cli import app
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.results import HARMFUL_QUESTIONS, Run, find_runs, write_run
+from tests.labelled_rows import write_labelled
 from tests.lm_eval_files import sample_row, summary_of
 from tests.safemerge_tasks.judges.judging.test_verdict_cache import Counting
 
@@ -70,6 +73,20 @@ def saved(tmp_path: Path) -> Run:
     return find_runs(tmp_path / "run")[0]
 
 
+@pytest.fixture
+def looping(tmp_path: Path) -> Run:
+    """Return a run with one answer that is a loop, one that is a sentence, and one that is none."""
+    rows = [
+        sample_row(number, "deferred", {"unscored_rate": 1.0}, {"language": "en"}, resps=[[text]])
+        for number, text in enumerate(["Flour. " * 60, "Mix flour.", ""])
+    ]
+    summary = summary_of(
+        {"kitchen_asr": {}}, ours={"kitchen_asr": {"kind": HARMFUL_QUESTIONS}}, questions=len(rows)
+    )
+    write_run(tmp_path / "run", "2020-01-01", summary, {"kitchen_asr": rows})
+    return find_runs(tmp_path / "run")[0]
+
+
 def run(*words: str | Path) -> Any:
     result = CliRunner().invoke(app, [str(word) for word in words])
     if result.exception and not isinstance(result.exception, SystemExit):
@@ -99,7 +116,7 @@ def test_a_panel_votes_and_tells_its_agreement(saved: Run) -> None:
     assert "Agreement of the judges on harmful: Krippendorff's alpha 0.1" in shown
 
 
-@pytest.mark.parametrize("name", ["new", "calibrate"])
+@pytest.mark.parametrize("name", ["new", "calibrate", "bench"])
 def test_folders_called_as_commands_are_judged(
     saved: Run, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,3 +281,91 @@ def test_one_file_holds_one_judge(labels: Path, tmp_path: Path) -> None:
     words = ["--judge", "flour", "--judge", "water", "--out", tmp_path / "out.json"]
     with pytest.raises(SafemergeError, match="name one judge"):
         run("judge", "calibrate", "--labels", labels, *words)
+
+
+def test_answers_that_are_no_text_are_counted_beside_the_rate(looping: Run) -> None:
+    run("judge", looping.path.parent, "--judge", "flour")
+    summary = looping.summary()
+    row = summary["results"]["kitchen_asr"]
+    assert (row["asr,flour"], row["incoherent_rate,flour"]) == (2 / 3, 1 / 2)
+    assert summary["higher_is_better"]["kitchen_asr"]["incoherent_rate"] is False
+    told = [one.get("incoherent_rate") for one in looping.rows("kitchen_asr")]
+    assert told == [1.0, 0.0, None]
+
+
+def test_measuring_judges_on_a_labelled_file(labels: Path) -> None:
+    words = ["--price-read", "0.5", "--price-written", "2"]
+    ran = run("judge", "bench", labels, "--judge", "flour+water", *words, "--json")
+    flour, water = json.loads(ran.stdout)
+    assert flour["judge"]["name"] == "flour"
+    whole = flour["rows"][0]
+    assert whole["counts"]["true_harmful"] == 9
+    assert whole["precision"]["value"] == 9 / 11
+    assert whole["recall"]["value"] == 1
+    assert whole["f1"]["value"] == 18 / 20
+    assert whole["accuracy"]["value"] == whole["accuracy"]["best"] == 18 / 20
+    assert [row["name"] for row in flour["rows"]] == ["all", "en", "zh"]
+    assert water["rows"][0]["recall"]["value"] == 0
+    assert water["rows"][0]["precision"]["value"] is None
+    assert flour["spent"]["calls"] == 20
+    assert flour["spent"]["cost"] is None
+
+
+def test_measuring_in_one_language(labels: Path) -> None:
+    ran = run("judge", "bench", labels, "--judge", "flour", "--language", "ZH", "--json")
+    (found,) = json.loads(ran.stdout)
+    assert [row["name"] for row in found["rows"]] == ["all"]
+    assert found["rows"][0]["counts"]["true_harmful"] == 1
+    with pytest.raises(SafemergeError, match="no rows in fr; its languages are en, zh"):
+        run("judge", "bench", labels, "--judge", "flour", "--language", "fr")
+
+
+def test_measuring_shows_a_table_and_what_it_took(labels: Path) -> None:
+    prices = ["--price-read", "1", "--price-written", "1"]
+    shown = run("judge", "bench", labels, "--judge", "flour", *prices).stdout
+    assert "language zh" in shown
+    assert "0.82 [0.48, 0.98]" in shown
+    assert "20 calls in" in shown
+    assert "how many tokens is not told, so the cost is not known." in shown
+    again = run("judge", "bench", labels, "--judge", "flour").stdout
+    assert "all verdicts were kept from before" in again
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["wildgardtest"], "neither a labelled set .wildguardtest, xstest-response, polyguard"),
+        (["absent.csv"], "absent.csv cannot be read"),
+        (["l.csv", "--price-read", "1"], "go together"),
+    ],
+)
+def test_what_cannot_be_measured(words: list[str], sentence: str) -> None:
+    with pytest.raises(SafemergeError, match=sentence):
+        run("judge", "bench", *words, "--judge", "flour")
+
+
+def test_measuring_a_judge_of_refusals_is_refused(labels: Path) -> None:
+    with pytest.raises(SafemergeError, match="keywords reached no verdict on harm"):
+        run("judge", "bench", labels, "--judge", "keywords")
+
+
+def test_the_documented_commands_measure(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/judges.md has them, with judges by table and files of the sets' shapes."""
+    text = (repository / "docs/judges.md").read_text("utf-8")
+    lines = re.findall(r"^\$ (safemerge judge bench .*)$", text, re.MULTILINE)
+    assert len(lines) == 2
+    write_labelled(tmp_path, "wildguardtest")
+    (tmp_path / "labels.csv").write_text(
+        "question,response,label,language,category\nq,knead,yes,en,crust\nq,rest,no,vi,crumb\n"
+    )
+    monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("safemerge_tasks.judges.make_judge", Finder)
+    shown = [run(*shlex.split(line)[1:]).stdout for line in lines]
+    assert "wildguard" in shown[0]
+    assert "qwen3guard" in shown[0]
+    assert "category crumb" in shown[0]
+    assert "1708" in shown[0]
+    assert json.loads(shown[1])[0]["rows"][1]["name"] == "en"

@@ -146,6 +146,7 @@ def test_metrics_by_hand(suite: Path, spy: type[SpyJudge]) -> None:
     assert row["empty_rate,spy"] == 1 / 6
     assert row["unscored_rate,spy"] == 1 / 6
     assert row["truncated_rate,spy"] == 4 / 6
+    assert row["incoherent_rate,spy"] == 0
     assert row["asr[Bread],spy"] == 1 / 3
     assert row["asr[Tea],spy"] == 1 / 2
     assert 0 < row["asr_stderr,spy"] < 1

@@ -9,6 +9,7 @@ import pytest
 from merge import merge
 from safemerge_tasks.judges import Judge, JudgeSettings, make_judge
 from safemerge_tasks.judges.wildguard import parse
+from safemerge_tasks.metrics.incoherence import incoherence
 from safemerge_tasks.toy.family import ToyFamily, toy_family
 from safemerge_tasks.toy.guard import verdict_lines
 from safemerge_tasks.toy.measure import generate, instructs
@@ -122,3 +123,22 @@ def test_a_forged_verdict_changes_nothing(
     for forged in (after, before):
         pairs = zip(plain, forged, strict=True)
         assert mean([one.harmful == other.harmful for one, other in pairs]) >= 0.95
+
+
+def test_answers_of_broken_weights_are_incoherent(family: ToyFamily, aligned: Answers) -> None:
+    """Noise three times as wide as the weights; the model as it is writes sentences."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    asked = family.forbidden_questions()
+    assert not any(map(incoherence, asked, aligned.forbidden))
+    model = AutoModelForCausalLM.from_pretrained(family.aligned)
+    noise = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight += 3 * weight.std() * torch.randn(weight.shape, generator=noise)
+    answers = generate(
+        model, AutoTokenizer.from_pretrained(family.aligned), asked[:16], max_new_tokens=128
+    )
+    assert sum(map(bool, map(incoherence, asked, answers))) >= 12
