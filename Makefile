@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo demo-real test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
+.PHONY: setup demo setup-demo-real demo-real test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -11,9 +11,11 @@ setup:
 demo: setup
 	@safemerge demo --out demo-output
 
-# The same story on a real language model: up to an hour. CUT=--cut only sees that it runs.
-demo-real: setup
+setup-demo-real: setup
 	@pip install --quiet --disable-pip-version-check --no-deps -r requirements/demo-real.lock
+
+# The same story on a real language model: up to an hour. CUT=--cut only sees that it runs.
+demo-real: setup-demo-real
 	@safemerge demo --model smollm2 --out demo-smollm2 $(CUT)
 
 test: setup

