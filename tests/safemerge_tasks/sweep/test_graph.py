@@ -100,13 +100,13 @@ def graph_of(
     digest: str = "d",
     scoring: str = "s",
     read: bool = True,
-    tested: Collection[str] | None = None,
+    wanted: Wanted | None = None,
 ) -> Graph:
     spec = SweepSpec.model_validate(described)
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())
     questions = asked_of(spec, digest, scoring)
-    return build_graph(spec, cells, sources, questions, read=read, tested=tested)
+    return build_graph(spec, cells, sources, questions, read=read, wanted=wanted)
 
 
 def kinds(graph: Graph) -> dict[str, int]:
