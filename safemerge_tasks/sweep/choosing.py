@@ -135,9 +135,7 @@ def point_words(point: Point | None) -> str:
     )
 
 
-def passes(
-    group: Group, tasks: Sequence[Measured], limit: float, confidence: float
-) -> bool | None:
+def passes(group: Group, tasks: Sequence[Measured], limit: float, confidence: float) -> bool | None:
     """Return whether a point's ASR is surely at most a limit; None if it has not been asked."""
     complete = group.complete("validation", tasks)
     if len(complete) < len(group.variants):

@@ -437,9 +437,7 @@ def _pool(models: Sequence[Sequence[Leaf]], confidence: float) -> Pooled:
     return mean_over_tasks([_pool_leaf(same, confidence) for same in zip(*models, strict=False)])
 
 
-def _leaf_at_best(
-    whole: Sequence[Leaf], seen: Sequence[Leaf], confidence: float
-) -> Pooled | None:
+def _leaf_at_best(whole: Sequence[Leaf], seen: Sequence[Leaf], confidence: float) -> Pooled | None:
     def scores_of(leaves: Sequence[Leaf]) -> list[tuple[Scores, str]]:
         found = [(leaf.data.result.scores.get(leaf.filter), leaf.metric) for leaf in leaves]
         return [(scores, metric) for scores, metric in found if scores]

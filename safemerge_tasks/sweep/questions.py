@@ -24,7 +24,7 @@ SAFETY, UTILITY, TEST, LOOK = "safety", "utility", "test", "look"
 Wanted = Mapping[str, frozenset[str]]
 """Merged variant → the parts that it is asked."""
 
-LOOKS = (0.1, 0.3)
+LOOKS = (0.05, 0.15, 0.4)
 """Shares of the safety questions that a search asks before all of them."""
 
 
@@ -35,7 +35,7 @@ class Asked:
     Attributes:
         task: lm-eval's name of it.
         split: what it is for.
-        look: a search's first questions only, the first or second part; 0 is all of them.
+        look: how many of `LOOKS` it has come to: the first questions only; 0 is all of them.
         safety: whether a judge reads the responses.
         evaluation: how it is asked.
         digest: of the recorded requests.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.statistics.search import IN_ORDER
 from safemerge_tasks.sweep.choosing import choose_from, passes
 from safemerge_tasks.sweep.graph import RESULTS, CellResult
 from safemerge_tasks.sweep.manifest import Manifest, Measured
@@ -12,6 +13,8 @@ from safemerge_tasks.sweep.prepare import Prepared
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.questions import LOOK, LOOKS, SAFETY, TEST, UTILITY, Wanted
 from safemerge_tasks.sweep.searching import lines
+
+_FIRST = f"{LOOK} 1"
 
 
 @dataclass
@@ -105,6 +108,11 @@ class _Search:
             if search.open:
                 group = line.groups[search.open.point]
                 _ask(self._prepared, self._found, group, self._next_part(group))
+                if line.failures > IN_ORDER:
+                    # A round costs an engine's start: what comes next if all fail is looked at too.
+                    for test in line.walk(lambda *of: known(*of) or False).tests:
+                        if known(line.groups[test.point], 1 - test.level) is None:
+                            _ask(self._prepared, self._found, line.groups[test.point], _FIRST)
             elif search.best is not None:
                 for group in line.wanted(search.best):
                     # A point below need not have been asked itself.

@@ -12,6 +12,7 @@ from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning
 from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread, mean_over_tasks, pool_measures
 from tests.sweep_folder import SAFETY, TASKS, UTILITY, SweepFolder, outcomes
 
+
 def upper(share: float, questions: float, confidence: float = 0.95) -> float:
     """Clopper and Pearson's one-sided bound, a quantile of a Beta distribution."""
     hits = share * questions
@@ -225,9 +226,7 @@ class TestSearch:
         assert not choice.meets
         assert choice.reason == "a search of 4 points found none within 5.0%"
 
-    def test_a_utility_that_failed_leaves_the_search_as_it_was(
-        self, searched: SweepFolder
-    ) -> None:
+    def test_a_utility_that_failed_leaves_the_search_as_it_was(self, searched: SweepFolder) -> None:
         searched.add("merged", {}, method="linear", seeds=(1,), lambda_=0.2)
         self.ask(searched, 0, None, failure="loaf_task: no memory", lambda_=0.4)
         choice = only(searched)
