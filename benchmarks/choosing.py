@@ -133,7 +133,7 @@ def rows(draw: Callable[[Sequence[float], np.random.Generator], np.ndarray]) -> 
             for failures in (None, IN_ORDER):
                 one = simulate(grid, curve, failures, draw)
                 cells.append(
-                    f"{one.asked:.0f} ({whole.asked / one.asked:.1f} ×), {one.wrong:.1%}, "
+                    f"{one.asked:.0f} (1/{whole.asked / one.asked:.1f}), {one.wrong:.1%}, "
                     f"{one.weight:.2f}"
                 )
             found.append(f"| {name}, {title} | {' | '.join(cells)} |")

@@ -13,7 +13,7 @@ answers depend on another's:
   limit. Up to the first wrong pass all tested points above the limit have failed, and those within
   it have passed or ended the search below themselves. So the order alone settles which points above
   the limit are tested, and their levels may be added up. A level that failed is used up, one that
-  passed is kept (as in Bretz et al. 2009, Statistics in Medicine 28(4)), and what is left is divided
+  passed is kept (as in Bretz et al. 2009, Statistics in Medicine 28(4)); what is left is divided
   by the failures that may still come. With room for one failure this is the search in order.
 
 A test that is stopped as soon as it can no longer pass passes exactly as often as one that is not.

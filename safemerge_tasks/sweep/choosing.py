@@ -1,9 +1,9 @@
 """Which grid point of every method is taken, told by validation data alone.
 
-`best-utility` takes the best mean utility among the points that are within the limit: those from the
-safest up to the first whose one-sided upper bound of the ASR is above `max_asr`. So the limit holds
-with the rule's confidence for what is chosen of a method, however many points there are
-(`statistics.search`). Where none is within it, the point with the lowest bound is taken, and marked.
+`best-utility` takes the best mean utility among the points that are within the limit: those from
+the safest up to the first whose one-sided upper bound of the ASR is above `max_asr`. So the limit
+holds with the rule's confidence for what is chosen of a method, however many points there are
+(`statistics.search`). Where none is within it, the point with the lowest bound is taken and marked.
 
 With `search` only some points are asked. The best of them that is within the limit, or the one
 below it, is taken, whichever has the better utility; nothing where none is within it.

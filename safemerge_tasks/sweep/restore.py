@@ -1,6 +1,6 @@
 """Repair of one fine-tuned model: a sweep of one model that searches, and what is made of it.
 
-The sweep's folder stands beside the repaired model. Every finished step is in the store, so that the
+The sweep's folder stands beside the repaired model. Finished steps are in the store, so that the
 same call goes on after an interruption.
 """
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.report.renderers.terminal import print_document
 from safemerge_tasks.sweep.prepare import default_store
 from safemerge_tasks.sweep.repaired import Repaired
 from safemerge_tasks.sweep.restore import Request, repair
@@ -68,8 +69,6 @@ class RestoreCallback(TrainerCallback):  # type: ignore[misc]
             self.repaired = repair(request, default_store(), console)
         finally:
             model.to(device)
-        from safemerge_tasks.report.renderers.terminal import print_document
-
         print_document(restored_document(self.repaired), console)
 
 

@@ -1,8 +1,8 @@
 """Which points of a method's grid are within the limit, with confidence for the one that is taken.
 
-A grid is searched along λ from the smallest, else along gamma from the largest: from the safest. Where
-other parameters vary too, each of their combinations is a line of its own, and the lines share the
-level. `statistics.search` says why the limit holds for what is chosen.
+A grid is searched along λ from the smallest, else along gamma from the largest: from the safest.
+Where other parameters vary too, each of their combinations is a line of its own, and the lines
+share the level. `statistics.search` says why the limit holds for what is chosen.
 """
 
 from collections.abc import Callable, Sequence

@@ -217,3 +217,70 @@ class TestScoring:
             check=True,
         )
         assert said.stdout.split() == [one.digest, one.scoring]
+
+
+THINKING = (
+    "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    "{{ '(aloud)' if enable_thinking else '(silently)' }}{{ date }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("setting", "in_prompt"),
+    [
+        ({"chat_template_args": {"enable_thinking": True}}, "(aloud)"),
+        ({"chat_template_args": {"enable_thinking": False}}, "(silently)"),
+        ({"chat_template_args": {"date": "1 May"}}, "1 May"),
+        ({"apply_chat_template": False}, "Is water 0 warm?"),
+        ({"system_instruction": "Be brief."}, "Be brief."),
+        ({"num_fewshot": 1}, "yes"),
+        ({"num_fewshot": 1, "fewshot_as_multiturn": False}, "yes"),
+    ],
+)
+def test_settings_reach_the_prompts(
+    setting: dict[str, Any], in_prompt: str, tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    (base / "chat_template.jinja").write_text(THINKING)
+    spec = spec_of(base, tasks("settings"), tasks=setting)
+    store = Store(tmp_path / "store")
+    (one,) = [a for a in read_questions(spec, store).asked.values() if a.part == "utility"]
+    prompt = Recording.load(store.recording(one.recording)).requests[0].arguments[0]
+    assert in_prompt in str(prompt)
+    plain = Recording.load(store.recording(_plain(base, tasks, store)))
+    assert (prompt != plain.requests[0].arguments[0]) == ("(silently)" not in in_prompt)
+
+
+def _plain(base: Path, tasks: Write, store: Store) -> str:
+    questions = read_questions(spec_of(base, tasks("plain")), store)
+    return next(a.recording for a in questions.asked.values() if a.part == "utility")
+
+
+def test_generation_settings_and_seeds_reach_lm_eval(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    setting = {"gen_kwargs": {"temperature": 0.7, "do_sample": True}, "seeds": [1, 2, 3, 4]}
+    spec = spec_of(tiny_model, tasks("one"), tasks=setting)
+    store = Store(tmp_path / "store")
+    for one in read_questions(spec, store).asked.values():
+        recording = Recording.load(store.recording(one.recording))
+        assert recording.requests[0].settings["temperature"] == 0.7
+        assert recording.evaluation.seeds == (1, 2, 3, 4)
+
+
+def test_a_search_has_its_first_questions_recorded(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    include = tasks("one")
+    store = Store(tmp_path / "store")
+    assert read_questions(spec_of(tiny_model, include), store).looks == ()
+    spec = spec_of(tiny_model, include, choose={"search": "auto"}, tasks={"limit": None})
+    questions = read_questions(spec, store)
+    # Of four questions 5, 15 and 40 %, rounded up.
+    assert [(one.part, one.requests) for one in questions.looks] == [
+        ("look 1", 1),
+        ("look 2", 1),
+        ("look 3", 2),
+    ]
+    assert {one.task for one in questions.looks} == {"cold"}
+    assert [one.part for one in questions.of(None)] == ["safety", "utility", "test", "test"]
