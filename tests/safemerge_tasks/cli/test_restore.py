@@ -16,7 +16,7 @@ from safemerge_tasks.sweep import restore as restore_module
 from safemerge_tasks.sweep import restored_page
 
 Run = Callable[..., int]
-NEEDED = "--base b --tuned t --max-asr 0.05 --utility task --out fixed".split()
+NEEDED = ["--base", "b", "--tuned", "t", "--max-asr", "0.05", "--utility", "task", "--out", "fixed"]
 
 
 @pytest.fixture
