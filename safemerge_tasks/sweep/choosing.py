@@ -151,7 +151,7 @@ def _choose(
 ) -> Choice:
     rule, tasks = survey.manifest.choose, tuning.validation
     seeds, notes = _expected(points, tasks)
-    found = {}
+    found: dict[Point, Candidate] = {}
     ended = True
     for line in lines(points, tasks.safety, rule, survey.tuned(tuning.name)):
         if rule.search:

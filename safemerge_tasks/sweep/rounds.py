@@ -1,13 +1,13 @@
 """What a sweep asks next, where it doesn't ask everything of every variant."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.statistics.search import IN_ORDER
 from safemerge_tasks.sweep.choosing import choose_from, passes
 from safemerge_tasks.sweep.graph import RESULTS, CellResult
-from safemerge_tasks.sweep.manifest import Manifest, Measured
+from safemerge_tasks.sweep.manifest import Manifest, Measured, Variant
 from safemerge_tasks.sweep.outcomes import Group, Leaf, Survey, leaves_of
 from safemerge_tasks.sweep.prepare import Prepared
 from safemerge_tasks.sweep.progress import Progress
@@ -31,11 +31,11 @@ class Round:
 
     def noted_in(self, manifest: Manifest) -> Manifest:
         """Return a manifest that knows what was given up."""
-        variants = tuple(
-            one.model_copy(update={"stopped": self.stopped.get(one.id)})
-            for one in manifest.variants
-        )
-        return manifest.model_copy(update={"variants": variants})
+        return manifest.model_copy(update={"variants": tuple(self.noted(manifest.variants))})
+
+    def noted(self, variants: Iterable[Variant]) -> list[Variant]:
+        """Return variants with why they were given up."""
+        return [one.model_copy(update={"stopped": self.stopped.get(one.id)}) for one in variants]
 
 
 def next_round(prepared: Prepared, progress: Progress, survey: Survey) -> Round:
@@ -61,10 +61,10 @@ def next_round(prepared: Prepared, progress: Progress, survey: Survey) -> Round:
 
 
 def _chosen(survey: Survey, found: Round) -> list[Group]:
-    noted = Survey(found.noted_in(survey.manifest), survey.folder, survey.groups)
+    groups = tuple(replace(one, variants=found.noted(one.variants)) for one in survey.groups)
     taken = {
         (one.tuning, one.method, one.label, one.point)
-        for one in choose_from(noted)
+        for one in choose_from(replace(survey, groups=groups))
         if one.point is not None
     }
     return [

@@ -33,6 +33,7 @@ class Searching:
         self.wanted: dict[str, frozenset[str]] = {}
         self.looks: dict[str, list[Any]] = {}
         self.progress = Progress()
+        self.answers = 0
         self.manifest = self.sweep.write()
 
     def variant(self, weight: float) -> Variant:
@@ -62,7 +63,10 @@ class Searching:
         )
         at = self.sweep.variants.index(old)
         self.sweep.variants.pop()
-        self.sweep.variants[at] = old.model_copy(update={"results": added.results})
+        self.answers += 1
+        place = f"results/answer-{self.answers}"
+        (self.sweep.path / added.results["validation"]).rename(self.sweep.path / place)
+        self.sweep.variants[at] = old.model_copy(update={"results": {"validation": place}})
 
     def next(self) -> Round:
         """Return the next round, and take it as asked."""
