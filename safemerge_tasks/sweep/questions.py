@@ -168,7 +168,7 @@ def _utility(spec: SweepSpec, tuning: TuningSpec, split: Split) -> tuple[TaskCho
     return own or spec.tasks.of(split).utility
 
 
-def _evaluation(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) -> "Evaluation":
+def evaluation_of(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) -> "Evaluation":
     """Return how a split's tasks are asked."""
     from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
@@ -196,7 +196,7 @@ class _Loader:
 
     def __init__(self, spec: SweepSpec, split: Split) -> None:
         self._spec = spec
-        self._evaluation = _evaluation(spec, split)
+        self._evaluation = evaluation_of(spec, split)
 
     def measured(self, choices: tuple[TaskChoice, ...], *, safety: bool) -> tuple[Measured, ...]:
         from safemerge_tasks.sweep.serving.asking import leaves
@@ -237,7 +237,7 @@ def _record(
 ) -> Asked:
     from safemerge_tasks.sweep.serving.record import record
 
-    evaluation = _evaluation(spec, split, (task,))
+    evaluation = evaluation_of(spec, split, (task,))
     if look:
         evaluation = replace(evaluation, limit=look[1])
     with _one_sentence(spec, task):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.questions import Questions, read_questions
+from safemerge_tasks.sweep.questions import Questions, evaluation_of, read_questions
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.record import record
 from safemerge_tasks.sweep.serving.recording import Recording
@@ -225,47 +225,31 @@ THINKING = (
 )
 
 
-@pytest.mark.parametrize(
-    ("setting", "in_prompt"),
-    [
-        ({"chat_template_args": {"enable_thinking": True}}, "(aloud)"),
-        ({"chat_template_args": {"enable_thinking": False}}, "(silently)"),
-        ({"chat_template_args": {"date": "1 May"}}, "1 May"),
-        ({"apply_chat_template": False}, "Is water 0 warm?"),
-        ({"system_instruction": "Be brief."}, "Be brief."),
-        ({"num_fewshot": 1}, "yes"),
-        ({"num_fewshot": 1, "fewshot_as_multiturn": False}, "yes"),
-    ],
-)
-def test_settings_reach_the_prompts(
-    setting: dict[str, Any], in_prompt: str, tiny_model: Path, tasks: Write, tmp_path: Path
-) -> None:
+def test_settings_reach_the_prompts(tiny_model: Path, tasks: Write, tmp_path: Path) -> None:
     base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
     (base / "chat_template.jinja").write_text(THINKING)
-    spec = spec_of(base, tasks("settings"), tasks=setting)
-    store = Store(tmp_path / "store")
-    (one,) = [a for a in read_questions(spec, store).asked.values() if a.part == "utility"]
-    prompt = Recording.load(store.recording(one.recording)).requests[0].arguments[0]
-    assert in_prompt in str(prompt)
-    plain = Recording.load(store.recording(_plain(base, tasks, store)))
-    assert (prompt != plain.requests[0].arguments[0]) == ("(silently)" not in in_prompt)
+    include = tasks("settings")
+
+    def prompt(**setting: Any) -> str:
+        spec = spec_of(base, include, tasks={**setting, "limit": 1})
+        return str(record(evaluation_of(spec, "validation", ("warm",))).requests[0].arguments[0])
+
+    assert prompt() == "Is water 0 warm?(silently)"
+    assert prompt(chat_template_args={"enable_thinking": True}) == "Is water 0 warm?(aloud)"
+    assert prompt(chat_template_args={"date": "1 May"}).endswith("(silently)1 May")
+    assert prompt(apply_chat_template=False) == "Is water 0 warm?"
+    assert prompt(system_instruction="Be brief.").startswith("Be brief.Is water 0")
+    assert prompt(num_fewshot=1).count("warm?") == 2
 
 
-def _plain(base: Path, tasks: Write, store: Store) -> str:
-    questions = read_questions(spec_of(base, tasks("plain")), store)
-    return next(a.recording for a in questions.asked.values() if a.part == "utility")
-
-
-def test_generation_settings_and_seeds_reach_lm_eval(
-    tiny_model: Path, tasks: Write, tmp_path: Path
-) -> None:
+def test_generation_settings_and_seeds_reach_lm_eval(tiny_model: Path, tasks: Write) -> None:
     setting = {"gen_kwargs": {"temperature": 0.7, "do_sample": True}, "seeds": [1, 2, 3, 4]}
-    spec = spec_of(tiny_model, tasks("one"), tasks=setting)
-    store = Store(tmp_path / "store")
-    for one in read_questions(spec, store).asked.values():
-        recording = Recording.load(store.recording(one.recording))
-        assert recording.requests[0].settings["temperature"] == 0.7
-        assert recording.evaluation.seeds == (1, 2, 3, 4)
+    trusting = {"model_args": {"trust_remote_code": True}}
+    spec = spec_of(tiny_model, tasks("one"), tasks={**setting, "limit": 1}, engine=trusting)
+    made = record(evaluation_of(spec, "validation", ("warm",)))
+    assert made.requests[0].settings["temperature"] == 0.7
+    assert made.evaluation.seeds == (1, 2, 3, 4)
+    assert made.evaluation.trust_remote_code
 
 
 def test_a_search_has_its_first_questions_recorded(
