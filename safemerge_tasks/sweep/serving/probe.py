@@ -25,7 +25,7 @@ class Mismatch:
 
     Attributes:
         distance: the mean distance to the model's own.
-        other: the mean distance to what was loaded before, if that is nearer.
+        other: the mean distance to what was loaded before, if that is much nearer.
     """
 
     distance: float
@@ -94,13 +94,14 @@ def compare(
         engine: its log-probabilities.
         own: those of the weights it is said to have.
         limit: how far from them they may be.
-        before: those of what it had before; nearer to them is wrong even within the limit.
+        before: those of what it had before; to be half as far from them, or less, is wrong even
+            within the limit. Where the two hardly differ, rounding alone may bring it nearer.
     """
     distance = _distance(engine, own)
     # Not a number is no distance within any limit.
     if not distance <= limit:
         return Mismatch(distance)
-    if before is not None and (other := _distance(engine, before)) < distance:
+    if before is not None and (other := _distance(engine, before)) < distance / 2:
         return Mismatch(distance, other)
     return None
 

@@ -269,13 +269,13 @@ def _answer_together(
             batch, size = [], 0
         batch.append(member)
         size += len(member[1].requests)
-    _answer_batch(batch, llm, engine, done, counter)
+    if batch:
+        _answer_batch(batch, llm, engine, done, counter)
 
 
 def _answer_batch(
     members: Sequence[_Member], llm: Any, engine: EngineSettings, done: Done, counter: Counter
 ) -> None:
-
     def member(one: Asked, recording: Recording, view: VLLM, facts: dict[str, Any]) -> Member:
         def run(ask: Ask[Any, Any]) -> None:
             view.model = _JointLLM(llm, ask)

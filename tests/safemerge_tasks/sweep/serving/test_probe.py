@@ -114,6 +114,8 @@ def test_what_is_a_mismatch() -> None:
     assert old is not None
     assert "and 0.01 off those that were loaded before" in str(old)
     assert compare([float("nan")] * 3, own, 0.25) is not None
+    # Two that hardly differ: the nearer one is chance.
+    assert compare([-1.04, -2.04, -3.04], own, 0.25, [-1.01, -2.01, -3.01]) is None
 
 
 @pytest.mark.e2e
