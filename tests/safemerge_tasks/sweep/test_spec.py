@@ -118,7 +118,7 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
         ),
         ("engine.model_args.tokenizer", "other", "engine: `model_args` has tokenizer"),
         ("tasks.num_fewshot", -1, "tasks.num_fewshot is -1: Input should be greater than or"),
-        ("tasks.seeds", [1, 2], "tasks.seeds.2 is missing; add it."),
+        ("tasks.seeds", [1, 2, 3], "tasks.seeds.3 is missing; add it."),
         ("tunings", [], "tunings is []: Tuple should have at least 1 item"),
         ("name", "a/b", "name is 'a/b': String should match pattern"),
         ("tunings.0.name", "../a", "tunings.0.name is '../a': String should match pattern"),
