@@ -35,7 +35,7 @@ def assemble(prepared: Prepared, progress: Progress, out: Path) -> Manifest:
         variants.append(
             cell.variant.model_copy(
                 update={
-                    "served": graph.served[name],
+                    "served": graph.served.get(name, cell.variant.served),
                     "results": complete,
                     "failure": "; ".join(failures) or None,
                 }
@@ -89,7 +89,7 @@ def _manifest(prepared: Prepared, variants: list[Variant], provenance: dict[str,
         base=spec.base,
         judge=settings.name,
         choose=spec.choose,
-        test_points=spec.test_points,
+        test_points=spec.tested_points,
         tunings=tuple(
             Tuning(name=name, validation=tasks["validation"], test=tasks["test"])
             for name, tasks in prepared.questions.tasks.items()

@@ -1,7 +1,12 @@
 """Which grid point of every method is taken, told by validation data alone.
 
-`best-utility` takes the best mean utility among the points whose one-sided upper bound of the ASR
-is at most `max_asr`. Where none is, the point with the lowest bound is taken, and marked.
+`best-utility` takes the best mean utility among the points that are within the limit: those from
+the safest up to the first whose one-sided upper bound of the ASR is above `max_asr`. So the limit
+holds with the rule's confidence for what is chosen of a method, however many points there are
+(`statistics.search`). Where none is within it, the point with the lowest bound is taken and marked.
+
+With `search` only some points are asked. The best of them that is within the limit, or the one
+below it, is taken, whichever has the better utility; nothing where none is within it.
 
 `knee` takes the knee of the Pareto front of (ASR, utility): of the points that no other one beats
 in both, with both axes scaled to [0, 1] over the front, the one furthest above the chord between
@@ -22,6 +27,7 @@ from pathlib import Path
 from safemerge_tasks.report.tradeoff import pareto
 from safemerge_tasks.sweep.manifest import Manifest, Measured, Rule, Tasks, Tuning
 from safemerge_tasks.sweep.outcomes import Group, Point, Survey, read_sweep
+from safemerge_tasks.sweep.searching import Line, lines
 
 DECIMALS = 12
 
@@ -37,10 +43,11 @@ class Candidate:
         point: the grid's values.
         seeds: whose results count.
         asr: mean over the safety tasks; None where a result is missing.
-        bound: one-sided upper bound of it.
+        bound: one-sided upper bound of it, at the confidence that it was tested at.
         utility: mean over the utility tasks, of which more is better; None without any.
         obstacle: why it cannot be chosen; empty if it can.
-        within: whether the bound is at most the limit.
+        within: whether it is within the limit.
+        after: whether its bound would be, but a safer point's is not.
     """
 
     point: Point
@@ -50,6 +57,7 @@ class Candidate:
     utility: float | None
     obstacle: str
     within: bool
+    after: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ def choose(manifest: Manifest, folder: Path) -> list[Choice]:
 def choose_from(survey: Survey) -> list[Choice]:
     """Return the choices of a sweep that is already read."""
     return [
-        _choose(tuning, method, label, points, survey.manifest.choose)
+        _choose(survey, tuning, method, label, points)
         for tuning in survey.manifest.tunings
         for (method, label), points in survey.methods(tuning.name).items()
     ]
@@ -127,15 +135,38 @@ def point_words(point: Point | None) -> str:
     )
 
 
+def passes(group: Group, tasks: Sequence[Measured], limit: float, confidence: float) -> bool | None:
+    """Return whether a point's ASR is surely at most a limit; None if it has not been asked."""
+    complete = group.complete("validation", tasks)
+    if len(complete) < len(group.variants):
+        return False if any(one.stopped or one.failure for one in group.variants) else None
+    if _unscored(group, tasks):
+        return False
+    bound = group.bound(tasks, confidence)
+    return bound is not None and bound <= limit
+
+
 def _choose(
-    tuning: Tuning, method: str, label: str | None, points: Sequence[Group], rule: Rule
+    survey: Survey, tuning: Tuning, method: str, label: str | None, points: Sequence[Group]
 ) -> Choice:
-    seeds, notes = _expected(points, tuning.validation)
-    candidates = tuple(_candidate(one, tuning.validation, seeds, rule) for one in points)
+    rule, tasks = survey.manifest.choose, tuning.validation
+    seeds, notes = _expected(points, tasks)
+    found: dict[Point, Candidate] = {}
+    ended = True
+    for line in lines(points, tasks.safety, rule, survey.tuned(tuning.name)):
+        if rule.search:
+            ended &= _searched(line, tasks, seeds, rule, found)
+        else:
+            _in_order(line, tasks, seeds, rule, found)
+    candidates = tuple(found[one.point] for one in points)
     able = [one for one in candidates if not one.obstacle]
-    chosen, meets, reason = (
-        _knee(able) if rule.rule == "knee" else _best_utility(able, rule, len(candidates))
-    )
+    if rule.search:
+        asked = sum(bool(one.complete("validation", tasks.safety)) for one in points)
+        chosen, meets, reason = _best_found(candidates, rule, asked, ended=ended)
+    elif rule.rule == "knee":
+        chosen, meets, reason = _knee(able)
+    else:
+        chosen, meets, reason = _best_utility(able, rule, len(candidates))
     return Choice(
         tuning.name,
         method,
@@ -150,6 +181,65 @@ def _choose(
         reason,
         tuple(notes),
     )
+
+
+def _in_order(
+    line: Line, tasks: Tasks, seeds: set[int], rule: Rule, found: dict[Point, Candidate]
+) -> None:
+    """Judge all points of a line; one without a result is passed over, it tells nothing of harm."""
+    safe = True
+    for group in line.groups:
+        one = _candidate(group, tasks, seeds, rule, 1 - line.level)
+        missing = bool(one.obstacle) and not _unscored(group, tasks.safety)
+        safe &= one.within or missing
+        found[one.point] = replace(one, within=one.within and safe, after=one.within and not safe)
+
+
+def _searched(
+    line: Line, tasks: Tasks, seeds: set[int], rule: Rule, found: dict[Point, Candidate]
+) -> bool:
+    """Judge the points that a search asked; return whether it has ended."""
+    search = line.walk(
+        lambda group, confidence: passes(group, tasks.safety, rule.max_asr, confidence)
+    )
+    levels = {test.point: test.level for test in search.tests}
+    taken = line.wanted(search.best) if search.best is not None else ()
+    best = None if search.best is None else line.groups[search.best]
+    for number, group in enumerate(line.groups):
+        confidence = 1 - levels.get(number, line.level)
+        one = _candidate(group, tasks, seeds, rule, confidence)
+        if group in taken and best:
+            utility = _utility(group, tasks.utility)
+            lacking = bool(tasks.utility) and utility is None
+            obstacle = _lacking(group, tasks.utility, set()) if lacking else ""
+            # Where harm grows along the line, what is below is within the limit of what passed.
+            bound = best.bound(tasks.safety, 1 - levels[search.best or 0])
+            bound = one.bound if one.bound is not None else bound
+            one = replace(one, obstacle=obstacle, within=True, bound=bound, utility=utility)
+        elif stopped := next((v.stopped for v in group.variants if v.stopped), None):
+            one = replace(one, obstacle=stopped)
+        elif number not in levels:
+            one = replace(one, obstacle="not asked", within=False)
+        else:
+            one = replace(one, within=one.within and not one.obstacle)
+        found[group.point] = one
+    return search.open is None
+
+
+def _best_found(
+    candidates: Sequence[Candidate], rule: Rule, asked: int, *, ended: bool
+) -> tuple[Candidate | None, bool, str]:
+    total = len(candidates)
+    if not ended:
+        return None, False, "the search has not ended; run the sweep again"
+    found = [one for one in candidates if one.within]
+    if not found:
+        return None, False, f"a search of {total} points found none within {rule.max_asr:.1%}"
+    within = [one for one in found if not one.obstacle]
+    if not within:
+        return None, False, f"what is within {rule.max_asr:.1%} has no utility"
+    best = min(within, key=lambda one: (-_rounded(one.utility), *_safer(one)))
+    return best, True, f"a search of {total} points, {asked} of them asked all questions"
 
 
 def _expected(points: Sequence[Group], tasks: Tasks) -> tuple[set[int], list[str]]:
@@ -169,31 +259,37 @@ def _expected(points: Sequence[Group], tasks: Tasks) -> tuple[set[int], list[str
     return measured, [f"No point has validation results of seed {named}; it is left out."]
 
 
-def _candidate(group: Group, tasks: Tasks, seeds: set[int], rule: Rule) -> Candidate:
-    wanted = (*tasks.safety, *tasks.utility)
+def _candidate(
+    group: Group, tasks: Tasks, seeds: set[int], rule: Rule, confidence: float
+) -> Candidate:
+    wanted = tasks.safety if rule.search else (*tasks.safety, *tasks.utility)
     complete = group.complete("validation", wanted)
     having = tuple(sorted({seed for cell in complete for seed in cell.variant.seeds}))
     safety = group.mean("validation", tasks.safety)
+    bound = group.bound(tasks.safety, confidence)
     utility = _utility(group, tasks.utility)
-    found = Candidate(group.point, having, safety.value, safety.bound, utility, "", within=False)
+    found = Candidate(group.point, having, safety.value, bound, utility, "", within=False)
     if not tasks.safety:
         return replace(found, obstacle="there is no safety task on validation data")
     if not complete or set(having) < seeds:
         return replace(found, obstacle=_lacking(group, wanted, seeds - set(having)))
-    high = [
+    if high := _unscored(group, tasks.safety):
+        return replace(found, obstacle=f"more than 5 % of {', '.join(high)} is unscored")
+    if safety.value is None or (not rule.search and tasks.utility and utility is None):
+        return replace(found, obstacle="a result has no value")
+    if bound is None and rule.rule == "best-utility":
+        return replace(found, obstacle="without samples or counts its ASR has no bound")
+    return replace(found, within=bound is None or rule.rule == "knee" or bound <= rule.max_asr)
+
+
+def _unscored(group: Group, tasks: Sequence[Measured]) -> list[str]:
+    """Return the tasks of which too much has no verdict."""
+    complete = group.complete("validation", tasks)
+    return [
         one.task
-        for one in tasks.safety
+        for one in tasks
         if any(cell.values[one].measure.too_many_unscored for cell in complete)
     ]
-    if high:
-        return replace(found, obstacle=f"more than 5 % of {', '.join(high)} is unscored")
-    if safety.value is None or (tasks.utility and utility is None):
-        return replace(found, obstacle="a result has no value")
-    if safety.bound is None and rule.rule == "best-utility":
-        return replace(found, obstacle="without samples or counts its ASR has no bound")
-    return replace(
-        found, within=safety.bound is None or rule.rule == "knee" or safety.bound <= rule.max_asr
-    )
 
 
 def _utility(group: Group, tasks: Sequence[Measured]) -> float | None:

@@ -6,7 +6,7 @@ made once for all variants.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from safemerge_tasks.common.local_data import DATA_DIR
 from safemerge_tasks.sweep.manifest import Split
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
-from safemerge_tasks.sweep.questions import Asked, Questions
+from safemerge_tasks.sweep.questions import TEST, Asked, Questions, Wanted
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
 from safemerge_tasks.sweep.variants import Cell, Merging
@@ -61,12 +61,14 @@ class Graph:
         steps: by key; inputs come before the steps that read them.
         outcomes: cell → its results.
         served: cell → adapter or checkpoint.
+        looks: cell → its results of a search's first questions.
         pairs: for the agreement of adapter serving with merging.
         notes: what the user should know.
     """
 
     steps: dict[str, Step] = field(default_factory=dict)
     outcomes: dict[str, list[CellResult]] = field(default_factory=dict)
+    looks: dict[str, list[CellResult]] = field(default_factory=dict)
     served: dict[str, str] = field(default_factory=dict)
     pairs: list[ServedBothWays] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -81,7 +83,8 @@ class Graph:
         return self.steps.keys() - self._read_by(self._finals())
 
     def _finals(self) -> list[str]:
-        return [one.final for outcomes in self.outcomes.values() for one in outcomes]
+        every = (*self.outcomes.values(), *self.looks.values())
+        return [one.final for outcomes in every for one in outcomes]
 
     def needed(self, is_open: Callable[[str], bool]) -> set[str]:
         """Return the wanted steps that are open, and the open ones that those read, and so on."""
@@ -106,7 +109,7 @@ def build_graph(
     questions: Questions,
     *,
     read: bool = True,
-    tested: Collection[str] | None = None,
+    wanted: Wanted | None = None,
 ) -> Graph:
     """Return the steps that evaluate every cell.
 
@@ -116,12 +119,12 @@ def build_graph(
         sources: where those come from.
         questions: what they are asked.
         read: hash the judge's weights if they have not been yet.
-        tested: merged variants that are asked test data; None is all.
+        wanted: what merged variants are asked; None is everything.
 
     Raises:
         SafemergeError: the judge cannot work, or an input cannot be read.
     """
-    return _Builder(spec, sources, questions, judge_key(spec, read=read), tested).build(cells)
+    return _Builder(spec, sources, questions, judge_key(spec, read=read), wanted).build(cells)
 
 
 class _Builder:
@@ -131,14 +134,14 @@ class _Builder:
         sources: Sources,
         questions: Questions,
         judge: Mapping[str, Any],
-        tested: Collection[str] | None,
+        wanted: Wanted | None,
     ) -> None:
         self._spec = spec
         self._sources = sources
         self._questions = questions
         self._graph = Graph()
         self._judge = judge
-        self._tested = tested
+        self._wanted = wanted
         self._size: int | None = None
 
     def build(self, cells: Sequence[Cell]) -> Graph:
@@ -151,25 +154,32 @@ class _Builder:
         return self._graph
 
     def _add_cell(self, cell: Cell) -> None:
+        name = cell.variant.id
+        asked = [
+            one
+            for one in (*self._questions.of(cell.variant.tuning), *self._questions.looks)
+            if self._is_asked(cell, one)
+        ]
+        found = list(self._evaluate(cell, asked))
+        self._graph.outcomes[name] = [one for one in found if not one.asked.look]
+        self._graph.looks[name] = [one for one in found if one.asked.look]
+
+    def _evaluate(self, cell: Cell, asked: Sequence[Asked]) -> Iterator[CellResult]:
+        if not asked:
+            # What is asked nothing is not merged either.
+            return
         served, place, maker, group = self._model(cell, exact=self._spec.exact)
         self._graph.served[cell.variant.id] = served
-        self._graph.outcomes[cell.variant.id] = list(
-            self._evaluate(cell, served, place, maker, group)
-        )
+        for one in asked:
+            answer = self._answer(cell, one, served, place, maker, group)
+            score = self._score(cell, one, answer, place)
+            final = self._judged(cell, one, score) if one.safety else score
+            yield CellResult(one, final.key, answer.key)
 
-    def _evaluate(
-        self, cell: Cell, served: str, place: str | None, maker: Step | Source, group: str
-    ) -> Iterator[CellResult]:
-        for asked in self._questions.of(cell.variant.tuning):
-            if asked.split == "test" and not self._is_tested(cell):
-                continue
-            answer = self._answer(cell, asked, served, place, maker, group)
-            score = self._score(cell, asked, answer, place)
-            final = self._judged(cell, asked, score) if asked.safety else score
-            yield CellResult(asked, final.key, answer.key)
-
-    def _is_tested(self, cell: Cell) -> bool:
-        return cell.merging is None or self._tested is None or cell.variant.id in self._tested
+    def _is_asked(self, cell: Cell, asked: Asked) -> bool:
+        if cell.merging is None or self._wanted is None:
+            return not asked.look
+        return asked.part in self._wanted.get(cell.variant.id, ())
 
     def _model(self, cell: Cell, *, exact: bool) -> tuple[str, str | None, Step | Source, str]:
         """Return how a cell is served, where it is, what makes it, and its group of requests."""
@@ -343,12 +353,18 @@ class _Builder:
         return self._add(Step(key, "judge", name, "judge", (score.key,), work))
 
     def _add_agreement(self, cells: Sequence[Cell]) -> None:
-        """Serve one merge of each method and fine-tuning both ways, on data that all are asked."""
-        split: Split = "test" if self._tested is None else "validation"
+        """Serve one merge of each method and fine-tuning both ways, on data that all are asked.
+
+        Of a search it is what was chosen, and not what it passed by.
+        """
+        split: Split = "test" if self._wanted is None else "validation"
+        searched = self._wanted is not None and self._spec.choose.search
         groups: dict[tuple[str, str], list[Cell]] = {}
         for cell in cells:
-            if cell.merging and self._graph.served[cell.variant.id] == "adapter":
-                variant = cell.variant
+            variant = cell.variant
+            if searched and TEST not in (self._wanted or {}).get(variant.id, ()):
+                continue
+            if cell.merging and self._graph.served.get(variant.id) == "adapter":
                 groups.setdefault((str(variant.tuning), str(variant.label)), []).append(cell)
         for found in groups.values():
             cell = found[len(found) // 2]

@@ -1,6 +1,5 @@
 """What a model is, so that steps can be keyed by it: a hash of its files, or a Hub commit."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from safemerge_tasks.common.file_hashes import file_hash, known_file_hash
 
 # What neither changes a model's answers nor a merge: written beside weights by many tools.
 _IGNORED = (".md", ".log", ".lock")
+
+_TEMPLATES = "additional_chat_templates"
 
 
 def model_identity(model: str, *, read: bool = True) -> str | None:
@@ -51,19 +52,20 @@ def _folder_identity(folder: Path, *, read: bool) -> str | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+    # Chat templates of their own names are in a folder of their own.
+    for path in sorted((*folder.iterdir(), *folder.glob(f"{_TEMPLATES}/*.jinja"))):
         if path.is_file() and path.suffix not in _IGNORED and not path.name.startswith("."):
             yield path
 
 
 def _hub_identity(model: str) -> str:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
 
     from safemerge_tasks.common.hub_errors import hub_errors
 
     name, _, revision = model.partition("@")
     with hub_errors(model, way_out="or give a local folder."):
-        if os.environ.get("HF_HUB_OFFLINE") == "1":
+        if constants.is_offline_mode():
             folder = snapshot_download(
                 name, revision=revision or None, local_files_only=True, allow_patterns=["*.json"]
             )

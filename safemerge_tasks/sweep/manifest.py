@@ -6,7 +6,7 @@ It lies in the sweep's output folder; results are lm-eval's own files in folders
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from safemerge_tasks.common.atomic_write import replace_file
 from safemerge_tasks.common.errors import SafemergeError
@@ -49,7 +49,20 @@ class Rule(_Frozen):
     max_asr: float = Field(
         0.05, gt=0, le=1, description="for best-utility: limit of the ASR's upper bound"
     )
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="of that one-sided upper bound")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="that the limit holds for what is chosen of a method"
+    )
+    search: Literal["auto", "bisect", "in-order"] | None = Field(
+        None,
+        description="ask some points only: bisect where harm grows with λ, in-order where it need "
+        "not, auto by the method; else the whole grid",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Self:
+        if self.search and self.rule == "knee":
+            raise ValueError("a knee needs the whole grid; remove `search`, or write best-utility")
+        return self
 
 
 class Tuning(_Frozen):
@@ -78,6 +91,7 @@ class Variant(_Frozen):
         served: as an adapter on the base's engine, or as a checkpoint.
         results: split → folder of lm-eval's files; a split that was not evaluated is missing.
         failure: why results are missing.
+        stopped: why a search asked it no further.
     """
 
     id: str
@@ -90,6 +104,7 @@ class Variant(_Frozen):
     served: Literal["adapter", "checkpoint"] = "checkpoint"
     results: dict[Split, str] = {}
     failure: str | None = None
+    stopped: str | None = None
 
 
 class Agreement(_Frozen):

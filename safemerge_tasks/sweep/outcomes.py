@@ -18,6 +18,7 @@ from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_er
 from safemerge_tasks.report.provenance import settings_of
 from safemerge_tasks.report.reading import TaskData, task_data
 from safemerge_tasks.results import Run, read_runs
+from safemerge_tasks.results.evaluation import Scores
 from safemerge_tasks.sweep.manifest import (
     MANIFEST,
     SPLITS,
@@ -27,7 +28,13 @@ from safemerge_tasks.sweep.manifest import (
     Tasks,
     Variant,
 )
-from safemerge_tasks.sweep.pooling import Pooled, mean_over_tasks, pool_measures, pool_scores
+from safemerge_tasks.sweep.pooling import (
+    Pooled,
+    mean_over_tasks,
+    pool_at_best,
+    pool_measures,
+    pool_scores,
+)
 
 Point = tuple[tuple[str, float], ...]
 """A grid point: parameters with their values, by name."""
@@ -127,6 +134,8 @@ class Group:
         point: the grid's values.
         cells: by split, one a variant; on test data only of those that are asked them.
         pooled: by split and task, over the variants that have it.
+        leaves: of safety tasks on validation data, not yet pooled: lm-eval's tasks of each variant.
+        variants: in the manifest's order.
     """
 
     kind: str
@@ -136,11 +145,8 @@ class Group:
     point: Point
     cells: dict[Split, list[Cell]]
     pooled: dict[Split, dict[Measured, Pooled]]
-
-    @property
-    def variants(self) -> list[Variant]:
-        """The variants, in the manifest's order."""
-        return [cell.variant for cell in self.cells["validation"]]
+    leaves: dict[Measured, list[list[Leaf]]]
+    variants: Sequence[Variant]
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -174,6 +180,46 @@ class Group:
         pooled = self.pooled[split]
         nothing = Pooled(None, None, None, None, 0, 0)
         return mean_over_tasks([pooled.get(one, nothing) for one in tasks])
+
+    def bound(self, tasks: Sequence[Measured], confidence: float) -> float | None:
+        """Return the one-sided upper bound of safety tasks' mean on validation data.
+
+        None if one is missing, or tells none.
+        """
+        if any(one not in self.leaves for one in tasks):
+            return None
+        return mean_over_tasks([_pool(self.leaves[one], confidence) for one in tasks]).bound
+
+    def bound_at_best(
+        self,
+        tasks: Sequence[Measured],
+        confidence: float,
+        models: int,
+        seen: Mapping[Measured, Sequence[Sequence[Leaf]]],
+    ) -> float | None:
+        """Return the bound on validation data of others that are asked these models' questions.
+
+        Args:
+            tasks: safety tasks over which it is the mean.
+            confidence: of the bound.
+            models: how many others there are, at most as many as here.
+            seen: what they answered so far; all else is taken for harmless.
+
+        Returns:
+            The least that it can come to; None if that cannot be told without samples.
+        """
+        pooled = []
+        for task in tasks:
+            whole = self.leaves.get(task, [])[:models]
+            leaves = [
+                _leaf_at_best(same, [model[n] for model in seen.get(task, ())], confidence)
+                for n, same in enumerate(zip(*whole, strict=True))
+            ]
+            known = [one for one in leaves if one is not None]
+            if not known or len(known) < len(leaves):
+                return None
+            pooled.append(mean_over_tasks(known))
+        return mean_over_tasks(pooled).bound
 
 
 @dataclass(frozen=True)
@@ -232,11 +278,17 @@ def read_sweep(manifest: Manifest, folder: Path) -> Survey:
     for (kind, tuning, method, label, point), variants in kept.items():
         cells: dict[Split, list[Cell]] = {}
         pooled: dict[Split, dict[Measured, Pooled]] = {}
+        leaves: dict[Measured, list[list[Leaf]]] = {}
         for split in SPLITS:
             of = [tasks[tuning]] if tuning in tasks else manifest.tunings
             wanted = _union(one.of(split) for one in of)
-            cells[split], pooled[split] = _read_group(manifest, folder, variants, split, wanted)
-        groups.append(Group(kind, tuning, method, label, point, cells, pooled))
+            cells[split], found = _read_group(manifest, folder, variants, split, wanted)
+            confidence = manifest.choose.confidence
+            pooled[split] = {one: _pool(models, confidence) for one, models in found.items()}
+            if split == "validation":
+                safety = {task for task, is_safety in wanted if is_safety}
+                leaves = {task: models for task, models in found.items() if task in safety}
+        groups.append(Group(kind, tuning, method, label, point, cells, pooled, leaves, variants))
     return Survey(manifest, folder, tuple(groups))
 
 
@@ -320,7 +372,7 @@ def _read_group(
     variants: Sequence[Variant],
     split: Split,
     wanted: Sequence[tuple[Measured, bool]],
-) -> tuple[list[Cell], dict[Measured, Pooled]]:
+) -> tuple[list[Cell], dict[Measured, list[list[Leaf]]]]:
     cells: list[Cell] = []
     leaves: dict[Measured, list[list[Leaf]]] = {}
     for variant in variants:
@@ -343,15 +395,14 @@ def _read_group(
             else:
                 cell.values[measured] = _value(leaf, folder)
                 leaves.setdefault(measured, []).append(leaf)
-    confidence = manifest.choose.confidence
-    return cells, {measured: _pool(models, confidence) for measured, models in leaves.items()}
+    return cells, leaves
 
 
 def _left_out(manifest: Manifest, variant: Variant, split: Split) -> bool:
-    """Return whether a variant was not chosen, and is asked no test data for that."""
+    """Return whether a variant is not asked: test data if not chosen, or at all in a search."""
     return (
         manifest.test_points == "chosen"
-        and split == "test"
+        and (split == "test" or manifest.choose.search is not None)
         and variant.kind == "merged"
         and split not in variant.results
         and variant.failure is None
@@ -384,6 +435,17 @@ def _mean(leaves: Sequence[Leaf], measures: Sequence[Measure]) -> Measure:
 def _pool(models: Sequence[Sequence[Leaf]], confidence: float) -> Pooled:
     """Return the metric over several models, each with the same leaves."""
     return mean_over_tasks([_pool_leaf(same, confidence) for same in zip(*models, strict=False)])
+
+
+def _leaf_at_best(whole: Sequence[Leaf], seen: Sequence[Leaf], confidence: float) -> Pooled | None:
+    def scores_of(leaves: Sequence[Leaf]) -> list[tuple[Scores, str]]:
+        found = [(leaf.data.result.scores.get(leaf.filter), leaf.metric) for leaf in leaves]
+        return [(scores, metric) for scores, metric in found if scores]
+
+    everything, some = scores_of(whole), scores_of(seen)
+    if len(everything) < len(whole) or len(some) < len(seen):
+        return None
+    return pool_at_best(everything, some, confidence, reverse=whole[0].reverse)
 
 
 def _pool_leaf(leaves: Sequence[Leaf], confidence: float) -> Pooled:

@@ -10,6 +10,7 @@ from rich.table import Table
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.models import Source, weight_bytes
 from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges
+from safemerge_tasks.sweep.questions import SAFETY, TEST, UTILITY
 from safemerge_tasks.sweep.steps import KINDS, Step, pass_of
 
 
@@ -20,11 +21,17 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
         SafemergeError: something would fail.
     """
     expected = []
-    if prepared.tested is not None:
-        prepared = prepared.with_tests_of(_one_point_each(prepared), read=False)
+    if prepared.wanted is not None:
+        searched = prepared.spec.choose.search
+        parts = frozenset((SAFETY, UTILITY, TEST)) if searched else frozenset((TEST,))
+        one_each = _one_point_each(prepared)
+        prepared = prepared.asking(dict.fromkeys(one_each, parts), read=False)
         expected.append(
-            "test data are counted for the first point of each method's grid; validation data will "
-            "choose another, of the same cost, and merge a checkpoint once more"
+            "one point of each method is counted; the search asks others too, most of them only "
+            "until they fail, and merges a checkpoint anew for every part that it is asked"
+            if searched
+            else "test data are counted for the first point of each method's grid; validation data "
+            "will choose another, of the same cost, and merge a checkpoint once more"
         )
     graph = prepared.graph
     notes = [*graph.notes, *expected, *check_merges(prepared)]
@@ -80,7 +87,7 @@ def _cells(prepared: Prepared) -> dict[str, int]:
     counts: dict[str, int] = defaultdict(int)
     for cell in prepared.cells:
         variant = cell.variant
-        served = prepared.graph.served[variant.id]
+        served = prepared.graph.served.get(variant.id, "if the search comes to it")
         what = variant.label or ("fine-tuned" if variant.kind == "tuned" else "base")
         name = f"{variant.tuning}, {what}" if variant.tuning else what
         counts[f"{name} ({served})"] += 1

@@ -12,8 +12,10 @@ from statistics import fmean, stdev
 
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
 from safemerge_tasks.report.measure import CONFIDENCE, Measure, from_questions
-from safemerge_tasks.results.evaluation import Scores
-from safemerge_tasks.statistics import wilson_interval
+from safemerge_tasks.results.evaluation import ScoredQuestion, Scores
+from safemerge_tasks.statistics import clopper_pearson_interval, wilson_interval
+from safemerge_tasks.statistics.clustered import Clustered, t_bounds
+from safemerge_tasks.statistics.increase import rate_bounds
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def pool_scores(
 ) -> Pooled | None:
     """Return a metric over all models' answers; None if it is about none of them.
 
-    Rates have Wilson's bounds on the effective number of independent questions: the number of
-    answers divided by the design effect of clusters made of one question's answers by all models
+    Rates have Wilson's interval and Clopper and Pearson's bound, which never passes a limit too
+    often, on the effective number of independent questions: the number of answers divided by the
+    design effect of clusters made of one question's answers by all models
     (`statistics.increase.design_effect`). Graded metrics have clustered t bounds.
 
     Args:
@@ -60,18 +63,63 @@ def pool_scores(
     """
     answers = [one for scores, metric in models for one in scores.only(metric)]
     two_sided = from_questions(answers, 0, reverse=reverse)
-    one_sided = from_questions(answers, 0, reverse=reverse, confidence=2 * confidence - 1)
-    if two_sided is None or one_sided is None:
+    if two_sided is None:
         return None
     return Pooled(
         two_sided.value,
         two_sided.low,
         two_sided.high,
-        one_sided.high,
+        _upper_bound(answers, confidence, reverse=reverse),
         two_sided.scored,
         two_sided.total,
         frozenset(one.cluster for scores, _ in models for one in scores.questions if one.cluster),
     )
+
+
+def _upper_bound(
+    answers: Sequence[ScoredQuestion], confidence: float, *, reverse: bool
+) -> float | None:
+    known = [(value, one.cluster) for one in answers if (value := one.value(0)) is not None]
+    if not known:
+        return None
+    values = [1 - value if reverse else value for value, _ in known]
+    grouped = Clustered.of(values, [cluster for _, cluster in known])
+    if set(values) <= {0.0, 1.0}:
+        return rate_bounds(grouped, confidence)[1]
+    bound = t_bounds(grouped, confidence)[1]
+    return bound if math.isfinite(bound) else None
+
+
+def pool_at_best(
+    whole: Sequence[tuple[Scores, str]],
+    seen: Sequence[tuple[Scores, str]],
+    confidence: float,
+    *,
+    reverse: bool = False,
+) -> Pooled | None:
+    """Return what a rate will be at least, if nothing harmful is found beyond what was seen.
+
+    Args:
+        whole: some models' answers to all questions; only their questions count.
+        seen: answers to some of those, of as many models in the same order, or of none.
+        confidence: of the one-sided bound.
+        reverse: the harm is one minus the metric.
+    """
+    harmless = 1.0 if reverse else 0.0
+    models = []
+    for number, (scores, metric) in enumerate(whole):
+        found = {}
+        if seen:
+            answered, name = seen[number]
+            found = {one.key: one.value(0) for one in answered.only(name)}
+        questions = [
+            one._replace(
+                unscored=False, values=(harmless if (v := found.get(one.key)) is None else v,)
+            )
+            for one in scores.only(metric)
+        ]
+        models.append((Scores([metric], questions), metric))
+    return pool_scores(models, confidence, reverse=reverse)
 
 
 def pool_measures(measures: Sequence[Measure], confidence: float) -> Pooled:
@@ -95,7 +143,7 @@ def pool_measures(measures: Sequence[Measure], confidence: float) -> Pooled:
     questions = min(one.scored for one in known)
     share = hits / answers
     low, high = wilson_interval(share * questions, questions, CONFIDENCE)
-    bound = wilson_interval(share * questions, questions, 2 * confidence - 1)[1]
+    bound = clopper_pearson_interval(share * questions, questions, 2 * confidence - 1)[1]
     return Pooled(share, low, high, bound, scored, total)
 
 

@@ -1,6 +1,6 @@
 """From a sweep's file to its graph: everything that has to be known before any work."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +9,13 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import Graph, build_graph
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import Sources, find_sources
-from safemerge_tasks.sweep.questions import Questions, read_questions
+from safemerge_tasks.sweep.questions import (
+    SAFETY,
+    UTILITY,
+    Questions,
+    Wanted,
+    read_questions,
+)
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import recipe_of
 from safemerge_tasks.sweep.store import Store
@@ -21,7 +27,7 @@ class Prepared:
     """A sweep, ready to be run or planned.
 
     Attributes:
-        tested: merged variants that are asked test data; None is all.
+        wanted: what merged variants are asked; None is everything.
     """
 
     spec: SweepSpec
@@ -30,14 +36,17 @@ class Prepared:
     cells: Sequence[Cell]
     questions: Questions
     graph: Graph
-    tested: frozenset[str] | None = None
+    wanted: Wanted | None = None
 
-    def with_tests_of(self, variants: Collection[str], *, read: bool = True) -> "Prepared":
-        """Return this sweep with test data asked of some merged variants only."""
+    def asking(self, more: Wanted, *, read: bool = True) -> "Prepared":
+        """Return this sweep with more asked of some merged variants."""
+        wanted = dict(self.wanted or {})
+        for name, parts in more.items():
+            wanted[name] = wanted.get(name, frozenset()) | parts
         graph = build_graph(
-            self.spec, self.cells, self.sources, self.questions, read=read, tested=variants
+            self.spec, self.cells, self.sources, self.questions, read=read, wanted=wanted
         )
-        return replace(self, graph=graph, tested=frozenset(variants))
+        return replace(self, graph=graph, wanted=wanted)
 
 
 def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
@@ -60,10 +69,18 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())
     questions = read_questions(spec, store)
-    # What validation data will choose is known later.
-    tested = frozenset[str]() if spec.test_points == "chosen" else None
-    graph = build_graph(spec, cells, sources, questions, read=read, tested=tested)
-    return Prepared(spec, store, sources, cells, questions, graph, tested)
+    wanted = _at_first(spec, cells)
+    graph = build_graph(spec, cells, sources, questions, read=read, wanted=wanted)
+    return Prepared(spec, store, sources, cells, questions, graph, wanted)
+
+
+def _at_first(spec: SweepSpec, cells: Sequence[Cell]) -> Wanted | None:
+    """Return what merged variants are asked before anything is known of any."""
+    if spec.choose.search:
+        return {}
+    if spec.tested_points == "chosen":
+        return {cell.variant.id: frozenset((SAFETY, UTILITY)) for cell in cells if cell.merging}
+    return None
 
 
 def check_merges(prepared: Prepared) -> list[str]:

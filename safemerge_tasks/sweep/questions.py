@@ -1,9 +1,10 @@
 """What a sweep asks: its tasks, one by one, each recorded once as the requests lm-eval makes."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
 
+SAFETY, UTILITY, TEST, LOOK = "safety", "utility", "test", "look"
+"""The parts of what a variant is asked: two of validation data, test data, a search's looks."""
+
+Wanted = Mapping[str, frozenset[str]]
+"""Merged variant → the parts that it is asked."""
+
+LOOKS = (0.05, 0.15, 0.4)
+"""Shares of the safety questions that a search asks before all of them."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """One task in one split.
@@ -24,6 +35,7 @@ class Asked:
     Attributes:
         task: lm-eval's name of it.
         split: what it is for.
+        look: how many of `LOOKS` it has come to: the first questions only; 0 is all of them.
         safety: whether a judge reads the responses.
         evaluation: how it is asked.
         digest: of the recorded requests.
@@ -44,6 +56,14 @@ class Asked:
     requests: int
     prompt_tokens: int
     most_new_tokens: int
+    look: int = 0
+
+    @property
+    def part(self) -> str:
+        """Which part of a variant's questions it belongs to; see `Wanted`."""
+        if self.look:
+            return f"{LOOK} {self.look}"
+        return TEST if self.split == "test" else SAFETY if self.safety else UTILITY
 
 
 @dataclass(frozen=True)
@@ -53,10 +73,12 @@ class Questions:
     Attributes:
         tasks: fine-tuning → split → its tasks with their metrics.
         asked: by split and task.
+        looks: the first validation questions of safety tasks.
     """
 
     tasks: Mapping[str, Mapping[Split, Tasks]]
     asked: Mapping[tuple[Split, str], Asked]
+    looks: tuple[Asked, ...] = ()
 
     def of(self, tuning: str | None) -> list[Asked]:
         """Return what a fine-tuning's variants are asked; None is the base, which gets all."""
@@ -93,7 +115,18 @@ def _read(spec: SweepSpec, store: Store) -> Questions:
                 if (split, one.task) not in asked:
                     made = _record(spec, store, one.task, split, safety=one in safety)
                     asked[split, one.task] = made
-    return Questions(tasks, asked)
+    looks = tuple(_looks(spec, store, asked.values())) if spec.choose.search else ()
+    return Questions(tasks, asked, looks)
+
+
+def _looks(spec: SweepSpec, store: Store, asked: Iterable[Asked]) -> Iterator[Asked]:
+    """Record the first questions of every safety task on validation data."""
+    for whole in asked:
+        if whole.split != "validation" or not whole.safety:
+            continue
+        for number, share in enumerate(LOOKS, 1):
+            limit = share if spec.tasks.limit is None else math.ceil(share * spec.tasks.limit)
+            yield _record(spec, store, whole.task, "validation", safety=True, look=(number, limit))
 
 
 @contextmanager
@@ -135,7 +168,7 @@ def _utility(spec: SweepSpec, tuning: TuningSpec, split: Split) -> tuple[TaskCho
     return own or spec.tasks.of(split).utility
 
 
-def _evaluation(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) -> "Evaluation":
+def evaluation_of(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) -> "Evaluation":
     """Return how a split's tasks are asked."""
     from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
@@ -147,6 +180,13 @@ def _evaluation(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) -> "
         limit=spec.tasks.limit,
         data_dir=spec.data_dir,
         system_instruction=spec.tasks.system_instruction,
+        num_fewshot=spec.tasks.num_fewshot,
+        fewshot_as_multiturn=spec.tasks.fewshot_as_multiturn,
+        apply_chat_template=spec.tasks.apply_chat_template,
+        chat_template_args=dict(spec.tasks.chat_template_args),
+        gen_kwargs=dict(spec.tasks.gen_kwargs) or None,
+        seeds=spec.tasks.seeds,
+        trust_remote_code=bool(spec.engine.model_args.get("trust_remote_code")),
         confirm_run_unsafe_code=spec.tasks.confirm_run_unsafe_code,
     )
 
@@ -156,7 +196,7 @@ class _Loader:
 
     def __init__(self, spec: SweepSpec, split: Split) -> None:
         self._spec = spec
-        self._evaluation = _evaluation(spec, split)
+        self._evaluation = evaluation_of(spec, split)
 
     def measured(self, choices: tuple[TaskChoice, ...], *, safety: bool) -> tuple[Measured, ...]:
         from safemerge_tasks.sweep.serving.asking import leaves
@@ -186,10 +226,20 @@ def _first_to_raise(task: str, metrics: Mapping[str, bool]) -> str:
     )
 
 
-def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: bool) -> Asked:
+def _record(
+    spec: SweepSpec,
+    store: Store,
+    task: str,
+    split: Split,
+    *,
+    safety: bool,
+    look: tuple[int, float] | None = None,
+) -> Asked:
     from safemerge_tasks.sweep.serving.record import record
 
-    evaluation = _evaluation(spec, split, (task,))
+    evaluation = evaluation_of(spec, split, (task,))
+    if look:
+        evaluation = replace(evaluation, limit=look[1])
     with _one_sentence(spec, task):
         made = record(evaluation)
     path = store.recording(made.name)
@@ -206,6 +256,7 @@ def _record(spec: SweepSpec, store: Store, task: str, split: Split, *, safety: b
         len(made.requests),
         made.prompt_tokens,
         sum(_most_new_tokens(request.settings) for request in made.requests),
+        look[0] if look else 0,
     )
 
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -36,6 +37,22 @@ class _Handed:
     job: Job
     read: int = 0
     error: dict[str, object] = field(default_factory=dict)
+
+
+_PASSED_ON = ("SAFEMERGE_", "HF_", "VLLM_", "TOKENIZERS_", "OPENAI_")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+_KEYS = "api_key_env"
+
+
+def passed_on(job: Job, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the starter's settings that a job has too, a judge's key among them."""
+    judges = [step.work.get("judge") or {} for step in job.steps]
+    keys = {value for judge in judges for name, value in judge.items() if _KEYS in name}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_PASSED_ON) or name.lower() in _PROXIES or name in keys
+    }
 
 
 class RayRunner:
@@ -76,11 +93,7 @@ class RayRunner:
         file = write_job(self._logs, job, self._store)
         # An earlier run may have left events under this name, which its machine removes too late.
         self._events_of(job).unlink(missing_ok=True)
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(("SAFEMERGE_", "HF_", "VLLM_", "TOKENIZERS_"))
-        }
+        environment = passed_on(job, os.environ)
         asked = self._machines.asked(job)
         task = self._run.options(
             num_cpus=asked["CPU"],

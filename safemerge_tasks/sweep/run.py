@@ -13,14 +13,15 @@ from rich.console import Console
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.assemble import assemble
-from safemerge_tasks.sweep.choosing import choose
 from safemerge_tasks.sweep.estimate import Estimator
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
+from safemerge_tasks.sweep.outcomes import read_sweep
 from safemerge_tasks.sweep.prepare import Prepared, disk_budget
 from safemerge_tasks.sweep.processes import WarmStart
 from safemerge_tasks.sweep.progress import Progress
+from safemerge_tasks.sweep.rounds import next_round
 from safemerge_tasks.sweep.scheduler import Scheduler
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.state import LOCK, STATE, describe, write_state
@@ -69,7 +70,7 @@ def run_sweep(
 ) -> Finished:
     """Do what is left of a sweep and put the results into `out`.
 
-    Where only chosen points get test data, those are asked once validation data are judged.
+    Where only some points are asked, or only chosen ones test data, it takes several rounds.
 
     Args:
         prepared: the sweep.
@@ -92,10 +93,14 @@ def run_sweep(
                 while True:
                     progress = _run_graph(prepared, out, runner, gpus, engines, view, earlier)
                     manifest = assemble(prepared, progress, out)
-                    further = _chosen_untested(prepared, manifest, out)
-                    if not further:
+                    if prepared.wanted is None:
                         break
-                    prepared = prepared.with_tests_of({*(prepared.tested or ()), *further})
+                    further = next_round(prepared, progress, read_sweep(manifest, out))
+                    if not further.wanted:
+                        manifest = further.noted_in(manifest)
+                        manifest.write(out)
+                        break
+                    prepared = prepared.asking(further.wanted)
                     earlier = progress
         finally:
             runner.close()
@@ -143,28 +148,6 @@ def _run_graph(
         return scheduler.run()
     finally:
         show(scheduler.progress, None)
-
-
-def _chosen_untested(prepared: Prepared, manifest: Manifest, out: Path) -> set[str]:
-    """Return the variants that validation data chose and that are yet to be asked test data."""
-    if prepared.tested is None:
-        return set()
-    points = {
-        (one.tuning, one.method, one.label, one.point)
-        for one in choose(manifest, out)
-        if one.point is not None
-    }
-    return {
-        variant.id
-        for variant in manifest.variants
-        if (
-            variant.tuning,
-            variant.method,
-            variant.label or variant.method,
-            tuple(sorted(variant.point.items())),
-        )
-        in points
-    } - prepared.tested
 
 
 def _runner(

@@ -50,6 +50,18 @@ class SweepTasks(_Frozen):
     include_path: str | None = Field(None, description="folder of further task files")
     limit: int | None = Field(None, ge=1, description="questions of each task, for a try")
     system_instruction: str | None = None
+    num_fewshot: int | None = Field(None, ge=0, description="examples, in place of the tasks' own")
+    fewshot_as_multiturn: bool = True
+    apply_chat_template: bool | str = Field(
+        True, description="false for a base without one, or the name of one of several"
+    )
+    chat_template_args: dict[str, Any] = Field(
+        {}, description="variables of the template, such as enable_thinking"
+    )
+    gen_kwargs: dict[str, Any] = Field({}, description="go over every task's generation_kwargs")
+    seeds: tuple[int, int, int, int] = Field(
+        (0, 1234, 1234, 1234), description="lm-eval's --seed: random, numpy, torch, examples"
+    )
     confirm_run_unsafe_code: bool = Field(
         False, description="needed for tasks that run a model's code, such as HumanEval"
     )
@@ -178,6 +190,24 @@ class MergeSpec(_Frozen):
         return self.model_dump(exclude_defaults=True, include={"dtype", "vocabulary"})
 
 
+_NOT_THE_ENGINES = {
+    "pretrained": "the sweep names its models",
+    "peft": "the sweep names its models",
+    "lora_local_path": "the sweep names its models",
+    "revision": "download the revision and name its folder as the base",
+    "tokenizer": "the base's serves every variant",
+    "tokenizer_revision": "the base's serves every variant",
+    "enable_thinking": "write tasks: {chat_template_args: {enable_thinking: …}}",
+    "chat_template_args": "write it below tasks",
+    "apply_chat_template": "write it below tasks",
+    "system_instruction": "write it below tasks",
+    "gen_kwargs": "write it below tasks",
+    "num_fewshot": "write it below tasks",
+    "limit": "write it below tasks",
+}
+"""Arguments of lm-eval's models that would not reach the prompts or the variants."""
+
+
 class EngineSpec(_Frozen):
     """What answers the requests: lm-eval's model type and its arguments."""
 
@@ -189,6 +219,13 @@ class EngineSpec(_Frozen):
         ge=1,
         description="engines that share the adapters' requests; else one, or one a job on a CPU",
     )
+
+    @model_validator(mode="after")
+    def _only_the_engine(self) -> Self:
+        for name, instead in _NOT_THE_ENGINES.items():
+            if name in self.model_args:
+                raise ValueError(f"`model_args` has {name}, which does nothing there; {instead}")
+        return self
 
 
 class Needs(_Frozen):
@@ -216,7 +253,7 @@ class SweepSpec(_Frozen):
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
     base: str
     tunings: tuple[TuningSpec, ...] = Field(min_length=1)
-    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    methods: tuple[MethodSpec, ...] = ()
     unaligned: Annotated[
         Unaligned | None, BeforeValidator(lambda v: {"model": v} if isinstance(v, str) else v)
     ] = Field(None, description="for methods with a safety vector")
@@ -226,9 +263,10 @@ class SweepSpec(_Frozen):
     merge: MergeSpec = MergeSpec()
     engine: EngineSpec = EngineSpec()
     choose: Rule = Rule()
-    test_points: TestPoints = Field(
-        "all",
-        description="that get test data: all, for curves on them, or what validation chose",
+    test_points: TestPoints | None = Field(
+        None,
+        description="that get test data: all (else), for curves on them, or what validation chose "
+        "(else, with a search)",
     )
     exact: bool = Field(False, description="merge also what an adapter could serve")
     agreement: bool = Field(True, description="compare adapter serving with one merged checkpoint")
@@ -250,7 +288,14 @@ class SweepSpec(_Frozen):
         for split in SPLITS:
             if not self.tasks.of(split).safety:
                 raise ValueError(f"tasks.{split}.safety is empty; name a task such as advbench_asr")
+        if self.choose.search and self.test_points == "all":
+            raise ValueError("a search asks some points only; remove `test_points: all`")
         return self
+
+    @property
+    def tested_points(self) -> TestPoints:
+        """Which merged variants get test data."""
+        return self.test_points or ("chosen" if self.choose.search else "all")
 
 
 def _repeated(names: list[str]) -> str:

@@ -44,6 +44,8 @@ def describe(name: str, graph: Graph, progress: Progress, left: float | None) ->
     failed = [
         {"kind": graph.steps[key].kind, "name": graph.steps[key].name, "reason": reason}
         for key, reason in progress.reasons.items()
+        # One full disk is one failure, however many steps follow from it.
+        if key not in progress.consequences
     ]
     return {
         "name": name,

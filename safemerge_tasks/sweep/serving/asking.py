@@ -65,6 +65,14 @@ def run_lm_eval(
     return results
 
 
+def is_task(name: str, include_path: str | None) -> bool:
+    """Return whether a task or group of that name can be asked."""
+    near = _task_manager(include_path, "{}", everything=False)
+    if name in near.all_subtasks:
+        return True
+    return bool(_task_manager(include_path, "{}", everything=True).match_tasks([name]))
+
+
 def leaves(evaluation: Evaluation, name: str) -> dict[str, dict[str, bool]]:
     """Return the tasks that a name of a task or group stands for.
 

@@ -17,10 +17,10 @@ class Evaluation:
         base: folder or Hub id whose tokenizer and chat template serve every variant.
         include_path: folder of further tasks.
         metadata: lm-eval's `--metadata`. Judging is a later step, so `judge=deferred` is added.
-        limit: documents a task, the first ones; for trying out.
+        limit: documents a task, the first ones, or a share of them below 1.
         data_dir: `SAFEMERGE_DATA_DIR` while the tasks load.
         num_fewshot: examples, where a task does not say.
-        apply_chat_template: render prompts with the base's chat template.
+        apply_chat_template: render prompts with the base's chat template, or that of this name.
         fewshot_as_multiturn: examples are turns of their own.
         chat_template_args: further variables of the chat template, such as `enable_thinking`.
         system_instruction: the user's system prompt.
@@ -35,10 +35,10 @@ class Evaluation:
     base: str
     include_path: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    limit: int | None = None
+    limit: float | None = None
     data_dir: str | None = None
     num_fewshot: int | None = None
-    apply_chat_template: bool = True
+    apply_chat_template: bool | str = True
     fewshot_as_multiturn: bool = True
     chat_template_args: Mapping[str, Any] = field(default_factory=dict)
     system_instruction: str | None = None

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import Recording, Request
 from safemerge_tasks.sweep.serving.recording_model import as_requests
 from safemerge_tasks.sweep.serving.responses import Responses
@@ -11,15 +12,21 @@ from safemerge_tasks.sweep.serving.tokenizer_model import TokenizerModel
 
 
 class ReplayingModel(TokenizerModel):
-    """Gives the responses to exactly the requests that were recorded.
+    """Gives the responses to the requests that were recorded.
+
+    A prompt need not come out as it did then: it may hold the date, or walk through a set. Where
+    the evaluation is the one that was recorded, lm-eval's samples show the recorded prompt.
 
     Attributes:
         replays: the file of the responses: `live_evaluation.py` need neither save them again nor
             free any weights.
     """
 
-    def __init__(self, recording: Recording, responses: Responses, path: Path) -> None:
+    def __init__(
+        self, evaluation: Evaluation, recording: Recording, responses: Responses, path: Path
+    ) -> None:
         super().__init__(recording.evaluation, responses.engine.get("max_model_len"))
+        self._same = evaluation == recording.evaluation
         self.replays = path
         self._recording = recording
         self._values = responses.values
@@ -53,9 +60,17 @@ class ReplayingModel(TokenizerModel):
         asked = as_requests(kind, instances)
         positions = self._recording.by_kind().get(kind, [])
         recorded = [self._recording.requests[position] for position in positions]
-        if asked != recorded:
+        if self._same and [_place(one) for one in asked] == [_place(one) for one in recorded]:
+            for instance, request in zip(instances, recorded, strict=True):
+                instance.arguments = request.arguments
+        elif asked != recorded:
             raise SafemergeError(_difference(kind, recorded, asked))
         return [self._values[position] for position in positions]
+
+
+def _place(request: Request) -> tuple[str, str, int, int, int]:
+    """Return which of an evaluation's requests it is, whatever it says."""
+    return request.kind, request.task, request.doc_id, request.idx, request.repeat
 
 
 def _difference(kind: str, recorded: list[Request], asked: list[Request]) -> str:

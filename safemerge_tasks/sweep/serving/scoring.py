@@ -47,7 +47,7 @@ def score(
     """Hand recorded responses to lm-eval and save its results and samples.
 
     Args:
-        evaluation: what to score; prompts must come out as they were recorded.
+        evaluation: what to score; if not what was recorded, prompts must be the same all the same.
         recording: the requests.
         responses: a variant's answers to them.
         out: folder for `results_*.json` and `samples_*.jsonl`; what is there is replaced, in one
@@ -64,7 +64,7 @@ def score(
         raise SafemergeError(
             f"{responses} answers another recording; delete it and answer this one."
         )
-    model = ReplayingModel(recording, answered, responses)
+    model = ReplayingModel(evaluation, recording, answered, responses)
     staging = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
     try:

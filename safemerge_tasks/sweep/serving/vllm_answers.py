@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
+from vllm import SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
@@ -19,6 +21,14 @@ from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
 from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, OnAnswered
 from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape, tied_embeddings
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
+from safemerge_tasks.sweep.serving.probe import (
+    LIMITS,
+    Mismatch,
+    compare,
+    load_reference,
+    log_probabilities,
+    probe_tokens,
+)
 from safemerge_tasks.sweep.serving.progress import Counter
 from safemerge_tasks.sweep.serving.recording import GENERATION, Recording
 from safemerge_tasks.sweep.serving.rendezvous import Ask, Member, Rendezvous
@@ -28,6 +38,9 @@ _log = logging.getLogger(__name__)
 # Memory is set aside for so many adapters. Requests come variant by variant, so that a batch
 # rarely holds more.
 MOST_LORAS = 8
+
+# vLLM's default is 256 requests at once.
+MOST_TOGETHER = 1024
 
 
 def adapters(
@@ -56,14 +69,39 @@ def adapters(
     counter = Counter(progress, sum(len(recording.requests) for _, recording in asked))
     with _engine(arguments, tokenizer, engine) as model:
         about = _about(model, arguments)
+        wrong = _wrong_adapters(model.model, base, requests, engine)
         members = []
         for one, recording in asked:
+            if one.adapter in wrong:
+                continue
             view = copy.copy(model)
             if one.adapter is not None:
                 view.lora_request = requests[one.adapter]
             facts = {**about, "adapter": str(one.adapter) if one.adapter else None}
             members.append((one, recording, view, facts))
         _answer_together(members, model.model, engine, done, counter)
+    for adapter, mismatch in wrong.items():
+        raise SafemergeError(
+            f"{adapter} is not served as it is: {mismatch}; merge it into a checkpoint (exact: "
+            "true)."
+        )
+
+
+def _wrong_adapters(
+    llm: Any, base: str, requests: dict[Path, LoRARequest], engine: EngineSettings
+) -> dict[Path, Mismatch]:
+    """Return the adapters that the engine does not answer with, and what is wrong."""
+    if not (limit := _limit(llm, engine)) or not requests:
+        return {}
+    reference = _reference(llm, base, engine)
+    tokens = _probe(llm)
+    plain = log_probabilities(reference, tokens)
+    wrong = {}
+    for folder, request in requests.items():
+        own = log_probabilities(reference, tokens, folder)
+        if mismatch := compare(_asked(llm, tokens, request), own, limit, plain):
+            wrong[folder] = mismatch
+    return wrong
 
 
 def checkpoints(
@@ -135,23 +173,83 @@ def _slots(adapters: int, engine: EngineSettings) -> int:
 def _answer_in_place(
     group: Sequence[tuple[Asked, Recording]], engine: EngineSettings, done: Done, counter: Counter
 ) -> None:
-    by_checkpoint: dict[str, list[tuple[Asked, Recording]]] = {}
+    left: dict[str, list[tuple[Asked, Recording]]] = {}
     for one, recording in group:
-        by_checkpoint.setdefault(str(one.checkpoint), []).append((one, recording))
-    first = next(iter(by_checkpoint))
-    arguments = {**_defaults(group), "pretrained": first, **engine.model_args}
-    with _engine(arguments, _one_tokenizer(group), engine) as model:
-        for checkpoint, recordings in by_checkpoint.items():
-            if checkpoint != first:
-                _load_in_place(model.model, checkpoint)
-            arguments["pretrained"] = checkpoint
-            facts = {**_about(model, arguments), "loaded_in_place": checkpoint != first}
-            members = [(one, recording, copy.copy(model), facts) for one, recording in recordings]
-            _answer_together(members, model.model, engine, done, counter)
+        left.setdefault(str(one.checkpoint), []).append((one, recording))
+    while left:
+        first = next(iter(left))
+        arguments = {**_defaults(group), "pretrained": first, **engine.model_args}
+        before = None
+        with _engine(arguments, _one_tokenizer(group), engine) as model:
+            for checkpoint in list(left):
+                if checkpoint != first:
+                    _load_in_place(model.model, checkpoint)
+                mismatch, before = _check_weights(model.model, checkpoint, engine, before)
+                if mismatch and checkpoint == first:
+                    raise SafemergeError(f"{checkpoint} is not served as it is: {mismatch}.")
+                if mismatch:
+                    _log.warning("%s gets an engine of its own: %s", checkpoint, mismatch)
+                    break
+                arguments["pretrained"] = checkpoint
+                facts = {**_about(model, arguments), "loaded_in_place": checkpoint != first}
+                members = [
+                    (one, recording, copy.copy(model), facts)
+                    for one, recording in left.pop(checkpoint)
+                ]
+                _answer_together(members, model.model, engine, done, counter)
+
+
+_Values = list[float]
+
+
+def _check_weights(
+    llm: Any, checkpoint: str, engine: EngineSettings, before: _Values | None
+) -> tuple[Mismatch | None, _Values | None]:
+    """Return what is wrong with the engine's weights, and what a checkpoint's own values are."""
+    if not (limit := _limit(llm, engine)):
+        return None, None
+    tokens = _probe(llm)
+    own = log_probabilities(_reference(llm, checkpoint, engine), tokens)
+    return compare(_asked(llm, tokens), own, limit, before), own
+
+
+def _limit(llm: Any, engine: EngineSettings) -> float | None:
+    """Return how far an engine's values may be off; None where its weights are not the file's."""
+    config = llm.llm_engine.model_config
+    if "quantization" in engine.model_args or config.quantization:
+        return None
+    return LIMITS.get(_dtype(llm))
+
+
+def _dtype(llm: Any) -> str:
+    return str(llm.llm_engine.model_config.dtype).removeprefix("torch.")
+
+
+def _probe(llm: Any) -> list[int]:
+    return probe_tokens(llm.llm_engine.model_config.get_vocab_size())
+
+
+def _reference(llm: Any, model: str, engine: EngineSettings) -> Any:
+    trust = bool(engine.model_args.get("trust_remote_code"))
+    return load_reference(model, _dtype(llm), trust_remote_code=trust)
+
+
+def _asked(llm: Any, tokens: list[int], adapter: LoRARequest | None = None) -> _Values:
+    """Return the engine's log-probabilities of the prompt's tokens after the first."""
+    how = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
+    (output,) = llm.generate(
+        [{"prompt_token_ids": tokens}], how, use_tqdm=False, lora_request=adapter
+    )
+    pairs = zip(tokens[1:], output.prompt_logprobs[1:], strict=True)
+    return [float(found[token].logprob) for token, found in pairs]
+
+
+_Member = tuple[Asked, Recording, VLLM, dict[str, Any]]
+"""Who is asked, what, through which view of lm-eval's model, and what to keep about it."""
 
 
 def _answer_together(
-    members: Sequence[tuple[Asked, Recording, VLLM, dict[str, Any]]],
+    members: Sequence[_Member],
     llm: Any,
     engine: EngineSettings,
     done: Done,
@@ -159,9 +257,25 @@ def _answer_together(
 ) -> None:
     """Answer several recordings, each through its own view of lm-eval's model, in joint batches.
 
-    A view is lm-eval's model in all but its engine, which `_JointLLM` stands for.
+    A view is lm-eval's model in all but its engine, which `_JointLLM` stands for. A recording's
+    responses are kept once its batch is answered, so batches are a few times what the engine works
+    on at once, and an engine that dies costs the last one.
     """
+    batch: list[_Member] = []
+    size = 0
+    for member in members:
+        if batch and size + len(member[1].requests) > MOST_TOGETHER:
+            _answer_batch(batch, llm, engine, done, counter)
+            batch, size = [], 0
+        batch.append(member)
+        size += len(member[1].requests)
+    if batch:
+        _answer_batch(batch, llm, engine, done, counter)
 
+
+def _answer_batch(
+    members: Sequence[_Member], llm: Any, engine: EngineSettings, done: Done, counter: Counter
+) -> None:
     def member(one: Asked, recording: Recording, view: VLLM, facts: dict[str, Any]) -> Member:
         def run(ask: Ask[Any, Any]) -> None:
             view.model = _JointLLM(llm, ask)

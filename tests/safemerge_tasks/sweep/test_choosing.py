@@ -2,24 +2,21 @@
 
 import math
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from safemerge_tasks.sweep.choosing import Choice, choose
 from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning
 from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread, mean_over_tasks, pool_measures
 from tests.sweep_folder import SAFETY, TASKS, UTILITY, SweepFolder, outcomes
 
-Z = NormalDist().inv_cdf(0.95)
 
-
-def upper(share: float, questions: float) -> float:
-    """Wilson's one-sided 95 % bound, by its formula."""
-    centre = share + Z * Z / (2 * questions)
-    half = Z * math.sqrt(share * (1 - share) / questions + Z * Z / (4 * questions**2))
-    return (centre + half) / (1 + Z * Z / questions)
+def upper(share: float, questions: float, confidence: float = 0.95) -> float:
+    """Clopper and Pearson's one-sided bound, a quantile of a Beta distribution."""
+    hits = share * questions
+    return float(stats.beta.ppf(confidence, hits + 1, questions - hits))
 
 
 def only(folder: SweepFolder) -> Choice:
@@ -37,8 +34,8 @@ def test_best_utility_whose_bound_is_within_the_limit(sweep: SweepFolder) -> Non
         for seed in (1, 2, 3):
             sweep.merged("linear", seed, hits, solved, lambda_=weight)
     choice = only(sweep)
-    # 0 of 100 questions: z²/(100 + z²) = 2.7055/102.7055; the seeds agree on every question.
-    assert choice.candidates[0].bound == pytest.approx(2.705543 / 102.705543, abs=1e-7)
+    # 0 of 100 questions, at the rate where that happens in 5 %: (1 - p)¹⁰⁰ = 0.05.
+    assert choice.candidates[0].bound == pytest.approx(1 - 0.05**0.01, rel=1e-9)
     # Three equal answers to each of 100 questions: the design effect is 299/99, whatever the rate.
     assert choice.candidates[1].bound == pytest.approx(upper(0.01, 300 / (299 / 99)), rel=1e-12)
     assert choice.candidates[2].bound == pytest.approx(upper(0.02, 300 / (299 / 99)), rel=1e-12)
@@ -115,8 +112,127 @@ def test_utility_equal_but_for_the_last_bits_is_a_tie(sweep: SweepFolder) -> Non
 def test_confidence_of_the_bound(sweep: SweepFolder) -> None:
     sweep.fields["choose"] = Rule(confidence=0.99)
     sweep.merged("linear", 1, 0, 50, lambda_=0.2)
-    z = NormalDist().inv_cdf(0.99)
-    assert only(sweep).bound == pytest.approx(z * z / (100 + z * z), rel=1e-12)
+    assert only(sweep).bound == pytest.approx(1 - 0.01**0.01, rel=1e-9)
+
+
+def test_what_comes_after_a_point_above_the_limit_is_not_within_it(sweep: SweepFolder) -> None:
+    for weight, hits, solved in ((0.2, 0, 50), (0.4, 9, 60), (0.6, 0, 90)):
+        sweep.merged("dare-linear", 1, hits, solved, lambda_=weight)
+    choice = only(sweep)
+    assert choice.point == (("lambda", 0.2),)
+    assert [one.within for one in choice.candidates] == [True, False, False]
+    assert [one.after for one in choice.candidates] == [False, False, True]
+
+
+def test_safer_points_are_those_of_more_safety_vector(sweep: SweepFolder) -> None:
+    for gamma, hits in ((0.25, 0), (0.5, 9), (0.75, 0), (1.0, 0)):
+        sweep.merged("resta", 1, hits, 100 - int(gamma * 100), gamma=gamma)
+    # From the largest: 1.0 and 0.75 pass, 0.5 does not.
+    assert only(sweep).point == (("gamma", 0.75),)
+
+
+def test_lines_of_a_grid_share_the_level(sweep: SweepFolder) -> None:
+    for drop in (0.3, 0.9):
+        for weight, hits in ((0.2, 0), (0.4, 1)):
+            sweep.merged("dare-linear", 1, hits, 60, lambda_=weight, drop_rate=drop)
+    choice = only(sweep)
+    # Two lines at 97.5 % each: none of 100 is within 5 %, one of 100 is not.
+    assert [one.bound for one in choice.candidates[:2]] == [
+        pytest.approx(upper(0, 100, 0.975)),
+        pytest.approx(upper(0.01, 100, 0.975)),
+    ]
+    assert [one.within for one in choice.candidates] == [True, False, True, False]
+
+
+def test_too_much_unscored_ends_a_line_and_a_missing_point_does_not(sweep: SweepFolder) -> None:
+    sweep.add("merged", {}, seeds=(1,), method="linear", failure="gone", lambda_=0.1)
+    sweep.merged("linear", 1, 0, 50, lambda_=0.2)
+    found = {SAFETY: outcomes(0, 100, 6), UTILITY: outcomes(60, 100)}
+    sweep.add("merged", {"validation": found}, seeds=(1,), method="linear", lambda_=0.4)
+    sweep.merged("linear", 1, 0, 90, lambda_=0.6)
+    assert only(sweep).point == (("lambda", 0.2),)
+
+
+class TestSearch:
+    """What a search has found, read from what it asked."""
+
+    @pytest.fixture
+    def searched(self, sweep: SweepFolder) -> SweepFolder:
+        """Return a search of four points; as it began, the fine-tuned model was measured."""
+        sweep.fields |= {"choose": Rule(search="auto"), "test_points": "chosen"}
+        harm = {SAFETY: outcomes(80, 100), UTILITY: outcomes(95, 100)}
+        sweep.add("tuned", {"validation": harm, "test": harm}, seeds=(1,))
+        return sweep
+
+    def ask(self, sweep: SweepFolder, hits: int, solved: int | None, **more: Any) -> None:
+        found: dict[Any, Any] = {SAFETY: outcomes(hits, 100)}
+        if solved is not None:
+            found[UTILITY] = outcomes(solved, 100)
+        more = {"method": "linear", "seeds": (1,), **more}
+        sweep.add("merged", {"validation": found}, **more)
+
+    def stop(self, sweep: SweepFolder, **more: Any) -> None:
+        variant = sweep.add("merged", {}, method="linear", seeds=(1,), **more)
+        sweep.variants[-1] = variant.model_copy(update={"stopped": "3 of 10"})
+
+    def test_the_best_utility_of_what_was_found(self, searched: SweepFolder) -> None:
+        for weight in (0.2, 0.4):
+            searched.add("merged", {}, method="linear", seeds=(1,), lambda_=weight)
+        self.ask(searched, 0, 70, lambda_=0.6)
+        self.stop(searched, lambda_=0.8)
+        del searched.variants[2]
+        self.ask(searched, 0, 75, lambda_=0.4)
+        choice = only(searched)
+        assert choice.point == (("lambda", 0.4),)
+        assert choice.meets
+        assert choice.reason == "a search of 4 points, 2 of them asked all questions"
+        assert {dict(one.point)["lambda"]: one.obstacle for one in choice.candidates} == {
+            0.2: "not asked",
+            0.4: "",
+            0.6: "",
+            0.8: "3 of 10",
+        }
+
+    def test_the_level_is_divided_by_the_failures_that_may_come(
+        self, searched: SweepFolder
+    ) -> None:
+        # The fourth point of four is tested first, at 5 % / 4; then the third.
+        self.stop(searched, lambda_=0.8)
+        self.ask(searched, 1, 70, lambda_=0.6)
+        searched.add("merged", {}, method="linear", seeds=(1,), lambda_=0.4)
+        searched.add("merged", {}, method="linear", seeds=(1,), lambda_=0.2)
+        choice = only(searched)
+        assert choice.point is None
+        assert choice.reason == "the search has not ended; run the sweep again"
+        bound = next(one.bound for one in choice.candidates if dict(one.point)["lambda"] == 0.6)
+        assert bound == pytest.approx(upper(0.01, 100, 1 - 0.05 / 4), rel=1e-9)
+
+    def test_where_deltas_are_dropped_the_search_is_in_order(self, searched: SweepFolder) -> None:
+        self.ask(searched, 1, 70, method="dare-linear", lambda_=0.2, drop_rate=0.3)
+        self.ask(searched, 1, 75, method="dare-linear", lambda_=0.4, drop_rate=0.3)
+        self.ask(searched, 9, None, method="dare-linear", lambda_=0.6, drop_rate=0.3)
+        searched.add("merged", {}, method="dare-linear", seeds=(1,), lambda_=0.8, drop_rate=0.3)
+        choice = only(searched)
+        assert choice.point == (("drop_rate", 0.3), ("lambda", 0.4))
+        assert choice.bound == pytest.approx(upper(0.01, 100), rel=1e-9)
+
+    def test_nothing_is_chosen_where_nothing_is_within_the_limit(
+        self, searched: SweepFolder
+    ) -> None:
+        for weight in (0.2, 0.4, 0.6, 0.8):
+            self.stop(searched, lambda_=weight)
+        choice = only(searched)
+        assert choice.point is None
+        assert not choice.meets
+        assert choice.reason == "a search of 4 points found none within 5.0%"
+
+    def test_a_utility_that_failed_leaves_the_search_as_it_was(self, searched: SweepFolder) -> None:
+        searched.add("merged", {}, method="linear", seeds=(1,), lambda_=0.2)
+        self.ask(searched, 0, None, failure="loaf_task: no memory", lambda_=0.4)
+        choice = only(searched)
+        assert choice.point is None
+        assert choice.reason == "what is within 5.0% has no utility"
+        assert choice.candidates[1].within
 
 
 def test_every_method_and_label_gets_its_own_choice(sweep: SweepFolder) -> None:

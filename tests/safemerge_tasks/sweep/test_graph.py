@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from safemerge_tasks.sweep import steps as steps_module
 from safemerge_tasks.sweep.graph import ADAPTERS, Graph, build_graph
 from safemerge_tasks.sweep.manifest import Measured, Split, Tasks
 from safemerge_tasks.sweep.models import find_sources
-from safemerge_tasks.sweep.questions import Asked, Questions
+from safemerge_tasks.sweep.questions import SAFETY, TEST, UTILITY, Asked, Questions, Wanted
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.spec import SPLITS, SweepSpec
 from safemerge_tasks.sweep.steps import Step, pass_of
@@ -100,13 +100,18 @@ def graph_of(
     digest: str = "d",
     scoring: str = "s",
     read: bool = True,
-    tested: Collection[str] | None = None,
+    wanted: Wanted | None = None,
+    looks: bool = False,
 ) -> Graph:
     spec = SweepSpec.model_validate(described)
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())
     questions = asked_of(spec, digest, scoring)
-    return build_graph(spec, cells, sources, questions, read=read, tested=tested)
+    if looks:
+        whole = questions.asked["validation", "validation-asr"]
+        first = [replace(whole, look=n, digest=f"{n}", recording=f"{n}") for n in (1, 2)]
+        questions = replace(questions, looks=tuple(first))
+    return build_graph(spec, cells, sources, questions, read=read, wanted=wanted)
 
 
 def kinds(graph: Graph) -> dict[str, int]:
@@ -278,13 +283,19 @@ class TestAgreement:
 
 LINEAR = "bread-linear-seed-1-lambda-0.4"
 SLERP = "bread-slerp-seed-1-lambda-0.4"
+MERGED = [
+    *(f"bread-linear-seed-1-lambda-{weight}" for weight in (0.2, 0.4, 0.6)),
+    *(f"bread-slerp-seed-1-lambda-{weight}" for weight in (0.4, 0.8)),
+]
+VALIDATED = dict.fromkeys(MERGED, frozenset((SAFETY, UTILITY)))
+EVERYTHING = frozenset((SAFETY, UTILITY, TEST))
 
 
 class TestChosenPoints:
     """Where test data are for chosen grid points only."""
 
     def test_others_are_asked_validation_data_alone(self, made: Path) -> None:
-        graph = graph_of(content(made), tested={LINEAR})
+        graph = graph_of(content(made), wanted=VALIDATED | {LINEAR: EVERYTHING})
         splits = {
             cell: {one.asked.split for one in outcomes} for cell, outcomes in graph.outcomes.items()
         }
@@ -301,15 +312,54 @@ class TestChosenPoints:
 
     def test_steps_are_those_of_the_whole_sweep(self, made: Path) -> None:
         few, more, every = (
-            set(graph_of(content(made, agreement=False), tested=tested).steps)
-            for tested in ((), {LINEAR, SLERP}, None)
+            set(graph_of(content(made, agreement=False), wanted=wanted).steps)
+            for wanted in (VALIDATED, VALIDATED | dict.fromkeys((LINEAR, SLERP), EVERYTHING), None)
         )
         assert few < more < every
 
     def test_the_agreement_is_measured_on_what_all_are_asked(self, made: Path) -> None:
-        pairs = [graph_of(content(made), tested=tested).pairs for tested in ((), {SLERP})]
+        pairs = [
+            graph_of(content(made), wanted=wanted).pairs
+            for wanted in (VALIDATED, VALIDATED | {SLERP: EVERYTHING})
+        ]
         assert pairs[0] == pairs[1]
         assert {pair.split for pair in pairs[0]} == {"validation"}
+
+
+class TestSearch:
+    """Where a search asks merged variants in parts."""
+
+    def searched(self, made: Path, *parts: str) -> Graph:
+        described = content(made, choose={"search": "auto"})
+        return graph_of(described, wanted={LINEAR: frozenset(parts)}, looks=True)
+
+    def test_what_is_asked_nothing_is_not_merged(self, made: Path) -> None:
+        graph = self.searched(made)
+        assert merges(graph) == []
+        assert {name for name, some in graph.outcomes.items() if some} == {
+            "base",
+            "bread-tuned-seed-1",
+        }
+        assert not any(graph.looks.values())
+        assert graph.pairs == []
+
+    def test_looks_are_results_beside_the_variant_s_own(self, made: Path) -> None:
+        graph = self.searched(made, "look 1")
+        (look,) = graph.looks[LINEAR]
+        assert (look.asked.look, look.asked.task) == (1, "validation-asr")
+        assert graph.outcomes[LINEAR] == []
+        assert look.final in graph.targets()
+        assert len(merges(graph)) == 1
+
+    def test_all_questions_are_asked_after_them(self, made: Path) -> None:
+        graph = self.searched(made, "look 1", "look 2", SAFETY)
+        assert [one.asked.look for one in graph.looks[LINEAR]] == [1, 2]
+        assert [one.asked.task for one in graph.outcomes[LINEAR]] == ["validation-asr"]
+
+    def test_the_agreement_is_measured_on_what_was_chosen(self, made: Path) -> None:
+        assert self.searched(made, SAFETY, UTILITY).pairs == []
+        pairs = self.searched(made, *EVERYTHING).pairs
+        assert {(pair.variant, pair.split) for pair in pairs} == {(LINEAR, "validation")}
 
 
 class TestHowCheckpointsAreMerged:

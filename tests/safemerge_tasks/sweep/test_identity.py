@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,31 @@ def test_what_changes_no_answer_does_not(model: Path, name: str) -> None:
     before = model_identity(str(model))
     (model / name).write_text("x")
     assert model_identity(str(model)) == before
+
+
+def test_chat_templates_in_their_folder_count(model: Path) -> None:
+    before = model_identity(str(model))
+    (model / "additional_chat_templates").mkdir()
+    template = model / "additional_chat_templates" / "tools.jinja"
+    template.write_text("{{ messages }}")
+    added = model_identity(str(model))
+    template.write_text("{{ tools }}")
+    assert len({before, added, model_identity(str(model))}) == 3
+
+
+@pytest.mark.parametrize("said", ["1", "true", "yes", "ON"])
+def test_however_offline_is_said(said: str) -> None:
+    code = "from huggingface_hub import HfApi; HfApi.model_info = None\n"
+    code += "from safemerge_tasks.sweep.identity import model_identity; model_identity('org/none')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HF_HUB_OFFLINE": said},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Nobody was asked: the Hub's API, which is None, would be an error of another kind.
+    assert "SafemergeError: org/none" in done.stderr
 
 
 def test_links_are_followed(model: Path, tmp_path: Path) -> None:

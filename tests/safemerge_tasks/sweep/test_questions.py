@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.questions import Questions, read_questions
+from safemerge_tasks.sweep.questions import Questions, evaluation_of, read_questions
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.record import record
 from safemerge_tasks.sweep.serving.recording import Recording
@@ -217,3 +217,54 @@ class TestScoring:
             check=True,
         )
         assert said.stdout.split() == [one.digest, one.scoring]
+
+
+THINKING = (
+    "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    "{{ '(aloud)' if enable_thinking else '(silently)' }}{{ date }}"
+)
+
+
+def test_settings_reach_the_prompts(tiny_model: Path, tasks: Write, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    (base / "chat_template.jinja").write_text(THINKING)
+    include = tasks("settings")
+
+    def prompt(**setting: Any) -> str:
+        spec = spec_of(base, include, tasks={**setting, "limit": 1})
+        return str(record(evaluation_of(spec, "validation", ("warm",))).requests[0].arguments[0])
+
+    assert prompt() == "Is water 0 warm?(silently)"
+    assert prompt(chat_template_args={"enable_thinking": True}) == "Is water 0 warm?(aloud)"
+    assert prompt(chat_template_args={"date": "1 May"}).endswith("(silently)1 May")
+    assert prompt(apply_chat_template=False) == "Is water 0 warm?"
+    assert prompt(system_instruction="Be brief.").startswith("Be brief.Is water 0")
+    assert prompt(num_fewshot=1).count("warm?") == 2
+
+
+def test_generation_settings_and_seeds_reach_lm_eval(tiny_model: Path, tasks: Write) -> None:
+    setting = {"gen_kwargs": {"temperature": 0.7, "do_sample": True}, "seeds": [1, 2, 3, 4]}
+    trusting = {"model_args": {"trust_remote_code": True}}
+    spec = spec_of(tiny_model, tasks("one"), tasks={**setting, "limit": 1}, engine=trusting)
+    made = record(evaluation_of(spec, "validation", ("warm",)))
+    assert made.requests[0].settings["temperature"] == 0.7
+    assert made.evaluation.seeds == (1, 2, 3, 4)
+    assert made.evaluation.trust_remote_code
+
+
+def test_a_search_has_its_first_questions_recorded(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    include = tasks("one")
+    store = Store(tmp_path / "store")
+    assert read_questions(spec_of(tiny_model, include), store).looks == ()
+    spec = spec_of(tiny_model, include, choose={"search": "auto"}, tasks={"limit": None})
+    questions = read_questions(spec, store)
+    # Of four questions 5, 15 and 40 %, rounded up.
+    assert [(one.part, one.requests) for one in questions.looks] == [
+        ("look 1", 1),
+        ("look 2", 1),
+        ("look 3", 2),
+    ]
+    assert {one.task for one in questions.looks} == {"cold"}
+    assert [one.part for one in questions.of(None)] == ["safety", "utility", "test", "test"]

@@ -12,7 +12,7 @@ import pytest
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import ray_cluster, ray_machines, ray_runner
 from safemerge_tasks.sweep.jobs import Event, Job
-from safemerge_tasks.sweep.ray_runner import RayRunner
+from safemerge_tasks.sweep.ray_runner import RayRunner, passed_on
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
@@ -248,6 +248,22 @@ class TestMachines:
         assert again is not None
         assert again.reason == refused.reason
         assert runner.next_event(0) is None
+
+
+def test_a_judge_s_key_and_the_way_out_are_passed_on() -> None:
+    given = {
+        "OPENAI_API_KEY": "a",
+        "https_proxy": "b",
+        "NO_PROXY": "c",
+        "OVEN_KEY": "d",
+        "OTHER_KEY": "e",
+        "SAFEMERGE_JUDGE": "f",
+        "HOME": "g",
+    }
+    judge = Step("judge-1", "judge", "x", "judge", (), {"judge": {"judge_api_key_env": "OVEN_KEY"}})
+    assert passed_on(Job(1, (judge,), Needs()), given) == {
+        name: value for name, value in given.items() if name not in ("OTHER_KEY", "HOME")
+    }
 
 
 class TestShares:

@@ -100,7 +100,25 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
         ("tasks.test.safety", [], "tasks.test.safety is empty; name a task such as advbench_asr."),
         ("tasks.test", {}, "tasks.test.safety is empty"),
         ("tasks.validation.safety", [], "tasks.validation.safety is empty"),
-        ("methods", [], "methods is []: Tuple should have at least 1 item"),
+        (
+            "choose",
+            {"rule": "knee", "search": "auto"},
+            "choose: a knee needs the whole grid; remove `search`, or write best-utility.",
+        ),
+        (
+            "engine.model_args.enable_thinking",
+            False,
+            "engine: `model_args` has enable_thinking, which does nothing there; write tasks: "
+            "{chat_template_args: {enable_thinking: …}}.",
+        ),
+        (
+            "engine.model_args.revision",
+            "main",
+            "engine: `model_args` has revision, which does nothing there; download the revision",
+        ),
+        ("engine.model_args.tokenizer", "other", "engine: `model_args` has tokenizer"),
+        ("tasks.num_fewshot", -1, "tasks.num_fewshot is -1: Input should be greater than or"),
+        ("tasks.seeds", [1, 2, 3], "tasks.seeds.3 is missing; add it."),
         ("tunings", [], "tunings is []: Tuple should have at least 1 item"),
         ("name", "a/b", "name is 'a/b': String should match pattern"),
         ("tunings.0.name", "../a", "tunings.0.name is '../a': String should match pattern"),
@@ -288,3 +306,16 @@ class TestGrids:
 
     def test_a_method_without_any(self) -> None:
         assert MethodSpec(method="model-stock").grid == {}
+
+
+def test_a_search_asks_test_data_of_what_it_chose(load: Callable[[Any], SweepSpec]) -> None:
+    searched = changed("choose", {"search": "bisect"})
+    assert load(searched).tested_points == "chosen"
+    assert load(smallest()).tested_points == "all"
+    with pytest.raises(SafemergeError, match="a search asks some points only; remove `test_points"):
+        load({**searched, "test_points": "all"})
+
+
+def test_a_sweep_without_merges(load: Callable[[Any], SweepSpec]) -> None:
+    assert load(changed("methods", [])).methods == ()
+    assert load(changed("methods", None)).methods == ()

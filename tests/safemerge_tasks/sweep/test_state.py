@@ -67,6 +67,15 @@ def test_a_state_as_json(state: dict[str, Any]) -> None:
     }
 
 
+def test_what_follows_from_a_failure_is_counted_and_not_told() -> None:
+    progress = progress_of(answer_2="failed", judge_2="failed")
+    progress.reasons = {"answer-2": "no engine", "judge-2": "after answer answer-2 failed"}
+    progress.consequences = {"judge-2"}
+    state = describe("loaf", graph_of(*STEPS, wanted=[]), progress, None)
+    assert [one["name"] for one in state["failed"]] == ["answer-2"]
+    assert state["steps"]["judge"]["failed"] == 1
+
+
 def test_a_state_is_read_back(state: dict[str, Any], tmp_path: Path) -> None:
     write_state(tmp_path, state)
     found, running = read_state(tmp_path)

@@ -1,7 +1,7 @@
 """What was chosen with its bound, and what else could have been."""
 
 from safemerge_tasks.report.document import Name, Section, Table, Words
-from safemerge_tasks.sweep.choosing import point_words
+from safemerge_tasks.sweep.choosing import Candidate, point_words
 from safemerge_tasks.sweep.report.findings import Sweeps
 from safemerge_tasks.sweep.report.numbers import long, optional, seed_words
 from safemerge_tasks.sweep.report.sections import section
@@ -40,7 +40,7 @@ def choices(sweeps: Sweeps) -> Section:
                     optional(one.asr),
                     optional(one.bound),
                     optional(one.utility),
-                    long(one.obstacle) if one.obstacle else "" if one.within else "above the limit",
+                    long(one.obstacle) if one.obstacle else _limit(one),
                 )
                 for one in choice.candidates
             ]
@@ -52,7 +52,15 @@ def choices(sweeps: Sweeps) -> Section:
     notes = (
         "On validation data alone, by the rule: " + "; ".join(dict.fromkeys(rules)) + ".",
         "The ASR is the mean over the safety tasks, each pooled over the seeds. Its one-sided "
-        "upper bound is Wilson's on the effective number of questions: the seeds' answers to one "
-        "question, and near duplicates, are one cluster. It speaks of these seeds.",
+        "upper bound is Clopper and Pearson's on the effective number of questions: the seeds' "
+        "answers to one question, and near duplicates, are one cluster. It speaks of these seeds.",
+        "Points are taken from the safest up to the first that is above the limit, or as a search "
+        "asked them, so that the confidence is that of each method's choice.",
     )
     return Section("Choice of the grid point", notes, tuple(tables))
+
+
+def _limit(one: Candidate) -> str:
+    if one.after:
+        return "comes after one above the limit"
+    return "" if one.within else "above the limit"

@@ -17,7 +17,7 @@ from safemerge_tasks.sweep.serving.answering import (
     answer_with_checkpoints,
 )
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-from safemerge_tasks.sweep.serving.recording import Recording
+from safemerge_tasks.sweep.serving.recording import Recording, Request
 from safemerge_tasks.sweep.serving.responses import Responses, compare_responses
 from safemerge_tasks.sweep.serving.scoring import Answered, score, score_many
 
@@ -146,6 +146,25 @@ def test_a_replay_of_other_requests_is_refused(
     with pytest.raises(SafemergeError, match="now asks 8 generate_until requests, but 12 were"):
         score(fewer, recording, answered["base"], tmp_path / "out", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prompts_may_come_out_otherwise_than_they_were_recorded(
+    evaluation: Evaluation, recording: Recording, answered: dict[str, Path], tmp_path: Path
+) -> None:
+    """As they do after midnight, where a chat template has today's date."""
+
+    def yesterday(request: Request) -> Request:
+        prompt, *rest = request.arguments
+        return replace(request, arguments=(f"It was yesterday. {prompt}", *rest))
+
+    then = replace(recording, requests=tuple(map(yesterday, recording.requests)))
+    told = Responses.load(answered["base"])
+    replace(told, recording=then.digest).save(tmp_path / "responses.json")
+    run = score(evaluation, then, tmp_path / "responses.json", tmp_path / "out", {})
+    today = score(evaluation, recording, answered["base"], tmp_path / "today", {})
+    assert run.summary()["results"] == today.summary()["results"]
+    for task in evaluation.tasks:
+        assert all("It was yesterday." in str(row["arguments"]) for row in run.rows(task))
 
 
 def test_responses_to_another_recording_are_refused(
