@@ -3,9 +3,7 @@
 from safemerge_tasks.report.document import Section
 from safemerge_tasks.report.reading import Evaluated, TaskData
 from safemerge_tasks.report.sections import section
-from safemerge_tasks.report.wording import EXPLANATION, cell
-
-WORDS = {"asr": "", "harm_score": "harm score ", "refusal_rate": "refusal rate "}
+from safemerge_tasks.report.wording import EXPLANATION, PREFIXES, cell
 
 
 @section(10)
@@ -23,4 +21,4 @@ def attack_success(evaluated: Evaluated) -> Section:
 def _headline(task: TaskData, judge: str) -> str:
     metric = task.headline(judge)
     shown = cell(task.measure(judge, metric)) if metric else ""
-    return f"{WORDS[metric]}{shown}" if metric and shown else shown
+    return f"{PREFIXES[metric]}{shown}" if metric and shown else shown
