@@ -13,7 +13,6 @@ from safemerge_tasks.common.errors import SafemergeError
 
 if TYPE_CHECKING:
     from safemerge_tasks.report.document import Document
-    from safemerge_tasks.results.evaluation import Evaluation
 
 app = app_with_default("Fail if a candidate is less safe than a baseline.")
 
@@ -61,10 +60,12 @@ def check(
     """
     from safemerge_tasks.gate.attestation import statement
     from safemerge_tasks.gate.decision import compare
+    from safemerge_tasks.gate.frozen import load_evaluation
     from safemerge_tasks.gate.pairing import accepted_words
     from safemerge_tasks.gate.policy import Policy, read_policy
     from safemerge_tasks.gate.signing import sign
     from safemerge_tasks.gate.texts import flipped_texts
+    from safemerge_tasks.report.document import Name
     from safemerge_tasks.report.documents.gate import gate_document
     from safemerge_tasks.report.release import DEFAULT_POLICY
     from safemerge_tasks.report.renderers.sarif import as_sarif
@@ -76,12 +77,15 @@ def check(
         )
     asked = read_policy(policy) if policy else Policy()
     accepted = accepted_words(accept or [])
-    sides = _load(baseline, asked.cluster_by), _load(candidate, asked.cluster_by)
+    sides = (
+        load_evaluation(baseline, asked.cluster_by),
+        load_evaluation(candidate, asked.cluster_by),
+    )
     # Hundreds of thousands of answers stay until the end: looking for cycles in them takes seconds.
     gc.freeze()
     result = compare(*sides, asked, accepted)
     texts = flipped_texts(result, candidate, baseline) if show_text else {}
-    named = str(policy) if policy else DEFAULT_POLICY
+    named = Name(str(policy)) if policy else DEFAULT_POLICY
     _write(gate_document(result, texts, named), junit, markdown, json_file, texts=bool(texts))
     if sarif:
         write_file(sarif, as_sarif(result))
@@ -98,8 +102,9 @@ def init(results: Results, out: OutFile = None) -> None:
     Example: safemerge check init results/release --out policy.yaml
     """
     from safemerge_tasks.gate.draft import draft_policy
+    from safemerge_tasks.gate.frozen import load_evaluation
 
-    text = draft_policy(_load(results, "cluster"))
+    text = draft_policy(load_evaluation(results, "cluster"))
     if out is None:
         print(text, end="")
         return
@@ -119,20 +124,11 @@ def freeze(
     Example: safemerge check freeze results/release --out baseline.json
     """
     from safemerge_tasks.gate.frozen import freeze as write_frozen
+    from safemerge_tasks.gate.frozen import load_evaluation
 
-    found = _load(results, cluster_by)
+    found = load_evaluation(results, cluster_by)
     write_frozen(found, out, cluster_by)
     print(f"{out}: {len(found.tasks)} tasks of {found.model}", file=sys.stderr)
-
-
-def _load(path: Path, cluster_by: str) -> "Evaluation":
-    from safemerge_tasks.gate.frozen import load_frozen
-    from safemerge_tasks.results import is_results_file
-    from safemerge_tasks.results.loading import load_folder
-
-    if path.is_file() and not is_results_file(path):
-        return load_frozen(path, cluster_by)
-    return load_folder(path, cluster_by)
 
 
 def _write(

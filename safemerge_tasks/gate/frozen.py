@@ -10,6 +10,7 @@ from typing import Any
 
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.results import is_results_file
 from safemerge_tasks.results.evaluation import (
     Evaluation,
     Rate,
@@ -17,6 +18,7 @@ from safemerge_tasks.results.evaluation import (
     Scores,
     TaskResult,
 )
+from safemerge_tasks.results.loading import load_folder
 
 FORMAT = 2
 
@@ -37,6 +39,17 @@ def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
     }
     checked = {"sha256": content_sha256(content), **content}
     write_file(out, json.dumps(checked, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def load_evaluation(path: Path, cluster_by: str) -> Evaluation:
+    """Read lm-eval's folder, one of its results files, or a baseline that `freeze` wrote.
+
+    Raises:
+        SafemergeError: it is none of these, or broken.
+    """
+    if path.is_file() and not is_results_file(path):
+        return load_frozen(path, cluster_by)
+    return load_folder(path, cluster_by)
 
 
 def load_frozen(path: Path, cluster_by: str) -> Evaluation:

@@ -135,10 +135,14 @@ def _ecdsa(key: "EllipticCurvePublicKey", path: Path) -> "ECDSA":
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
     from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 
-    hashes = {"secp256r1": SHA256, "secp384r1": SHA384, "secp521r1": SHA512}
-    if key.curve.name not in hashes:
+    kinds = {
+        "secp256r1": ECDSA(SHA256()),
+        "secp384r1": ECDSA(SHA384()),
+        "secp521r1": ECDSA(SHA512()),
+    }
+    if key.curve.name not in kinds:
         raise _other_kind(path, key.curve.name)
-    return ECDSA(hashes[key.curve.name]())
+    return kinds[key.curve.name]
 
 
 def _other_kind(path: Path, key: object) -> SafemergeError:
