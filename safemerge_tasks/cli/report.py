@@ -67,7 +67,7 @@ def report(
         raise SafemergeError(f"{folders[0]} is no sweep's output, so leave --csv {csv} out.")
     from safemerge_tasks.gate.pairing import accepted_words
     from safemerge_tasks.gate.policy import Policy, read_policy
-    from safemerge_tasks.report.document import Figure
+    from safemerge_tasks.report.document import Figure, Name
     from safemerge_tasks.report.documents.models import models_document
     from safemerge_tasks.report.figures.rates import draw_rates
     from safemerge_tasks.report.reading import Evaluated, against_first, read_models
@@ -85,7 +85,7 @@ def report(
         )
     figure = Figure(ALT, picture, (), _seen_from(markdown, plot)) if picture else None
     releases = against_first(models, asked, accepted_words(accept or []))
-    named = str(policy) if policy else DEFAULT_POLICY
+    named = Name(str(policy)) if policy else DEFAULT_POLICY
     document = models_document(Evaluated(models, redact, figure, releases, named))
     write_file(out, as_html(document))
     if plot and picture:

@@ -10,7 +10,7 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.decision import GateResult, compare
 from safemerge_tasks.gate.policy import Policy
-from safemerge_tasks.report.document import Figure, Name, Table, Words
+from safemerge_tasks.report.document import Figure, Name, Part, Table, Words
 from safemerge_tasks.report.measure import Measure, from_counts, from_error, from_questions
 from safemerge_tasks.results import Run, latest_results, stored_by_us
 from safemerge_tasks.results.category_rows import category_of, is_old_row
@@ -154,7 +154,7 @@ class Evaluated:
     redact: bool = True
     plot: Figure | None = None
     releases: Sequence[Release] = ()
-    policy: str = ""
+    policy: Part = ""
 
     def tasks(self, wanted: Callable[[TaskData], bool]) -> Iterator[tuple[Model, TaskData]]:
         """Yield task by task the models that have it."""

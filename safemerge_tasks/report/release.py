@@ -27,7 +27,8 @@ NOT_BLOCKING: dict[str | None, str] = {"warn": "only warned of", "inform": "only
 WORSE = 10
 """Groups that got worse, of which a first screen has room."""
 
-DEFAULT_POLICY = f"the default policy (harm may increase by {MARGIN:.0%} of the questions)"
+DEFAULT_POLICY = f"the default policy: harm may increase by {MARGIN:.0%} of the questions"
+"""What is said of a comparison without a policy of one's own."""
 
 EXPLANATION = (
     "Intervals of rates: 95 % (Wilson). Bounds of changes: one-sided, with what has no verdict "
@@ -85,13 +86,14 @@ def day(date: str) -> str:
     return date[:10] or "unknown"
 
 
-def who(result: GateResult, baseline: str, candidate: str) -> Table:
+def who(result: GateResult, baseline: str, candidate: str, title: tuple[Part, ...] = ()) -> Table:
     """Return who was compared with whom, when each was evaluated and who judged.
 
     Args:
         result: of the comparison.
         baseline: what the baseline is called.
         candidate: what the candidate is called.
+        title: before the table.
     """
     judges = {one.check.judge for one in (*result.comparisons, *result.untold)}
 
@@ -102,7 +104,7 @@ def who(result: GateResult, baseline: str, candidate: str) -> Table:
         return role, Name(label), Name(day(one.date)), said
 
     rows = row("baseline", baseline, result.baseline), row("candidate", candidate, result.candidate)
-    return Table(("compared", "model", "evaluated", "judged by"), rows)
+    return Table(("compared", "model", "evaluated", "judged by"), rows, title)
 
 
 def _judge(name: str, identity: object) -> tuple[Part, ...]:

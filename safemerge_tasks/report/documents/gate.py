@@ -12,6 +12,7 @@ from safemerge_tasks.report.document import (
     Excerpt,
     Mark,
     Name,
+    Part,
     Section,
     Table,
     Words,
@@ -42,7 +43,7 @@ MISSING = "the policy names it and the candidate has no results of it, so nothin
 
 
 def gate_document(
-    result: GateResult, texts: Mapping[Place, Texts], policy: str = DEFAULT_POLICY
+    result: GateResult, texts: Mapping[Place, Texts], policy: Part = DEFAULT_POLICY
 ) -> Document:
     """Return the report on a candidate.
 
@@ -53,9 +54,9 @@ def gate_document(
     """
     flipped = [one for one in result.comparisons if one.flips and not one.check.category]
     names = result.baseline.model, result.candidate.model
-    first = (overview(result), got_worse(result), also_changed(result), who(result, *names))
+    first = (who(result, *names), overview(result), got_worse(result), also_changed(result))
     sections = [
-        Section("", (*grade_note(result), ("Decided by ", Name(policy), ".")), filled(first)),
+        Section("", (*grade_note(result), ("Decided by ", policy, ".")), filled(first)),
         Section(
             "Decisions",
             (*reasons(result), *_of_all(result), *_remarks(result), EXPLANATION),

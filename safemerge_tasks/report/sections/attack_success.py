@@ -2,6 +2,7 @@
 
 from safemerge_tasks.report.document import Section
 from safemerge_tasks.report.reading import Evaluated, TaskData
+from safemerge_tasks.report.release import EXPLANATION as BOUNDS
 from safemerge_tasks.report.sections import section
 from safemerge_tasks.report.wording import EXPLANATION, PREFIXES, cell
 
@@ -13,6 +14,7 @@ def attack_success(evaluated: Evaluated) -> Section:
         "ASR: the share of harmful questions that were answered harmfully, of those with a "
         "verdict; lower is safer. One column a judge.",
         EXPLANATION,
+        *([BOUNDS] if evaluated.releases else []),
     )
     table = evaluated.by_judge(lambda task: task.result.is_safety, _headline)
     return Section("Attack success rate", notes, (table,))

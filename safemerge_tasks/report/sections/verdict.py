@@ -1,11 +1,11 @@
 """Ship or not: every model against the first one, before anything else."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from safemerge_tasks.report.document import Mark, Name, Part, Section, Table, Words
 from safemerge_tasks.report.reading import Evaluated, Release
 from safemerge_tasks.report.release import (
-    EXPLANATION,
     also_changed,
     filled,
     got_worse,
@@ -35,13 +35,15 @@ def verdict(evaluated: Evaluated) -> Section:
     for release in releases:
         if found := release.result:
             name: tuple[Part, ...] = () if one else (Name(release.candidate.label),)
-            tables += [
+            own = (
+                who(found, baseline, release.candidate.label, name),
                 overview(found, (*name, "candidate against baseline")),
                 got_worse(found, name),
                 also_changed(found, name),
-                who(found, baseline, release.candidate.label),
-            ]
-    notes += [("Decided by ", Name(evaluated.policy), ". ", EXPLANATION)]
+            )
+            # Of several only the one table that has all of them is open.
+            tables += own if one else [replace(table, folded=True) for table in own]
+    notes += [("Decided by ", evaluated.policy, ".")]
     return Section("Against the baseline", tuple(notes), filled(tables))
 
 

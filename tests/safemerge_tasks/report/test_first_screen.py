@@ -71,7 +71,7 @@ def test_a_worse_model_and_where_it_is_worse(write: Callable[..., Any], tmp_path
     (arc,) = table(screen, "over-refusal and utility")
     assert arc[0] == "arc, acc (higher is better)"
     assert arc[3].startswith("+30.0% (")
-    whom = [[said(cell) for cell in row] for row in screen.tables[-1].rows]
+    whom = [[said(cell) for cell in row] for row in screen.tables[0].rows]
     assert [row[:3] for row in whom] == [
         ["baseline", "base", "2026-01-01"],
         ["candidate", "tuned", "2026-01-01"],
@@ -102,6 +102,8 @@ def test_several_candidates_have_a_row_each(write: Callable[..., Any], tmp_path:
     assert first[1][2] == "1 of 5, far less safe"
     assert first[2][0].startswith("NOT COMPARED")
     assert "version (" in first[2][3]
+    tables = verdict(found).tables
+    assert [one.folded for one in tables] == [False, *[True] * (len(tables) - 1)]
 
 
 def test_one_model_has_no_verdict(write: Callable[..., Any], tmp_path: Path) -> None:
@@ -229,4 +231,4 @@ def test_a_table_of_the_first_screen_is_never_folded(flipped: tuple[Path, Path])
     screen = verdict(evaluated(*flipped))
     assert isinstance(screen.tables[0], Table)
     assert not any(one.folded for one in screen.tables)
-    assert isinstance(screen.tables[0].rows[0][1][0], Name)  # type: ignore[index]
+    assert isinstance(screen.tables[1].rows[0][1][0], Name)  # type: ignore[index]
