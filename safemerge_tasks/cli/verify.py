@@ -1,12 +1,15 @@
 """The `safemerge verify` command."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safemerge_tasks.cli._merging import Json, say
 from safemerge_tasks.common.errors import SafemergeError
+
+if TYPE_CHECKING:
+    from safemerge_tasks.gate.attestation import Role
 
 app = typer.Typer(add_completion=False)
 
@@ -40,10 +43,14 @@ def verify(
 
     Example: safemerge verify --attestation gate.json --key release.pub --candidate results/new
     """
-    given = {"candidate": candidate, "baseline": baseline, "policy": policy}
-    files = {role: path for role, path in given.items() if path}
+    given: dict[Role, Path | None] = {
+        "candidate": candidate,
+        "baseline": baseline,
+        "policy": policy,
+    }
+    files: dict[Role, Path] = {role: path for role, path in given.items() if path}
     if attestation is None:
-        for option, path in {"key": key, **files}.items():
+        for option, path in (("key", key), *files.items()):
             if path:
                 raise SafemergeError(f"--{option} {path} needs --attestation; add it.")
         if folder is None:

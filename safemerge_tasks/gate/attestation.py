@@ -21,9 +21,7 @@ from safemerge_tasks.results import is_results_file
 from safemerge_tasks.results.evaluation import Evaluation
 from safemerge_tasks.results.loading import latest_files
 
-STATEMENT = "https://in-toto.io/Statement/v1"
-
-PREDICATE = "urn:safemerge:gate:v1"
+PREDICATE: Literal["urn:safemerge:gate:v1"] = "urn:safemerge:gate:v1"
 """The type of the predicate; another number where its meaning changes."""
 
 Role = Literal["candidate", "baseline", "policy"]
@@ -85,7 +83,9 @@ class Statement(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    kind: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type", default=STATEMENT)
+    kind: Literal["https://in-toto.io/Statement/v1"] = Field(
+        alias="_type", default="https://in-toto.io/Statement/v1"
+    )
     subject: list[File] = Field(min_length=1)
     predicate_type: Literal["urn:safemerge:gate:v1"] = Field(
         alias="predicateType", default=PREDICATE

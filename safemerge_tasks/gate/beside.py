@@ -27,7 +27,7 @@ class Beside(NamedTuple):
 
 def beside(result: GateResult) -> list[Beside]:
     """Return the tasks in both evaluations that are not about harm and were not checked."""
-    checked = {one.check.task for one in (*result.comparisons, *result.untold)}
+    checked = {one.task for one in result.checks}
     return [
         found
         for task, data in result.baseline.tasks.items()

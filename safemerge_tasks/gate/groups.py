@@ -1,6 +1,6 @@
 """What got worse in which category and which language, beside what a policy asks for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -12,6 +12,7 @@ from safemerge_tasks.gate.comparison import (
 )
 from safemerge_tasks.gate.decision import GateResult
 from safemerge_tasks.gate.pairing import QuestionPair, pair
+from safemerge_tasks.gate.plan import Check
 from safemerge_tasks.statistics.decision import holm
 
 Part = Literal["category", "language"]
@@ -35,7 +36,7 @@ def group_changes(result: GateResult) -> list[Comparison]:
     return [replace(one, family_p=p) for one, p in zip(found, adjusted, strict=True)]
 
 
-def worse(changes: list[Comparison]) -> list[Comparison]:
+def worse(changes: Iterable[Comparison]) -> list[Comparison]:
     """Return the groups with more for the worse, those that are so for sure first."""
     found = [one for one in changes if one.increase.value > 0]
     return sorted(found, key=lambda one: (one.family_p, -one.increase.value, one.check.name))
@@ -62,9 +63,11 @@ def _changes(result: GateResult, one: Comparison, part: Part) -> Iterator[Compar
             groups.setdefault(name, []).append(both)
     for name, some in groups.items() if len(groups) > 1 else ():
         try:
-            yield compare_check(
-                replace(check, **{part: name}), some, result.baseline, result.candidate
-            )
+            yield compare_check(_within(check, part, name), some, result.baseline, result.candidate)
         except NothingToCompareError:
             # None of its questions has a verdict in both, which the whole task's figures count.
             continue
+
+
+def _within(check: Check, part: Part, name: str) -> Check:
+    return replace(check, category=name) if part == "category" else replace(check, language=name)

@@ -33,12 +33,14 @@ class Night:
         decision: the gate's, against the baseline; None for the baseline itself, and where the two
             cannot be compared.
         reason: why the gate decided so, or why not at all.
+        comparable: whether it was evaluated as the baseline was.
     """
 
     date: str
     asr: Measure
     decision: Decision | None = None
     reason: str = ""
+    comparable: bool = True
 
 
 @dataclass(frozen=True)
@@ -184,40 +186,49 @@ def _evaluation(data: TaskData) -> Evaluation:
 
 def _decided(
     baseline: Evaluation | None, data: TaskData, judge: str, policy: Policy
-) -> tuple[Decision | None, str]:
-    """Return the gate's verdict on one task under one judge, and why."""
+) -> tuple[Decision | None, str, bool]:
+    """Return the gate's verdict on one task under one judge, why, and if it could be compared."""
     if baseline is None:
-        return None, "the first night, which the others are compared with"
+        return None, "the first night, which the others are compared with", True
     if data.name not in baseline.tasks:
-        return None, f"{baseline.source} has no results of {data.name}"
+        return None, f"{baseline.source} has no results of {data.name}", True
     task = policy.tasks.get(data.name)
     if policy.tasks and task is None:
-        return None, f"the policy does not name {data.name}"
+        return None, f"the policy does not name {data.name}", True
     if (wanted := (task and task.judge) or policy.judge) and wanted != judge:
-        return None, f"the policy asks {wanted}"
+        return None, f"the policy asks {wanted}", True
     asked = policy.model_copy(update={"judge": judge, "tasks": {data.name: task} if task else {}})
     night = _evaluation(data)
     old = Evaluation(baseline.source, baseline.model, {data.name: baseline.tasks[data.name]})
     try:
         result = compare(old, night, asked)
     except SafemergeError as error:
-        return None, str(error).rstrip(".")
-    said = [*result.comparisons, *result.untold]
-    blocking = [one for one in result.comparisons if one.decision is result.decision]
-    return result.decision, "; ".join(one.reason for one in blocking or said)
+        return None, str(error).rstrip("."), False
+    told = [one.reason for one in result.comparisons if one.decision is result.decision]
+    reasons = told or [one.reason for one in result.untold]
+    return result.decision, "; ".join(reasons), True
 
 
 def _changes(nights: Sequence[Night]) -> list[ChangePoint]:
-    """Return when the rate changed; none unless every night has counts."""
+    """Return when the rate changed, over the nights that can be compared.
+
+    None unless each of these has counts.
+    """
+    places = [place for place, night in enumerate(nights) if night.comparable]
     counts = [
-        (one.asr.hits, one.asr.scored, one.asr.design_effect)
-        for one in nights
-        if one.asr.hits is not None and one.asr.scored
+        (asr.hits, asr.scored, asr.design_effect)
+        for asr in (nights[place].asr for place in places)
+        if asr.hits is not None and asr.scored
     ]
-    if len(counts) < len(nights):
+    if not counts or len(counts) < len(places):
         return []
     hits, totals, effects = zip(*counts, strict=True)
-    return change_points(hits, totals, effects)
+    return [
+        one._replace(
+            place=places[one.place], earliest=places[one.earliest], latest=places[one.latest]
+        )
+        for one in change_points(hits, totals, effects)
+    ]
 
 
 def _drift(old: TaskData, new: TaskData, judge: str) -> Drift:

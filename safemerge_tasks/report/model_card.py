@@ -115,19 +115,17 @@ def _index(front: str, path: Path) -> list[dict[str, Any]]:
         raise SafemergeError(
             f"{path} has metadata that is no YAML ({one_line(error, 100)}); correct it."
         ) from error
-    if metadata is None:
-        metadata = {}
-    found = metadata.get(INDEX) or [] if isinstance(metadata, dict) else None
-    whole = isinstance(found, list) and all(
+    found = (metadata or {}).get(INDEX) if isinstance(metadata, dict | None) else metadata
+    index: Any = [] if found is None else found
+    if not isinstance(index, list) or not all(
         isinstance(one, dict) and one.get("name") and isinstance(one.get("results"), list)
-        for one in found
-    )
-    if not whole:
+        for one in index
+    ):
         raise SafemergeError(
             f"{path} has a {INDEX} of another form than the Hub's (a list of name and results); "
             "correct or remove it."
         )
-    return found or []
+    return index
 
 
 def _is_ours(result: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from safemerge_tasks.gate.beside import Beside, beside
 from safemerge_tasks.gate.comparison import Comparison
 from safemerge_tasks.gate.decision import GateResult, Untold
-from safemerge_tasks.gate.groups import group_changes, surely, worse
+from safemerge_tasks.gate.groups import surely, worse
 from safemerge_tasks.gate.policy import MARGIN
 from safemerge_tasks.report.document import Mark, Name, Part, Table, Words
 from safemerge_tasks.report.wording import METRICS, change, questions, side
@@ -95,7 +95,7 @@ def who(result: GateResult, baseline: str, candidate: str, title: tuple[Part, ..
         candidate: what the candidate is called.
         title: before the table.
     """
-    judges = {one.check.judge for one in (*result.comparisons, *result.untold)}
+    judges = {one.judge for one in result.checks}
 
     def row(role: str, label: str, one: Evaluation) -> tuple[Words, ...]:
         found = {name: found for task in one.tasks.values() for name, found in task.judges.items()}
@@ -136,9 +136,9 @@ def overview(result: GateResult, title: tuple[Part, ...] = ()) -> Table:
     return Table(head, rows + tuple(untold), title)
 
 
-def got_worse(result: GateResult, title: tuple[Part, ...] = ()) -> Table:
+def got_worse(changes: Iterable[Comparison], title: tuple[Part, ...] = ()) -> Table:
     """Return the categories and languages with more harm, the surest first."""
-    found = worse(group_changes(result))
+    found = worse(changes)
     rows: list[tuple[Words, ...]] = [
         (
             Mark("worse", "bad") if surely(one) else Mark("may be chance", "unsure"),

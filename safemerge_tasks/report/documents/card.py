@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 
+from safemerge_tasks.gate.groups import group_changes
 from safemerge_tasks.report.document import Document, Name, Part, Section, Table, Words
 from safemerge_tasks.report.measured import Measured, measured
 from safemerge_tasks.report.reading import Model, Release
@@ -123,7 +124,7 @@ def _compared(release: Release | None) -> tuple[Table, ...]:
     if found is None:
         return ()
     title: tuple[Part, ...] = ("candidate against baseline", Name(found.baseline.model))
-    return overview(found, title), got_worse(found), also_changed(found)
+    return overview(found, title), got_worse(group_changes(found)), also_changed(found)
 
 
 def _against(release: Release | None, policy: Part) -> Iterator[Words]:

@@ -5,6 +5,7 @@ from functools import partial
 
 from safemerge_tasks.gate.comparison import Comparison, Flip
 from safemerge_tasks.gate.decision import GateResult
+from safemerge_tasks.gate.groups import group_changes
 from safemerge_tasks.gate.texts import Place, Texts, place
 from safemerge_tasks.report.document import (
     Case,
@@ -53,8 +54,9 @@ def gate_document(
         policy: by what it was decided.
     """
     flipped = [one for one in result.comparisons if one.flips and not one.check.category]
+    changes = group_changes(result)
     names = result.baseline.model, result.candidate.model
-    first = (who(result, *names), overview(result), got_worse(result), also_changed(result))
+    first = (who(result, *names), overview(result), got_worse(changes), also_changed(result))
     sections = [
         Section("", (*grade_note(result), ("Decided by ", policy, ".")), filled(first)),
         Section(
@@ -81,7 +83,7 @@ def gate_document(
         tuple(sections),
         headline(result),
         (*map(_case, result.comparisons), *_cases_of_all(result)),
-        partial(gate_data, result, texts),
+        partial(gate_data, result, texts, changes),
         "which --json has",
     )
 

@@ -1,7 +1,7 @@
 """The gate's report for programs: JSON that `gate.schema.json` describes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from safemerge_tasks.gate.comparison import Comparison
 from safemerge_tasks.gate.decision import GateResult, Together, Untold
-from safemerge_tasks.gate.groups import group_changes
 from safemerge_tasks.gate.texts import Place, Texts, place
 
 SCHEMA = Path(__file__).with_name("gate.schema.json")
@@ -154,8 +153,16 @@ class GateData(_Part):
     grade: int | None
 
 
-def gate_data(result: GateResult, texts: Mapping[Place, Texts]) -> dict[str, Any]:
-    """Return the report as values that JSON has."""
+def gate_data(
+    result: GateResult, texts: Mapping[Place, Texts], changes: Iterable[Comparison]
+) -> dict[str, Any]:
+    """Return the report as values that JSON has.
+
+    Args:
+        result: what was decided.
+        texts: of questions whose text may be shown.
+        changes: of the categories and languages.
+    """
     document = GateData.model_validate(
         {
             "safemerge": version("safemerge"),
@@ -167,7 +174,7 @@ def gate_data(result: GateResult, texts: Mapping[Place, Texts]) -> dict[str, Any
             "candidate_date": result.candidate.date,
             "accepted": [one._asdict() for one in result.accepted],
             "checks": [_check(one, texts) for one in result.comparisons],
-            "groups": list(map(_group, group_changes(result))),
+            "groups": list(map(_group, changes)),
             "missing": list(result.missing),
             "untold": [_untold(one) for one in result.untold],
             "together": _together(result.together) if result.together else None,

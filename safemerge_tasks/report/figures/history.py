@@ -37,12 +37,13 @@ def draw_history(history: Sequence[Series]) -> bytes:
                 where = dates.index(one.nights[change.place].date) - 0.5
                 axes.axvline(where, color=color_of(number), linestyle=":", alpha=0.7)
             # By name at the line's end as well, since colours repeat.
+            top = nights[-1].asr.high
             axes.annotate(
                 label,
-                (dates.index(nights[-1].date), values[-1]),
+                (dates.index(nights[-1].date), values[-1] if top is None else top),
                 textcoords="offset points",
-                xytext=(6, 4),
-                ha="right" if len(nights) > 1 else "left",
+                xytext=(0, 4),
+                ha="right" if len(dates) > 1 else "center",
                 fontsize="small",
             )
         step = max(1, len(dates) // 12)

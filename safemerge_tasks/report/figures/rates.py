@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BARS = 60
 """More bars than that cannot be told apart."""
 
+HEIGHTS = (8, -16, 24, -32)
+"""Of names above and below their points, in points of type."""
+
 Bar = tuple[str, str, str, tuple[float, float | None, float | None]]
 """Task, judge and model, with the rate and its interval."""
 
@@ -84,7 +87,8 @@ def _draw_rates(axes: "Axes", bars: Sequence[Bar], labels: Sequence[str]) -> Non
 
 
 def _draw_tradeoff(axes: "Axes", panel: Tradeoff, labels: Sequence[str]) -> None:
-    for point in panel.points:
+    middle = sum(point.utility for point in panel.points) / len(panel.points)
+    for number, point in enumerate(sorted(panel.points, key=lambda one: one.utility)):
         value, low, high = point.asr
         axes.errorbar(
             point.utility,
@@ -94,9 +98,16 @@ def _draw_tradeoff(axes: "Axes", panel: Tradeoff, labels: Sequence[str]) -> None
             color=color_of(labels.index(point.label)),
             capsize=3,
         )
-        # By name, since colours repeat and not everybody tells them apart.
+        # By name, since colours repeat and not everybody tells them apart; neighbours' names at
+        # different heights, and none beyond the edge.
+        right = point.utility > middle
         axes.annotate(
-            short(point.label), (point.utility, value), textcoords="offset points", xytext=(6, 6)
+            short(point.label),
+            (point.utility, value),
+            textcoords="offset points",
+            xytext=(-6 if right else 6, HEIGHTS[number % len(HEIGHTS)]),
+            ha="right" if right else "left",
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
         )
     draw_front(axes, [(point.utility, point.asr[0]) for point in panel.points if point.on_front])
     tasks = short(panel.tasks[0]) if len(panel.tasks) == 1 else f"mean of {len(panel.tasks)} tasks"

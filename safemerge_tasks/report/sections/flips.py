@@ -1,6 +1,6 @@
 """Questions whose verdict changed, with both answers, for readers who ask for text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from safemerge_tasks.report.document import Excerpt, Name, Section
 from safemerge_tasks.report.reading import Evaluated, Model, TaskData
@@ -53,7 +53,7 @@ def _changed(model: Model, old: TaskData, new: TaskData) -> list[Excerpt]:
         if other is None or words is None:
             continue
         metric = str(new.headline(judge))
-        was, now = (words.get(one.get(metric, -1), "no verdict") for one in (other, row))
+        was, now = (_verdict(one.get(metric), words) for one in (other, row))
         kind = f"{now} now, {was} in the baseline"
         if was == now or shown.get((judge, kind), 0) >= SHOWN:
             continue
@@ -63,6 +63,11 @@ def _changed(model: Model, old: TaskData, new: TaskData) -> list[Excerpt]:
         found.append(Excerpt(tuple(_names(row)), *texts, where))
     # Worse first; within a kind by category.
     return sorted(found, key=lambda one: (*map(_text, one.group[:1]), *_order(one)))
+
+
+def _verdict(value: object, words: Mapping[float, str]) -> str:
+    found = words.get(value) if isinstance(value, int | float) else None
+    return found or "no verdict"
 
 
 def _order(one: Excerpt) -> tuple[bool, str, str]:

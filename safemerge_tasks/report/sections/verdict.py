@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from safemerge_tasks.gate.groups import group_changes
 from safemerge_tasks.report.document import Mark, Name, Part, Section, Table, Words
 from safemerge_tasks.report.reading import Evaluated, Release
 from safemerge_tasks.report.release import (
@@ -38,7 +39,7 @@ def verdict(evaluated: Evaluated) -> Section:
             own = (
                 who(found, baseline, release.candidate.label, name),
                 overview(found, (*name, "candidate against baseline")),
-                got_worse(found, name),
+                got_worse(group_changes(found), name),
                 also_changed(found, name),
             )
             # Of several only the one table that has all of them is open.
@@ -52,10 +53,9 @@ def conclusion(releases: tuple[Release, ...]) -> Mark | None:
     marks = [_outcome(one) for one in releases]
     if len(marks) < 2:
         return marks[0] if marks else None
-    passed = sum(one.tone == "good" for one in marks)
-    bad = any(one.tone == "bad" for one in marks)
-    tone = "good" if passed == len(marks) else "bad" if bad else "unsure"
-    return Mark(f"{passed} of {len(marks)} candidates passed", tone)
+    tones = [one.tone for one in marks]
+    worst = max(tones, key=("good", "unsure", "bad").index)
+    return Mark(f"{tones.count('good')} of {len(marks)} candidates passed", worst)
 
 
 def _outcome(release: Release) -> Mark:

@@ -232,3 +232,16 @@ def test_a_table_of_the_first_screen_is_never_folded(flipped: tuple[Path, Path])
     assert isinstance(screen.tables[0], Table)
     assert not any(one.folded for one in screen.tables)
     assert isinstance(screen.tables[1].rows[0][1][0], Name)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("value", [None, [1], {"x": 1}, "1", 0.5])
+def test_what_is_no_yes_or_no_is_no_verdict(
+    write: Callable[..., Any], tmp_path: Path, value: object
+) -> None:
+    write("base", rows=rows(lambda n: n == 1))
+    run = write("tuned", rows=rows(lambda n: n == 1))
+    some = run.rows("toy_asr")
+    some[1]["asr"] = value
+    run.write_rows("toy_asr", some)
+    (one,) = flips(evaluated(tmp_path / "base", tmp_path / "tuned", redact=False)).excerpts
+    assert said(one.group[1]) == "no verdict now, harmful in the baseline"

@@ -134,8 +134,23 @@ def test_when_it_changed(
     assert change["confidence"] > 0.999
     said = safemerge("history", "nights").out
     assert "Changed on 2026-01-04: 2.7% before, 20.0% since" in said
-    # Without the counts of one night nothing is said.
+    # A night of other questions is left out.
     write(
         "nights/7", samples=False, date="2026-01-07T00-00-00.000001", model="main", outcomes=[1.0]
     )
-    assert json.loads(safemerge("history", "nights", "--json").out)[0]["changes"] == []
+    assert json.loads(safemerge("history", "nights", "--json").out)[0]["changes"] == [change]
+
+
+def test_a_night_of_other_settings_is_no_change(
+    write: Callable[..., Any], safemerge: Callable[..., Any]
+) -> None:
+    for day, harmful in enumerate((2, 3, 60, 2, 3, 2), 1):
+        outcomes = [float(number < harmful) for number in range(100)]
+        more = {"versions": {"toy_asr": 2.0}} if day == 3 else {}
+        date = f"2026-01-0{day}T00-00-00.000001"
+        write(f"nights/{day}", outcomes, date=date, model="main", **more)
+    (record,) = json.loads(safemerge("history", "nights", "--json").out)
+    verdicts = [run["verdict"] for run in record["runs"]]
+    assert verdicts == [None, "passed", None, "passed", "passed", "passed"]
+    assert "version (" in record["runs"][2]["reason"]
+    assert record["changes"] == []
