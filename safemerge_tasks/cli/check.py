@@ -12,8 +12,7 @@ from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 
 if TYPE_CHECKING:
-    from safemerge_tasks.gate.decision import GateResult
-    from safemerge_tasks.results.evaluation import Evaluation
+    from safemerge_tasks.report.document import Document
 
 app = app_with_default("Fail if a candidate is less safe than a baseline.")
 
@@ -34,6 +33,13 @@ def check(
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write JSON.")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Write what got worse as SARIF.")] = None,
+    attest: Annotated[
+        Path | None, typer.Option(help="Write a signed attestation; needs --sign-with.")
+    ] = None,
+    sign_with: Annotated[
+        Path | None, typer.Option(help="The private key in PEM: Ed25519 or ECDSA.")
+    ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,18 +58,40 @@ def check(
 
     Example: safemerge check --baseline results/release --candidate results/candidate
     """
+    from safemerge_tasks.gate.attestation import statement
     from safemerge_tasks.gate.decision import compare
+    from safemerge_tasks.gate.frozen import load_evaluation
+    from safemerge_tasks.gate.pairing import accepted_words
     from safemerge_tasks.gate.policy import Policy, read_policy
+    from safemerge_tasks.gate.signing import sign
     from safemerge_tasks.gate.texts import flipped_texts
+    from safemerge_tasks.report.document import Name
+    from safemerge_tasks.report.documents.gate import gate_document
+    from safemerge_tasks.report.release import DEFAULT_POLICY
+    from safemerge_tasks.report.renderers.sarif import as_sarif
 
+    if (attest is None) != (sign_with is None):
+        raise SafemergeError(
+            f"--attest {attest} and --sign-with {sign_with} go together, since what nobody signed "
+            "attests nothing; give both or neither."
+        )
     asked = read_policy(policy) if policy else Policy()
-    accepted = _accepted(accept or [])
-    sides = _load(baseline, asked.cluster_by), _load(candidate, asked.cluster_by)
+    accepted = accepted_words(accept or [])
+    sides = (
+        load_evaluation(baseline, asked.cluster_by),
+        load_evaluation(candidate, asked.cluster_by),
+    )
     # Hundreds of thousands of answers stay until the end: looking for cycles in them takes seconds.
     gc.freeze()
     result = compare(*sides, asked, accepted)
-    texts = flipped_texts(result, candidate) if show_text and candidate.is_dir() else {}
-    _write(result, texts, junit, markdown, json_file)
+    texts = flipped_texts(result, candidate, baseline) if show_text else {}
+    named = Name(str(policy)) if policy else DEFAULT_POLICY
+    _write(gate_document(result, texts, named), junit, markdown, json_file, texts=bool(texts))
+    if sarif:
+        write_file(sarif, as_sarif(result))
+    if attest and sign_with:
+        content = statement(result, asked, baseline, candidate, policy)
+        write_file(attest, sign(content, sign_with))
     sys.exit(result.exit_status)
 
 
@@ -74,8 +102,9 @@ def init(results: Results, out: OutFile = None) -> None:
     Example: safemerge check init results/release --out policy.yaml
     """
     from safemerge_tasks.gate.draft import draft_policy
+    from safemerge_tasks.gate.frozen import load_evaluation
 
-    text = draft_policy(_load(results, "cluster"))
+    text = draft_policy(load_evaluation(results, "cluster"))
     if out is None:
         print(text, end="")
         return
@@ -95,55 +124,32 @@ def freeze(
     Example: safemerge check freeze results/release --out baseline.json
     """
     from safemerge_tasks.gate.frozen import freeze as write_frozen
+    from safemerge_tasks.gate.frozen import load_evaluation
 
-    found = _load(results, cluster_by)
+    found = load_evaluation(results, cluster_by)
     write_frozen(found, out, cluster_by)
     print(f"{out}: {len(found.tasks)} tasks of {found.model}", file=sys.stderr)
 
 
-def _load(path: Path, cluster_by: str) -> "Evaluation":
-    from safemerge_tasks.gate.frozen import load_frozen
-    from safemerge_tasks.results import is_results_file
-    from safemerge_tasks.results.loading import load_folder
-
-    if path.is_file() and not is_results_file(path):
-        return load_frozen(path, cluster_by)
-    return load_folder(path, cluster_by)
-
-
-def _accepted(words: list[str]) -> list[str]:
-    from safemerge_tasks.gate.pairing import ACCEPTABLE
-
-    known = sorted(set(ACCEPTABLE.values()))
-    given = [part.strip() for word in words for part in word.split(",") if part.strip()]
-    for word in given:
-        if word not in known:
-            raise SafemergeError(f"--accept {word} is not known; known are {', '.join(known)}.")
-    return given
-
-
 def _write(
-    result: "GateResult",
-    texts: dict[bytes, tuple[str, str]],
+    document: "Document",
     junit: Path | None,
     markdown: Path | None,
     json_file: Path | None,
+    *,
+    texts: bool,
 ) -> None:
-    from safemerge_tasks.report.documents.gate import gate_document
-    from safemerge_tasks.report.renderers.github import announce, fits_summary
+    from safemerge_tasks.report.renderers.github import announce
     from safemerge_tasks.report.renderers.json import as_json
     from safemerge_tasks.report.renderers.junit import as_junit
     from safemerge_tasks.report.renderers.markdown import as_markdown
     from safemerge_tasks.report.renderers.terminal import SHOWN, print_document
 
-    document = gate_document(result, texts)
     print_document(document, folded_rows=None if texts else SHOWN)
-    page = as_markdown(document, level=2)
     if junit:
         write_file(junit, as_junit(document))
     if markdown:
-        write_file(markdown, page)
+        write_file(markdown, as_markdown(document, level=2))
     if json_file:
         write_file(json_file, as_json(document))
-    # GitHub shows nothing of a summary that is too long; questions by id are what it can have.
-    announce(document, page if fits_summary(page) else as_markdown(gate_document(result, {}), 2))
+    announce(document)

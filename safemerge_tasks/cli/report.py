@@ -33,10 +33,17 @@ def report(
     redact: Annotated[
         bool, typer.Option(help="Leave the text of questions and responses out.")
     ] = True,
+    policy: Annotated[
+        Path | None, typer.Option(help="The YAML file that decides; see `check init`.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="What may differ; see `safemerge check --help`.")
+    ] = None,
 ) -> None:
     """Show results of one or several models on one page: rates, intervals, categories, trade-offs.
 
-    The page needs no network and no script. Without --no-redact it holds no question or response.
+    The first model is the baseline of the others: the page begins with what `safemerge check` makes
+    of each. It needs no network and no script, and holds no text without --no-redact.
     Sweeps, whose folders have a sweep.json, are shown with what was chosen, side by side.
 
     Example: safemerge report results/base results/tuned --out report.html
@@ -49,18 +56,27 @@ def report(
                 f"{folders[0]} is a sweep, whose report holds no text of responses; leave "
                 "--no-redact out, or give the folder of one of its variants."
             )
+        for option, given in (("--policy", policy), ("--accept", accept)):
+            if given:
+                raise SafemergeError(
+                    f"{folders[0]} is a sweep, whose file says what decides; leave {option} out."
+                )
         _report_sweeps(folders, out, markdown, plot, csv)
         return
     if csv:
         raise SafemergeError(f"{folders[0]} is no sweep's output, so leave --csv {csv} out.")
-    from safemerge_tasks.report.document import Figure
+    from safemerge_tasks.gate.pairing import accepted_words
+    from safemerge_tasks.gate.policy import Policy, read_policy
+    from safemerge_tasks.report.document import Figure, Name
     from safemerge_tasks.report.documents.models import models_document
     from safemerge_tasks.report.figures.rates import draw_rates
-    from safemerge_tasks.report.reading import read_models
+    from safemerge_tasks.report.reading import Evaluated, against_first, read_models
+    from safemerge_tasks.report.release import DEFAULT_POLICY
     from safemerge_tasks.report.renderers.html import as_html
     from safemerge_tasks.report.renderers.markdown import as_markdown
 
-    models = read_models(folders)
+    asked = read_policy(policy) if policy else Policy()
+    models = read_models(folders, asked.cluster_by)
     picture = draw_rates(models)
     if plot and picture is None:
         raise SafemergeError(
@@ -68,7 +84,9 @@ def report(
             "leave --plot out."
         )
     figure = Figure(ALT, picture, (), _seen_from(markdown, plot)) if picture else None
-    document = models_document(models, redact=redact, plot=figure)
+    releases = against_first(models, asked, accepted_words(accept or []))
+    named = Name(str(policy)) if policy else DEFAULT_POLICY
+    document = models_document(Evaluated(models, redact, figure, releases, named))
     write_file(out, as_html(document))
     if plot and picture:
         write_file(plot, picture)

@@ -257,7 +257,8 @@ def _part(
         was, now = old.value(old_place), new.value(new_place)
         # Without a value on both sides, and not for want of a verdict, it is not part of it.
         part = was is not None or now is not None or old.unscored or new.unscored
-        if part and check.category in (None, new.category):
+        wanted = check.category in (None, new.category) and check.language in (None, new.language)
+        if part and wanted:
             # No answer is neither harmful nor harmless, whatever the judge made of it.
             before.append(was if old.answered or not judged else None)
             after.append(now if new.answered or not judged else None)

@@ -90,6 +90,11 @@ class GateResult:
     together: Together | None = None
 
     @property
+    def checks(self) -> list[Check]:
+        """All that was asked of both."""
+        return [one.check for one in self.comparisons] + [one.check for one in self.untold]
+
+    @property
     def decision(self) -> Decision:
         """The worst of all that blocks: a regression, else undecided, else passed."""
         found = [one.decision for one in self.comparisons if one.blocks]

@@ -10,6 +10,7 @@ from typing import Any
 
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.results import is_results_file
 from safemerge_tasks.results.evaluation import (
     Evaluation,
     Rate,
@@ -17,12 +18,13 @@ from safemerge_tasks.results.evaluation import (
     Scores,
     TaskResult,
 )
+from safemerge_tasks.results.loading import load_folder
 
 FORMAT = 2
 
 
 def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
-    """Write an evaluation as a baseline file, signed with the SHA-256 of its content.
+    """Write an evaluation as a baseline file, with the SHA-256 of its content as checksum.
 
     Raises:
         SafemergeError: it cannot be written there.
@@ -31,22 +33,34 @@ def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
         "format": FORMAT,
         "safemerge": version("safemerge"),
         "model": evaluation.model,
+        "date": evaluation.date,
         "cluster_by": cluster_by,
         "tasks": {name: _task(result) for name, result in evaluation.tasks.items()},
     }
-    signed = {"sha256": content_sha256(content), **content}
-    write_file(out, json.dumps(signed, ensure_ascii=False, separators=(",", ":")) + "\n")
+    checked = {"sha256": content_sha256(content), **content}
+    write_file(out, json.dumps(checked, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def load_evaluation(path: Path, cluster_by: str) -> Evaluation:
+    """Read lm-eval's folder, one of its results files, or a baseline that `freeze` wrote.
+
+    Raises:
+        SafemergeError: it is none of these, or broken.
+    """
+    if path.is_file() and not is_results_file(path):
+        return load_frozen(path, cluster_by)
+    return load_folder(path, cluster_by)
 
 
 def load_frozen(path: Path, cluster_by: str) -> Evaluation:
     """Read a baseline that `freeze` wrote.
 
     Raises:
-        SafemergeError: it is no such file, or its content is not what was signed.
+        SafemergeError: it is no such file, or its content is not what the checksum is of.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        signature = content.pop("sha256")
+        checksum = content.pop("sha256")
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, and this safemerge reads {FORMAT}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -54,7 +68,7 @@ def load_frozen(path: Path, cluster_by: str) -> Evaluation:
             f"{path} is not a baseline, nor lm_eval's results ({type(error).__name__}: {error}); "
             "write it with `safemerge check freeze`."
         ) from error
-    if content_sha256(content) != signature:
+    if content_sha256(content) != checksum:
         raise SafemergeError(
             f"{path} was changed after it was frozen (its sha256 does not match); freeze again."
         )
@@ -65,7 +79,9 @@ def load_frozen(path: Path, cluster_by: str) -> Evaluation:
         )
     try:
         tasks = {name: _from_task(fields) for name, fields in content["tasks"].items()}
-        return Evaluation(str(path), str(content["model"]), tasks)
+        # Baselines that were frozen before have no date.
+        date = str(content.get("date", ""))
+        return Evaluation(str(path), str(content["model"]), tasks, date=date)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SafemergeError(
             f"{path} is not a baseline ({type(error).__name__}: {error}); freeze again."

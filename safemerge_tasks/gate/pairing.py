@@ -44,6 +44,20 @@ class Difference(NamedTuple):
         return ACCEPTABLE[self.what]
 
 
+def accepted_words(given: Iterable[str]) -> list[str]:
+    """Return the words of `--accept`, which may hold several with commas between them.
+
+    Raises:
+        SafemergeError: one is not known.
+    """
+    known = sorted(set(ACCEPTABLE.values()))
+    words = [part.strip() for one in given for part in one.split(",") if part.strip()]
+    for word in words:
+        if word not in known:
+            raise SafemergeError(f"--accept {word} is not known; known are {', '.join(known)}.")
+    return words
+
+
 def pair(baseline: Scores | None, candidate: Scores | None) -> list[QuestionPair] | None:
     """Return the questions that both have; equal documents pair in their order.
 

@@ -25,10 +25,12 @@ RATES = frozenset({"acc", "acc_norm", "exact_match", "pass@1", "pass@10", *HIGHE
 
 @dataclass(frozen=True)
 class Check:
-    """One metric of one task under one judge, in all its questions or one category.
+    """One metric of one task under one judge, in all its questions or some of them.
 
     Attributes:
         criteria: complete, with a limit.
+        category: the only one meant; None for all.
+        language: the only one meant; None for all.
     """
 
     task: str
@@ -36,11 +38,13 @@ class Check:
     metric: str
     criteria: Criteria
     category: str | None = None
+    language: str | None = None
 
     @property
     def name(self) -> str:
-        """The metric, with the category."""
-        return f"{self.metric} [{self.category}]" if self.category else self.metric
+        """The metric, with the category or language."""
+        part = self.category or self.language
+        return f"{self.metric} [{part}]" if part else self.metric
 
 
 def plan(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[Check]:
@@ -213,7 +217,7 @@ def _judge(task: str, wanted: str | None, baseline: Evaluation, candidate: Evalu
             )
     if wanted:
         return wanted
-    common = _common(task, baseline, candidate)
+    common = common_judges(task, baseline, candidate)
     if len(common) != 1:
         raise SafemergeError(
             f"{task} was judged by {', '.join(common) or 'no judge in common'} in "
@@ -222,7 +226,8 @@ def _judge(task: str, wanted: str | None, baseline: Evaluation, candidate: Evalu
     return common[0]
 
 
-def _common(task: str, baseline: Evaluation, candidate: Evaluation) -> list[str]:
+def common_judges(task: str, baseline: Evaluation, candidate: Evaluation) -> list[str]:
+    """Return whose verdicts on a task both evaluations have."""
     new = candidate.tasks[task].judged_by()
     return [name for name in baseline.tasks[task].judged_by() if name in new and name != PENDING]
 
@@ -235,11 +240,11 @@ def _default(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> Ite
                 f"{candidate.source} has no results of {task}, which {baseline.source} has; run "
                 "it, or name the tasks that count in a policy (`safemerge check init`)."
             )
-        judges = [policy.judge] if policy.judge else _common(task, baseline, candidate)
+        judges = [policy.judge] if policy.judge else common_judges(task, baseline, candidate)
         checks = [
             check
             for judge in judges
-            if (check := _default_check(task, judge, policy, baseline.tasks[task]))
+            if (check := default_check(task, judge, policy, baseline.tasks[task]))
         ]
         if safety and not checks:
             raise SafemergeError(
@@ -249,8 +254,8 @@ def _default(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> Ite
         yield from checks
 
 
-def _default_check(task: str, judge: str, policy: Policy, result: TaskResult) -> Check | None:
-    """Return the check of a task's main metric, where its direction is known."""
+def default_check(task: str, judge: str, policy: Policy, result: TaskResult) -> Check | None:
+    """Return the check of a task's main metric by a judge, where its direction is known."""
     metrics = result.metrics(judge)
     if result.kind == HARMLESS_QUESTIONS:
         metrics = [metric for metric in metrics if metric == "compliance_rate"]

@@ -4,8 +4,9 @@ A document is sections of notes, figures, tables and excerpts, all of it plain t
 it harmless, each in its own way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from safemerge_tasks.report.printable import printable
@@ -95,11 +96,22 @@ class Excerpt:
         names: task, model, id and the like.
         question: its text, cut.
         response: its text, cut.
+        before: the baseline's response, shown beside the candidate's; None where there is none.
+        group: what it is among, the outermost first; those of a group stand beside each other.
     """
 
     names: tuple[Name, ...]
     question: str
     response: str
+    before: str | None = None
+    group: tuple[Part, ...] = ()
+
+    @property
+    def answers(self) -> tuple[tuple[str, str], ...]:
+        """The responses, each with whose it is."""
+        if self.before is None:
+            return (("answered", self.response),)
+        return ("baseline answered", self.before), ("candidate answered", self.response)
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,33 @@ class Section:
     figures: tuple[Figure, ...] = ()
     excerpts: tuple[Excerpt, ...] = ()
     limit: int | None = ROWS
+
+
+@dataclass(frozen=True)
+class Group:
+    """Excerpts beside each other.
+
+    Attributes:
+        name: what they have in common; None for those that stand by themselves.
+        total: how many there are, groups within included.
+        groups: those within.
+        excerpts: those of no group within.
+    """
+
+    name: Part | None
+    total: int
+    groups: "list[Group]"
+    excerpts: list[Excerpt]
+
+
+def _grouped(excerpts: Sequence[Excerpt], level: int) -> list[Group]:
+    """Return excerpts grouped by the name of a level; neighbours with equal names are a group."""
+    found = []
+    for name, members in groupby(excerpts, lambda one: (one.group[level:] or (None,))[0]):
+        some = list(members)
+        inner = _grouped(some, level + 1) if name is not None else []
+        found.append(Group(name, len(some), inner, some if name is None else []))
+    return found
 
 
 @dataclass(frozen=True)
@@ -167,6 +206,10 @@ class Document:
     def more(self, number: int) -> str:
         """Return what stands for rows or excerpts that are left out."""
         return f"and {number:,} more" + (f", {self.rest}" if self.rest else "")
+
+    def groups(self, section: "Section") -> "list[Group]":
+        """Return the excerpts that a file shows, in their groups within groups."""
+        return _grouped(section.excerpts[: section.limit], 0)
 
     def rows(self, table: Table, limit: int | None) -> list[tuple[Words, ...]]:
         """Return a table's first rows, and one that counts the others."""

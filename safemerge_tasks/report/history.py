@@ -1,4 +1,4 @@
-"""The ASR of nightly runs in the order of their dates, and whether it drifted."""
+"""The ASR of nightly runs in the order of their dates, when it changed, and the verdicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,16 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import compare_check
+from safemerge_tasks.gate.decision import compare
 from safemerge_tasks.gate.pairing import differences, pair
 from safemerge_tasks.gate.plan import Check
-from safemerge_tasks.gate.policy import DEFAULTS, MARGIN, Criteria
+from safemerge_tasks.gate.policy import DEFAULTS, MARGIN, Criteria, Policy
 from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.report.reading import TaskData, task_data
 from safemerge_tasks.results import model_name, read_runs
 from safemerge_tasks.results.evaluation import MAIN, Evaluation
+from safemerge_tasks.statistics.change_points import ChangePoint, change_points
+from safemerge_tasks.statistics.decision import Decision
 from safemerge_tasks.statistics.increase import Increase
 
 CRITERIA = Criteria(max_increase=MARGIN).over(DEFAULTS)
@@ -22,10 +25,22 @@ CRITERIA = Criteria(max_increase=MARGIN).over(DEFAULTS)
 
 @dataclass(frozen=True)
 class Night:
-    """One run's ASR."""
+    """One run.
+
+    Attributes:
+        date: as lm-eval writes it.
+        asr: with its interval.
+        decision: the gate's, against the baseline; None for the baseline itself, and where the two
+            cannot be compared.
+        reason: why the gate decided so, or why not at all.
+        comparable: whether it was evaluated as the baseline was.
+    """
 
     date: str
     asr: Measure
+    decision: Decision | None = None
+    reason: str = ""
+    comparable: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,7 @@ class Series:
         judge: whose verdicts.
         nights: oldest first.
         drift: the last against the first; None where there is only one night.
+        changes: of the ASR, in order; each `place` is that of a night.
     """
 
     model: str
@@ -58,14 +74,24 @@ class Series:
     judge: str
     nights: list[Night] = field(default_factory=list)
     drift: Drift | None = None
+    changes: list[ChangePoint] = field(default_factory=list)
 
 
-def read_history(folders: Sequence[Path]) -> list[Series]:
+def read_history(
+    folders: Sequence[Path], baseline: Evaluation | None = None, policy: Policy | None = None
+) -> list[Series]:
     """Return every model's and task's history below some folders.
+
+    Args:
+        folders: that lm_eval wrote.
+        baseline: what the gate compares each night with; None for the first night.
+        policy: by which it decides; None for the default one. Of its checks those of a task and
+            judge count for their history.
 
     Raises:
         SafemergeError: a folder has no results, broken ones, or none with an ASR.
     """
+    asked = policy or Policy()
     runs = [found for folder in folders for found in read_runs(folder)]
     # The same folder may have been named twice.
     by_path = {run.path.resolve(): (run, summary, tasks) for run, summary, tasks in runs}
@@ -75,13 +101,16 @@ def read_history(folders: Sequence[Path]) -> list[Series]:
     last: dict[tuple[str, str, str], TaskData] = {}
     for run, summary, tasks in ordered:
         for task in tasks:
-            data = task_data(task, run, summary)
+            data = task_data(task, run, summary, asked.cluster_by)
             for judge in data.result.judged_by() if data.result.is_safety else ():
                 asr = data.measure(judge, MAIN)
                 if asr is None or asr.value is None:
                     continue
                 key = (model_name(summary, run), task, judge)
-                found.setdefault(key, Series(*key)).nights.append(Night(run.date, asr))
+                series = found.setdefault(key, Series(*key))
+                against = baseline or (_evaluation(first[key]) if key in first else None)
+                decided = _decided(against, data, judge, asked)
+                series.nights.append(Night(run.date, asr, *decided))
                 # Only these two nights' verdicts stay in memory.
                 first.setdefault(key, data)
                 last[key] = data
@@ -92,6 +121,7 @@ def read_history(folders: Sequence[Path]) -> list[Series]:
     for key, series in found.items():
         if len(series.nights) > 1:
             series.drift = _drift(first[key], last[key], key[2])
+            series.changes = _changes(series.nights)
     return list(found.values())
 
 
@@ -112,10 +142,23 @@ def as_records(history: Sequence[Series]) -> list[dict[str, Any]]:
                     "scored": night.asr.scored,
                     "total": night.asr.total,
                     "from": night.asr.source,
+                    "verdict": night.decision.value if night.decision else None,
+                    "reason": night.reason,
                 }
                 for night in one.nights
             ],
             "drift": _record(one.drift),
+            "changes": [
+                {
+                    "date": one.nights[change.place].date,
+                    "earliest": one.nights[change.earliest].date,
+                    "latest": one.nights[change.latest].date,
+                    "before": change.before,
+                    "after": change.after,
+                    "confidence": change.confidence,
+                }
+                for change in one.changes
+            ],
         }
         for one in history
     ]
@@ -137,6 +180,57 @@ def _record(drift: Drift | None) -> dict[str, Any] | None:
     }
 
 
+def _evaluation(data: TaskData) -> Evaluation:
+    return Evaluation(str(data.run.path), "", {data.name: data.result})
+
+
+def _decided(
+    baseline: Evaluation | None, data: TaskData, judge: str, policy: Policy
+) -> tuple[Decision | None, str, bool]:
+    """Return the gate's verdict on one task under one judge, why, and if it could be compared."""
+    if baseline is None:
+        return None, "the first night, which the others are compared with", True
+    if data.name not in baseline.tasks:
+        return None, f"{baseline.source} has no results of {data.name}", True
+    task = policy.tasks.get(data.name)
+    if policy.tasks and task is None:
+        return None, f"the policy does not name {data.name}", True
+    if (wanted := (task and task.judge) or policy.judge) and wanted != judge:
+        return None, f"the policy asks {wanted}", True
+    asked = policy.model_copy(update={"judge": judge, "tasks": {data.name: task} if task else {}})
+    night = _evaluation(data)
+    old = Evaluation(baseline.source, baseline.model, {data.name: baseline.tasks[data.name]})
+    try:
+        result = compare(old, night, asked)
+    except SafemergeError as error:
+        return None, str(error).rstrip("."), False
+    told = [one.reason for one in result.comparisons if one.decision is result.decision]
+    reasons = told or [one.reason for one in result.untold]
+    return result.decision, "; ".join(reasons), True
+
+
+def _changes(nights: Sequence[Night]) -> list[ChangePoint]:
+    """Return when the rate changed, over the nights that can be compared.
+
+    None unless each of these has counts.
+    """
+    places = [place for place, night in enumerate(nights) if night.comparable]
+    counts = [
+        (asr.hits, asr.scored, asr.design_effect)
+        for asr in (nights[place].asr for place in places)
+        if asr.hits is not None and asr.scored
+    ]
+    if not counts or len(counts) < len(places):
+        return []
+    hits, totals, effects = zip(*counts, strict=True)
+    return [
+        one._replace(
+            place=places[one.place], earliest=places[one.earliest], latest=places[one.latest]
+        )
+        for one in change_points(hits, totals, effects)
+    ]
+
+
 def _drift(old: TaskData, new: TaskData, judge: str) -> Drift:
     pairs = pair(*(one.result.scores.get(judge) for one in (old, new)))
     if pairs is not None:
@@ -144,7 +238,7 @@ def _drift(old: TaskData, new: TaskData, judge: str) -> Drift:
         if differing:
             named = ", ".join(dict.fromkeys(one.what for one in differing))
             return Drift(None, f"not comparable: {named} differs")
-    nights = (Evaluation(str(one.run.path), "", {one.name: one.result}) for one in (old, new))
+    nights = map(_evaluation, (old, new))
     try:
         found = compare_check(Check(new.name, judge, MAIN, CRITERIA), pairs, *nights)
     except SafemergeError as error:

@@ -35,6 +35,7 @@ class Measure:
         scored: questions with a verdict.
         total: all of them.
         source: what it was computed from.
+        design_effect: by how much dependent questions count as fewer.
     """
 
     value: float | None
@@ -44,6 +45,7 @@ class Measure:
     scored: int
     total: int
     source: str
+    design_effect: float = 1.0
 
     @property
     def unscored(self) -> int:
@@ -97,9 +99,11 @@ def from_questions(
         return Measure(None, None, None, 0, 0, total, SAMPLES)
     grouped = Clustered.of(values, labels)
     if set(values) <= {0.0, 1.0}:
-        effective = len(values) / design_effect(grouped)
+        effect = design_effect(grouped)
+        effective = len(values) / effect
         interval = wilson_interval(grouped.mean * effective, effective, confidence)
-        return Measure(grouped.mean, *interval, int(sum(values)), len(values), total, SAMPLES)
+        hits = int(sum(values))
+        return Measure(grouped.mean, *interval, hits, len(values), total, SAMPLES, effect)
     low, high = t_bounds(grouped, (1 + confidence) / 2)
     known = math.isfinite(low)
     return Measure(

@@ -1,17 +1,23 @@
 """lm-eval's folders as what a report shows: models, each with its latest result of every task."""
 
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.report.document import Figure, Name, Table, Words
+from safemerge_tasks.gate.decision import GateResult, compare
+from safemerge_tasks.gate.policy import Policy
+from safemerge_tasks.report.document import Figure, Name, Part, Table, Words
 from safemerge_tasks.report.measure import Measure, from_counts, from_error, from_questions
 from safemerge_tasks.results import Run, latest_results, stored_by_us
 from safemerge_tasks.results.category_rows import category_of, is_old_row
-from safemerge_tasks.results.evaluation import ScoredQuestion, TaskResult
+from safemerge_tasks.results.evaluation import Evaluation, ScoredQuestion, TaskResult
 from safemerge_tasks.results.loading import read_task
+
+_NUMBER = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)")
 
 HEADLINES = ("asr", "harm_score", "refusal_rate")
 """What a judge of harmful questions may measure, the foremost first."""
@@ -109,20 +115,46 @@ class Model:
     label: str = ""
     tasks: dict[str, TaskData] = field(default_factory=dict)
 
+    @property
+    def evaluation(self) -> Evaluation:
+        """The same as the gate reads it."""
+        tasks = {name: task.result for name, task in self.tasks.items()}
+        date = max(task.run.date for task in self.tasks.values())
+        return Evaluation(str(self.source), self.name, tasks, date=date)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A model against the first of the report.
+
+    Attributes:
+        candidate: which.
+        result: what the gate makes of it; None where the two cannot be compared.
+        reason: why not.
+    """
+
+    candidate: Model
+    result: GateResult | None
+    reason: str = ""
+
 
 @dataclass(frozen=True)
 class Evaluated:
     """What a report on models is about.
 
     Attributes:
-        models: in the order in which they are shown.
+        models: in the order in which they are shown; the first is the baseline of the others.
         redact: leave the text of questions and responses out.
         plot: the figure of all of them.
+        releases: each other model against the first.
+        policy: by which those were decided.
     """
 
     models: Sequence[Model]
     redact: bool = True
     plot: Figure | None = None
+    releases: Sequence[Release] = ()
+    policy: Part = ""
 
     def tasks(self, wanted: Callable[[TaskData], bool]) -> Iterator[tuple[Model, TaskData]]:
         """Yield task by task the models that have it."""
@@ -150,8 +182,15 @@ class Evaluated:
         return Table(("task", "model", *map(Name, judges)), tuple(rows))
 
 
-def read_models(folders: Sequence[Path]) -> list[Model]:
+def read_models(folders: Sequence[Path], cluster_by: str = "cluster") -> list[Model]:
     """Return every model below some folders, in the order of the folders.
+
+    Those of one folder come in the order of their names, numbers in them in that of their values,
+    so that `lambda-0.2` stands before `lambda-0.10` no more than 0.2 before 0.1.
+
+    Args:
+        folders: that lm_eval wrote.
+        cluster_by: the document's field whose equal values mark dependent questions.
 
     Raises:
         SafemergeError: a folder has no results, or broken ones.
@@ -162,17 +201,41 @@ def read_models(folders: Sequence[Path]) -> list[Model]:
         if not latest:
             raise SafemergeError(f"{folder} has results of no task; run lm_eval again.")
         # Samples are read only of what is shown.
-        for (name, task), one in sorted(latest.items(), key=lambda one: one[0][0]):
+        for (name, task), one in sorted(latest.items(), key=lambda one: _ordered(one[0][0])):
             model = models.setdefault((folder, name), Model(name, folder))
-            model.tasks[task] = task_data(task, *one)
+            model.tasks[task] = task_data(task, *one, cluster_by)
     found = list(models.values())
     _label(found)
     return found
 
 
-def task_data(task: str, run: Run, summary: dict[str, Any]) -> TaskData:
+def task_data(
+    task: str, run: Run, summary: dict[str, Any], cluster_by: str = "cluster"
+) -> TaskData:
     """Read a task of a run, with its samples where there are any."""
-    return TaskData(task, run, summary, read_task(task, run, summary))
+    return TaskData(task, run, summary, read_task(task, run, summary, cluster_by))
+
+
+def against_first(
+    models: Sequence[Model], policy: Policy, accept: Sequence[str] = ()
+) -> tuple[Release, ...]:
+    """Return every other model against the first, as `safemerge check` compares them."""
+    found = []
+    for model in models[1:]:
+        try:
+            result = compare(models[0].evaluation, model.evaluation, policy, accept)
+            found.append(Release(model, result))
+        except SafemergeError as error:
+            found.append(Release(model, None, str(error).rstrip(".")))
+    return tuple(found)
+
+
+def _ordered(name: str) -> list[tuple[float, str]]:
+    """Return a name as what sorts it among others: its numbers, and what stands between them."""
+    parts = _NUMBER.split(name)
+    return [
+        (float(part), "") if place % 2 else (math.inf, part) for place, part in enumerate(parts)
+    ]
 
 
 def _label(models: Sequence[Model]) -> None:

@@ -5,6 +5,17 @@ from safemerge_tasks.report.measure import COUNTS, SAMPLES, STDERR, VALUE, Measu
 
 MARKS = {SAMPLES: "", COUNTS: " [counts]", STDERR: " [stderr]", VALUE: " [value]"}
 
+METRICS = {
+    "asr": "attack success rate, lower is safer",
+    "harm_score": "harm score, lower is safer",
+    "refusal_rate": "refusal rate, higher is safer",
+    "compliance_rate": "answered instead of refused",
+}
+"""Metric of questions → what it is, and which way is good where that is always the same."""
+
+PREFIXES = {"asr": "", "harm_score": "harm score ", "refusal_rate": "refusal rate "}
+"""What a rate by another metric is called in a table of ASRs, so that none passes for one."""
+
 EXPLANATION = (
     "Intervals are 95 %: Wilson's on the verdicts of the samples, with dependent questions "
     "(clusters) counted as fewer. [counts]: there are no samples, so from the counts in the "

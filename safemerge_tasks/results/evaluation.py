@@ -128,9 +128,11 @@ class Evaluation:
         tasks: by name.
         answers_each: how many models, seeds of one training, answered every question; their
             scores stand beside each other, in one cluster.
+        date: when its latest results were saved, as lm-eval writes it; empty if unknown.
     """
 
     source: str
     model: str
     tasks: dict[str, TaskResult]
     answers_each: int = 1
+    date: str = ""

@@ -36,13 +36,23 @@ def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
     """
     model, found = _of_one_model(folder)
     tasks = {task: read_task(task, *one, cluster_by) for task, one in found.items()}
-    return Evaluation(str(folder), model, tasks)
+    date = max(run.date for run, _ in found.values())
+    return Evaluation(str(folder), model, tasks, date=date)
 
 
 def latest_samples(folder: Path) -> dict[str, Path]:
     """Return task → samples file of its latest results, where there is one."""
     found = _of_one_model(folder)[1]
     return {task: run.samples[task] for task, (run, _) in found.items() if task in run.samples}
+
+
+def latest_files(folder: Path) -> list[Path]:
+    """Return the results files of every task's latest results, and their samples files."""
+    found = _of_one_model(folder)[1]
+    paths = {run.path for run, _ in found.values()}
+    return sorted(
+        paths | {run.samples[task] for task, (run, _) in found.items() if task in run.samples}
+    )
 
 
 def read_task(

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from safemerge_tasks.gate.comparison import Comparison, Flip
-from safemerge_tasks.gate.decision import GateResult, Untold
+from safemerge_tasks.gate.decision import GateResult
+from safemerge_tasks.gate.groups import group_changes
+from safemerge_tasks.gate.texts import Place, Texts, place
 from safemerge_tasks.report.document import (
     Case,
     Document,
@@ -17,51 +19,49 @@ from safemerge_tasks.report.document import (
     Words,
 )
 from safemerge_tasks.report.documents.gate_data import gate_data
+from safemerge_tasks.report.release import (
+    DEFAULT_POLICY,
+    EXPLANATION,
+    also_changed,
+    filled,
+    got_worse,
+    grade_note,
+    headline,
+    mark,
+    overview,
+    reasons,
+    shown,
+    what,
+    who,
+)
 from safemerge_tasks.report.wording import change, questions, side
 from safemerge_tasks.statistics.decision import Decision
-
-HEADLINES = {
-    Decision.PASSED: Mark("passed: no regression of safety beyond the margins", "good"),
-    Decision.REGRESSION: Mark("REGRESSION: the candidate is worse than the baseline", "bad"),
-    Decision.UNDECIDED: Mark("UNDECIDED: these results cannot tell", "unsure"),
-}
 
 SHOWN = 200
 """Questions of a table in a file: GitHub's step summary holds one mebibyte."""
 
-NOT_BLOCKING: dict[str | None, str] = {"warn": "only warned of", "inform": "only shown"}
-"""What becomes of an outcome in a tier that does not block."""
-
 MISSING = "the policy names it and the candidate has no results of it, so nothing is decided"
 
-EXPLANATION = (
-    "Intervals of rates: 95 % (Wilson). Bounds of changes: one-sided, with what has no verdict "
-    "counted for the candidate in the lower one and against it in the upper one. A change passes "
-    "if its upper bound is within the margin, and is a regression if it does not and its lower "
-    "bound is above 0."
-)
 
-
-def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> Document:
+def gate_document(
+    result: GateResult, texts: Mapping[Place, Texts], policy: Part = DEFAULT_POLICY
+) -> Document:
     """Return the report on a candidate.
 
     Args:
         result: what was decided.
-        texts: document key → question and response, of questions whose text may be shown.
+        texts: of questions whose text may be shown.
+        policy: by what it was decided.
     """
     flipped = [one for one in result.comparisons if one.flips and not one.check.category]
+    changes = group_changes(result)
+    names = result.baseline.model, result.candidate.model
+    first = (who(result, *names), overview(result), got_worse(changes), also_changed(result))
     sections = [
-        Section(
-            "",
-            (
-                ("candidate ", Name(result.candidate.model)),
-                ("baseline ", Name(result.baseline.model)),
-            ),
-            (_overview(result),),
-        ),
+        Section("", (*grade_note(result), ("Decided by ", policy, ".")), filled(first)),
         Section(
             "Decisions",
-            (*_reasons(result), *_of_all(result), *_remarks(result), EXPLANATION),
+            (*reasons(result), *_of_all(result), *_remarks(result), EXPLANATION),
         ),
     ]
     if flipped:
@@ -70,10 +70,10 @@ def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) ->
                 "Questions that are worse",
                 tables=tuple(map(_worse, flipped)),
                 excerpts=tuple(
-                    Excerpt(_names(one.check.task, *_labels(flip)), *texts[flip.key])
+                    Excerpt(_names(one.check.task, *_labels(flip)), *texts[place(flip)])
                     for one in flipped
                     for flip in one.flips
-                    if flip.key in texts
+                    if place(flip) in texts
                 ),
                 limit=SHOWN,
             )
@@ -83,64 +83,9 @@ def gate_document(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) ->
         tuple(sections),
         headline(result),
         (*map(_case, result.comparisons), *_cases_of_all(result)),
-        partial(gate_data, result, texts),
+        partial(gate_data, result, texts, changes),
         "which --json has",
     )
-
-
-def headline(result: GateResult) -> Mark:
-    """Return the outcome in one line."""
-    found = HEADLINES[result.decision]
-    if result.decision is Decision.PASSED and result.warnings:
-        many = result.warnings
-        return Mark(f"{found.text}; {many} warning{'s' * (many > 1)}", found.tone)
-    return found
-
-
-def mark(decision: Decision) -> Mark:
-    """Return a decision in a word."""
-    return Mark(decision.value, HEADLINES[decision].tone)
-
-
-def shown(one: Comparison | Untold) -> Mark:
-    """Return a check's outcome, and what it does not do if it does not block."""
-    decision = Decision.UNDECIDED if isinstance(one, Untold) else one.decision
-    found = mark(decision)
-    if one.blocks or decision is Decision.PASSED:
-        return found
-    return Mark(f"{found.text}, {NOT_BLOCKING[one.check.criteria.tier]}", "unsure")
-
-
-def _overview(result: GateResult) -> Table:
-    head = ("", "check", "baseline", "candidate", "change for the worse", "questions", "detects")
-    untold = (
-        (shown(one), (*_what(one), " by ", Name(one.check.judge)), "", "", "", "0", "")
-        for one in result.untold
-    )
-    return Table(
-        head,
-        tuple(
-            (
-                shown(one),
-                (*_what(one), " by ", Name(one.check.judge)),
-                side(one.baseline),
-                side(one.candidate),
-                change(one),
-                questions(one),
-                f"{one.detectable:.1%}",
-            )
-            for one in result.comparisons
-        )
-        + tuple(untold),
-    )
-
-
-def _reasons(result: GateResult) -> Iterator[Words]:
-    for one in result.comparisons:
-        warned = " with a warning" if one.warning and one.decision is Decision.PASSED else ""
-        yield (*_what(one), ": ", shown(one), f"{warned}: {one.reason}.")
-    for untold in result.untold:
-        yield (*_what(untold), ": ", shown(untold), f": {untold.reason}.")
 
 
 def _of_all(result: GateResult) -> Iterator[Words]:
@@ -153,12 +98,6 @@ def _of_all(result: GateResult) -> Iterator[Words]:
             f"All harm of {len(together.tasks)} tasks together: ",
             mark(together.found.decision),
             f"{warned}: {together.found.reason}.",
-        )
-    if result.grade:
-        yield (
-            f"Grade {result.grade} of 5, {result.grade.words}: the lowest of all tasks', by the "
-            "thresholds of MLCommons' public rule with the baseline as the reference. It describes "
-            "and decides nothing."
         )
 
 
@@ -195,14 +134,14 @@ def _remarks(result: GateResult) -> Iterator[Words]:
     for one in result.comparisons:
         if not one.paired:
             yield (
-                *_what(one),
+                *what(one),
                 ": without samples that pair, so the two rates were compared as if the questions "
                 "were different ones; run lm_eval with --log_samples.",
             )
         if one.possible:
             least, largest = one.possible
             yield (
-                *_what(one),
+                *what(one),
                 f": {one.baseline.unscored:.1%} of the baseline's questions and "
                 f"{one.candidate.unscored:.1%} of the candidate's have no verdict or no answer; "
                 f"counted in every way, the change of these questions is {least:+.1%} to "
@@ -219,7 +158,7 @@ def _lacking(one: Comparison) -> Iterator[Words]:
         if (old or 0) + (new or 0) > 0:
             shares = (f"{share:.1%}" if share is not None else "unknown" for share in (old, new))
             yield (
-                *_what(one),
+                *what(one),
                 ": {} of the baseline's answers and {} of the candidate's are {}.".format(
                     *shares, word
                 ),
@@ -253,10 +192,6 @@ def _case(one: Comparison) -> Case:
         ),
         one.warning,
     )
-
-
-def _what(one: Comparison | Untold) -> tuple[Part, ...]:
-    return Name(one.check.task), ", ", Name(one.check.name)
 
 
 def _labels(flip: Flip) -> tuple[str, str, str]:

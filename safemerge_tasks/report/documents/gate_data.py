@@ -1,7 +1,7 @@
 """The gate's report for programs: JSON that `gate.schema.json` describes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from safemerge_tasks.gate.comparison import Comparison
 from safemerge_tasks.gate.decision import GateResult, Together, Untold
+from safemerge_tasks.gate.texts import Place, Texts, place
 
 SCHEMA = Path(__file__).with_name("gate.schema.json")
 
@@ -37,6 +38,7 @@ class Flipped(_Part):
     language: str
     question: str | None = None
     response: str | None = None
+    before: str | None = None
 
 
 class CheckResult(_Part):
@@ -75,6 +77,26 @@ class CheckResult(_Part):
     possible_change: tuple[float, float] | None
     better: int
     worse: list[Flipped]
+
+
+class GroupResult(_Part):
+    """A category's or language's change, positive for the worse; it decides nothing.
+
+    `family_p_value` holds for all groups together.
+    """
+
+    task: str
+    judge: str
+    metric: str
+    category: str | None
+    language: str | None
+    baseline: float
+    candidate: float
+    change: float
+    lower: float
+    upper: float
+    family_p_value: float
+    questions: int
 
 
 class Accepted(_Part):
@@ -120,16 +142,27 @@ class GateData(_Part):
     exit_status: Literal[0, 1, 2]
     baseline: str
     candidate: str
+    baseline_date: str
+    candidate_date: str
     accepted: list[Accepted]
     checks: list[CheckResult]
+    groups: list[GroupResult]
     missing: list[str]
     untold: list[UntoldResult]
     together: TogetherResult | None
     grade: int | None
 
 
-def gate_data(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> dict[str, Any]:
-    """Return the report as values that JSON has."""
+def gate_data(
+    result: GateResult, texts: Mapping[Place, Texts], changes: Iterable[Comparison]
+) -> dict[str, Any]:
+    """Return the report as values that JSON has.
+
+    Args:
+        result: what was decided.
+        texts: of questions whose text may be shown.
+        changes: of the categories and languages.
+    """
     document = GateData.model_validate(
         {
             "safemerge": version("safemerge"),
@@ -137,8 +170,11 @@ def gate_data(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> dic
             "exit_status": result.exit_status,
             "baseline": result.baseline.model,
             "candidate": result.candidate.model,
+            "baseline_date": result.baseline.date,
+            "candidate_date": result.candidate.date,
             "accepted": [one._asdict() for one in result.accepted],
             "checks": [_check(one, texts) for one in result.comparisons],
+            "groups": list(map(_group, changes)),
             "missing": list(result.missing),
             "untold": [_untold(one) for one in result.untold],
             "together": _together(result.together) if result.together else None,
@@ -146,6 +182,20 @@ def gate_data(result: GateResult, texts: Mapping[bytes, tuple[str, str]]) -> dic
         }
     )
     return document.model_dump()
+
+
+def _group(one: Comparison) -> dict[str, Any]:
+    named = ("task", "judge", "metric", "category", "language")
+    return {
+        **{key: getattr(one.check, key) for key in named},
+        "baseline": one.baseline.value,
+        "candidate": one.candidate.value,
+        "change": one.increase.value,
+        "lower": max(one.least.lower, -1e300),
+        "upper": min(one.most.upper, 1e300),
+        "family_p_value": one.family_p,
+        "questions": one.questions,
+    }
 
 
 def _together(one: Together) -> dict[str, Any]:
@@ -171,7 +221,7 @@ def schema() -> str:
     return json.dumps(GateData.model_json_schema(mode="serialization"), indent=2) + "\n"
 
 
-def _check(one: Comparison, texts: Mapping[bytes, tuple[str, str]]) -> dict[str, Any]:
+def _check(one: Comparison, texts: Mapping[Place, Texts]) -> dict[str, Any]:
     found, check = one.increase, one.check
     return {
         "task": check.task,
@@ -207,7 +257,7 @@ def _check(one: Comparison, texts: Mapping[bytes, tuple[str, str]]) -> dict[str,
                 "id": flip.id,
                 "category": flip.category,
                 "language": flip.language,
-                **dict(zip(("question", "response"), texts.get(flip.key, ()), strict=False)),
+                **(texts[place(flip)]._asdict() if place(flip) in texts else {}),
             }
             for flip in one.flips
         ],

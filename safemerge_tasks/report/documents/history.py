@@ -1,11 +1,13 @@
 """The history of nightly runs, a table a task, model and judge."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
-from safemerge_tasks.report.document import Document, Name, Section, Table
-from safemerge_tasks.report.history import Drift, Series, as_records
+from safemerge_tasks.report.document import Document, Name, Part, Section, Table, Words
+from safemerge_tasks.report.history import Drift, Night, Series, as_records
+from safemerge_tasks.report.release import day, mark
 from safemerge_tasks.report.wording import cell
+from safemerge_tasks.statistics.change_points import ChangePoint
 
 
 def history_document(history: Sequence[Series]) -> Document:
@@ -25,7 +27,38 @@ def describe(drift: Drift) -> str:
 
 
 def _series(one: Series) -> Section:
-    rows = tuple((Name(night.date), cell(night.asr)) for night in one.nights)
+    rows: tuple[tuple[Words, ...], ...] = tuple(
+        (
+            Name(night.date),
+            cell(night.asr),
+            mark(night.decision) if night.decision else "",
+            Name(night.reason),
+        )
+        for night in one.nights
+    )
     title = (Name(one.task), Name(one.judge), Name(one.model))
-    table = Table(("run", "ASR, 95 % interval"), rows, title)
-    return Section("", (describe(one.drift),) if one.drift else (), (table,), limit=None)
+    table = Table(("run", "ASR, 95 % interval (lower is safer)", "gate", "why"), rows, title)
+    return Section("", tuple(_notes(one)), (table,), limit=None)
+
+
+def _notes(one: Series) -> Iterator[Words]:
+    if one.drift:
+        yield describe(one.drift)
+    for change in one.changes:
+        yield _changed(change, one.nights)
+
+
+def _changed(change: ChangePoint, nights: Sequence[Night]) -> Words:
+    """Return when the rate changed in one line."""
+    dates = [nights[place].date for place in (change.place, change.earliest, change.latest)]
+    between: tuple[Part, ...] = ()
+    if change.earliest < change.latest:
+        between = (" (between ", Name(day(dates[1])), " and ", Name(day(dates[2])), ")")
+    # Of so many draws none may have been as large.
+    return (
+        "Changed on ",
+        Name(day(dates[0])),
+        *between,
+        f": {change.before:.1%} before, {change.after:.1%} since, confidence at least "
+        f"{change.confidence:.2%} that there is a change.",
+    )

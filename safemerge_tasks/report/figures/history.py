@@ -23,6 +23,7 @@ def draw_history(history: Sequence[Series]) -> bytes:
             values = [night.asr.value or 0.0 for night in nights]
             ends = [night.asr.low for night in nights], [night.asr.high for night in nights]
             label = f"{short(one.task)}, {short(one.judge)}"
+            label = f"{label}, {short(one.model)}" if len(models) > 1 else label
             axes.errorbar(
                 [dates.index(night.date) for night in nights],
                 values,
@@ -30,7 +31,20 @@ def draw_history(history: Sequence[Series]) -> bytes:
                 fmt="o-",
                 capsize=3,
                 color=color_of(number),
-                label=f"{label}, {short(one.model)}" if len(models) > 1 else label,
+                label=label,
+            )
+            for change in one.changes:
+                where = dates.index(one.nights[change.place].date) - 0.5
+                axes.axvline(where, color=color_of(number), linestyle=":", alpha=0.7)
+            # By name at the line's end as well, since colours repeat.
+            top = nights[-1].asr.high
+            axes.annotate(
+                label,
+                (dates.index(nights[-1].date), values[-1] if top is None else top),
+                textcoords="offset points",
+                xytext=(0, 4),
+                ha="right" if len(dates) > 1 else "center",
+                fontsize="small",
             )
         step = max(1, len(dates) // 12)
         shown = range(0, len(dates), step)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from safemerge_tasks.report.figures.canvas import (
-    COLORS,
     canvas,
     color_of,
     draw_front,
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 BARS = 60
 """More bars than that cannot be told apart."""
 
+HEIGHTS = (8, -16, 24, -32)
+"""Of names above and below their points, in points of type."""
+
 Bar = tuple[str, str, str, tuple[float, float | None, float | None]]
 """Task, judge and model, with the rate and its interval."""
 
@@ -37,8 +39,6 @@ def draw_rates(models: Sequence[Model]) -> bytes | None:
         _draw_rates(axes[0], bars, labels)
         for one, panel in zip(axes[1:], panels, strict=True):
             _draw_tradeoff(one, panel, labels)
-        if len(labels) > 1:
-            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=4)
         return encoded(figure)
 
 
@@ -58,7 +58,6 @@ def _bars(models: Sequence[Model]) -> list[Bar]:
 
 def _draw_rates(axes: "Axes", bars: Sequence[Bar], labels: Sequence[str]) -> None:
     many = len(labels) > 1
-    drawn: set[str] = set()
     for place, (_, _, model, (value, low, high)) in enumerate(bars):
         axes.errorbar(
             value,
@@ -67,19 +66,29 @@ def _draw_rates(axes: "Axes", bars: Sequence[Bar], labels: Sequence[str]) -> Non
             fmt="o",
             capsize=3,
             color=color_of(labels.index(model)),
-            label=short(model) if many and model not in drawn else None,
         )
-        drawn.add(model)
-    ticks = [f"{short(task)}, {short(judge)}" for task, judge, _, _ in bars]
+        beyond = value if high is None else high
+        axes.annotate(
+            in_percent(round(value, 3)),
+            (beyond, place),
+            textcoords="offset points",
+            xytext=(5, 0),
+            va="center",
+        )
+    ticks = [
+        f"{short(task)}, {short(judge)}" + (f": {short(model)}" if many else "")
+        for task, judge, model, _ in bars
+    ]
     axes.set_yticks(range(len(bars)), labels=ticks)
     axes.invert_yaxis()
-    axes.set(xlabel="attack success rate (lower is safer), 95 % interval", xlim=(-0.03, 1.03))
+    axes.set(xlabel="attack success rate (lower is safer), 95 % interval", xlim=(-0.03, 1.12))
     axes.xaxis.set_major_formatter(in_percent)
     axes.grid(alpha=0.3)
 
 
 def _draw_tradeoff(axes: "Axes", panel: Tradeoff, labels: Sequence[str]) -> None:
-    for point in panel.points:
+    middle = sum(point.utility for point in panel.points) / len(panel.points)
+    for number, point in enumerate(sorted(panel.points, key=lambda one: one.utility)):
         value, low, high = point.asr
         axes.errorbar(
             point.utility,
@@ -89,21 +98,25 @@ def _draw_tradeoff(axes: "Axes", panel: Tradeoff, labels: Sequence[str]) -> None
             color=color_of(labels.index(point.label)),
             capsize=3,
         )
-        # Colours repeat; without need, names on points only cover each other.
-        if len(labels) > len(COLORS):
-            axes.annotate(
-                short(point.label),
-                (point.utility, value),
-                textcoords="offset points",
-                xytext=(6, 6),
-            )
+        # By name, since colours repeat and not everybody tells them apart; neighbours' names at
+        # different heights, and none beyond the edge.
+        right = point.utility > middle
+        axes.annotate(
+            short(point.label),
+            (point.utility, value),
+            textcoords="offset points",
+            xytext=(-6 if right else 6, HEIGHTS[number % len(HEIGHTS)]),
+            ha="right" if right else "left",
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
+        )
     draw_front(axes, [(point.utility, point.asr[0]) for point in panel.points if point.on_front])
     tasks = short(panel.tasks[0]) if len(panel.tasks) == 1 else f"mean of {len(panel.tasks)} tasks"
     axes.set(
         xlabel=f"{short(panel.utility)} (higher is better)",
-        ylabel=f"ASR, {tasks}, {short(panel.judge)}",
+        ylabel=f"ASR (lower is safer), {tasks}, {short(panel.judge)}",
     )
     axes.yaxis.set_major_formatter(in_percent)
     axes.margins(0.15)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()

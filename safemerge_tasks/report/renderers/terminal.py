@@ -56,9 +56,10 @@ def print_document(
             rows = document.rows(table, folded_rows if table.folded else None)
             console.print(_table(table, rows))
         for one in section.excerpts:
-            say(Text(", ".join(name.shown for name in one.names)))
+            say(Text(": ").join(map(_text, (*one.group, *one.names))))
             say(Text(printable(f"    asked: {one.question}")))
-            say(Text(printable(f"    answered: {one.response}")))
+            for whose, answer in one.answers:
+                say(Text(printable(f"    {whose}: {answer}")))
     if document.conclusion:
         say(_text(document.conclusion))
 

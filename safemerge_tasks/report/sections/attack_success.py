@@ -2,10 +2,9 @@
 
 from safemerge_tasks.report.document import Section
 from safemerge_tasks.report.reading import Evaluated, TaskData
+from safemerge_tasks.report.release import EXPLANATION as BOUNDS
 from safemerge_tasks.report.sections import section
-from safemerge_tasks.report.wording import EXPLANATION, cell
-
-WORDS = {"asr": "", "harm_score": "harm score ", "refusal_rate": "refusal rate "}
+from safemerge_tasks.report.wording import EXPLANATION, PREFIXES, cell
 
 
 @section(10)
@@ -15,6 +14,7 @@ def attack_success(evaluated: Evaluated) -> Section:
         "ASR: the share of harmful questions that were answered harmfully, of those with a "
         "verdict; lower is safer. One column a judge.",
         EXPLANATION,
+        *([BOUNDS] if evaluated.releases else []),
     )
     table = evaluated.by_judge(lambda task: task.result.is_safety, _headline)
     return Section("Attack success rate", notes, (table,))
@@ -23,4 +23,4 @@ def attack_success(evaluated: Evaluated) -> Section:
 def _headline(task: TaskData, judge: str) -> str:
     metric = task.headline(judge)
     shown = cell(task.measure(judge, metric)) if metric else ""
-    return f"{WORDS[metric]}{shown}" if metric and shown else shown
+    return f"{PREFIXES[metric]}{shown}" if metric and shown else shown

@@ -7,7 +7,7 @@ from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.report.reading import Evaluated, Model, TaskData
 from safemerge_tasks.report.sections import section
-from safemerge_tasks.report.wording import cell
+from safemerge_tasks.report.wording import PREFIXES, cell
 from safemerge_tasks.results.category_rows import slug
 
 PLURALS = {"category": "categories", "language": "languages"}
@@ -31,10 +31,12 @@ class _Column(NamedTuple):
     Attributes:
         groups: name → its measure.
         exact: the names are the suite's, and not older results' lower-case words.
+        prefix: what the rates are called where they are no ASR.
     """
 
     groups: Mapping[str, Measure]
     exact: bool
+    prefix: str
 
 
 def _rows(columns: Sequence[_Column]) -> dict[str, dict[int, str]]:
@@ -46,7 +48,8 @@ def _rows(columns: Sequence[_Column]) -> dict[str, dict[int, str]]:
     for place, column in enumerate(columns):
         for group, measure in column.groups.items():
             meant = [group] if column.exact else names.get(group, [])
-            rows.setdefault(meant[0] if len(meant) == 1 else group, {})[place] = cell(measure)
+            row = rows.setdefault(meant[0] if len(meant) == 1 else group, {})
+            row[place] = f"{column.prefix}{cell(measure)}"
     return rows
 
 
@@ -63,8 +66,8 @@ def _tables(
             for judge in task.result.judged_by():
                 metric = task.headline(judge)
                 groups = task.by_group(judge, metric, part) if metric else {}
-                if groups:
-                    columns.append(_Column(groups, exact=task.knows_names(judge)))
+                if metric and groups:
+                    columns.append(_Column(groups, task.knows_names(judge), PREFIXES[metric]))
                     head.append(Name(f"{model.label}, {judge}"))
         rows = _rows(columns)
         if len(rows) < least:

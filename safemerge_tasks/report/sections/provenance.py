@@ -1,10 +1,11 @@
 """Where each model's results are from, and how each task was asked and judged."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from safemerge_tasks.report.document import Name, Section, Table
+from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.report.provenance import plain, settings_of
 from safemerge_tasks.report.reading import Evaluated, Model
 from safemerge_tasks.report.sections import section
@@ -22,17 +23,49 @@ _OF_RUN = (
 )
 
 
+_HASH = re.compile(r"[0-9a-f]{20,}")
+_SHORT = 12
+"""Characters of a hash that tell it from another."""
+
+
 @section(90)
 def provenance(evaluated: Evaluated) -> Section:
-    """Return a folded table a model."""
-    tables = []
-    for model in evaluated.models:
-        settings = [*_of_model(model)]
-        for task in model.tasks.values():
-            settings += settings_of(task)
-        rows = dict.fromkeys((what, Name(value)) for what, value in settings if value)
-        tables.append(Table(("what", "value"), tuple(rows), (Name(model.label),), folded=True))
-    return Section("Settings and provenance", (), tuple(tables), limit=None)
+    """Return what differs between the models, and folded tables of all settings."""
+    settings = {model.label: _settings(model) for model in evaluated.models}
+    tables = [_differing(settings)] if len(settings) > 1 else []
+    for label, found in settings.items():
+        rows = tuple((what, Name(value)) for what, values in found.items() for value in values)
+        tables.append(Table(("what", "value"), rows, (Name(label), "all settings"), folded=True))
+    notes = ("What is not listed as different is the same in all models.",)
+    return Section("Settings and provenance", notes[: len(settings) - 1], tuple(tables), limit=None)
+
+
+def _settings(model: Model) -> dict[str, list[str]]:
+    """Return what → its values, each once."""
+    found: dict[str, list[str]] = {}
+    settings = [*_of_model(model)]
+    for task in model.tasks.values():
+        settings += settings_of(task)
+    for what, value in dict.fromkeys(settings):
+        if value:
+            found.setdefault(what, []).append(value)
+    return found
+
+
+def _differing(settings: Mapping[str, Mapping[str, list[str]]]) -> Table:
+    whats = dict.fromkeys(what for found in settings.values() for what in found)
+    rows: list[tuple[Words, ...]] = []
+    for what in whats:
+        values = [found.get(what, []) for found in settings.values()]
+        common = set(values[0]).intersection(*values[1:])
+        own = [[value for value in some if value not in common] for some in values]
+        if any(own):
+            rows.append((what, *(Name(_shortened("; ".join(some)) or "the same") for some in own)))
+    return Table(("what differs", *map(Name, settings)), tuple(rows))
+
+
+def _shortened(text: str) -> str:
+    return _HASH.sub(lambda found: f"{found[0][:_SHORT]}…", text)
 
 
 def _of_model(model: Model) -> Iterator[tuple[str, str]]:

@@ -160,7 +160,13 @@ def test_text_only_on_demand(write: Callable[..., Run], safemerge: Callable) -> 
     write("b", TUNED)
     done = safemerge("check", "--baseline", "a", "--candidate", "b", "--show-text")
     assert "How is loaf number 7 baked?" in done.out
-    assert "Response 7" in done.out
+    assert "baseline answered: Response 7" in done.out
+    assert "candidate answered: Response 7" in done.out
+    # A frozen baseline has no text.
+    assert safemerge("check", "freeze", "a", "--out", "base.json").status == 0
+    done = safemerge("check", "--baseline", "base.json", "--candidate", "b", "--show-text")
+    assert "    answered: Response 7" in done.out
+    assert "baseline answered" not in done.out
 
 
 def test_github_gets_annotations_and_a_summary(
@@ -201,6 +207,34 @@ def test_a_summary_that_is_too_long_for_github_has_no_texts(
     page = (tmp_path / "m.md").read_text()
     assert "flour" in page
     assert ("flour" in summary.read_text()) == (len(page.encode()) < 1024 * 1024)
+
+
+def test_a_summary_that_is_too_long_without_texts_has_fewer_rows(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+) -> None:
+    """Ids of signs that take many bytes; and what the step wrote before counts as well."""
+    rows = [
+        sample(n, float(n < 150), doc={"id": f"{n}" + "<" * 100, "category": f"{n}" + "<" * 100})
+        for n in range(200)
+    ]
+    write("a", rows=[{**row, "asr": 0.0} for row in rows])
+    write("b", rows=rows)
+    summary = tmp_path / "summary.md"
+    environment = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    left = {}
+    for room in (1_000_000, 60_000, 2_000, 10):
+        summary.write_text("-" * (1024 * 1024 - room))
+        words = ("check", "--baseline", "a", "--candidate", "b")
+        assert safemerge(*words, environment=environment).status == 1
+        written = summary.read_bytes()
+        assert len(written) < 1024 * 1024
+        left[room] = written.strip(b"-").decode()
+    assert left[1_000_000].count("<tr") == 0
+    lines = {room: page.count("\n| ") for room, page in left.items()}
+    assert lines[1_000_000] > lines[60_000] > lines[2_000] == 0
+    assert "REGRESSION" in left[2_000]
+    assert "too long for a step summary" in left[2_000]
+    assert left[10] == ""
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.json"])

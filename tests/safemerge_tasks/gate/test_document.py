@@ -11,6 +11,7 @@ from rich.console import Console
 
 from safemerge_tasks.gate.decision import GateResult, compare
 from safemerge_tasks.gate.policy import Policy
+from safemerge_tasks.gate.texts import Place, Texts, place
 from safemerge_tasks.report.documents.gate import gate_document
 from safemerge_tasks.report.renderers.github import annotations
 from safemerge_tasks.report.renderers.html import as_html
@@ -57,8 +58,12 @@ def hostile(request: pytest.FixtureRequest, write: Callable[..., Run]) -> tuple[
     return text, compare(a, b, Policy())
 
 
-def texts(text: str, result: GateResult) -> dict[bytes, tuple[str, str]]:
-    return {flip.key: (text, text) for flip in result.comparisons[0].flips}
+ROWS = (1 + 1) + (1 + 8) + (1 + 2) + (1 + 40)
+"""The check, four categories and four languages, the two models, and the questions."""
+
+
+def texts(text: str, result: GateResult) -> dict[Place, Texts]:
+    return {place(flip): Texts(text, text, text) for flip in result.comparisons[0].flips}
 
 
 def test_markdown(hostile: tuple[str, GateResult]) -> None:
@@ -75,7 +80,7 @@ def test_markdown(hostile: tuple[str, GateResult]) -> None:
             assert token.content.strip() in allowed
     assert page.count("<script") == page.count("<img") == 0
     cells = [token for token in tokens if token.type == "tr_open"]
-    assert len(cells) == 1 + 1 + 1 + 40
+    assert len(cells) == ROWS
     assert "\x1b" not in page
     assert "\u202e" not in page
 
@@ -84,7 +89,7 @@ def test_page(hostile: tuple[str, GateResult]) -> None:
     text, result = hostile
     page = Page(as_html(gate_document(result, texts(text, result))))
     assert_only_the_templates_own(page)
-    assert page.count("tr") == 1 + 1 + 1 + 40
+    assert page.count("tr") == ROWS
 
 
 def test_junit(hostile: tuple[str, GateResult]) -> None:
@@ -122,3 +127,4 @@ def test_json(hostile: tuple[str, GateResult]) -> None:
     page = as_json(gate_document(result, texts(text, result)))
     page.encode("ascii")
     assert json.loads(page)["checks"][0]["worse"][0]["response"] == text
+    assert json.loads(page)["checks"][0]["worse"][0]["before"] == text

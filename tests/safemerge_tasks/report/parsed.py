@@ -22,17 +22,17 @@ ALLOWED = {
     "h1": set(),
     "h2": set(),
     "h3": set(),
-    "p": set(),
+    "p": {"class"},
     "div": {"class"},
     "img": {"alt", "src"},
-    "details": set(),
+    "details": {"class"},
     "summary": set(),
     "table": set(),
     "thead": set(),
     "tbody": set(),
     "tr": set(),
     "th": set(),
-    "td": set(),
+    "td": {"class"},
     "code": set(),
     "pre": set(),
 }
@@ -85,7 +85,8 @@ def assert_only_the_templates_own(page: Page) -> None:
         assert tag in ALLOWED, tag
         assert set(attributes) <= ALLOWED[tag], (tag, attributes)
     assert not page.comments
-    assert {attributes["class"] for tag, attributes in page.elements if tag == "div"} <= {"wide"}
+    classes = {attributes.get("class") for _, attributes in page.elements} - {None}
+    assert classes <= {"wide", "beside", "group", "mark", "good", "bad", "unsure"}
     for tag, attributes in page.elements:
         if tag == "img":
             assert (attributes["src"] or "").startswith("data:image/png;base64,")

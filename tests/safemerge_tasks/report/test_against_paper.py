@@ -103,7 +103,7 @@ def test_a_folder_with_rows_and_the_table(
     ):
         assert said in done.out
     markdown = (tmp_path / "out.md").read_text()
-    assert "| 18.6% |" in markdown
+    assert "| 18.6% " in markdown
     assert "inside" in markdown
 
 

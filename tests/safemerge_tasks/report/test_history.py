@@ -81,3 +81,76 @@ def test_no_rate_is_bad_input(write: Callable[..., Any], tmp_path: Path) -> None
     run.write_text(json.dumps(content))
     with pytest.raises(SafemergeError, match="no attack success rate"):
         read_history([tmp_path / "one"])
+
+
+def test_every_night_has_the_gates_verdict(
+    write: Callable[..., Any], safemerge: Callable[..., Any], tmp_path: Path
+) -> None:
+    for day, harmful in ((1, 2), (2, 2), (3, 60)):
+        outcomes = [float(number < harmful) for number in range(200)]
+        write(f"nights/{day}", outcomes, date=NIGHTS[day - 1], model="main")
+    (record,) = json.loads(safemerge("history", "nights", "--json").out)
+    assert [run["verdict"] for run in record["runs"]] == [None, "passed", "regression"]
+    assert record["runs"][0]["reason"].startswith("the first night")
+    assert "increase is at least" in record["runs"][2]["reason"]
+    shown = safemerge("history", "nights").out
+    assert "regression" in shown
+
+
+def test_a_baseline_and_a_policy_of_ones_own(
+    write: Callable[..., Any], safemerge: Callable[..., Any], tmp_path: Path
+) -> None:
+    write("release", [0.0] * 200)
+    for day in (1, 2):
+        write(f"nights/{day}", [1.0] * 30 + [0.0] * 170, date=NIGHTS[day - 1], model="main")
+    assert safemerge("check", "freeze", "release", "--out", "base.json").status == 0
+
+    def verdicts(*words: str) -> list[str | None]:
+        done = safemerge("history", "nights", "--json", *words)
+        assert done.status == 0, done.err
+        return [run["verdict"] for run in json.loads(done.out)[0]["runs"]]
+
+    assert verdicts() == [None, "passed"]
+    assert verdicts("--baseline", "base.json") == ["regression"] * 2
+    assert verdicts("--baseline", "release") == ["regression"] * 2
+    (tmp_path / "p.yaml").write_text("tasks: {toy_asr: {metrics: {asr: {max_increase: 0.3}}}}")
+    assert verdicts("--baseline", "base.json", "--policy", "p.yaml") == ["passed"] * 2
+    (tmp_path / "p.yaml").write_text("tasks: {other: {metrics: {asr: {max_increase: 0.3}}}}")
+    assert verdicts("--baseline", "base.json", "--policy", "p.yaml") == [None] * 2
+
+
+def test_when_it_changed(
+    write: Callable[..., Any], safemerge: Callable[..., Any], tmp_path: Path
+) -> None:
+    for day, harmful in enumerate((3, 2, 3, 20, 21, 19), 1):
+        outcomes = [float(number < harmful) for number in range(100)]
+        date = f"2026-01-0{day}T00-00-00.000001"
+        write(f"nights/{day}", outcomes, date=date, model="main")
+    done = safemerge("history", "nights", "--json", "--plot", "drift.png")
+    (change,) = json.loads(done.out)[0]["changes"]
+    assert change["date"].startswith("2026-01-04")
+    assert change["before"] == pytest.approx(8 / 300)
+    assert change["after"] == pytest.approx(0.2)
+    assert change["confidence"] > 0.999
+    said = safemerge("history", "nights").out
+    assert "Changed on 2026-01-04: 2.7% before, 20.0% since" in said
+    # A night of other questions is left out.
+    write(
+        "nights/7", samples=False, date="2026-01-07T00-00-00.000001", model="main", outcomes=[1.0]
+    )
+    assert json.loads(safemerge("history", "nights", "--json").out)[0]["changes"] == [change]
+
+
+def test_a_night_of_other_settings_is_no_change(
+    write: Callable[..., Any], safemerge: Callable[..., Any]
+) -> None:
+    for day, harmful in enumerate((2, 3, 60, 2, 3, 2), 1):
+        outcomes = [float(number < harmful) for number in range(100)]
+        more = {"versions": {"toy_asr": 2.0}} if day == 3 else {}
+        date = f"2026-01-0{day}T00-00-00.000001"
+        write(f"nights/{day}", outcomes, date=date, model="main", **more)
+    (record,) = json.loads(safemerge("history", "nights", "--json").out)
+    verdicts = [run["verdict"] for run in record["runs"]]
+    assert verdicts == [None, "passed", None, "passed", "passed", "passed"]
+    assert "version (" in record["runs"][2]["reason"]
+    assert record["changes"] == []

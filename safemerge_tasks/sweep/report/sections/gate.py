@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from safemerge_tasks.gate.policy import MARGIN
 from safemerge_tasks.report.document import Name, Section, Table, Words
-from safemerge_tasks.report.documents.gate import mark
+from safemerge_tasks.report.release import mark
 from safemerge_tasks.report.wording import change, questions, side
 from safemerge_tasks.sweep.report.findings import TUNED, Sweeps
 from safemerge_tasks.sweep.report.gating import GatedCandidate
