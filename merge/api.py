@@ -51,7 +51,7 @@ def merge(
     base: str | Path | None = None,
     tuned: Sequence[str | Path] = (),
     out: str | Path,
-    lambdas: Sequence[float] = (),
+    lambdas: Sequence[float | dict[str, float]] = (),
     parameters: Mapping[str, Setting] | None = None,
     options: Options | None = None,
     progress: Progress | None = None,
@@ -64,7 +64,7 @@ def merge(
         base: folder or Hub id of the aligned model.
         tuned: folders or Hub ids of fine-tuned models or LoRA adapters.
         out: folder to make; it must not exist, or be empty.
-        lambdas: weights of the fine-tuned side.
+        lambdas: weights of the fine-tuned side; see `Recipe`.
         parameters: the method's own, such as ``{"drop_rate": 0.3}``.
         options: threads, device, what to allow.
         progress: called with the bytes written so far and in all.
