@@ -68,8 +68,8 @@ def merge(
         parameters: the method's own, such as ``{"drop_rate": 0.3}``.
         options: threads, device, what to allow.
         progress: called with the bytes written so far and in all.
-        recipe: further fields of `Recipe`: aligned, unaligned, vector, seed, dtype, output,
-            vocabulary, max_shard_size.
+        recipe: further fields of `Recipe`: aligned, unaligned, vector, safe, seed, dtype,
+            output, vocabulary, max_shard_size.
 
     Raises:
         MergeError: the merge cannot be done.

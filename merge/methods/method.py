@@ -66,6 +66,7 @@ class Method:
         base: whether a base model is needed.
         tuned: the fewest and the most fine-tuned models; None for no limit.
         safety_vector: whether the method adds `aligned - unaligned`.
+        safe_model: whether a model that was fine-tuned to be safe is needed.
         needs_adapter: whether the fine-tuned model has to be a LoRA adapter.
         takes_lambda: whether λ applies; several λ then come out of one pass.
         starts_at_base: whether λ = 0 is the base, which then keeps its own bits.
@@ -82,6 +83,7 @@ class Method:
     base: ClassVar[bool] = True
     tuned: ClassVar[tuple[int, int | None]] = (1, None)
     safety_vector: ClassVar[bool] = False
+    safe_model: ClassVar[bool] = False
     needs_adapter: ClassVar[bool] = False
     takes_lambda: ClassVar[bool] = True
     starts_at_base: ClassVar[bool] = False

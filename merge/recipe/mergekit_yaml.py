@@ -2,7 +2,8 @@
 
 Where the same word means something else here, the value is translated: `t` of slerp is λ, and
 `density` of the DARE methods is `1 - drop_rate`. Keys that this tool adds are `lambdas`, `seed`,
-`aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `extra`, `output` and `max_shard_size`.
+`aligned_model`, `unaligned_model`, `safe_model`, `vector`, `vocabulary`, `extra`, `output` and
+`max_shard_size`.
 """
 
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ _KEYS = (
     "out_dtype",
     "output",
     "parameters",
+    "safe_model",
     "seed",
     "slices",
     "tokenizer",
@@ -188,9 +190,9 @@ def _negative(value: Any) -> bool:
 
 def _rest(document: dict[str, Any]) -> dict[str, Any]:
     rest: dict[str, Any] = {key: document[key] for key in _PLAIN if key in document}
-    for key, field in (("aligned_model", "aligned"), ("unaligned_model", "unaligned")):
-        if key in document:
-            rest[field] = document[key]
+    for field in ("aligned", "unaligned", "safe"):
+        if f"{field}_model" in document:
+            rest[field] = document[f"{field}_model"]
     if dtype := document.get("out_dtype") or document.get("dtype"):
         rest["dtype"] = dtype
     if "max_shard_size" in document:

@@ -21,6 +21,8 @@ from merge.recipe.tensor_settings import (
 
 DEFAULT_SHARD_SIZE = 5 * 10**9
 LAMBDA = "lambda"
+# Parameters that have a flag of their own on the command line.
+_FLAGS = ("density", "drop_rate", "gamma")
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 # λ of one output.
@@ -46,6 +48,7 @@ class Recipe(BaseModel):
         tuned: the fine-tuned models.
         aligned, unaligned: the two ends of a safety vector; ``aligned`` is the base if not given.
         vector: a safety vector saved before, in place of the two.
+        safe: a model or adapter that was fine-tuned to be safe.
         lambdas: weights of the fine-tuned side; several give several outputs. One is a number, or
             a number for each of several groups of layers, such as ``{"early": 0.2, "late": 0.8}``.
         parameters: the method's parameters.
@@ -68,6 +71,7 @@ class Recipe(BaseModel):
     aligned: str | None = None
     unaligned: str | None = None
     vector: str | None = None
+    safe: str | None = None
     lambdas: tuple[Lambda, ...] = ()
     parameters: dict[str, Setting] = Field(default_factory=dict)
     seed: int = 0
@@ -182,6 +186,12 @@ def _check_models(recipe: Recipe, method: Method) -> None:
             f"The method {method.name} needs either --unaligned (with --aligned, or --base) or a "
             f"saved --vector."
         )
+    if method.safe_model and recipe.safe is None:
+        raise MergeError(
+            f"The method {method.name} needs a model that was fine-tuned to be safe; give --safe."
+        )
+    if recipe.safe and not method.safe_model:
+        raise MergeError(f"The method {method.name} uses no safe model; remove --safe.")
 
 
 def _check_lambdas(recipe: Recipe, method: Method) -> None:
@@ -228,9 +238,10 @@ def _check_parameters(recipe: Recipe, method: Method) -> None:
         places = [model.parameters for model in recipe.tuned] if parameter.per_model else []
         everywhere = bool(places) and all(parameter.name in own for own in places)
         if parameter.required and parameter.name not in recipe.parameters and not everywhere:
+            flag = parameter.name.replace("_", "-")
             raise MergeError(
                 f"The method {method.name} needs {parameter.name} ({parameter.help}); give "
-                f"--{parameter.name.replace('_', '-')}."
+                f"{f'--{flag}' if parameter.name in _FLAGS else f'--set {flag}=…'}."
             )
 
 
@@ -265,3 +276,10 @@ def lambda_name(value: Lambda) -> str:
     if isinstance(value, dict):
         return "lambda-" + "-".join(f"{group}-{own:g}" for group, own in value.items())
     return f"lambda-{value:g}"
+
+
+def shown_lambda(value: Lambda) -> str:
+    """Return what a λ is called where people read it."""
+    if isinstance(value, dict):
+        return "λ = " + ", ".join(f"{own:g} ({group})" for group, own in value.items())
+    return f"λ = {value:g}"

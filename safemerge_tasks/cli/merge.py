@@ -41,6 +41,7 @@ Lambda = Annotated[
 Aligned = Annotated[str | None, typer.Option(help="Aligned end of the safety vector.")]
 Unaligned = Annotated[str | None, typer.Option(help="Unaligned end of the safety vector.")]
 Vector = Annotated[str | None, typer.Option(help="A safety vector saved by `safemerge vector`.")]
+Safe = Annotated[str | None, typer.Option(help="A model or adapter fine-tuned to be safe.")]
 DropRate = Annotated[float | None, typer.Option(help="Share of delta entries DARE drops.")]
 Density = Annotated[float | None, typer.Option(help="Share of delta entries that are kept.")]
 Gamma = Annotated[float | None, typer.Option(help="Strength of the safety vector.")]
@@ -87,6 +88,7 @@ def merge(
     aligned: Aligned = None,
     unaligned: Unaligned = None,
     vector: Vector = None,
+    safe: Safe = None,
     drop_rate: DropRate = None,
     density: Density = None,
     gamma: Gamma = None,
@@ -119,6 +121,7 @@ def merge(
         "aligned": aligned,
         "unaligned": unaligned,
         "vector": vector,
+        "safe": safe,
         "drop_rate": drop_rate,
         "density": density,
         "gamma": gamma,
@@ -206,6 +209,7 @@ def _recipe(path: Path | None, given: dict[str, Any], fields: dict[str, Any]) ->
         aligned=given["aligned"],
         unaligned=given["unaligned"],
         vector=given["vector"],
+        safe=given["safe"],
         lambdas=[each for text in given["lambdas"] or [] for each in _lambdas(text)],
         parameters=_parameters(given),
         **fields,

@@ -10,6 +10,7 @@ from merge import MergeError, build_recipe, merge, merge_recipe, verify
 from merge.methods import describe_methods, methods
 from merge.output.manifest import read_manifest
 from merge.recipe.mergekit_yaml import parse_recipe
+from tests.command_line import CommandLine
 
 PART = '''
 """A part of the way."""
@@ -121,8 +122,6 @@ def test_a_file_that_is_no_method(tmp_path, text, name, message):
 
 
 def test_from_the_command_line(tmp_path, models, monkeypatch, capsys):
-    from tests.command_line import CommandLine
-
     run = CommandLine(monkeypatch, capsys, tmp_path)
     written(tmp_path)
     arguments = ["--base", models(0), "--tuned", models(1), "--set", "share=0.5"]

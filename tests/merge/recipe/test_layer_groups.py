@@ -9,6 +9,7 @@ from merge import MergeError, build_recipe, merge, merge_recipe
 from merge.output.manifest import read_manifest
 from merge.recipe.layer_groups import at_group
 from merge.recipe.tensor_settings import places
+from tests.command_line import CommandLine
 
 HALVES = {"late": 0.8, "early": 0.2}
 THIRDS = {"early": 0.1, "middle": 0.5, "late": 0.9}
@@ -77,23 +78,14 @@ def test_bad_groups(given, message):
 
 
 def test_from_the_command_line(tmp_path, models, monkeypatch, capsys):
-    from tests.command_line import CommandLine
-
     run = CommandLine(monkeypatch, capsys, tmp_path)
     arguments = ["merge", "--method", "linear", "--base", models(0), "--tuned", models(1)]
-    done = run(
-        *arguments,
-        "--lambda",
-        "0.1,0.3",
-        "--lambda",
-        "early=0.2,late=0.8",
-        "--out",
-        "out",
-        "--json",
-    )
-    assert [folder.rpartition("/")[2] for folder in json.loads(done.out)["written"]] == [
-        "lambda-0.1", "lambda-0.3", "lambda-early-0.2-late-0.8",
-    ]  # fmt: skip
+    several = ["--lambda", "0.1,0.3", "--lambda", "early=0.2,late=0.8"]
+    done = run(*arguments, *several, "--out", "out", "--json")
+    names = [folder.rpartition("/")[2] for folder in json.loads(done.out)["written"]]
+    assert names == ["lambda-0.1", "lambda-0.3", "lambda-early-0.2-late-0.8"]
+    card = (tmp_path / "out" / names[2] / "README.md").read_text()
+    assert "λ = 0.2 (early), 0.8 (late)" in card
     for bad in ("early=0.2,0.8", "early=0.2,early=0.3"):
         done = run(*arguments, "--lambda", bad, "--out", "other")
         assert done.status == 2
