@@ -322,7 +322,7 @@ def main() -> None:
     """Merge with both, print the differences, and fail if one is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=BENCH)
-    parser.add_argument("--only", default="", help="recipes whose names begin like this")
+    parser.add_argument("--only", default="", help="recipes whose names begin like one of these")
     arguments = parser.parse_args()
     root: Path = arguments.root
     make_models(root / "agreement")
@@ -331,7 +331,7 @@ def main() -> None:
     failed = False
     print(f"| method | largest difference | share above {ALLOWED:g} |\n|---|---|---|")
     for name, recipe in recipes(root / "agreement").items():
-        if not name.startswith(arguments.only):
+        if not name.startswith(tuple(arguments.only.split(","))):
             continue
         outputs = []
         for tool in ([str(SAFEMERGE), "merge", "--recipe"], [str(mergekit)]):

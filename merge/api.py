@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from merge.engine.collector import collector_paused
 from merge.engine.open_inputs import open_inputs
 from merge.engine.options import Options
 from merge.engine.plan import Plan, make_plan
@@ -150,11 +151,13 @@ class _Order:
 def _merge_checkpoints(
     recipes: Mapping[str, Recipe], out: Path, options: Options, progress: Progress | None
 ) -> dict[str, Merged]:
-    with open_inputs(*recipes.values()) as inputs:
-        plans = {
-            name: make_plan(recipe, models)
-            for (name, recipe), models in zip(recipes.items(), inputs, strict=True)
-        }
+    with ExitStack() as stack:
+        with collector_paused():
+            inputs = stack.enter_context(open_inputs(*recipes.values()))
+            plans = {
+                name: make_plan(recipe, models)
+                for (name, recipe), models in zip(recipes.items(), inputs, strict=True)
+            }
         _check_alike(plans)
         check_target(out)
         _check_space(plans.values(), out)
@@ -216,7 +219,7 @@ def check(recipe: Recipe, out: str | Path | None = None, options: Options | None
         MergeError: the merge would fail.
     """
     (options or Options()).check()
-    with open_inputs(recipe, headers_only=True) as [inputs]:
+    with collector_paused(), open_inputs(recipe, headers_only=True) as [inputs]:
         plan = make_plan(recipe, inputs)
         if recipe.output == "adapter":
             check_adapters(plan)
