@@ -81,14 +81,13 @@ class NuSlerp(Method):
         if values["nuslerp_flatten"] or values["nuslerp_row_wise"]:
             sums = totals[0].to(a.device)
             places = torch.arange(block.start, block.stop, device=a.device) % sums.shape[1]
-            one, other = arc_factors(second_share(first, second), *sums)
+            one, other = arc_factors(second_share(first, second), sums[0], sums[1], sums[2])
             one, other = (one[places], other[places]) if sums.shape[1] > 1 else (one, other)
         else:
             rows = block.shape[-1] if block.shape else 1
             wide = [end.double().reshape(-1, rows) for end in (a, b)]
-            squares = [(x * y).sum(1) for x, y in zip(wide, wide, strict=True)]
-            products = (wide[0] * wide[1]).sum(1)
-            factors = arc_factors(second_share(first, second), *squares, products)
+            aa, bb, ab = ((wide[x] * wide[y]).sum(1) for x, y in ((0, 0), (1, 1), (0, 1)))
+            factors = arc_factors(second_share(first, second), aa, bb, ab)
             one, other = (factor.repeat_interleave(rows) for factor in factors)
         point = (one * a + other * b).to(a.dtype)
         yield point.add_(block.base) if values["on_deltas"] else point

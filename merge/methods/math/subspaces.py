@@ -59,15 +59,21 @@ def leading_part(matrix: "torch.Tensor", rank: int, seed: int = 0) -> "torch.Ten
     if rows < columns:
         return leading_part(matrix.T, rank, seed).T
     if columns <= EXACT_SIDE or rank + _SPARE >= columns:
-        values = torch.linalg.eigh(matrix.T.double() @ matrix.double())
-        basis = values.eigenvectors[:, -rank:].to(matrix)
-        return (matrix @ basis) @ basis.T
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(columns, rank + _SPARE, generator=generator).to(matrix)
-    basis = torch.linalg.qr(drawn).Q
-    for _ in range(_ROUNDS):
-        basis = torch.linalg.qr(matrix.T @ (matrix @ basis)).Q
-    image = matrix @ basis
-    small = torch.linalg.eigh(image.T.double() @ image.double()).eigenvectors[:, -rank:]
-    basis = basis @ small.to(matrix)
+        basis = _leading_directions(matrix, rank)
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(columns, rank + _SPARE, generator=generator).to(matrix)
+        spanning: torch.Tensor = torch.linalg.qr(drawn).Q
+        for _ in range(_ROUNDS):
+            spanning = torch.linalg.qr(matrix.T @ (matrix @ spanning)).Q
+        basis = spanning @ _leading_directions(matrix @ spanning, rank)
     return (matrix @ basis) @ basis.T
+
+
+def _leading_directions(matrix: "torch.Tensor", rank: int) -> "torch.Tensor":
+    """Return the right singular vectors of the largest values, `[columns, rank]`."""
+    import torch
+
+    wide = matrix.double()
+    vectors: torch.Tensor = torch.linalg.eigh(wide.T @ wide).eigenvectors
+    return vectors[:, -rank:].to(matrix)
