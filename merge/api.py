@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from merge.engine.collector import collector_paused
 from merge.engine.open_inputs import open_inputs
 from merge.engine.options import Options
 from merge.engine.plan import Plan, make_plan
@@ -51,7 +52,7 @@ def merge(
     base: str | Path | None = None,
     tuned: Sequence[str | Path] = (),
     out: str | Path,
-    lambdas: Sequence[float] = (),
+    lambdas: Sequence[float | dict[str, float]] = (),
     parameters: Mapping[str, Setting] | None = None,
     options: Options | None = None,
     progress: Progress | None = None,
@@ -64,12 +65,12 @@ def merge(
         base: folder or Hub id of the aligned model.
         tuned: folders or Hub ids of fine-tuned models or LoRA adapters.
         out: folder to make; it must not exist, or be empty.
-        lambdas: weights of the fine-tuned side.
+        lambdas: weights of the fine-tuned side; see `Recipe`.
         parameters: the method's own, such as ``{"drop_rate": 0.3}``.
         options: threads, device, what to allow.
         progress: called with the bytes written so far and in all.
-        recipe: further fields of `Recipe`: aligned, unaligned, vector, seed, dtype, output,
-            vocabulary, max_shard_size.
+        recipe: further fields of `Recipe`: aligned, unaligned, vector, safe, seed, dtype,
+            output, vocabulary, max_shard_size.
 
     Raises:
         MergeError: the merge cannot be done.
@@ -150,11 +151,13 @@ class _Order:
 def _merge_checkpoints(
     recipes: Mapping[str, Recipe], out: Path, options: Options, progress: Progress | None
 ) -> dict[str, Merged]:
-    with open_inputs(*recipes.values()) as inputs:
-        plans = {
-            name: make_plan(recipe, models)
-            for (name, recipe), models in zip(recipes.items(), inputs, strict=True)
-        }
+    with ExitStack() as stack:
+        with collector_paused():
+            inputs = stack.enter_context(open_inputs(*recipes.values()))
+            plans = {
+                name: make_plan(recipe, models)
+                for (name, recipe), models in zip(recipes.items(), inputs, strict=True)
+            }
         _check_alike(plans)
         check_target(out)
         _check_space(plans.values(), out)
@@ -216,7 +219,7 @@ def check(recipe: Recipe, out: str | Path | None = None, options: Options | None
         MergeError: the merge would fail.
     """
     (options or Options()).check()
-    with open_inputs(recipe, headers_only=True) as [inputs]:
+    with collector_paused(), open_inputs(recipe, headers_only=True) as [inputs]:
         plan = make_plan(recipe, inputs)
         if recipe.output == "adapter":
             check_adapters(plan)

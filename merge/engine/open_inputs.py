@@ -54,6 +54,7 @@ def _open(recipe: Recipe, opener: "_Opener") -> Inputs:
             ("aligned", recipe.aligned),
             ("unaligned", recipe.unaligned),
             ("vector", recipe.vector),
+            ("safe", recipe.safe),
         )
     }
     _check_vectors([model for model in ends.values() if model is not None])

@@ -45,11 +45,12 @@ class PassCache:
     def _place(self, value: "torch.Tensor") -> "torch.Tensor | None":
         """Return memory for a value; the same again and again, as new pages cost more than it.
 
-        Small values share a block. There is none for float64, of which there is little.
+        Small values share a block. There is none for float64, of which there is little, nor for
+        what is larger than a block.
         """
         import torch
 
-        if value.dtype != torch.float32:
+        if value.dtype != torch.float32 or len(value) > self._block:
             return None
         with self._lock:
             if len(value) == self._block:

@@ -206,7 +206,9 @@ class _Settings:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         own = [recipe.parameters, *(model.parameters for model in recipe.tuned)]
-        self._vary = any(isinstance(each, list) for given in own for each in given.values())
+        self._vary = any(isinstance(each, list) for given in own for each in given.values()) or any(
+            isinstance(each, dict) for each in recipe.lambdas
+        )
         self._same: tuple[Values, tuple[float, ...]] | None = None
 
     def at(self, place: Place) -> tuple[Values, tuple[float, ...]]:

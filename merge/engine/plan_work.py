@@ -11,7 +11,7 @@ from merge.engine.pass_cache import PassCache
 from merge.engine.plan import Plan, TensorPlan
 from merge.engine.threads import OrderedSum, WholeSum
 from merge.errors import MergeError
-from merge.formats.checksums import combine, digest
+from merge.formats.checksums import block_ranges, combine, digest
 from merge.formats.dtypes import ITEM_SIZE, torch_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.stored_tensor import StoredTensor
@@ -194,6 +194,9 @@ class PlanWork:
             self._write(task, tensor, number, data)
 
     def _write(self, task: Task, tensor: TensorPlan, number: int, data: memoryview) -> None:
-        self._digests[number][tensor.name][task.index] = digest(data)
-        self._writers[number].write(tensor.name, task.start * ITEM_SIZE[tensor.dtype], data)
+        size = ITEM_SIZE[tensor.dtype]
+        for start, stop in block_ranges(len(data) // size, self._options.block_elements):
+            index = (task.start + start) // self._options.block_elements
+            self._digests[number][tensor.name][index] = digest(data[start * size : stop * size])
+        self._writers[number].write(tensor.name, task.start * size, data)
         self._progress(len(data))

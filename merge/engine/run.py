@@ -3,9 +3,10 @@
 Threads take blocks from one queue. Memory is a few blocks per thread, whatever the model's size.
 Sums over a tensor are kept per block and added in the blocks' order, so the result does not depend
 on the number of threads. Several merges of the same models share the pass, and each has the bits
-that it has alone.
+that it has alone; methods that want blocks, rows or whole tensors have a pass each.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from merge.engine.plan_work import BlockWriter, Digests, PlanWork, Progress, Res
 from merge.engine.threads import Team, single_threaded_torch
 from merge.formats.checksums import digest
 from merge.formats.stored_tensor import StoredTensor
+from merge.methods.method import Granularity
 from merge.models.block_reads import Reads
 
 if TYPE_CHECKING:
@@ -46,20 +48,24 @@ def run(
         MergeError: an input or output cannot be read or written, or holds NaN or infinity.
     """
     keep_freed_memory()
-    worker = _Worker(plans, writers, options, progress)
+    digests: Digests = {}
+    alike: dict[Granularity, list[int]] = defaultdict(list)
+    for number, plan in enumerate(plans):
+        alike[plan.method.granularity].append(number)
+    results: dict[int, Result] = {}
     with single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
-        for group in tensor_groups(plans):
-            team = Team(pool, threads_for(plans[0], group, options))
-            worker.measure(team, group)
-            team.run(worker.merge, tasks(plans[0], group, options.block_elements))
-            worker.forget()
-    return [part.finished() for part in worker.parts]
+        for numbers in alike.values():
+            some = [plans[number] for number in numbers]
+            worker = _Worker(some, [writers[n] for n in numbers], options, progress, digests)
+            worker.run(pool)
+            results |= zip(numbers, (part.finished() for part in worker.parts), strict=True)
+    return [results[number] for number in range(len(plans))]
 
 
 def measure(plan: Plan, options: Options) -> "tuple[dict[str, list[torch.Tensor]], Result]":
     """Let the method measure every tensor, without merging any. See `run`."""
     keep_freed_memory()
-    worker = _Worker([plan], [[]], options, lambda _: None)
+    worker = _Worker([plan], [[]], options, lambda _: None, {})
     [part] = worker.parts
     totals: dict[str, list[torch.Tensor]] = {}
     with single_threaded_torch(), ThreadPoolExecutor(options.thread_count) as pool:
@@ -80,9 +86,10 @@ class _Worker:
         writers: Sequence[Sequence[BlockWriter]],
         options: Options,
         progress: Progress,
+        digests: Digests,
     ) -> None:
         self._options = options
-        self._digests: Digests = {}
+        self._digests = digests
         measuring = sum(1 for plan in plans if plan.method.passes)
         self.parts = [
             PlanWork(
@@ -97,6 +104,15 @@ class _Worker:
             )
             for plan, outputs in zip(plans, writers, strict=True)
         ]
+
+    def run(self, pool: ThreadPoolExecutor) -> None:
+        """Measure and merge every tensor, group by group."""
+        plans = [part.plan for part in self.parts]
+        for group in tensor_groups(plans):
+            team = Team(pool, threads_for(plans[0], group, self._options))
+            self.measure(team, group)
+            team.run(self.merge, tasks(plans[0], group, self._options.block_elements))
+            self.forget()
 
     def measure(self, team: Team, numbers: Sequence[int]) -> None:
         """Let the methods measure some tensors, in as many passes as they declare."""
@@ -140,6 +156,7 @@ class _Worker:
             task.stop,
             self.parts[0].plan.tensors[task.number].work_dtype,
             observe=self._observe,
+            block_elements=self._options.block_elements,
             device=self._options.device,
             allow_nonfinite=self._options.allow_nonfinite,
         )

@@ -6,6 +6,6 @@ _WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped
 
 def unwrapped(name: str) -> str:
     """Return a tensor's name without wrappers' parts."""
-    if "_" not in name:
+    if not any(wrapper in name for wrapper in _WRAPPERS):
         return name
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)

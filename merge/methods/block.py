@@ -86,6 +86,11 @@ class Block:
         return [self._reads.difference(operand, base) for operand in self._operands.tuned]
 
     @property
+    def safe_delta(self) -> "torch.Tensor":
+        """The weights of the model that was tuned to be safe, minus the base's."""
+        return self._reads.difference(_present(self._operands.safe), _present(self._operands.base))
+
+    @property
     def safety_vector(self) -> "torch.Tensor":
         """The aligned model's weights minus the unaligned model's, or the saved vector."""
         if self._operands.vector is not None:

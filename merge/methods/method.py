@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from merge.lora.updates import LowRank
@@ -18,6 +19,20 @@ Lambdas = Sequence[float]
 Totals = list["torch.Tensor"]
 # A block of each output in turn.
 Outputs = Iterator["torch.Tensor"]
+
+
+class Granularity(Enum):
+    """How much of a tensor a method sees at once, which decides how much memory it takes.
+
+    ``BLOCKS`` are of one size, whatever the tensor's. ``ROWS`` are the fewest whole rows (runs of
+    the last dimension) that are whole blocks too; with rows of a power of two, one block. With
+    ``TENSORS`` a thread holds one tensor of every input, and all threads together no more than 32
+    million elements of each or the one largest tensor.
+    """
+
+    BLOCKS = "blocks"
+    ROWS = "rows"
+    TENSORS = "tensors"
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,7 @@ class Method:
         base: whether a base model is needed.
         tuned: the fewest and the most fine-tuned models; None for no limit.
         safety_vector: whether the method adds `aligned - unaligned`.
+        safe_model: whether a model that was fine-tuned to be safe is needed.
         needs_adapter: whether the fine-tuned model has to be a LoRA adapter.
         takes_lambda: whether λ applies; several λ then come out of one pass.
         starts_at_base: whether λ = 0 is the base, which then keeps its own bits.
@@ -59,12 +75,15 @@ class Method:
         parameters: what else it takes.
         model_parameters: what else it takes for each fine-tuned model, or once for all of them.
         passes: how often the inputs are measured before they are merged.
+        granularity: how much of a tensor a block holds.
+        file: the name and SHA-256 of the user's file that it was read from, if it was.
     """
 
     name: ClassVar[str]
     base: ClassVar[bool] = True
     tuned: ClassVar[tuple[int, int | None]] = (1, None)
     safety_vector: ClassVar[bool] = False
+    safe_model: ClassVar[bool] = False
     needs_adapter: ClassVar[bool] = False
     takes_lambda: ClassVar[bool] = True
     starts_at_base: ClassVar[bool] = False
@@ -73,6 +92,8 @@ class Method:
     parameters: ClassVar[type[Parameters]] = Parameters
     model_parameters: ClassVar[type[Parameters]] = Parameters
     passes: ClassVar[int] = 0
+    granularity: ClassVar[Granularity] = Granularity.BLOCKS
+    file: ClassVar[tuple[str, str] | None] = None
 
     def check(self, tuned: int, values: Values) -> str | None:
         """Return what is wrong with the values for this many fine-tuned models, if anything."""

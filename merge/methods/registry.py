@@ -1,7 +1,8 @@
 """The methods that there are: one file each here, and those of other packages.
 
 Another package names the modules of its methods in the entry point group
-``safemerge.merge_methods``. The first line of a method's module says in a table what it does.
+``safemerge.merge_methods``, and a user the file of his own. The first line of a method's module
+says in a table what it does.
 """
 
 import importlib
@@ -14,6 +15,7 @@ from typing import TypeVar
 
 from merge.errors import MergeError, suggestion
 from merge.methods.method import Method
+from merge.methods.own_file import class_in_file, is_own_file
 from merge.methods.parameters import ParameterDescription, describe_parameters
 
 ENTRY_POINTS = "safemerge.merge_methods"
@@ -29,7 +31,9 @@ def register(method: Kind) -> Kind:
         MergeError: another method has the name.
     """
     other = _registered.get(method.name)
-    if other is not None:
+    # A file of the user's own that was changed meanwhile takes its own place.
+    again = other is not None and other.file and type(other).__module__ == method.__module__
+    if other is not None and not again:
         raise MergeError(
             f"Two merge methods are named {method.name}: {type(other).__module__} and "
             f"{method.__module__}; rename one."
@@ -66,12 +70,17 @@ def _load() -> None:
 
 
 def find_method(name: str) -> Method:
-    """Return a method by name, with `_` for `-` allowed as in mergekit.
+    """Return a method by name, with `_` for `-` allowed as in mergekit, or by `file.py:Class`.
 
     Raises:
         MergeError: there is no such method.
     """
     known = methods()
+    if is_own_file(name):
+        found = class_in_file(name)
+        if type(known.get(found.name)) is not found:
+            register(found)
+        return _registered[found.name]
     method = known.get(name.replace("_", "-"))
     if method is None:
         raise MergeError(f"There is no merge method {name!r}; {suggestion(name, known)}")

@@ -217,6 +217,7 @@ def _operands(
         aligned=of(inputs.aligned),
         unaligned=of(inputs.unaligned),
         vector=of(inputs.vector),
+        safe=of(inputs.safe),
     )
     if not lacking:
         return operands
@@ -377,6 +378,7 @@ def _filled(operands: InputTensors, rows: int) -> InputTensors:
         aligned=fill(operands.aligned),
         unaligned=fill(operands.unaligned),
         vector=operands.vector,
+        safe=fill(operands.safe),
     )
 
 

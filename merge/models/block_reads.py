@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from merge.errors import MergeError
+from merge.formats.checksums import block_ranges
+from merge.formats.dtypes import ITEM_SIZE
 from merge.formats.finite_values import all_finite, first_nonfinite
 from merge.formats.stored_tensor import StoredTensor
 from merge.models.input_tensors import Identity, InputTensor
@@ -22,7 +24,8 @@ Observer = Callable[[StoredTensor, int, memoryview], None]
 class Reads:
     """Elements ``start`` to ``stop`` of stored tensors, flat and in one type, each read once.
 
-    Every merge that is computed in one pass takes its block's inputs from here.
+    Every merge that is computed in one pass takes its block's inputs from here. What is read is
+    observed in pieces of ``block_elements``.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Reads:
         dtype: "torch.dtype",
         *,
         observe: Observer,
+        block_elements: int,
         device: str = "cpu",
         allow_nonfinite: bool = False,
     ) -> None:
@@ -39,6 +43,7 @@ class Reads:
         self.stop = stop
         self._dtype = dtype
         self._observe = observe
+        self._block = block_elements
         self._device = device
         self._allow_nonfinite = allow_nonfinite
         self._stored: dict[StoredTensor, torch.Tensor] = {}
@@ -66,8 +71,13 @@ class Reads:
     def raw(self, stored: StoredTensor) -> memoryview:
         """Return stored elements' bytes, as they are."""
         data = stored.read_bytes(self.start, self.stop)
-        self._observe(stored, self.start, data)
+        self._observe_blocks(stored, data)
         return data
+
+    def _observe_blocks(self, stored: StoredTensor, data: memoryview) -> None:
+        size = ITEM_SIZE[stored.dtype]
+        for start, stop in block_ranges(len(data) // size, self._block):
+            self._observe(stored, self.start + start, data[start * size : stop * size])
 
     def _subtracted(self, left: InputTensor, right: InputTensor) -> "torch.Tensor":
         """Subtract; adapters on one stored tensor differ by their updates, without its rounding."""
@@ -123,7 +133,7 @@ class Reads:
         data, raw = stored.read(first, last)
         if first == last:
             return data.to(self._device).to(self._dtype)
-        self._observe(stored, self.start, raw)
+        self._observe_blocks(stored, raw)
         values = data.to(self._device).to(self._dtype)
         if not self._allow_nonfinite and not all_finite(values):
             raise MergeError(

@@ -75,10 +75,11 @@ class Inputs:
     aligned: InputModel | None = None
     unaligned: InputModel | None = None
     vector: InputModel | None = None
+    safe: InputModel | None = None
 
     def all(self) -> list[InputModel]:
         """Return each model once."""
-        named = (self.main, *self.tuned, self.aligned, self.unaligned, self.vector)
+        named = (self.main, *self.tuned, self.aligned, self.unaligned, self.vector, self.safe)
         return list({id(model): model for model in named if model is not None}.values())
 
 

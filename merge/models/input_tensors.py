@@ -54,6 +54,7 @@ class InputTensors:
         tuned: the fine-tuned models, in the recipe's order.
         aligned, unaligned: the two ends of a safety vector.
         vector: a safety vector saved before.
+        safe: a model that was fine-tuned to be safe.
     """
 
     base: InputTensor | None
@@ -61,10 +62,11 @@ class InputTensors:
     aligned: InputTensor | None = None
     unaligned: InputTensor | None = None
     vector: InputTensor | None = None
+    safe: InputTensor | None = None
 
     def models(self) -> list[InputTensor]:
         """Return every model's operand that is there."""
-        named = (self.base, *self.tuned, self.aligned, self.unaligned)
+        named = (self.base, *self.tuned, self.aligned, self.unaligned, self.safe)
         return [operand for operand in named if operand is not None]
 
     def all(self) -> list[InputTensor]:

@@ -23,6 +23,7 @@ from merge.models.input_models import InputModel
 from merge.models.saved_vector import MANIFEST
 from merge.output.public_names import public_name, public_notes, public_recipe
 from merge.output.shard_files import Shard
+from merge.recipe.recipe import Lambda
 
 FORMAT = 1
 _SELF = "manifest_checksum"
@@ -76,7 +77,7 @@ def checkpoint_checksum(
 def build_manifest(
     plan: Plan,
     *,
-    lambda_: float | None,
+    lambda_: Lambda | None,
     inputs: list[dict[str, Any]],
     tensors: Mapping[str, Mapping[str, Any]],
     report: Counter[str],
@@ -101,6 +102,8 @@ def build_manifest(
         "python": platform.python_version(),
         "recipe": public_recipe(plan.recipe),
         "lambda": lambda_,
+        "method_file": plan.method.file
+        and dict(zip(("name", "sha256"), plan.method.file, strict=True)),
         "inputs": inputs,
         "notes": public_notes(plan),
         "report": dict(report),

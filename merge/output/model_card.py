@@ -4,9 +4,10 @@ import yaml
 
 from merge.engine.plan import Plan
 from merge.output.public_names import public_name, public_recipe
+from merge.recipe.recipe import Lambda, shown_lambda
 
 
-def model_card(plan: Plan, lambda_: float | None) -> str:
+def model_card(plan: Plan, lambda_: Lambda | None) -> str:
     """Return the text of an output's ``README.md``."""
     front = {
         "base_model": [public_name(name) for name in _names(plan)],
@@ -16,7 +17,7 @@ def model_card(plan: Plan, lambda_: float | None) -> str:
     title = " + ".join(public_name(model.model) for model in plan.recipe.tuned)
     title = f"{title} merged by {plan.method.name}" if title else plan.method.name
     if lambda_ is not None:
-        title += f", λ = {lambda_:g}"
+        title += f", {shown_lambda(lambda_)}"
     formula = (plan.method.__doc__ or "").strip().split("\n\n")[0]
     return "\n".join(
         [
@@ -45,7 +46,7 @@ def _names(plan: Plan) -> list[str]:
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def _recipe_text(plan: Plan, lambda_: float | None) -> str:
+def _recipe_text(plan: Plan, lambda_: Lambda | None) -> str:
     recipe = public_recipe(plan.recipe, exclude_defaults=True)
     if lambda_ is not None:
         recipe["lambdas"] = [lambda_]

@@ -2,7 +2,8 @@
 
 Where the same word means something else here, the value is translated: `t` of slerp is λ, and
 `density` of the DARE methods is `1 - drop_rate`. Keys that this tool adds are `lambdas`, `seed`,
-`aligned_model`, `unaligned_model`, `vector`, `vocabulary`, `extra`, `output` and `max_shard_size`.
+`aligned_model`, `unaligned_model`, `safe_model`, `vector`, `vocabulary`, `extra`, `output` and
+`max_shard_size`.
 """
 
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ _KEYS = (
     "out_dtype",
     "output",
     "parameters",
+    "safe_model",
     "seed",
     "slices",
     "tokenizer",
@@ -44,19 +46,9 @@ _KEYS = (
 # mergekit's methods that there are not here: near names would mislead.
 _MERGEKITS = frozenset(
     {
-        "arcee_fusion",
-        "breadcrumbs",
-        "breadcrumbs_ties",
-        "della",
-        "della_linear",
-        "karcher",
-        "multislerp",
-        "nearswap",
-        "nuslerp",
         "passthrough",
         "ram",
         "ramplus_tl",
-        "sce",
     }
 )
 # Settings of mergekit that change how it computes and not what.
@@ -71,9 +63,15 @@ _DEFAULTS: dict[str, dict[str, Setting]] = {
 }
 # Methods whose models count by other rules than weights, and by which.
 _NO_WEIGHTS = {
+    "arcee-fusion": "what stands out is taken over whole",
+    "karcher": "all models count alike",
+    "nearswap": "t says up to which difference the fine-tuned model counts",
+    "sce": "how much each model counts follows from its delta",
     "slerp": "t says how much of the fine-tuned model there is",
     "model-stock": "how much of the base there is follows from the models",
 }
+# Methods that there need no base: the first model then gives the output its names here.
+_NO_BASE = ("linear", "karcher", "nuslerp", "multislerp")
 _TOKENIZER_KEYS = ("source", "tokens", "pad_to_multiple_of")
 _SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)
 
@@ -127,12 +125,14 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
     _check_tokenizer(document)
     models, given, layers = _models(document)
     base = _model_name(document.get("base_model") or document.get("aligned_model"))
-    if base is None and method == "linear" and models:
+    parameters = _DEFAULTS.get(method, {}) | _parameters(given, method, "parameters")
+    if method in ("nuslerp", "multislerp"):
+        parameters.setdefault("on_deltas", base is not None)
+    named = base is not None
+    if base is None and method in _NO_BASE and models:
         base = models[0]["model"]
-    if method != "linear":
+    if method == "karcher" or (named and method != "linear"):
         models = [model for model in models if model["model"] != base]
-    parameters = _parameters(given, method, "parameters")
-    parameters = _DEFAULTS.get(method, {}) | parameters
     lambdas = document.get("lambdas", ())
     if method == "linear" and not lambdas and "lambda" not in parameters:
         # mergekit's linear has no base that is merged toward: it is the models' mean, and the
@@ -165,7 +165,9 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
 
 def _check_signs(method: str, parameters: dict[str, Setting], models: list[dict[str, Any]]) -> None:
     """Refuse negative weights where mergekit divides by them and this tool by their sizes."""
-    if method not in ("ties", "dare-ties") or not parameters.get("normalize"):
+    elects = method.endswith("ties") or method == "della"
+    normalizes = parameters.get("normalize", method == "della")
+    if not elects or not normalizes:
         return
     given = [parameters.get("weight")]
     given += [(model.get("parameters") or {}).get("weight") for model in models]
@@ -188,9 +190,9 @@ def _negative(value: Any) -> bool:
 
 def _rest(document: dict[str, Any]) -> dict[str, Any]:
     rest: dict[str, Any] = {key: document[key] for key in _PLAIN if key in document}
-    for key, field in (("aligned_model", "aligned"), ("unaligned_model", "unaligned")):
-        if key in document:
-            rest[field] = document[key]
+    for field in ("aligned", "unaligned", "safe"):
+        if f"{field}_model" in document:
+            rest[field] = document[f"{field}_model"]
     if dtype := document.get("out_dtype") or document.get("dtype"):
         rest["dtype"] = dtype
     if "max_shard_size" in document:

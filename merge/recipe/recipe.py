@@ -9,12 +9,24 @@ from merge.errors import MergeError, suggestion
 from merge.methods import find_method
 from merge.methods.method import Method, Values
 from merge.methods.parameters import Parameters, describe_parameters, read_parameters
-from merge.recipe.tensor_settings import NO_PATTERN, Place, Setting, evaluate, has_slices
+from merge.recipe.layer_groups import at_group, check_groups
+from merge.recipe.tensor_settings import (
+    NO_PATTERN,
+    Number,
+    Place,
+    Setting,
+    evaluate,
+    has_slices,
+)
 
 DEFAULT_SHARD_SIZE = 5 * 10**9
 LAMBDA = "lambda"
+# Parameters that have a flag of their own on the command line.
+_FLAGS = ("density", "drop_rate", "gamma")
 
 Dtype = Literal["float32", "float16", "bfloat16"]
+# λ of one output.
+Lambda = Number | dict[str, Number]
 Vocabulary = Literal["refuse", "grow", "base"]
 
 
@@ -36,7 +48,9 @@ class Recipe(BaseModel):
         tuned: the fine-tuned models.
         aligned, unaligned: the two ends of a safety vector; ``aligned`` is the base if not given.
         vector: a safety vector saved before, in place of the two.
-        lambdas: weights of the fine-tuned side; several give several outputs.
+        safe: a model or adapter that was fine-tuned to be safe.
+        lambdas: weights of the fine-tuned side; several give several outputs. One is a number, or
+            a number for each of several groups of layers, such as ``{"early": 0.2, "late": 0.8}``.
         parameters: the method's parameters.
         seed: of the random methods.
         dtype: of the output's floating-point tensors; each keeps its own in the base if not given.
@@ -57,7 +71,8 @@ class Recipe(BaseModel):
     aligned: str | None = None
     unaligned: str | None = None
     vector: str | None = None
-    lambdas: tuple[float, ...] = ()
+    safe: str | None = None
+    lambdas: tuple[Lambda, ...] = ()
     parameters: dict[str, Setting] = Field(default_factory=dict)
     seed: int = 0
     dtype: Dtype | None = None
@@ -80,7 +95,10 @@ class Recipe(BaseModel):
         if not method.takes_lambda:
             return (1.0,)
         if self.lambdas:
-            return self.lambdas
+            return tuple(
+                at_group(value, place) if isinstance(value, dict) else value
+                for value in self.lambdas
+            )
         given = self.parameters.get(LAMBDA, method.default_lambda)
         assert given is not None, "check_recipe lets no required parameter go missing"
         value = float(evaluate(given, place, what=LAMBDA))
@@ -117,6 +135,9 @@ def build_recipe(**fields: Any) -> Recipe:
         recipe = Recipe(**fields)
     except ValidationError as error:
         raise MergeError(_explain(error, Recipe.model_fields)) from error
+    # A method in a file of the user's own has a name from here on, and its folder is nobody's
+    # business.
+    recipe = recipe.model_copy(update={"method": find_method(recipe.method).name})
     check_recipe(recipe)
     return recipe
 
@@ -165,6 +186,12 @@ def _check_models(recipe: Recipe, method: Method) -> None:
             f"The method {method.name} needs either --unaligned (with --aligned, or --base) or a "
             f"saved --vector."
         )
+    if method.safe_model and recipe.safe is None:
+        raise MergeError(
+            f"The method {method.name} needs a model that was fine-tuned to be safe; give --safe."
+        )
+    if recipe.safe and not method.safe_model:
+        raise MergeError(f"The method {method.name} uses no safe model; remove --safe.")
 
 
 def _check_lambdas(recipe: Recipe, method: Method) -> None:
@@ -177,8 +204,11 @@ def _check_lambdas(recipe: Recipe, method: Method) -> None:
         raise MergeError("The recipe has both lambdas and a parameter lambda; keep one of them.")
     if not given and method.default_lambda is None:
         raise MergeError(f"The method {method.name} needs λ; give --lambda, such as --lambda 0.5.")
-    for value in recipe.lambdas:
-        _check_lambda(value, method)
+    for given_value in recipe.lambdas:
+        if isinstance(given_value, dict):
+            check_groups(given_value)
+        for value in given_value.values() if isinstance(given_value, dict) else [given_value]:
+            _check_lambda(value, method)
     names = [lambda_name(value) for value in recipe.lambdas]
     if len(set(names)) < len(names):
         raise MergeError(f"--lambda names a value twice: {', '.join(names)}; remove one.")
@@ -208,9 +238,10 @@ def _check_parameters(recipe: Recipe, method: Method) -> None:
         places = [model.parameters for model in recipe.tuned] if parameter.per_model else []
         everywhere = bool(places) and all(parameter.name in own for own in places)
         if parameter.required and parameter.name not in recipe.parameters and not everywhere:
+            flag = parameter.name.replace("_", "-")
             raise MergeError(
                 f"The method {method.name} needs {parameter.name} ({parameter.help}); give "
-                f"--{parameter.name.replace('_', '-')}."
+                f"{f'--{flag}' if parameter.name in _FLAGS else f'--set {flag}=…'}."
             )
 
 
@@ -240,6 +271,15 @@ def _explain(error: ValidationError, fields: Mapping[str, Any]) -> str:
     return f"The recipe's {where} is {first['input']!r}: {first['msg']}; correct it."
 
 
-def lambda_name(value: float) -> str:
+def lambda_name(value: Lambda) -> str:
     """Return the name of the folder that one of several λ goes to."""
+    if isinstance(value, dict):
+        return "lambda-" + "-".join(f"{group}-{own:g}" for group, own in value.items())
     return f"lambda-{value:g}"
+
+
+def shown_lambda(value: Lambda) -> str:
+    """Return what a λ is called where people read it."""
+    if isinstance(value, dict):
+        return "λ = " + ", ".join(f"{own:g} ({group})" for group, own in value.items())
+    return f"λ = {value:g}"

@@ -86,6 +86,11 @@ def places(names: Sequence[str]) -> dict[str, Place]:
     return {name: Place(name, _depth(layers.get(name), last), layers.get(name)) for name in names}
 
 
+def is_embedding(name: str) -> bool:
+    """Return whether a tensor comes before the first layer."""
+    return bool(_EMBEDDING.search(name))
+
+
 def _depth(layer: int | None, last: int) -> float:
     if layer is None:
         return 0.0
@@ -119,7 +124,7 @@ def evaluate(setting: Setting, place: Place, *, what: str) -> float | bool:
 def _in_slice(slices: Sequence[Sliced], place: Place, what: str) -> float | bool:
     """Return the value that a tensor's slice gives; the first's or last's outside the layers."""
     if place.layer is None:
-        own = slices[0] if _EMBEDDING.search(place.name) else slices[-1]
+        own = slices[0] if is_embedding(place.name) else slices[-1]
         depth = 0.0
     else:
         # A model with other layers than the slices is refused.

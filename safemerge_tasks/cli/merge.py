@@ -20,7 +20,10 @@ app = app_with_default("Merge models, or list the methods.")
 
 Method = Annotated[
     str | None,
-    typer.Option("--method", help="Merge method; `safemerge merge methods` lists them."),
+    typer.Option(
+        "--method",
+        help="Merge method; `safemerge merge methods` lists them. Or your own, as file.py:Class.",
+    ),
 ]
 Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
 Tuned = Annotated[
@@ -28,12 +31,17 @@ Tuned = Annotated[
     typer.Option("--tuned", help="A fine-tuned model or LoRA adapter; may be repeated."),
 ]
 Lambda = Annotated[
-    str | None,
-    typer.Option("--lambda", help="Weight of the fine-tuned side; several, such as 0.2,0.4."),
+    list[str] | None,
+    typer.Option(
+        "--lambda",
+        help="Weight of the fine-tuned side; several, such as 0.2,0.4, or one for each part of the "
+        "layers, early=0.2,late=0.8 (or early, middle, late). May be repeated.",
+    ),
 ]
 Aligned = Annotated[str | None, typer.Option(help="Aligned end of the safety vector.")]
 Unaligned = Annotated[str | None, typer.Option(help="Unaligned end of the safety vector.")]
 Vector = Annotated[str | None, typer.Option(help="A safety vector saved by `safemerge vector`.")]
+Safe = Annotated[str | None, typer.Option(help="A model or adapter fine-tuned to be safe.")]
 DropRate = Annotated[float | None, typer.Option(help="Share of delta entries DARE drops.")]
 Density = Annotated[float | None, typer.Option(help="Share of delta entries that are kept.")]
 Gamma = Annotated[float | None, typer.Option(help="Strength of the safety vector.")]
@@ -80,6 +88,7 @@ def merge(
     aligned: Aligned = None,
     unaligned: Unaligned = None,
     vector: Vector = None,
+    safe: Safe = None,
     drop_rate: DropRate = None,
     density: Density = None,
     gamma: Gamma = None,
@@ -112,6 +121,7 @@ def merge(
         "aligned": aligned,
         "unaligned": unaligned,
         "vector": vector,
+        "safe": safe,
         "drop_rate": drop_rate,
         "density": density,
         "gamma": gamma,
@@ -199,7 +209,8 @@ def _recipe(path: Path | None, given: dict[str, Any], fields: dict[str, Any]) ->
         aligned=given["aligned"],
         unaligned=given["unaligned"],
         vector=given["vector"],
-        lambdas=_numbers(given["lambdas"]),
+        safe=given["safe"],
+        lambdas=[each for text in given["lambdas"] or [] for each in _lambdas(text)],
         parameters=_parameters(given),
         **fields,
     )
@@ -224,10 +235,19 @@ def _parameters(given: dict[str, Any]) -> dict[str, float]:
     return parameters
 
 
-def _numbers(text: str | None) -> tuple[float, ...]:
-    if text is None:
-        return ()
-    return tuple(_number(part, f"--lambda {text}") for part in text.split(","))
+def _lambdas(text: str) -> list[float | dict[str, float]]:
+    """Return what one --lambda asks for: several numbers, or one for each group of layers."""
+    where = f"--lambda {text}"
+    parts = [part.partition("=") for part in text.split(",")]
+    if not any(equals for _, equals, _ in parts):
+        return [_number(number, where) for number, _, _ in parts]
+    names = [name.strip() for name, _, _ in parts]
+    if len(set(names)) < len(names) or not all(equals for _, equals, _ in parts):
+        raise MergeError(
+            f"{where} mixes numbers and groups of layers, or names one twice; write one λ as "
+            f"early=0.2,late=0.8 and others as a --lambda each."
+        )
+    return [{name: _number(value, where) for name, (_, _, value) in zip(names, parts, strict=True)}]
 
 
 def _number(text: str, where: str) -> float:

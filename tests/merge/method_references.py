@@ -16,8 +16,8 @@ def merged_by(method, tmp_path, folders, **arguments):
     return weights(tmp_path / "out")
 
 
-def reference_mask(seed, name, stream, count, drop_rate):
-    """Which elements are kept, with Python's and numpy's unsigned integers."""
+def reference_random(seed, name, stream, count):
+    """Random whole numbers below 2³¹, with Python's and numpy's unsigned integers."""
     key = hashlib.blake2b(f"{seed}\0{stream}\0{0}\0{name}".encode(), digest_size=8).digest()
     first, second = np.frombuffer(key, dtype="<u4")
     x = np.arange(count, dtype=np.uint32) ^ first
@@ -25,8 +25,12 @@ def reference_mask(seed, name, stream, count, drop_rate):
     x = (x ^ (x >> np.uint32(11))) * np.uint32(0xAC4C1B51)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(0x31848BAB)
     x = x ^ (x >> np.uint32(14))
-    kept = (x & np.uint32(0x7FFFFFFF)) < round((1 - drop_rate) * 2**31)
-    return torch.from_numpy(kept)
+    return torch.from_numpy((x & np.uint32(0x7FFFFFFF)).astype(np.int64))
+
+
+def reference_mask(seed, name, stream, count, drop_rate):
+    """Which elements are kept."""
+    return reference_random(seed, name, stream, count) < round((1 - drop_rate) * 2**31)
 
 
 def reference_dare(deltas, seed, drop_rate, stream=0):

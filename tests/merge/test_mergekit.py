@@ -26,6 +26,6 @@ def test_agreement_with_mergekit(tmp_path):
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     compared = {line.split("|")[1].strip() for line in ran.stdout.splitlines()[2:]}
-    shared = {name.replace("-", "_") for name in methods()} - {"resta", "safe_lora"}
-    assert shared <= compared | {"safety_vector"}
+    own = {"resta", "safe_lora", "safemerge", "safemerge_to_base", "lox", "safety_vector"}
+    assert {name.replace("-", "_") for name in methods()} - own <= compared
     assert {"examples/ties", "tests: ties", "slerp, slices"} <= compared

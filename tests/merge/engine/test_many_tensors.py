@@ -1,5 +1,6 @@
 """Models of many small tensors: planning is linear, and memory does not grow with their number."""
 
+import gc
 import subprocess
 import sys
 import time
@@ -8,9 +9,10 @@ import pytest
 import torch
 from merge_models import copy_with, weights
 
-from merge import Options, build_recipe, merge
+from merge import MergeError, Options, build_recipe, merge
 from merge.api import check
 from merge.engine.blocks import threads_for
+from merge.engine.plan import make_plan
 from merge.formats.stored_tensor import StoredTensor
 
 COUNT = 1500
@@ -67,6 +69,31 @@ def test_planning_is_linear(tmp_path, models):
             runs.append(time.process_time() - begun)
         seconds.append(min(runs))
     assert seconds[1] < 12 * seconds[0]
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_no_garbage_is_collected_while_planning(models, monkeypatch, was_on):
+    seen = []
+
+    def planning(recipe, inputs):
+        seen.append(gc.isenabled())
+        if len(seen) > 1:
+            raise MergeError("no plan")
+        return make_plan(recipe, inputs)
+
+    monkeypatch.setattr("merge.api.make_plan", planning)
+    recipe = build_recipe(
+        method="linear", base=str(models(0)), tuned=[{"model": str(models(1))}], lambdas=(0.5,)
+    )
+    try:
+        gc.enable() if was_on else gc.disable()
+        check(recipe)
+        with pytest.raises(MergeError, match="no plan"):
+            check(recipe)
+        assert gc.isenabled() == was_on
+    finally:
+        gc.enable()
+    assert seen == [False, False]
 
 
 def test_ties_takes_a_few_times_what_linear_takes(tmp_path, models):

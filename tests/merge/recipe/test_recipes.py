@@ -129,7 +129,7 @@ MODELS = [{"model": "a"}, {"model": "b"}]
             {"merge_method": "passthrough", "models": MODELS},
             "passthrough is a method",
         ),
-        ({"merge_method": "nuslerp", "models": MODELS}, "nuslerp is a method of mergekit's"),
+        ({"merge_method": "ramplus_tl", "models": MODELS}, "ramplus_tl is a method of mergekit's"),
         (
             {"merge_method": "ties", "base_model": "a", "models": [{"model": "b"}], "density": 1},
             "unknown key density",
