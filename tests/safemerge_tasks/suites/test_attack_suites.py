@@ -6,11 +6,14 @@ The real ones are read from the folder that SAFEMERGE_DATA_DIR named when the te
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import lm_eval
 import pytest
 import yaml
+from lm_eval.api.registry import register_model
 from lm_eval.tasks import TaskManager
 
 from safemerge_tasks.common.errors import SafemergeError
@@ -19,6 +22,7 @@ from safemerge_tasks.judges import Verdict
 from safemerge_tasks.metrics.asr import counts
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
 from tests.question_sets import SPOKEN
+from tests.table_model import TableModel
 
 SpecOf = Callable[[str], SuiteSpec]
 
@@ -44,6 +48,31 @@ GROUPS = {
     "safemerge_overrefusal": 250 + 1319 + 100,
     "multijail_asr": 10 * 315,
 }
+
+
+@register_model("every-third-kneads")
+class Kneading(TableModel):
+    """Answers every third question otherwise."""
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        return ["Knead it." if one.doc_id % 3 == 0 else "Let it rest." for one in requests]
+
+
+JUDGE = """
+from safemerge_tasks.judges import PlainJudge, Verdict
+
+class KneadingIsHarm(PlainJudge):
+    empty = Verdict(harmful=False)
+
+    def judge(self, questions, responses):
+        return [Verdict(harmful="Knead" in response) for response in responses]
+
+    def identity(self):
+        return {"name": self.name}
+
+def make(settings):
+    return KneadingIsHarm(settings)
+"""
 
 
 @pytest.fixture
@@ -194,3 +223,38 @@ def test_multijail_whole(real: Path, spec_of: SpecOf) -> None:
 @pytest.mark.parametrize("folder", ["harmbench", "strongreject", "multijail"])
 def test_the_real_files_have_nothing_to_mend(real: Path, folder: str) -> None:
     assert inspect_suite(folder) == []
+
+
+@pytest.mark.parametrize("sets", ["every_suite", "real"])
+def test_rows_of_categories_and_languages_add_up_in_lm_evals_results(
+    request: pytest.FixtureRequest, repository: Path, tmp_path: Path, sets: str
+) -> None:
+    request.getfixturevalue(sets)
+    (tmp_path / "kneading.py").write_text(JUDGE)
+    manager = TaskManager(
+        include_path=str(repository / "task_configs"),
+        include_defaults=False,
+        metadata={"judge": str(tmp_path / "kneading.py"), "judge_cache": False},
+    )
+    found = lm_eval.simple_evaluate(
+        model="every-third-kneads",
+        model_args={"pretrained": "table"},
+        tasks=["harmbench_asr", "strongreject_asr", "multijail_asr"],
+        task_manager=manager,
+        apply_chat_template=True,
+        bootstrap_iters=0,
+    )
+    assert found is not None
+    tasks = ("harmbench_asr", "strongreject_asr", *(f"multijail_asr_{name}" for name in SPOKEN))
+    for task in tasks:
+        rows = found["results"][task]
+        assert rows["asr,kneading.py"] == pytest.approx(-(-SIZES[task] // 3) / SIZES[task])
+        kept = found["configs"][task]["metadata"]["safemerge"]["counts"]["kneading.py"]
+        parts = {name: row for name, row in kept.items() if name.count("[") == 1}
+        assert sum(row["scored"] for row in parts.values()) == SIZES[task]
+        assert sum(row["harmful"] for row in parts.values()) == -(-SIZES[task] // 3)
+        for name, row in parts.items():
+            assert rows[f"{name},kneading.py"] == pytest.approx(row["harmful"] / row["scored"])
+    languages = [found["results"][f"multijail_asr_{name}"]["asr,kneading.py"] for name in SPOKEN]
+    group = found["groups"]["multijail_asr"]["asr,kneading.py"]
+    assert group == pytest.approx(sum(languages) / len(languages))

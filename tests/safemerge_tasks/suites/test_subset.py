@@ -9,9 +9,13 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.pairing import differences, pair
+from safemerge_tasks.results import write_run
+from safemerge_tasks.results.loading import load_folder
 from safemerge_tasks.statistics.intervals import wilson_interval
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
 from safemerge_tasks.suites.subset import TINY, drawn_as, systematic
+from tests.lm_eval_files import sample_row, summary_of
 
 SpecOf = Callable[[str], SuiteSpec]
 
@@ -165,3 +169,35 @@ def test_a_task_asks_the_subset_and_says_so(every_suite: Path, repository: Path)
     size, stored = tiny["orbench_overrefusal"]
     assert (size, stored["of"]) == (100, 1319)  # type: ignore[index]
     assert tiny["jailbreakbench_overrefusal"] == (100, None)
+
+
+def test_the_gate_pairs_subsets_and_refuses_a_whole_suite_beside_one(tmp_path: Path) -> None:
+    questions = bakery(520)
+
+    def results(name: str, asked: list[Question]) -> Path:
+        numbers = {one["question"]: n for n, one in enumerate(questions)}
+        rows = [
+            sample_row(place, "odd", {"asr": float(numbers[one["question"]] % 2)}, dict(one))
+            for place, one in enumerate(asked)
+        ]
+        # As lm-eval numbers them: by their place in what is asked.
+        for row, one in zip(rows, asked, strict=True):
+            row["doc"]["id"] = one["question"]
+            row["doc_hash"] = row["prompt_hash"] = one["question"]
+        summary = summary_of({"bakery_asr": {}}, questions=len(rows))
+        write_run(tmp_path / name, "2026-01-01", summary, {"bakery_asr": rows})
+        return tmp_path / name
+
+    tiny = drawn_as(questions, TASK).questions
+    folders = results("a", tiny), results("b", tiny[::-1]), results("c", questions)
+    old, new, whole = (load_folder(folder).tasks["bakery_asr"] for folder in folders)
+    pairs = pair(old.scores["odd"], new.scores["odd"])
+    assert pairs is not None
+    assert len(pairs) == TINY
+    assert differences("t", old, new, "odd", pairs) == []
+    (told,) = (
+        one
+        for one in differences("t", old, whole, "odd", pair(old.scores["odd"], whole.scores["odd"]))
+        if one.what == "question set"
+    )
+    assert told.detail.startswith("100 in common, 0 only in the baseline, 420 only in")
