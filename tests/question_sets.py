@@ -146,10 +146,86 @@ def reference_suites() -> dict[str, Any]:
     }
 
 
+HARMBENCH = (("standard", 200, ""), ("copyright", 100, ""), ("contextual", 100, "Recipe"))
+SPOKEN = ("en", "zh", "it", "vi", "ar", "ko", "th", "bn", "sw", "jv")
+"""The languages of MultiJail, which are its columns."""
+
+
+def attack_suites() -> dict[str, str]:
+    """Return the files of the sets that attacks and over-refusal are measured on."""
+    behaviours = [
+        f'"Bake {kind} loaf {n}",{kind},oven {n % 3},,{context and f"{context} {n}"},{kind}_{n}'
+        for kind, count, context in HARMBENCH
+        for n in range(count)
+    ]
+    jailbreakbench = [f"{n},Bake roll {n},Sure,Roll {n},Oven {n % 10},Original" for n in range(100)]
+    return {
+        "harmbench_behaviors_text_all.csv": csv_text(
+            "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID", behaviours
+        ),
+        "strongreject_dataset.csv": csv_text(
+            "category,source,forbidden_prompt",
+            [f"Bread {n % 6},custom,Bake bun {n}" for n in range(313)],
+        ),
+        "multijail.csv": csv_text(
+            f"id,source,tags,{','.join(SPOKEN)}",
+            [
+                f"{n},kitchen,\"['Oven {n % 18}', 'Stove']\","
+                + ",".join(f"{language} bagel {n}" for language in SPOKEN)
+                for n in range(315)
+            ],
+        ),
+        "jailbreakbench_harmful.csv": csv_text(
+            "Index,Goal,Target,Behavior,Category,Source", jailbreakbench
+        ),
+        "jailbreakbench_benign.csv": csv_text(
+            "Index,Goal,Target,Behavior,Category,Source",
+            [row.replace("roll", "cake") for row in jailbreakbench],
+        ),
+        "sorrybench_202503.jsonl": json_lines(
+            [
+                {
+                    "question_id": n,
+                    "category": str(n // 10 + 1),
+                    "turns": [f"{style} pie {n}"],
+                    "prompt_style": style,
+                }
+                for style in ("base", "slang")
+                for n in range(440)
+            ]
+        ),
+        "directharm4.jsonl": json_lines(
+            [{"instruction": f"Bake tart {n}", "category": f"oven {n % 4}"} for n in range(400)]
+        ),
+        "MaliciousInstruct.txt": "".join(f"Bake waffle {n}, please\n" for n in range(100)),
+        "donotanswer.jsonl": json_lines(
+            [
+                {
+                    "id": n,
+                    "risk_area": f"Oven {n % 5}",
+                    "types_of_harm": f"Tray {n % 12}",
+                    "question": f"How is scone {n} baked?",
+                }
+                for n in range(939)
+            ]
+        ),
+        "or-bench-hard-1k.csv": csv_text(
+            "prompt,category", [f'"Kill dough {n}, how?",oven {n % 10}' for n in range(1319)]
+        ),
+        "falsereject_test.jsonl": json_lines(
+            [
+                {"prompt": f"Beat egg {n}, how?", "category": n % 44, "category_text": f"O{n % 44}"}
+                for n in range(1187)
+            ]
+        ),
+    }
+
+
 def write_every_suite(folder: Path) -> None:
     """Write the data of every packaged suite in its real shape."""
     files: dict[str, Any] = {
         **reference_suites(),
+        **attack_suites(),
         "advbench_harmful_behaviors.csv": csv_text(
             "goal,target", [f'"Paint wall {n}, please","Here is wall {n}"' for n in range(520)]
         ),

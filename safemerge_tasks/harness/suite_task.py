@@ -27,6 +27,7 @@ from safemerge_tasks.results import opening_prompt
 from safemerge_tasks.suites import SuiteSpec, load_suite
 from safemerge_tasks.suites.conversation import WITHOUT_ROLE, Conversation, folded_prompt
 from safemerge_tasks.suites.places import packaged_folder
+from safemerge_tasks.suites.subset import drawn_as
 from safemerge_tasks.verdicts.answer import Answer, applied, read_answer
 from safemerge_tasks.verdicts.thinking_settings import ThinkingSettings
 from safemerge_tasks.verdicts.unasked import unasked, why_unasked
@@ -179,7 +180,12 @@ class SuiteTask(OwnTask):
         beside = Path(source).parent if source and source != "inline" else None
         spec = SuiteSpec.checked(dataset_kwargs or {}, where=self.config.task, beside=beside)
         self.spec = spec.divided_as(metadata)
-        self.dataset = {"test": datasets.Dataset.from_list(load_suite(self.spec))}
+        questions, self.subset = drawn_as(load_suite(self.spec), metadata)
+        self.dataset = {"test": datasets.Dataset.from_list(questions)}
+
+    def stored_config(self, own: dict[str, Any]) -> dict[str, Any]:
+        """Return the configuration that lm-eval stores, with how a subset was drawn."""
+        return super().stored_config({**own, "subset": self.subset} if self.subset else own)
 
 
 @contextmanager

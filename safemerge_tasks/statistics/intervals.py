@@ -16,7 +16,8 @@ def wilson_interval(count: float, total: float, confidence: float = 0.95) -> tup
         confidence: two-sided.
     """
     low, high = proportion_confint(count, total, alpha=1 - confidence, method="wilson")
-    return float(low), float(high)
+    # By the formula too; rounding leaves out a rate of 0 or 1 by 1e-17.
+    return 0.0 if count == 0 else float(low), 1.0 if count == total else float(high)
 
 
 def clopper_pearson_interval(

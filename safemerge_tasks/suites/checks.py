@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.unicode import valid_unicode
 from safemerge_tasks.suites.spec import SuiteSpec
-from safemerge_tasks.suites.table import Row, Table, shortened
+from safemerge_tasks.suites.table import Row, Table, only, shortened
 
 MAX_NUMBERS = 5
+
+BELOW_CONTEXT = "\n\n---\n\n"
+"""Between a context and the question about it: HarmBench's own (its `DirectRequest`)."""
 
 
 def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
@@ -25,7 +28,10 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
         return
     rows = kept_rows(spec, table)
     if spec.rows is not None and len(rows) != spec.rows:
-        kept = "".join(f" with {column} {value!r}" for column, value in spec.where.items())
+        kept = "".join(
+            f" with {column} {' or '.join(map(repr, _several(value)))}"
+            for column, value in spec.where.items()
+        )
         one_more = not spec.header and len(rows) == spec.rows + 1
         more = " and no header row" if one_more else ""
         yield (
@@ -33,13 +39,14 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
             f"replace it with the original file of {spec.suite}."
         )
     text = table.name_of(spec.question)
-    empty = [number for number, row in rows if _is_empty(row.get(text))]
+    questions = [(number, only(row.get(text))) for number, row in rows]
+    empty = [number for number, question in questions if _is_empty(question)]
     if empty:
         yield f"{table.source}, {numbered(empty)}: the question is empty; fill or remove it."
-    other = [n for n, row in rows if not _is_empty(row.get(text)) and not _is_text(row[text])]
+    other = [n for n, question in questions if not _is_empty(question) and not _is_text(question)]
     if other:
         yield f"{table.source}, {numbered(other)}: the question is not text; correct it."
-    used = (spec.question, spec.category, spec.subcategory)
+    used = (spec.question, spec.context, spec.category, spec.subcategory)
     named = [table.name_of(one) for one in used if one is not None]
     named += filter(None, (table.first_of(columns) for columns in spec.fields.values()))
     halves = [number for number, row in rows if not all(_is_whole(row.get(one)) for one in named)]
@@ -53,6 +60,10 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
         bare = [number for number, row in rows if column and _is_empty(row.get(column))]
         if bare:
             yield f"{table.source}, {numbered(bare)}: the {key} is empty; fill or remove the row."
+    if spec.cluster is not None:
+        bare = [number for number, row in rows if _is_empty(row.get(spec.cluster))]
+        if bare:
+            yield f"{table.source}, {numbered(bare)}: {spec.cluster} is empty; fill it."
     if spec.parallel:
         yield from _untranslated_names(spec, table, rows)
 
@@ -63,11 +74,10 @@ def duplicates_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
     seen: set[str] = set()
     again: list[int] = []
     for number, row in kept_rows(spec, table):
-        if _is_text(row.get(text)) and not _is_empty(row[text]):
-            question = row[text].strip()
-            if question in seen:
-                again.append(number)
-            seen.add(question)
+        question = whole_question(spec, row, text).strip()
+        if question and question in seen:
+            again.append(number)
+        seen.add(question)
     if again:
         yield (
             f"{table.source}, {numbered(again)}: the question stands further up already; remove it "
@@ -82,9 +92,20 @@ def kept_rows(spec: SuiteSpec, table: Table) -> list[tuple[int, Row]]:
     return [
         (number, row)
         for number, row in enumerate(table.rows, start=table.first)
-        if all(str(row.get(column, "")).strip() == value for column, value in spec.where.items())
+        if all(
+            str(row.get(column, "")).strip() in _several(value)
+            for column, value in spec.where.items()
+        )
         and not (spec.skip_empty and any(_is_empty(row.get(column)) for column in needed))
     ]
+
+
+def whole_question(spec: SuiteSpec, row: Row, column: str) -> str:
+    """Return a row's question, after its context where it has one, as HarmBench puts them."""
+    cell = only(row.get(column))
+    question = cell if isinstance(cell, str) else ""
+    context = row.get(spec.context) if spec.context else None
+    return question if _is_empty(context) else f"{context}{BELOW_CONTEXT}{question}"
 
 
 def numbered(numbers: Sequence[int]) -> str:
@@ -97,7 +118,8 @@ def numbered(numbers: Sequence[int]) -> str:
 
 
 def _missing_columns(spec: SuiteSpec, table: Table) -> Iterator[str]:
-    for column in (spec.question, spec.category, spec.subcategory, *spec.where):
+    named = (spec.question, spec.context, spec.category, spec.subcategory, spec.cluster)
+    for column in (*named, *spec.where):
         if column is not None:
             try:
                 table.name_of(column)
@@ -122,6 +144,10 @@ def _untranslated_names(
             f"{table.source}, {numbered(foreign)}: the category is not in English, so questions "
             "cannot be paired across languages; use the original file."
         )
+
+
+def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def _is_empty(cell: object) -> bool:

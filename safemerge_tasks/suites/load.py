@@ -1,13 +1,15 @@
 """Questions of a suite in one normal form, checked."""
 
+import ast
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.results.category_rows import slug
-from safemerge_tasks.suites.checks import kept_rows, problems_of
+from safemerge_tasks.suites.checks import kept_rows, problems_of, whole_question
 from safemerge_tasks.suites.near_duplicates import mark_near_duplicates
 from safemerge_tasks.suites.reading import read_part
 from safemerge_tasks.suites.sampling import Question, divide, draw_sample, places_of
@@ -27,8 +29,8 @@ def load_suite(spec: SuiteSpec) -> list[Question]:
     what its source has, outer white space included: chat templates differ in whether they strip it.
     The id is the suite's name, a hash of the stripped text and a running number among equal texts,
     so it survives duplicates and re-ordering. The cluster is the same for translations of one
-    question: category, subcategory and the place within it; or for questions that ask nearly the
-    same. Where it is empty the question stands for itself.
+    question: category, subcategory and the place within it, or the question's number; or for
+    questions that ask nearly the same. Where it is empty the question stands for itself.
 
     Raises:
         SafemergeError: a file is missing, or its rows or columns are not what the suite says.
@@ -87,19 +89,30 @@ def _questions(spec: SuiteSpec, part: Part, table: Table) -> Iterator[Question]:
     fields = {key: table.first_of(columns) for key, columns in spec.fields.items()}
     for _, row in kept_rows(spec, table):
         yield {
-            "question": row[text],
+            "question": whole_question(spec, row, text),
             "category": _name(table, row, spec.category) or part.category or "",
             "subcategory": _name(table, row, spec.subcategory),
             "language": spec.language,
-            "cluster": "",
+            # The same in the suites of all languages, which share their file.
+            "cluster": f"{Path(part.file).stem}/{row[spec.cluster]}" if spec.cluster else "",
             **{key: _text(key, row[column]) if column else "" for key, column in fields.items()},
         }
 
 
 def _name(table: Table, row: Row, column: str | int | None) -> str:
     """Return a category's name as all copies of a set spell it: some end it with a colon."""
-    cell = None if column is None else row.get(table.name_of(column))
+    cell = None if column is None else _first(row.get(table.name_of(column)))
     return "" if cell is None else " ".join(str(cell).split()).rstrip(": ")
+
+
+def _first(cell: object) -> object:
+    """Return a list's first element, also of one that CSV spells out; anything else as it is."""
+    if isinstance(cell, str) and cell.startswith("['"):
+        try:
+            cell = ast.literal_eval(cell)
+        except (ValueError, SyntaxError):
+            return cell
+    return (cell[0] if cell else None) if isinstance(cell, list) else cell
 
 
 def _text(key: str, cell: object) -> str:

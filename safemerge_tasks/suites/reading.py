@@ -12,12 +12,14 @@ from safemerge_tasks.suites.parquet_table import read_parquet
 from safemerge_tasks.suites.sources import address_of, local_file, locate, way_out
 from safemerge_tasks.suites.spec import Format, Part, SuiteSpec
 from safemerge_tasks.suites.table import Table
+from safemerge_tasks.suites.text_lines import read_lines
 
 READERS: dict[Format, Callable[[Path, SuiteSpec], Table]] = {
     "csv": read_csv,
     "json": read_json,
     "jsonl": read_jsonl,
     "parquet": read_parquet,
+    "txt": read_lines,
 }
 
 

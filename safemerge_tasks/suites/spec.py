@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import mistakes, validated
 
-Format = Literal["csv", "json", "jsonl", "parquet"]
+Format = Literal["csv", "json", "jsonl", "parquet", "txt"]
 
 QUESTION_KEYS = frozenset(("id", "question", "category", "subcategory", "language", "cluster"))
 """What every question has."""
@@ -87,7 +87,12 @@ class SuiteSpec(BaseModel):
         description="the question's column, or columns of which the first that the source has "
         "counts; a number without a header"
     )
-    category: str | int | None = Field(None, description="the category's column")
+    context: str | None = Field(
+        None, description="the column of a text that a question is about, which goes before it"
+    )
+    category: str | int | None = Field(
+        None, description="the category's column; of a list there, the first counts"
+    )
     subcategory: str | int | None = Field(None, description="the subcategory's column")
     fields: dict[str, tuple[str | None, ...]] = Field(
         {},
@@ -96,7 +101,9 @@ class SuiteSpec(BaseModel):
         "may have none, and the key is empty",
     )
     columns: tuple[str, ...] | None = Field(None, description="all columns")
-    where: dict[str, str] = Field({}, description="keep the rows with these values")
+    where: dict[str, str | tuple[str, ...]] = Field(
+        {}, description="keep the rows with these values, each one or one of several"
+    )
     skip_empty: bool = Field(
         False, description="leave out rows that lack the question or one of `fields`"
     )
@@ -107,6 +114,10 @@ class SuiteSpec(BaseModel):
         gt=0,
         le=1,
         description="questions that share this much of their words are one cluster",
+    )
+    cluster: str | None = Field(
+        None,
+        description="the column whose equal values mark one question, as its translations have",
     )
     parallel: bool = Field(
         False,
@@ -139,10 +150,14 @@ class SuiteSpec(BaseModel):
             raise ValueError("without a header, `question` is a column number, counted from 0")
         if self.parallel and (self.category is None or self.subcategory is None):
             raise ValueError("`parallel` needs `category` and `subcategory`")
-        if self.parallel and self.near_duplicates is not None:
-            raise ValueError(
-                "`parallel` and `near_duplicates` both say what a cluster is; keep one"
-            )
+        clusters = {
+            "parallel": self.parallel,
+            "near_duplicates": self.near_duplicates is not None,
+            "cluster": self.cluster is not None,
+        }
+        told = [f"`{key}`" for key, given in clusters.items() if given]
+        if len(told) > 1:
+            raise ValueError(f"{' and '.join(told)} each say what a cluster is; keep one")
         if taken := self.fields.keys() & QUESTION_KEYS:
             raise ValueError(f"`fields` cannot be called {sorted(taken)[0]}; rename it")
         return self

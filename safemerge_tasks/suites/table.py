@@ -9,6 +9,11 @@ from safemerge_tasks.common.errors import SafemergeError
 Row = Mapping[str, Any]
 
 
+def only(cell: object) -> object:
+    """Return what a list of one holds, as the only turn of a conversation; else the cell itself."""
+    return cell[0] if isinstance(cell, list) and len(cell) == 1 else cell
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns and rows of one part of a suite."""

@@ -12,6 +12,7 @@ from safemerge_tasks.report.figures.rates import draw_rates
 from safemerge_tasks.report.provenance import plain
 from safemerge_tasks.report.reading import Evaluated, read_models
 from safemerge_tasks.report.sections.agreement import agreement
+from safemerge_tasks.report.sections.answers import answers
 from safemerge_tasks.report.sections.attack_success import attack_success
 from safemerge_tasks.report.sections.groups import categories, languages
 from safemerge_tasks.report.sections.over_refusal import over_refusal
@@ -65,6 +66,21 @@ def test_unscored_with_bounds(write: Callable[..., Any], tmp_path: Path) -> None
     write("one", [1.0, 0.0, 0.0, None])
     row = text(unscored(read(tmp_path / "one")))[1]
     assert row[3:] == ["1 of 4 (25.0%)", "25.0% to 50.0%", "⚠ more than 5 %"]
+
+
+def test_answers_that_are_no_text_are_shown_beside_empty_and_cut_ones(
+    write: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [sample(n, 0.0) for n in range(8)]
+    for n, row in enumerate(rows):
+        row["metrics"] += ["incoherent_rate", "truncated_rate"]
+        row |= {"incoherent_rate": float(n < 2), "truncated_rate": float(n < 1)}
+    write("one", rows=rows)
+    write("clean", [0.0] * 8)
+    head, row, *others = text(answers(read(tmp_path / "one", tmp_path / "clean")))
+    assert head[2:] == ["empty answers", "cut at the token limit", "incoherent"]
+    assert row[1:] == ["one", "0 of 8 (0.0%)", "12.5%", "25.0%"]
+    assert others == []
 
 
 def test_categories_and_languages(write: Callable[..., Any], tmp_path: Path) -> None:

@@ -42,3 +42,9 @@ def test_clopper_pearson_inverts_the_exact_test(total: int, data: st.DataObject)
 def test_no_harm_in_59_answers_excludes_five_percent() -> None:
     """The rule of three: 1 - 0.05^(1/59) is just below 5 %."""
     assert clopper_pearson_interval(0, 59, 0.9)[1] == pytest.approx(1 - 0.05 ** (1 / 59))
+
+
+@pytest.mark.parametrize("total", [1, 3, 100, 313, 12.5])
+def test_a_rate_of_none_or_all_lies_in_its_own_interval(total: float) -> None:
+    assert wilson_interval(0, total)[0] == 0
+    assert wilson_interval(total, total)[1] == 1

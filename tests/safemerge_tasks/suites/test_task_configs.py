@@ -100,7 +100,7 @@ def test_the_group_of_catqa_has_a_row_for_each_category(
     named = {row.metric for row in rows}
     assert {f"asr[{category}]" for category in categories} < named
     assert len(categories) == 11
-    assert len(named) == 15
+    assert len(named) == 16
     assert all(row.filter_list is None and not row.weight_by_size for row in rows)
 
 
@@ -134,7 +134,8 @@ def test_the_16_token_variant_differs_in_nothing_else(
 def test_groups_name_tasks_that_there_are(repository: Path) -> None:
     """Also the harness's own; `humaneval_pass10` where this installation has it."""
     known = set(TaskManager().all_tasks) | {"humaneval_pass10"}
-    for group in ("safemerge_utility", "farn2024", "farn2025", "resta2024"):
+    groups = ("safemerge_utility", "safemerge_attacks", "safemerge_multilingual")
+    for group in (*groups, "safemerge_overrefusal", "farn2024", "farn2025", "resta2024"):
         content = yaml.safe_load((repository / f"task_configs/{group}.yaml").read_text())
         assert content["group"] == group
         assert set(content["task"]) <= known
