@@ -39,7 +39,7 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
     other = [n for n, row in rows if not _is_empty(row.get(text)) and not _is_text(row[text])]
     if other:
         yield f"{table.source}, {numbered(other)}: the question is not text; correct it."
-    used = (spec.question, spec.category, spec.subcategory)
+    used = (spec.question, spec.category, spec.subcategory, spec.target)
     named = [table.name_of(one) for one in used if one is not None]
     named += filter(None, (table.first_of(columns) for columns in spec.fields.values()))
     halves = [number for number, row in rows if not all(_is_whole(row.get(one)) for one in named)]
@@ -97,7 +97,8 @@ def numbered(numbers: Sequence[int]) -> str:
 
 
 def _missing_columns(spec: SuiteSpec, table: Table) -> Iterator[str]:
-    for column in (spec.question, spec.category, spec.subcategory, *spec.where):
+    single = (spec.question, spec.category, spec.subcategory, spec.target)
+    for column in (*single, *spec.where):
         if column is not None:
             try:
                 table.name_of(column)

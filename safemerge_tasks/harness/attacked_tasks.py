@@ -1,0 +1,58 @@
+"""Tasks under an attack, by the names that their results have: `advbench_asr@prefill:5`."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._factory import TaskFactory
+
+from safemerge_tasks.attacks import PLAIN, attacking, refuse_settings_of_none
+from safemerge_tasks.attacks.names import BETWEEN
+
+
+class AttackedTasks(TaskManager):  # type: ignore[misc]
+    """lm-eval's tasks, of which each can be asked for under an attack, and several times."""
+
+    def _load_spec(self, spec: Any) -> Any:
+        """Return the task of a name, or one below it under the attack that the name ends in."""
+        if not isinstance(spec, str):
+            return super()._load_spec(spec)
+        task, between, _ = spec.partition(BETWEEN)
+        with self._metadata(attacking(self.metadata or {}, self._attack(spec))):
+            found = super()._load_spec(task)
+        if not between:
+            return found
+        tasks = found.get_all_tasks() if hasattr(found, "get_all_tasks") else found
+        # A group has one name for all attacks, so its members stand for themselves.
+        return tasks if isinstance(tasks, list) else [tasks]
+
+    def load(self, task_list: Any) -> Any:
+        """Return tasks and groups by their names.
+
+        Raises:
+            SafemergeError: there are settings that mean nothing to any of their attacks.
+        """
+        specs = task_list if isinstance(task_list, list) else [task_list]
+        attacks = [self._attack(spec) for spec in specs if isinstance(spec, str)]
+        refuse_settings_of_none(self.metadata or {}, list(dict.fromkeys(attacks)))
+        return super().load(task_list)
+
+    def _attack(self, spec: str) -> str:
+        return spec.partition(BETWEEN)[2] or str((self.metadata or {}).get("attack", PLAIN))
+
+    def match_tasks(self, task_list: list[str]) -> list[str]:
+        """Return the names that there are tasks of, those under attacks as they are."""
+        attacked = [name for name in task_list if BETWEEN in name]
+        plain = [name for name in task_list if BETWEEN not in name]
+        known = [name for name in attacked if self.task_index.get(name.partition(BETWEEN)[0])]
+        return [*super().match_tasks(plain), *known]
+
+    @contextmanager
+    def _metadata(self, metadata: Mapping[str, Any]) -> Iterator[None]:
+        before = self._factory
+        self._factory = TaskFactory(meta=dict(metadata))
+        try:
+            yield
+        finally:
+            self._factory = before
