@@ -133,7 +133,6 @@ def run(suite: Path) -> Run:
             task_manager=manager,
             evaluation_tracker=tracker,
             apply_chat_template=templated,
-            bootstrap_iters=0,
         )
         if out:
             samples = results.pop("samples")
@@ -144,6 +143,15 @@ def run(suite: Path) -> Run:
         return results
 
     return evaluate
+
+
+def judged_again(suite: Path) -> dict[str, Any]:
+    """Return what `safemerge judge` makes of the saved samples and of the copy before judging."""
+    settings = JudgeSettings(name=str(suite / "oven.py"), cache=False)
+    ((saved,), (copy,)) = (judge_folder(run.path, settings) for run in find_runs(suite / "out"))
+    (table,), (copied,) = saved.tables.values(), copy.tables.values()
+    assert table == copied
+    return table
 
 
 def keys(suite: Path, text: str) -> None:
@@ -197,9 +205,7 @@ def test_the_judge_sees_the_beginning_and_what_follows(
     told = run(Baker(byte_tokenizer, ["rnt."]), out=suite / "out")
     assert told["results"]["oven_asr"]["asr,oven.py"] == 1.0
     assert [row["doc"]["gen_prefix"] for row in told["samples"]["oven_asr"]] == ["It is bu"] * 2
-    again = judge_folder(suite / "out", JudgeSettings(name=str(suite / "oven.py"), cache=False))
-    (table,) = again[0].tables.values()
-    assert table["oven_asr"]["asr,oven.py"] == 1.0
+    assert judged_again(suite)["oven_asr"]["asr,oven.py"] == 1.0
 
 
 def test_a_beginning_that_nothing_follows_is_an_empty_answer(
@@ -229,8 +235,7 @@ def test_every_repeat_is_judged_here_and_afterwards(
     row = told["results"]["oven_asr"]
     expected = {"asr": 0.5, "compliance_rate": 0.5, "hit@2": 5 / 6, "hit@4": 1.0, "asr[Hot]": 0.5}
     assert {name: row[f"{name},oven.py"] for name in expected} == pytest.approx(expected)
-    again = judge_folder(suite / "out", JudgeSettings(name=str(suite / "oven.py"), cache=False))
-    (table,) = again[0].tables.values()
+    table = judged_again(suite)
     for name, value in expected.items():
         assert table["oven_asr"][f"{name},oven.py"] == pytest.approx(value)
         assert f"{name}_stderr,oven.py" in table["oven_asr"]
@@ -250,10 +255,8 @@ def test_put_off_answers_are_judged_alike(
         out=suite / "out",
         attack_predict=9,
     )
-    judge_folder(suite / "out", JudgeSettings(name=str(suite / "oven.py"), cache=False))
-    later = find_runs(suite / "out")[-1].summary()["results"]["oven_asr@sample:4"]
+    later = judged_again(suite)["oven_asr@sample:4"]
     here = now["results"]["oven_asr@sample:4"]
-    assert set(here) - set(later) <= {"sample_count"}
     for key, value in here.items():
         if key.endswith(",oven.py"):
             assert later[key] == (value if isinstance(value, str) else pytest.approx(value)), key
