@@ -120,5 +120,5 @@ def attack(
     if as_json:
         table.print_json(found)
     else:
-        for one in found:
-            table.print_table(one)
+        for suite_found in found:
+            table.print_table(suite_found)

@@ -14,6 +14,8 @@ from safemerge_tasks.attacks.names import BETWEEN
 class AttackedTasks(TaskManager):  # type: ignore[misc]
     """lm-eval's tasks, of which each can be asked for under an attack, and several times."""
 
+    _factory: Any
+
     def _load_spec(self, spec: Any) -> Any:
         """Return the task of a name, or one below it under the attack that the name ends in."""
         if not isinstance(spec, str):

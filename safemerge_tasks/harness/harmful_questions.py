@@ -339,7 +339,7 @@ def _rendered(
     Raises:
         SafemergeError: the model shows no tokenizer, or renders conversations elsewhere.
     """
-    tokenizer = getattr(lm, "tokenizer", None)
+    tokenizer: Any = getattr(lm, "tokenizer", None)
     if not hasattr(tokenizer, "apply_chat_template") or is_for_chat_endpoint(
         lm.apply_chat_template(turns)
     ):

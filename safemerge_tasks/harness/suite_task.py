@@ -68,6 +68,8 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
     lm: Any = None
     """The model under test, once it is known."""
 
+    dataset: Any
+
     def __init__(self, config: dict[str, Any]) -> None:
         check_lm_eval()
         # lm-eval's --num_fewshot leaves a 0 that is written down.
@@ -178,7 +180,7 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
 
         With a seed that is the same for every request several answers would be one.
         """
-        seed = self.config.generation_kwargs.get("seed")
+        seed: int | None = self.config.generation_kwargs.get("seed")
         if seed is None and hasattr(self.lm, "base_url"):
             seed = getattr(self.lm, "_seed", None)
         return seed
