@@ -111,18 +111,24 @@ def _measured(measure: Measure) -> dict[str, float | int | None]:
     }
 
 
-def write_plot(path: Path, suffix: str, found: list[UnderAttack]) -> None:
-    """Write ASR against prefilled tokens.
+def refuse_without_curve(path: Path, attacks: list[str]) -> None:
+    """Refuse a plot of one point.
 
     Raises:
-        SafemergeError: fewer than two attacks begin answers, or the file cannot be written.
+        SafemergeError: fewer than two attacks tell how many tokens are begun.
     """
-    from safemerge_tasks.common.atomic_write import replace_file
-    from safemerge_tasks.report.figures.prefill_curve import curve, draw_prefill_curve
+    from safemerge_tasks.report.figures.prefill_curve import prefilled
 
-    if max((len(curve(one.attacks)) for one in found), default=0) < 2:
+    if sum(prefilled(one) is not None for one in attacks) < 2:
         raise SafemergeError(
             f"--plot {path} shows ASR against prefilled tokens, of which there is one number; add "
             "--attacks plain,prefill:1,prefill:2,prefill:5,prefill:10,prefill."
         )
+
+
+def write_plot(path: Path, suffix: str, found: list[UnderAttack]) -> None:
+    """Write ASR against prefilled tokens."""
+    from safemerge_tasks.common.atomic_write import replace_file
+    from safemerge_tasks.report.figures.prefill_curve import draw_prefill_curve
+
     replace_file(path, draw_prefill_curve(found, suffix))

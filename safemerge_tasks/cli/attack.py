@@ -17,6 +17,7 @@ from safemerge_tasks.cli._judge_options import (
     log_to_stderr,
     parse_pairs,
 )
+from safemerge_tasks.cli._judge_saved import refuse_deferred
 
 app = typer.Typer(add_completion=False)
 
@@ -82,10 +83,13 @@ def attack(
     rows = [AttackName.read(one).row for one in wanted]
     if not rows or len(set(rows)) < len(rows):
         raise SafemergeError(f"--attacks {attacks} names {'one twice' if rows else 'none'}.")
+    refuse_deferred(asked)
     for settings in asked:
         for one in judges_whatever(settings):
             make_judge(one).check()
     suffix = format_of(plot) if plot else None
+    if plot:
+        table.refuse_without_curve(plot, rows)
     place = out / datetime.now().isoformat(timespec="seconds").replace(":", "-")
     folders = [place / str(number) for number in range(1, len(models) + 1)]
     runs = [

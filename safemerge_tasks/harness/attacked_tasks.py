@@ -11,6 +11,11 @@ from safemerge_tasks.attacks import PLAIN, attacking, refuse_settings_of_none
 from safemerge_tasks.attacks.names import BETWEEN
 
 
+def attack_on(name: str, metadata: Mapping[str, Any] | None) -> str:
+    """Return the attack on a task: the one that its name ends in, else that of the metadata."""
+    return name.partition(BETWEEN)[2] or str((metadata or {}).get("attack", PLAIN))
+
+
 class AttackedTasks(TaskManager):  # type: ignore[misc]
     """lm-eval's tasks, of which each can be asked for under an attack, and several times."""
 
@@ -21,27 +26,13 @@ class AttackedTasks(TaskManager):  # type: ignore[misc]
         if not isinstance(spec, str):
             return super()._load_spec(spec)
         task, between, _ = spec.partition(BETWEEN)
-        with self._metadata(attacking(self.metadata or {}, self._attack(spec))):
+        with self._metadata(attacking(self.metadata or {}, attack_on(spec, self.metadata))):
             found = super()._load_spec(task)
         if not between:
             return found
         tasks = found.get_all_tasks() if hasattr(found, "get_all_tasks") else found
         # A group has one name for all attacks, so its members stand for themselves.
         return tasks if isinstance(tasks, list) else [tasks]
-
-    def load(self, task_list: Any) -> Any:
-        """Return tasks and groups by their names.
-
-        Raises:
-            SafemergeError: there are settings that mean nothing to any of their attacks.
-        """
-        specs = task_list if isinstance(task_list, list) else [task_list]
-        attacks = [self._attack(spec) for spec in specs if isinstance(spec, str)]
-        refuse_settings_of_none(self.metadata or {}, list(dict.fromkeys(attacks)))
-        return super().load(task_list)
-
-    def _attack(self, spec: str) -> str:
-        return spec.partition(BETWEEN)[2] or str((self.metadata or {}).get("attack", PLAIN))
 
     def match_tasks(self, task_list: list[str]) -> list[str]:
         """Return the names that there are tasks of, those under attacks as they are."""
@@ -58,3 +49,19 @@ class AttackedTasks(TaskManager):  # type: ignore[misc]
             yield
         finally:
             self._factory = before
+
+
+class AllAttackedTasks(AttackedTasks):
+    """The same, where all tasks of an evaluation are loaded at once."""
+
+    def load(self, task_list: Any) -> Any:
+        """Return tasks and groups by their names.
+
+        Raises:
+            SafemergeError: there are settings that mean nothing to any of their attacks.
+        """
+        specs = task_list if isinstance(task_list, list) else [task_list]
+        names = [spec for spec in specs if isinstance(spec, str)]
+        attacks = dict.fromkeys(attack_on(name, self.metadata) for name in names)
+        refuse_settings_of_none(self.metadata or {}, list(attacks))
+        return super().load(task_list)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from lm_eval._cli import HarnessCLI
 from lm_eval.utils import setup_logging
 
-from safemerge_tasks.harness.attacked_tasks import AttackedTasks
+from safemerge_tasks.harness.attacked_tasks import AllAttackedTasks
 from safemerge_tasks.harness.command_line import read_arguments
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     """Do what `lm_eval` does."""
     setup_logging()
     asked = read_arguments(sys.argv[1:])
-    with patch("lm_eval.tasks.TaskManager", AttackedTasks):
+    with patch("lm_eval.tasks.TaskManager", AllAttackedTasks):
         HarnessCLI().execute(asked.lm_eval)
 
 

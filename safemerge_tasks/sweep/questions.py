@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from safemerge_tasks.attacks import refuse_settings_of_none
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness.live_evaluation import token_limit
 from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split, Tasks
@@ -84,6 +85,7 @@ def _read(spec: SweepSpec, store: Store) -> Questions:
     tasks: dict[str, dict[Split, Tasks]] = {}
     asked: dict[tuple[Split, str], Asked] = {}
     for split in SPLITS:
+        _refuse_unused_attack_settings(spec, split)
         loader = _Loader(spec, split)
         safety = loader.measured(spec.tasks.of(split).safety, safety=True)
         for tuning in spec.tunings:
@@ -94,6 +96,14 @@ def _read(spec: SweepSpec, store: Store) -> Questions:
                     made = _record(spec, store, one.task, split, safety=one in safety)
                     asked[split, one.task] = made
     return Questions(tasks, asked)
+
+
+def _refuse_unused_attack_settings(spec: SweepSpec, split: Split) -> None:
+    from safemerge_tasks.harness.attacked_tasks import attack_on
+
+    asked = spec.tasks.of(split)
+    attacks = dict.fromkeys(attack_on(one.task, asked.metadata) for one in asked.safety)
+    refuse_settings_of_none(asked.metadata, list(attacks))
 
 
 @contextmanager

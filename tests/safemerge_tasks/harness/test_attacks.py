@@ -15,7 +15,7 @@ from lm_eval.models.api_models import JsonChatStr
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.decision import compare
 from safemerge_tasks.gate.policy import Policy
-from safemerge_tasks.harness.attacked_tasks import AttackedTasks
+from safemerge_tasks.harness.attacked_tasks import AllAttackedTasks, AttackedTasks
 from safemerge_tasks.judges import JudgeSettings
 from safemerge_tasks.judges.judging.saved_results import judge_folder
 from safemerge_tasks.report.under_attack import read_under_attack
@@ -410,6 +410,14 @@ def test_other_settings_of_generation_are_not_overruled_silently(
     keys(suite, "gen_prefix: Sure\n")
     with pytest.raises(SafemergeError, match="`gen_prefix` begins every answer already"):
         run(baker, "oven_asr@prefill")
+
+
+def test_settings_that_no_attack_takes_are_refused(suite: Path) -> None:
+    metadata = {"judge": "keywords", "attack_top_p": 0.5}
+    manager = AllAttackedTasks(include_path=str(suite), include_defaults=False, metadata=metadata)
+    assert list(manager.load(["oven_asr", "oven_asr@sample"])["tasks"])[1] == "oven_asr@sample"
+    with pytest.raises(SafemergeError, match="attack_top_p means nothing to the attacks plain"):
+        manager.load(["oven_asr"])
 
 
 def test_the_gate_compares_like_with_like(suite: Path, run: Run, baker: Baker) -> None:
