@@ -39,7 +39,14 @@ class Prefill(Attack):
     def beginning(self, document: Mapping[str, str], target: str, tokenizer: Any) -> str:
         """Return the target, or its first tokens."""
         text = target or AFFIRMATIVE.get(document.get("language", ""), AFFIRMATIVE["en"])
-        return text if self.tokens is None else first_tokens(text, self.tokens, tokenizer)
+        if self.tokens is None:
+            return text
+        if not hasattr(tokenizer, "decode"):
+            raise SafemergeError(
+                "tokens are counted, and this model shows no tokenizer; add --metadata "
+                "attack_tokenizer=FOLDER."
+            )
+        return first_tokens(text, self.tokens, tokenizer)
 
 
 def first_tokens(text: str, count: int, tokenizer: Any) -> str:

@@ -53,6 +53,11 @@ def is_for_chat_endpoint(prompt: Any) -> bool:
     return module is not None and isinstance(prompt, module.JsonChatStr)
 
 
+def renders_elsewhere(lm: Any) -> bool:
+    """Return whether a model is an endpoint that is given conversations and not prompts."""
+    return hasattr(lm, "base_url") and not getattr(lm, "tokenized_requests", False)
+
+
 def continued(generation: dict[str, Any]) -> dict[str, Any]:
     """Return generation settings that make a chat endpoint go on with the last message."""
     return {**generation, **_CONTINUED}

@@ -6,7 +6,8 @@ on questions, responses and verdicts, so that lm-eval 0.5's `Scorer` can be a se
 
 import atexit
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -16,11 +17,16 @@ from lm_eval.api.metrics import mean
 from safemerge_tasks.attacks import Attack, AttackSettings, make_attack
 from safemerge_tasks.attacks.names import BETWEEN
 from safemerge_tasks.common.errors import SafemergeError, brief
-from safemerge_tasks.harness.begun_answers import is_for_chat_endpoint
+from safemerge_tasks.harness.begun_answers import renders_elsewhere
 from safemerge_tasks.harness.judging import Appointed, Judged, judge_together
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.harness.saved_responses import follow_up
-from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence, process_results
+from safemerge_tasks.harness.suite_task import (
+    SuiteTask,
+    one_sentence,
+    process_results,
+    warn_not_attacked,
+)
 from safemerge_tasks.harness.task_keys import Kind
 from safemerge_tasks.judges import (
     Judge,
@@ -67,6 +73,7 @@ class HarmfulQuestions(SuiteTask):
     """
 
     template = "_harmful_questions"
+    attackable = True
     kind = Kind(frozenset(HIGHER_IS_BETTER), process_results, repeats=True)
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -81,7 +88,7 @@ class HarmfulQuestions(SuiteTask):
             ]
             self.attack = make_attack(AttackSettings.from_metadata(metadata))
             if self.attack and (config.get("dataset_kwargs") or {}).get("harmless"):
-                _log.warning("%s asks nothing harmful, so it is not attacked.", config.get("task"))
+                warn_not_attacked(str(config.get("task")), self.attack.name.spelt)
                 self.attack = None
             if self.attack:
                 config = self._attacked(config, self.attack)
@@ -129,6 +136,12 @@ class HarmfulQuestions(SuiteTask):
 
     def _refuse_impossible(self, attack: Attack, given: Mapping[str, Any]) -> None:
         where = f"{self.config.task}: attack={attack.name.spelt}"
+        # lm-eval's own model of transformers; a sweep's recorder, which is one, has no weights.
+        if attack.settings.seed is not None and hasattr(self.lm, "_model"):
+            raise SafemergeError(
+                f"{where}: attack_seed needs a model that takes a seed for each answer, which hf "
+                "does not; leave it out, or use vllm."
+            )
         if attack.needs_template and not given.get("apply_chat_template"):
             raise SafemergeError(f"{where} needs --apply_chat_template; add it.")
         for key, value in attack.generation.items():
@@ -144,18 +157,28 @@ class HarmfulQuestions(SuiteTask):
         if self.attack is None or type(self.attack).beginning is Attack.beginning:
             return super().beginning(doc)
         tokenizer = _tokenizer(self.attack.settings.tokenizer, getattr(self.lm, "tokenizer", None))
-        try:
+        with self._own_code(self.attack):
             return self.attack.beginning(doc, self.targets.get(doc["id"], ""), tokenizer)
-        except (AttributeError, TypeError) as error:
-            raise SafemergeError(
-                f"{self.config.task}: attack={self.attack.name.spelt} counts tokens, and this "
-                "model shows no tokenizer; add --metadata attack_tokenizer=FOLDER."
-            ) from error
 
     def turns(self, doc: dict[str, str]) -> list[dict[str, str]]:
         """Return the conversation that asks a question."""
-        question = self.doc_to_text(doc)
-        return self.attack.turns(question) if self.attack else super().turns(doc)
+        if self.attack is None:
+            return super().turns(doc)
+        with self._own_code(self.attack):
+            return self.attack.turns(self.doc_to_text(doc))
+
+    @contextmanager
+    def _own_code(self, attack: Attack) -> Iterator[None]:
+        """Raise whatever an attack's code raises, which may be the user's own, as one sentence."""
+        where = f"{self.config.task}: attack={attack.name.spelt}"
+        try:
+            yield
+        except SafemergeError as error:
+            raise SafemergeError(f"{where}: {error}") from error
+        except Exception as error:
+            raise SafemergeError(
+                f"{where} fails on a question ({brief(error)}); mend it."
+            ) from error
 
     def fewshot_context(
         self,
@@ -340,9 +363,7 @@ def _rendered(
         SafemergeError: the model shows no tokenizer, or renders conversations elsewhere.
     """
     tokenizer: Any = getattr(lm, "tokenizer", None)
-    if not hasattr(tokenizer, "apply_chat_template") or is_for_chat_endpoint(
-        lm.apply_chat_template(turns)
-    ):
+    if renders_elsewhere(lm) or not hasattr(tokenizer, "apply_chat_template"):
         raise SafemergeError(
             f"attack={attack.name.spelt}: this model is given conversations and not prompts, so "
             "its chat template cannot be changed; use vllm or hf."

@@ -17,6 +17,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from safemerge_tasks.attacks import PLAIN
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness.begun_answers import (
     begun_plainly,
@@ -65,6 +66,9 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
     kind: ClassVar[Kind]
     """What it makes of lm-eval's keys."""
 
+    attackable: ClassVar[bool] = False
+    """It asks harmful questions, which an attack may put otherwise."""
+
     lm: Any = None
     """The model under test, once it is known."""
 
@@ -80,6 +84,8 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
             self._refuse_description_of_each()
             self.thinking = ThinkingSettings.from_metadata(self.config.metadata or {}).format
         metadata, description = self.config.metadata or {}, self.config.description
+        if not self.attackable and metadata.get("attack", PLAIN) != PLAIN:
+            warn_not_attacked(self.config.task, metadata["attack"])
         belongs = self.system_prompt_belongs_to_task or WITHOUT_ROLE in metadata
         folded = folded_prompt(metadata, description) if belongs else ""
         self.conversation = Conversation(self.config.task, description, folded)
@@ -327,6 +333,12 @@ def one_sentence() -> Iterator[None]:
         if under_command_line():
             sys.exit(f"safemerge: {error}")
         raise
+
+
+@cache
+def warn_not_attacked(task: str, attack: str) -> None:
+    """Log that a task is asked as it is."""
+    _log.warning("%s asks nothing harmful, so attack=%s does not change it.", task, attack)
 
 
 @cache

@@ -14,7 +14,7 @@ from lm_eval.models.api_models import JsonChatStr
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.decision import compare
-from safemerge_tasks.gate.policy import Policy
+from safemerge_tasks.gate.policy import Policy, read_policy
 from safemerge_tasks.harness.attacked_tasks import AllAttackedTasks, AttackedTasks
 from safemerge_tasks.judges import JudgeSettings
 from safemerge_tasks.judges.judging.saved_results import judge_folder
@@ -420,6 +420,39 @@ def test_settings_that_no_attack_takes_are_refused(suite: Path) -> None:
         manager.load(["oven_asr"])
 
 
+def test_a_template_serves_a_model_without_one(suite: Path, run: Run, tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = None
+    (suite / "t.jinja").write_text("{% for m in messages %}[{{ m.content }}]{% endfor %}")
+    model = Baker(tokenizer)
+    run(model, f"oven_asr@template={suite / 't.jinja'}")
+    assert model.asked[0][0].endswith("[Bread?]")
+
+
+def test_an_attacks_own_error_is_one_sentence(suite: Path, run: Run, baker: Baker) -> None:
+    (suite / "torn.py").write_text(
+        "from safemerge_tasks.attacks import Attack\n"
+        "class Torn(Attack):\n"
+        "    def turns(self, question):\n"
+        "        return self.pages[question]\n"
+        "def make(name, settings):\n"
+        "    return Torn(name, settings)\n"
+    )
+    with pytest.raises(SafemergeError, match="attack=.*torn.py fails on a question .*pages"):
+        run(baker, f"oven_asr@{suite / 'torn.py'}", templated=False)
+
+
+def test_what_asks_nothing_harmful_is_not_attacked(
+    suite: Path, run: Run, baker: Baker, caplog: pytest.LogCaptureFixture
+) -> None:
+    (suite / "oven.yaml").write_text(SUITE.replace("suite: oven", "suite: oven\n  harmless: true"))
+    told = run(baker, attack="no-system")
+    assert list(told["results"]) == ["oven_asr"]
+    assert "oven_asr asks nothing harmful, so attack=no-system does not change it" in caplog.text
+
+
 def test_the_gate_compares_like_with_like(suite: Path, run: Run, baker: Baker) -> None:
     asked: dict[str, dict[str, Any]] = {"one": {}, "same": {}, "other": {"attack_top_p": 0.5}}
     for name, settings in asked.items():
@@ -429,6 +462,12 @@ def test_the_gate_compares_like_with_like(suite: Path, run: Run, baker: Baker) -
     compare(one, same, Policy())
     with pytest.raises(SafemergeError, match=r"oven_asr@sample:2: attack"):
         compare(one, other, Policy())
+    policy = suite / "policy.yaml"
+    policy.write_text("tasks:\n  oven_asr@sample:2:\n    hit@2: {max_increase: 0.1}\n")
+    compare(one, same, read_policy(policy))
+    policy.write_text(policy.read_text().replace("hit@2", "predicted_asr@100"))
+    with pytest.raises(SafemergeError, match="predicted_asr@100 is a prediction"):
+        compare(one, same, read_policy(policy))
 
 
 def test_the_worst_case_is_of_each_question(suite: Path, run: Run, byte_tokenizer: Any) -> None:
