@@ -6,7 +6,7 @@ on questions, responses and verdicts, so that lm-eval 0.5's `Scorer` can be a se
 
 import atexit
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -122,19 +122,21 @@ class HarmfulQuestions(SuiteTask):
         return name if name.endswith(end) else f"{name}{end}"
 
     def build_all_requests(self, **given: Any) -> None:
-        """Build the requests; under an attack they are not those of the plain task.
-
-        Raises:
-            SafemergeError: the attack cannot be made on this model.
-        """
+        """Build the requests; under an attack they are not those of the plain task."""
         # lm-eval sets the name in the YAML anew, and keeps requests under it.
         self.config.task = self.conversation.task = self.task_name
-        with one_sentence():
-            if self.attack:
-                self._refuse_impossible(self.attack, given)
-            super().build_all_requests(**given)
+        super().build_all_requests(**given)
 
-    def _refuse_impossible(self, attack: Attack, given: Mapping[str, Any]) -> None:
+    def refuse_impossible(self, *, apply_chat_template: bool = False, **given: Any) -> None:
+        """Refuse what this model cannot be asked, before any prompt is made.
+
+        Raises:
+            SafemergeError: the attack cannot be made on it.
+        """
+        super().refuse_impossible(**given)
+        attack = self.attack
+        if attack is None:
+            return
         where = f"{self.config.task}: attack={attack.name.spelt}"
         # lm-eval's own model of transformers; a sweep's recorder, which is one, has no weights.
         if attack.settings.seed is not None and hasattr(self.lm, "_model"):
@@ -142,7 +144,7 @@ class HarmfulQuestions(SuiteTask):
                 f"{where}: attack_seed needs a model that takes a seed for each answer, which hf "
                 "does not; leave it out, or use vllm."
             )
-        if attack.needs_template and not given.get("apply_chat_template"):
+        if attack.needs_template and not apply_chat_template:
             raise SafemergeError(f"{where} needs --apply_chat_template; add it.")
         for key, value in attack.generation.items():
             now = self.config.generation_kwargs.get(key)
@@ -368,6 +370,7 @@ def _rendered(
             f"attack={attack.name.spelt}: this model is given conversations and not prompts, so "
             "its chat template cannot be changed; use vllm or hf."
         )
+    thinking = {"enable_thinking": lm.enable_thinking} if hasattr(lm, "enable_thinking") else {}
     return str(
         tokenizer.apply_chat_template(
             turns,
@@ -375,6 +378,8 @@ def _rendered(
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
+            **thinking,
+            **(getattr(lm, "chat_template_args", None) or {}),
         )
     )
 

@@ -118,7 +118,12 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
         A chat template that raises costs this question, not the run.
         """
         if not apply_chat_template or chat_template is None:
-            prompt = self.plain(self.turns(doc)[-1]["content"], system_instruction)
+            turn, *more = self.turns(doc)
+            if more:
+                raise SafemergeError(
+                    f"{self.config.task}: a conversation needs --apply_chat_template; add it."
+                )
+            prompt = self.plain(turn["content"], system_instruction)
             return (
                 begun_plainly(prompt, gen_prefix, self.config.target_delimiter)
                 if gen_prefix
@@ -150,12 +155,22 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
             evaluation.ask_vllm_in_batches()
         self.lm = evaluation.lm if evaluation else None
         with one_sentence():
-            for problem in generation_problems(self.config.generation_kwargs):
-                raise SafemergeError(f"{self.config.task}: {problem}")
+            self.refuse_impossible(**given)
             self._begin_answers()
             super().build_all_requests(**given)
             self._check_endpoint()
             self._leave_out_unasked()
+
+    def refuse_impossible(self, **_: Any) -> None:
+        """Refuse what this model cannot be asked, before any prompt is made.
+
+        Takes what `build_all_requests` does.
+
+        Raises:
+            SafemergeError: generation settings would have no effect.
+        """
+        for problem in generation_problems(self.config.generation_kwargs):
+            raise SafemergeError(f"{self.config.task}: {problem}")
 
     def beginning(self, doc: dict[str, str]) -> str:
         """Return what the answer to a question is begun with; empty for nothing."""

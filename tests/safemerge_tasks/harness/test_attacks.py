@@ -444,6 +444,13 @@ def test_an_attacks_own_error_is_one_sentence(suite: Path, run: Run, baker: Bake
         run(baker, f"oven_asr@{suite / 'torn.py'}", templated=False)
 
 
+def test_a_model_without_seeds_refuses_them(run: Run, baker: Baker) -> None:
+    baker._model = object()  # type: ignore[attr-defined]
+    with pytest.raises(SafemergeError, match="attack_seed needs a model that takes a seed"):
+        run(baker, "oven_asr@sample:2", attack_seed=1)
+    run(baker, "oven_asr@sample:2")
+
+
 def test_what_asks_nothing_harmful_is_not_attacked(
     suite: Path, run: Run, baker: Baker, caplog: pytest.LogCaptureFixture
 ) -> None:
