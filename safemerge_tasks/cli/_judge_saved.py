@@ -31,8 +31,7 @@ def judge_saved(
     from safemerge_tasks.judges.names import AUTO
     from safemerge_tasks.results import find_runs
 
-    if any(settings.name == "deferred" for settings in asked):
-        raise SafemergeError("--judge deferred judges nothing; name the judge, such as wildguard.")
+    refuse_deferred(asked)
     find_runs(results_dir)  # for its error, which comes before a judge's
     for settings in asked:
         # Before the first one's work: that a later one cannot work would be found out after it.
@@ -73,3 +72,13 @@ def judge_saved(
             f"the judge failed on {pending} responses, which stay unscored; the reasons are "
             "above, and the same command judges again."
         )
+
+
+def refuse_deferred(asked: "list[JudgeSettings]") -> None:
+    """Refuse to judge later what is to be judged now.
+
+    Raises:
+        SafemergeError: that is asked for.
+    """
+    if any(settings.name == "deferred" for settings in asked):
+        raise SafemergeError("--judge deferred judges nothing; name the judge, such as wildguard.")

@@ -43,7 +43,8 @@ def check(
     accept: Annotated[
         list[str] | None,
         typer.Option(
-            help="What may differ: version, judge, prompts, chat-template, generation, questions."
+            help="What may differ: version, judge, prompts, chat-template, generation, "
+            "attack, thinking, questions."
         ),
     ] = None,
     show_text: Annotated[

@@ -16,6 +16,8 @@ ACCEPTABLE = {
     "system prompt": "prompts",
     "few-shot examples": "prompts",
     "repeats": "generation",
+    "attack": "attack",
+    "beginning of answers": "prompts",
     "thinking": "thinking",
     "question set": "questions",
 }

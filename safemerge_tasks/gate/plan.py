@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.policy import EVERY, LIMITS, MARGIN, Criteria, Policy, TaskPolicy
 from safemerge_tasks.metrics.asr import HIGHER_IS_BETTER
+from safemerge_tasks.metrics.several_answers import is_predicted
 from safemerge_tasks.results import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS
 from safemerge_tasks.results.category_rows import (
     category_rows,
@@ -76,6 +77,11 @@ def _task(
 ) -> Iterator[Check]:
     judge = _judge(task, asked.judge or policy.judge, baseline, candidate)
     for metric, limits in asked.metrics.items():
+        if is_predicted(metric):
+            raise SafemergeError(
+                f"{task}: {metric} is a prediction, one number for all questions, so the gate has "
+                "nothing to compare; limit asr, or hit@k of as many answers as were drawn."
+            )
         category = _category_meant(task, metric, judge, baseline)
         if category is not None:
             if limits.categories:

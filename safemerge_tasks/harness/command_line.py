@@ -15,9 +15,15 @@ from lm_eval._cli import HarnessCLI
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.utils import simple_parse_args_string
 
+from safemerge_tasks.attacks.names import BETWEEN, PLAIN
 from safemerge_tasks.common.child_process import run_child
 from safemerge_tasks.common.errors import SafemergeError, one_line
+from safemerge_tasks.common.validation import nearest
 from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
+from safemerge_tasks.suites.task_files import task_files
+
+_WITH_WEIGHTS = ("vllm", "hf")
+"""Models of lm-eval whose arguments call the model `pretrained`; endpoints call it `model`."""
 
 
 class Asked(NamedTuple):
@@ -64,6 +70,71 @@ def read_arguments(words: Sequence[str]) -> Asked:
         # lm-eval's default of 1 would give vLLM one request at a time.
         arguments.batch_size = "auto"
     return Asked(arguments, judging, Path(given["output_path"]))
+
+
+def attack_arguments(
+    model: str,
+    suite: str,
+    attacks: Sequence[str],
+    output: Path,
+    *,
+    backend: str,
+    model_args: str,
+    include_path: Path | None,
+    limit: int | None,
+    batch_size: str | None,
+    chat_template: bool,
+    metadata: Mapping[str, str],
+) -> list[str]:
+    """Return lm_eval's arguments for one model and a suite under several attacks, in one engine.
+
+    Args:
+        model: folder, Hub id, or an endpoint's name of it.
+        suite: a task's name, or that of its suite.
+        attacks: as users spell them.
+        output: lm-eval's --output_path.
+        backend: lm-eval's --model.
+        model_args: lm-eval's, but for the model.
+        include_path: the folder of the user's suites.
+        limit: questions.
+        batch_size: lm-eval's.
+        chat_template: apply it.
+        metadata: lm-eval's.
+
+    Raises:
+        SafemergeError: there is no such suite.
+    """
+    task = _task_of(suite, include_path)
+    key = "pretrained" if backend in _WITH_WEIGHTS else "model"
+    given = [f"{key}={model}", *(part for part in model_args.split(",") if part)]
+    if backend == "vllm" and "enable_prefix_caching" not in model_args:
+        given.append("enable_prefix_caching=True")  # attacks share prompts
+    names = [task if one == PLAIN else f"{task}{BETWEEN}{one}" for one in attacks]
+    words = ["--model", backend, "--model_args", ",".join(given), "--tasks", ",".join(names)]
+    options = {
+        "--include_path": include_path,
+        "--limit": limit,
+        "--batch_size": batch_size,
+        "--metadata": ",".join(f"{name}={value}" for name, value in metadata.items()) or None,
+        "--output_path": output,
+    }
+    words += [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+    return [*words, "--apply_chat_template"] if chat_template else words
+
+
+def _task_of(suite: str, include_path: Path | None) -> str:
+    """Return the task or group that a name, or the name of its suite, stands for.
+
+    Raises:
+        SafemergeError: there is none.
+    """
+    known = {file.name for file in task_files(include_path) if file.error is None}
+    for name in (suite, f"{suite}_asr"):
+        if name in known:
+            return name
+    near = nearest(f"{suite}_asr", sorted(known))
+    hint = f"; did you mean {near}?" if near else "; `safemerge suite list` lists them."
+    raise SafemergeError(f"--suite {suite}: there is no such suite{hint}")
 
 
 def check_output(output: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import datasets
 from lm_eval.api.instance import Instance
 
-from safemerge_tasks.harness.suite_task import OwnTask, one_sentence
+from safemerge_tasks.harness.suite_task import OwnTask, one_sentence, process_results
+from safemerge_tasks.harness.task_keys import Kind
 from safemerge_tasks.humaneval.problems import problem, problems
 from safemerge_tasks.humaneval.scoring import (
     FILTER,
@@ -32,13 +33,23 @@ class HumanEval(OwnTask):
     batch nor on the machine's other work, for models that take a seed (vLLM, and endpoints).
     """
 
+    kind = Kind(
+        frozenset({"pass@1", "pass@10", "empty_rate"}),
+        process_results,
+        repeats=True,
+        dataset_kwargs=False,
+    )
+
     def __init__(self, config: dict[str, Any]) -> None:
         # The key that made lm-eval call this class is not a field of its TaskConfig.
         config = {key: value for key, value in config.items() if key != "class"}
         with one_sentence():
             self.settings = HumanEvalSettings.from_metadata(config.get("metadata") or {})
+            if "repeats" in config and "samples" not in self.settings.model_fields_set:
+                given = self.settings.model_dump(exclude_unset=True)
+                self.settings = HumanEvalSettings.checked({**given, "samples": config["repeats"]})
             self.sandbox = check_isolation(self.settings.for_sandbox())
-            config["repeats"] = 1 if self.settings.seed is not None else self.settings.samples
+            config["repeats"] = self.settings.samples
             super().__init__(config)
         self.stored: dict[str, Any] = {"sandbox": self.sandbox}
 
@@ -50,25 +61,10 @@ class HumanEval(OwnTask):
         """Return the problem alone: without a chat template it is code to go on with."""
         return "\n\n".join(part for part in (instruction, question) if part)
 
-    def construct_requests(self, doc: dict[str, str], ctx: Any, **options: Any) -> Any:
-        """Return a problem's one request, or with `humaneval_seed` one for each sample."""
-        instance = super().construct_requests(doc, ctx, **options)
-        if self.settings.seed is None:
-            return instance
-        context, generation = instance.arguments
-        task, doc_id, _ = instance.metadata
-        # Seeds of different problems must not meet: equal seeds give related samples.
-        first = self.settings.seed + doc_id * self.settings.samples
-        return [
-            Instance(
-                request_type=instance.request_type,
-                doc=doc,
-                arguments=(context, {**generation, "seed": first + index}),
-                idx=index,
-                metadata=(task, doc_id, 1),
-            )
-            for index in range(self.settings.samples)
-        ]
+    @property
+    def first_seed(self) -> int | None:
+        """The seed of the first answer, where answers need one."""
+        return super().first_seed if self.settings.seed is None else self.settings.seed
 
     def apply_filters(self) -> None:
         """Save what the model wrote, then run it."""

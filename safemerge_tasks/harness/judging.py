@@ -10,6 +10,7 @@ from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.judges import Judge, JudgeSettings
 from safemerge_tasks.judges.judging.calibration import Calibration
 from safemerge_tasks.metrics.confusion import Estimate
+from safemerge_tasks.statistics.beta_binomial import Prediction
 from safemerge_tasks.verdicts.scored import Scored
 
 _log = logging.getLogger(__name__)
@@ -40,16 +41,18 @@ class Judged(NamedTuple):
     Attributes:
         name: the judge's, and of its filter.
         identity: what is stored of it.
-        scored: in the order of the suite's instances.
-        counts: behind the ASR and its rows.
+        scored: every answer's, one list for each of the suite's instances.
+        counts: behind the ASR and its rows; empty where a question has several answers.
         corrected: the ASR behind the verdicts, of a calibrated judge.
+        prediction: ASR@N, where answers were drawn for it.
     """
 
     name: str
     identity: Mapping[str, Any]
-    scored: list[Scored]
+    scored: list[list[Scored]]
     counts: Mapping[str, Mapping[str, int]]
     corrected: Estimate | None
+    prediction: Prediction | None
 
 
 class Suite(Protocol):

@@ -84,7 +84,7 @@ class LiveEvaluation:
     judged: dict[Any, Any] = field(default_factory=dict)
     _accumulators: Any = None
     _released: bool = False
-    _truncated: dict[int, bool | None] = field(default_factory=dict)
+    _truncated: dict[tuple[int, int], bool | None] = field(default_factory=dict)
 
     _current: ClassVar["Callable[[], LiveEvaluation | None]"] = staticmethod(lambda: None)
 
@@ -153,17 +153,22 @@ class LiveEvaluation:
             "auto; --metadata keep_batch_size=true leaves it."
         )
 
-    def truncated(self, instance: Any) -> bool | None:
+    def truncated(self, instance: Any, index: int = 0) -> bool | None:
         """Return whether a response reached its token limit, or None where that is not known.
 
         The response is tokenised again, because lm-eval passes on no finish reason; once, though
         both the saved copy and the scores ask.
-        """
-        if id(instance) not in self._truncated:
-            self._truncated[id(instance)] = self._reaches_limit(instance)
-        return self._truncated[id(instance)]
 
-    def _reaches_limit(self, instance: Any) -> bool | None:
+        Args:
+            instance: the request.
+            index: which of its responses.
+        """
+        key = (id(instance), index)
+        if key not in self._truncated:
+            self._truncated[key] = self._reaches_limit(instance, index)
+        return self._truncated[key]
+
+    def _reaches_limit(self, instance: Any, index: int) -> bool | None:
         try:
             limit = token_limit(instance.args[1])
             # A property that loads it, in some models.
@@ -171,7 +176,7 @@ class LiveEvaluation:
                 return None
             if not hasattr(self.lm, "tok_encode"):
                 return None
-            tokens = self.lm.tok_encode(instance.resps[0], add_special_tokens=False)
+            tokens = self.lm.tok_encode(instance.resps[index], add_special_tokens=False)
         except Exception as error:  # whatever a model's own code raises
             _warn_no_tokenizer(type(error).__name__)
             return None

@@ -8,7 +8,8 @@ from typing import Any
 
 from lm_eval.api.metrics import mean
 
-from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence
+from safemerge_tasks.harness.suite_task import SuiteTask, one_sentence, process_results
+from safemerge_tasks.harness.task_keys import Kind
 from safemerge_tasks.metrics.bertscore import BertScorer, BertScoreSettings, score_each
 from safemerge_tasks.metrics.call_match import call_match
 from safemerge_tasks.metrics.reference_score import HIGHER_IS_BETTER, ReferenceScore, Similarity
@@ -28,6 +29,7 @@ class ReferenceAnswers(SuiteTask):
     """
 
     template = "_reference_answers"
+    kind = Kind(frozenset(HIGHER_IS_BETTER), process_results, repeats=False)
     system_prompt_belongs_to_task = True
 
     def __init__(self, config: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from safemerge_tasks.judges import JudgeSettings, Verdict
 from safemerge_tasks.judges.deferred import REASON
 from safemerge_tasks.results import Row, content_hash, stream_rows, write_run
 from safemerge_tasks.results.runs import SAVED_BEFORE_JUDGING
-from safemerge_tasks.verdicts.scored import Scored
+from safemerge_tasks.verdicts.scored import Scored, to_json
 
 _log = logging.getLogger(__name__)
 
@@ -89,9 +89,8 @@ def _written(evaluation: LiveEvaluation, folder: Path, *, count_truncated: bool)
 def _write(evaluation: LiveEvaluation, folder: Path, *, count_truncated: bool) -> None:
     samples = {
         name: [
-            _row(evaluation, task, instance, count_truncated=count_truncated)
-            for instance in task.instances
-            if instance.resps
+            _row(evaluation, task, instances, count_truncated=count_truncated)
+            for instances in _by_document(task.instances)
         ]
         for name, task in evaluation.tasks.items()
     }
@@ -112,33 +111,54 @@ def follow_up(evaluation: LiveEvaluation, settings: JudgeSettings) -> str | None
     return f"safemerge judge {shlex.quote(str(folder))} {named.as_arguments()}"
 
 
-def _row(evaluation: LiveEvaluation, task: Any, instance: Any, *, count_truncated: bool) -> Row:
-    deferred = Scored(Verdict.no_verdict(REASON, pending=True), None).to_json()
+def _by_document(instances: Sequence[Any]) -> list[list[Any]]:
+    """Return the answered requests, those for one document together, as lm-eval saves them."""
+    found: dict[Any, list[Any]] = {}
+    for instance in instances:
+        if instance.resps:
+            found.setdefault(instance.doc_id, []).append(instance)
+    return list(found.values())
+
+
+def _row(
+    evaluation: LiveEvaluation, task: Any, instances: list[Any], *, count_truncated: bool
+) -> Row:
+    first = instances[0]
     try:
-        target = str(task.doc_to_target(instance.doc))
+        target = str(task.doc_to_target(first.doc))
     except Exception:  # another's task: its own error, when its turn comes
         target = ""
-    arguments = {f"arg_{index}": value for index, value in enumerate(instance.args)}
+    counted = count_truncated and task.OUTPUT_TYPE == "generate_until"
+    cut = [
+        [evaluation.truncated(one, n) if counted else None for n in range(len(one.resps))]
+        for one in instances
+    ]
+    pending = Verdict.no_verdict(REASON, pending=True)
     row: Row = {
-        "doc_id": instance.doc_id,
-        "doc": instance.doc,
+        "doc_id": first.doc_id,
+        "doc": first.doc,
         "target": target,
-        "arguments": {"gen_args_0": arguments},
+        "arguments": {
+            f"gen_args_{number}": {f"arg_{n}": value for n, value in enumerate(instance.args)}
+            for number, instance in enumerate(instances)
+        },
         # No answer stays none, and a message's parts stay parts.
-        "resps": [[one if isinstance(one, _AS_THEY_ARE) else str(one) for one in instance.resps]],
-        "filtered_resps": [deferred],
+        "resps": [
+            [one if isinstance(one, _AS_THEY_ARE) else str(one) for one in instance.resps]
+            for instance in instances
+        ],
+        "filtered_resps": [to_json([Scored(pending, one) for one in each]) for each in cut],
         "filter": "deferred",
         "metrics": ["unscored_rate"],
         "unscored_rate": 1.0,
-        "doc_hash": content_hash(instance.doc),
-        "prompt_hash": content_hash(instance.args[0]),
+        "doc_hash": content_hash(first.doc),
+        "prompt_hash": content_hash(first.args[0]),
         "target_hash": content_hash(target),
     }
-    counted = count_truncated and task.OUTPUT_TYPE == "generate_until"
-    truncated = evaluation.truncated(instance) if counted else None
-    if truncated is not None:
+    truncated = [one for each in cut for one in each if one is not None]
+    if truncated:
         row["metrics"].append("truncated_rate")
-        row["truncated_rate"] = float(truncated)
+        row["truncated_rate"] = sum(truncated) / len(truncated)
     return row
 
 

@@ -10,6 +10,9 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, unknown_key
 from safemerge_tasks.harness import lm_eval_view
+from safemerge_tasks.harness.harmful_questions import HarmfulQuestions
+from safemerge_tasks.harness.reference_answers import ReferenceAnswers
+from safemerge_tasks.harness.task_keys import problems
 from safemerge_tasks.results.category_rows import category_rows
 from safemerge_tasks.suites.availability import availability
 from safemerge_tasks.suites.checks import duplicates_of, problems_of
@@ -18,6 +21,11 @@ from safemerge_tasks.suites.reading import read_part
 from safemerge_tasks.suites.scaffold import TO_FILL_IN
 from safemerge_tasks.suites.spec import SuiteSpec
 from safemerge_tasks.suites.task_files import HARNESS_CLASS, Function, TaskFile, task_files
+
+_KINDS = {
+    HARNESS_CLASS: HarmfulQuestions.kind,
+    "safemerge_tasks.harness.ReferenceAnswers": ReferenceAnswers.kind,
+}
 
 LICENCE = re.compile(r"^\W*licen[cs]e\W*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 
@@ -105,7 +113,19 @@ def _file_problems(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:
     yield from _lost_functions(file)
     yield from _traps(file)
     if file.is_suite:
+        yield from _without_effect(file)
         yield from _question_problems(file)
+
+
+def _without_effect(file: TaskFile) -> Iterator[str]:
+    """Yield the keys that lm-eval knows and safemerge's tasks would refuse."""
+    stand_in = _KINDS[file.content["class"]].process_results
+    known = lm_eval_view.task_keys() - lm_eval_view.HANDLED_APART
+    content = {key: value for key, value in file.content.items() if key in known}
+    if content.get("process_results") == f"safemerge_tasks.harness.{stand_in.__name__}":
+        content["process_results"] = stand_in
+    for problem in problems(_KINDS[file.content["class"]], content):
+        yield f"{file.path}: {problem}"
 
 
 def _twins(file: TaskFile, others: list[TaskFile]) -> Iterator[str]:

@@ -24,6 +24,8 @@ def settings_of(task: TaskData) -> Iterator[tuple[str, str]]:
         ("version", plain(settings.get("version"))),
         ("generation", plain(settings.get("generation"))),
         ("few-shot examples", plain(settings.get("few-shot examples"))),
+        ("attack", plain(settings.get("attack"))),
+        ("beginning of answers", plain(settings.get("beginning of answers"))),
         ("prompt hash", prompts),
     ):
         if value:

@@ -1,8 +1,9 @@
 """lm-eval's result and sample files, all that an evaluation and what follows it share."""
 
 from safemerge_tasks.results.answers import (
-    first_response,
-    opening_prompt,
+    GEN_PREFIX,
+    all_responses,
+    begun_answer,
     saved_answer,
     stored_thinking,
 )
@@ -22,6 +23,7 @@ from safemerge_tasks.results.stored import (
     CORRECTED,
     HARMFUL_QUESTIONS,
     HARMLESS_QUESTIONS,
+    PREDICTION,
     REFERENCE_ANSWERS,
     judged_metadata,
     lasting,
@@ -31,21 +33,23 @@ from safemerge_tasks.results.stored import (
 
 __all__ = [
     "CORRECTED",
+    "GEN_PREFIX",
     "HARMFUL_QUESTIONS",
     "HARMLESS_QUESTIONS",
+    "PREDICTION",
     "REFERENCE_ANSWERS",
     "Row",
     "Run",
+    "all_responses",
+    "begun_answer",
     "complete_rows",
     "content_hash",
     "find_runs",
-    "first_response",
     "is_results_file",
     "judged_metadata",
     "lasting",
     "latest_results",
     "model_name",
-    "opening_prompt",
     "read_runs",
     "replace_rates",
     "rewrite",

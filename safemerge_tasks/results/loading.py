@@ -113,6 +113,8 @@ def _without_samples(task: str, summary: Mapping[str, Any]) -> TaskResult:
             ],
             "few-shot examples": (summary.get("n-shot") or {}).get(task),
             "repeats": config.get("repeats"),
+            "attack": ours.get("attack"),
+            "beginning of answers": config.get("gen_prefix"),
             # A judge's identity holds its own.
             "thinking": None if ours.get("judges") else ours.get("thinking"),
         },

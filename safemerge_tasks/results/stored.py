@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 HARMFUL_QUESTIONS = "harmful_questions"
@@ -16,6 +17,8 @@ REFERENCE_ANSWERS = "reference_answers"
 CORRECTED = "asr_corrected"
 """The metric that a judge's calibration gives: one number for all documents."""
 
+PREDICTION = "asr_prediction"
+"""Where a task's stored metadata keeps each judge's predicted ASR@N, with its interval."""
 
 CIRCUMSTANCES = frozenset(
     {"dtype", "engine", "engine_version", "krippendorff_alpha", "served_model", "url"}
@@ -48,12 +51,23 @@ def replace_rates(row: dict[str, Any], table: Mapping[str, float | str], name: s
 
 
 def judged_metadata(
-    judge: str, counts: Mapping[str, Mapping[str, int]], corrected: Mapping[str, Any] | None
+    judge: str,
+    counts: Mapping[str, Mapping[str, int]],
+    corrected: Any = None,
+    prediction: Any = None,
 ) -> dict[str, Any]:
-    """Return what a task's stored metadata keeps of one judge's verdicts, besides the rates."""
+    """Return what a task's stored metadata keeps of one judge's verdicts, besides the rates.
+
+    Args:
+        judge: its name.
+        counts: metric → counts behind the rate.
+        corrected: a dataclass with the corrected rate; None for none.
+        prediction: a dataclass with the predicted rate; None for none.
+    """
     kept: dict[str, Any] = {}
     if counts:
         kept["counts"] = {judge: counts}
-    if corrected:
-        kept[CORRECTED] = {judge: dict(corrected)}
+    for part, found in ((CORRECTED, corrected), (PREDICTION, prediction)):
+        if found is not None:
+            kept[part] = {judge: asdict(found)}
     return kept

@@ -46,7 +46,7 @@ def problems_of(spec: SuiteSpec, table: Table) -> Iterator[str]:
     other = [n for n, question in questions if not _is_empty(question) and not _is_text(question)]
     if other:
         yield f"{table.source}, {numbered(other)}: the question is not text; correct it."
-    used = (spec.question, spec.context, spec.category, spec.subcategory)
+    used = (spec.question, spec.context, spec.category, spec.subcategory, spec.target)
     named = [table.name_of(one) for one in used if one is not None]
     named += filter(None, (table.first_of(columns) for columns in spec.fields.values()))
     halves = [number for number, row in rows if not all(_is_whole(row.get(one)) for one in named)]
@@ -118,7 +118,14 @@ def numbered(numbers: Sequence[int]) -> str:
 
 
 def _missing_columns(spec: SuiteSpec, table: Table) -> Iterator[str]:
-    named = (spec.question, spec.context, spec.category, spec.subcategory, spec.cluster)
+    named = (
+        spec.question,
+        spec.context,
+        spec.category,
+        spec.subcategory,
+        spec.cluster,
+        spec.target,
+    )
     for column in (*named, *spec.where):
         if column is not None:
             try:

@@ -19,14 +19,18 @@ from safemerge_tasks.suites.table import Row, Table
 
 ID_LENGTH = 12
 
+TARGET = "target"
+"""The key of how a harmful answer begins, in questions of suites that have a column of it."""
+
 
 def load_suite(spec: SuiteSpec) -> list[Question]:
     """Return the suite's questions in the order of the source.
 
     A question has the keys `id`, `question`, `category`, `subcategory`, `language` and `cluster`,
-    and those of `fields`, all strings; what it has not is the empty string. What is no text in the
-    source is JSON, except that a list of strings becomes the lines of a `reference`. A question is
-    what its source has, outer white space included: chat templates differ in whether they strip it.
+    those of `fields`, and `target` where the suite names its column, all strings; what it has not
+    is the empty string. What is no text in the source is JSON, except that a list of strings
+    becomes the lines of a `reference`. A question is what its source has, outer white space
+    included: chat templates differ in whether they strip it.
     The id is the suite's name, a hash of the stripped text and a running number among equal texts,
     so it survives duplicates and re-ordering. The cluster is the same for translations of one
     question: category, subcategory and the place within it, or the question's number; or for
@@ -95,6 +99,11 @@ def _questions(spec: SuiteSpec, part: Part, table: Table) -> Iterator[Question]:
             "language": spec.language,
             # The same in the suites of all languages, which share their file.
             "cluster": f"{Path(part.file).stem}/{row[spec.cluster]}" if spec.cluster else "",
+            **(
+                {TARGET: _text(TARGET, row[table.name_of(spec.target)] or "")}
+                if spec.target
+                else {}
+            ),
             **{key: _text(key, row[column]) if column else "" for key, column in fields.items()},
         }
 

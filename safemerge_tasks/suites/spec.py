@@ -94,6 +94,11 @@ class SuiteSpec(BaseModel):
         None, description="the category's column; of a list there, the first counts"
     )
     subcategory: str | int | None = Field(None, description="the subcategory's column")
+    target: str | None = Field(
+        None,
+        description="the column of how a harmful answer begins, with which the attack `prefill` "
+        "begins the model's; no part of the question",
+    )
     fields: dict[str, tuple[str | None, ...]] = Field(
         {},
         description="further keys of a question, such as its reference answer, each with the "
@@ -158,9 +163,14 @@ class SuiteSpec(BaseModel):
         told = [f"`{key}`" for key, given in clusters.items() if given]
         if len(told) > 1:
             raise ValueError(f"{' and '.join(told)} each say what a cluster is; keep one")
-        if taken := self.fields.keys() & QUESTION_KEYS:
+        if taken := self.fields.keys() & (QUESTION_KEYS | self._kept_apart):
             raise ValueError(f"`fields` cannot be called {sorted(taken)[0]}; rename it")
         return self
+
+    @property
+    def _kept_apart(self) -> frozenset[str]:
+        """Keys that stand in a question for something else than a field."""
+        return frozenset({"gen_prefix"} if self.target is None else {"gen_prefix", "target"})
 
     @classmethod
     def checked(cls, given: Mapping[str, Any], where: str, beside: Path | None = None) -> Self:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from safemerge_tasks.attacks import refuse_settings_of_none
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness.live_evaluation import token_limit
 from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split, Tasks
@@ -106,6 +107,7 @@ def _read(spec: SweepSpec, store: Store) -> Questions:
     tasks: dict[str, dict[Split, Tasks]] = {}
     asked: dict[tuple[Split, str], Asked] = {}
     for split in SPLITS:
+        _refuse_unused_attack_settings(spec, split)
         loader = _Loader(spec, split)
         safety = loader.measured(spec.tasks.of(split).safety, safety=True)
         for tuning in spec.tunings:
@@ -127,6 +129,14 @@ def _looks(spec: SweepSpec, store: Store, asked: Iterable[Asked]) -> Iterator[As
         for number, share in enumerate(LOOKS, 1):
             limit = share if spec.tasks.limit is None else math.ceil(share * spec.tasks.limit)
             yield _record(spec, store, whole.task, "validation", safety=True, look=(number, limit))
+
+
+def _refuse_unused_attack_settings(spec: SweepSpec, split: Split) -> None:
+    from safemerge_tasks.harness.attacked_tasks import attack_on
+
+    asked = spec.tasks.of(split)
+    attacks = dict.fromkeys(attack_on(one.task, asked.metadata) for one in asked.safety)
+    refuse_settings_of_none(asked.metadata, list(attacks))
 
 
 @contextmanager

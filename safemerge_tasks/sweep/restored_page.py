@@ -1,7 +1,7 @@
 """The one screen at the end of a repair, and the table in the repaired model's card."""
 
 from safemerge_tasks.report.document import Document, Mark, Name, Section, Table, Words
-from safemerge_tasks.report.documents.gate import mark
+from safemerge_tasks.report.release import mark
 from safemerge_tasks.statistics.decision import severest
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.repaired import RESTORED, Repaired

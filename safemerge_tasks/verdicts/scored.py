@@ -1,6 +1,7 @@
 """A judged response in the form that lm-eval keeps as its filtered response."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -33,3 +34,18 @@ class Scored:
         """Read back `to_json`."""
         fields = json.loads(text)
         return cls(**{**fields, "verdict": Verdict(**fields["verdict"])})
+
+
+def to_json(scored: Sequence[Scored]) -> str:
+    """Return one JSON string for a request's answers; of one alone, as `Scored.to_json` has it."""
+    if len(scored) == 1:
+        return scored[0].to_json()
+    return json.dumps([json.loads(one.to_json()) for one in scored])
+
+
+def from_json(text: str) -> list[Scored]:
+    """Read back `to_json`."""
+    found = json.loads(text)
+    return [
+        Scored.from_json(json.dumps(one)) for one in (found if isinstance(found, list) else [found])
+    ]

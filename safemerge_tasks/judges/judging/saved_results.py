@@ -7,7 +7,7 @@ files as they were are kept beside them.
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -24,19 +24,21 @@ from safemerge_tasks.judges import (
 from safemerge_tasks.judges.judging.by_language import judges_for
 from safemerge_tasks.judges.judging.calibration import Calibration
 from safemerge_tasks.judges.judging.languages import warn_about_languages
+from safemerge_tasks.judges.judging.questions import for_all, over_questions, question_metrics
 from safemerge_tasks.judges.names import AUTO
-from safemerge_tasks.metrics.asr import aggregate, counts, document_metrics, higher_is_better
+from safemerge_tasks.metrics.asr import aggregate, higher_is_better
 from safemerge_tasks.metrics.incoherence import is_incoherent
 from safemerge_tasks.metrics.unscored import warn_if_no_refusals_told, warn_if_unscored
 from safemerge_tasks.results import (
     CORRECTED,
     HARMFUL_QUESTIONS,
     HARMLESS_QUESTIONS,
+    PREDICTION,
     Row,
     Run,
+    all_responses,
     complete_rows,
     find_runs,
-    first_response,
     judged_metadata,
     replace_rates,
     rewrite,
@@ -49,7 +51,7 @@ from safemerge_tasks.results import (
 from safemerge_tasks.results.groups import update_groups
 from safemerge_tasks.results.rewriting import Rows
 from safemerge_tasks.verdicts.answer import applied
-from safemerge_tasks.verdicts.scored import Scored
+from safemerge_tasks.verdicts.scored import Scored, from_json, to_json
 
 _log = logging.getLogger(__name__)
 
@@ -221,13 +223,14 @@ class _Session:
         config = summary["configs"][task]
         harmless = stored_by_us(config)["kind"] == HARMLESS_QUESTIONS
         thinking = self._thinking or stored_thinking(config)
-        rows = complete_rows(run, summary, task)
-        documents = list({row["doc_id"]: row for row in rows}.values())
-        languages = set(map(_language, documents))
+        documents = _documents(run, task, complete_rows(run, summary, task))
+        languages = {_language(one.row) for one in documents}
         warn_about_languages(self._judge, task, languages)
-        questions = [_question(run, task, row) for row in documents]
+        each = [(one, n) for one in documents for n in range(len(one.cut))]
+        questions = [_question(run, task, one.row) for one, _ in each]
         answers = [
-            saved_answer(row, _response(run, task, row), config, thinking) for row in documents
+            saved_answer(one.row, one.flat[n], config, thinking, truncated=one.cut[n])
+            for one, n in each
         ]
         verdicts = judge_responses(
             self._judge, questions, answers, self._settings.timeout, self._cache
@@ -239,20 +242,33 @@ class _Session:
         self.judged.pending += sum(verdict.pending for verdict in verdicts)
         self.judged.scored += sum(verdict.unscored is None for verdict in verdicts)
         self.judged.identity = {**self._judge.identity(), "thinking": applied(thinking)}
-        corrected = None
-        if self._calibration and not harmless:
-            corrected = self._calibration.corrected(task, languages, verdicts)
-        incoherent = map(is_incoherent, questions, answers)
+        left = iter(zip(verdicts, map(is_incoherent, questions, answers), strict=True))
+        scored = [
+            [
+                Scored(verdict, cut, name, odd)
+                for cut, (verdict, odd) in zip(one.cut, left, strict=False)
+            ]
+            for one in documents
+        ]
+        whole = over_questions(
+            task,
+            [
+                (one.row["doc"], [answer.verdict for answer in some])
+                for one, some in zip(documents, scored, strict=True)
+            ],
+            languages,
+            self._calibration,
+            stored_by_us(config).get("predict"),
+            harmless=harmless,
+        )
         fresh = [
-            _judged_row(row, verdict, name, incoherent=odd, harmless=harmless)
-            for row, verdict, odd in zip(documents, verdicts, incoherent, strict=True)
+            one.judged(some, name, harmless=harmless)
+            for one, some in zip(documents, scored, strict=True)
         ]
         table = aggregate([_metrics(row) for row in fresh], name)
-        if corrected and corrected.value is not None:
-            table |= {f"{CORRECTED},{name}": corrected.value, f"{CORRECTED}_stderr,{name}": "N/A"}
-        found = {} if harmless else counts(verdicts, [row["doc"] for row in documents])
-        kept = judged_metadata(name, found, asdict(corrected) if corrected else None)
-        return _JudgedTask(fresh, table, kept)
+        for metric, value in for_all(whole.corrected, whole.prediction).items():
+            table |= {f"{metric},{name}": value, f"{metric}_stderr,{name}": "N/A"}
+        return _JudgedTask(fresh, table, judged_metadata(name, *whole))
 
     def _update_summary(
         self,
@@ -271,7 +287,7 @@ class _Session:
         replaced = (name, "deferred")
         others = [other for other in ours.get("judges", []) if other["name"] not in replaced]
         ours["judges"] = [*others, self.judged.identity]
-        for part in ("counts", CORRECTED):
+        for part in ("counts", CORRECTED, PREDICTION):
             by_judge = {key: v for key, v in ours.get(part, {}).items() if key not in replaced}
             if by_judge := {**by_judge, **kept.get(part, {})}:
                 ours[part] = by_judge
@@ -293,19 +309,57 @@ def _refuse_without_any(task: str, judge: Judge, verdicts: Sequence[Verdict]) ->
         )
 
 
-def _judged_row(
-    row: Row, verdict: Verdict, name: str, *, incoherent: bool | None, harmless: bool
-) -> Row:
-    truncated = row.get("truncated_rate")
-    scored = Scored(verdict, None if truncated is None else bool(truncated), name, incoherent)
-    metrics = document_metrics(
-        verdict,
-        row["doc"],
-        truncated=scored.truncated,
-        incoherent=incoherent,
-        harmless=harmless,
-    )
-    return scored_row(row, name, [scored.to_json()], metrics)
+@dataclass
+class _Document:
+    """A question with all that the model answered.
+
+    Attributes:
+        row: its first row.
+        responses: one list for each request.
+        cut: whether each response reached its token limit; None where that is not known.
+    """
+
+    row: Row
+    responses: list[list[object]]
+    cut: list[bool | None]
+
+    @property
+    def flat(self) -> list[object]:
+        """The responses of all requests."""
+        return [text for each in self.responses for text in each]
+
+    def judged(self, scored: Sequence[Scored], name: str, *, harmless: bool) -> Row:
+        """Return the question's row by a judge."""
+        left = iter(scored)
+        filtered = [to_json([next(left) for _ in each]) for each in self.responses]
+        metrics = question_metrics(scored, self.row["doc"], harmless=harmless)
+        return scored_row(self.row, name, filtered, metrics)
+
+
+def _documents(run: Run, task: str, rows: Sequence[Row]) -> list[_Document]:
+    found = []
+    for row in {row["doc_id"]: row for row in rows}.values():
+        try:
+            responses = all_responses(row)
+        except (KeyError, IndexError, TypeError) as error:
+            raise SafemergeError(
+                f"{run.samples[task]}, doc_id {row.get('doc_id')} has no response; run lm_eval "
+                "again."
+            ) from error
+        found.append(_Document(row, responses, _truncated(row, sum(map(len, responses)))))
+    return found
+
+
+def _truncated(row: Row, answers: int) -> list[bool | None]:
+    """Return whether each answer reached its token limit, as the filter before has kept it."""
+    try:
+        known = [one.truncated for text in row["filtered_resps"] for one in from_json(text)]
+    except (KeyError, TypeError, ValueError, AttributeError):  # of a filter of others
+        known = []
+    if len(known) == answers and any(one is not None for one in known):
+        return known
+    rate = row.get("truncated_rate")
+    return [None if rate is None else bool(rate)] * answers
 
 
 def _metrics(row: Row) -> dict[str, float]:
@@ -319,12 +373,3 @@ def _question(run: Run, task: str, row: Row) -> str:
             f"{run.samples[task]}, doc_id {row['doc_id']} has no question; run lm_eval again."
         )
     return question
-
-
-def _response(run: Run, task: str, row: Row) -> object:
-    try:
-        return first_response(row)
-    except (KeyError, IndexError, TypeError) as error:
-        raise SafemergeError(
-            f"{run.samples[task]}, doc_id {row.get('doc_id')} has no response; run lm_eval again."
-        ) from error

@@ -1,17 +1,13 @@
 """A judge in a file of the user's own, `judge=path/to/file.py:make`."""
 
-import hashlib
 import json
 import logging
-import sys
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.common.own_module import load_own_module
 from safemerge_tasks.judges.names import JudgeFile
 from safemerge_tasks.judges.protocol import Judge, Panel
 from safemerge_tasks.verdicts.verdict import Verdict
@@ -20,27 +16,18 @@ _log = logging.getLogger(__name__)
 
 
 def load_module(file: JudgeFile) -> ModuleType:
-    """Import a user's file, once while its content is the same.
-
-    Its folder is not searched for what it imports: a `numpy.py` there would be everybody's.
+    """Import a user's file; see `load_own_module`.
 
     Raises:
         SafemergeError: there is no such file, it cannot be imported, or lacks the function.
     """
-    try:
-        content = Path(file.path).read_bytes()
-    except OSError as error:
-        raise SafemergeError(
-            f"judge={file.spelt} cannot be read ({error.strerror}); give the path of a file, as in "
-            "judge=judges/mine.py:make, or write one with `safemerge judge new mine`."
-        ) from error
-    module = _imported(file.path, hashlib.sha256(content).hexdigest())
-    if not callable(getattr(module, file.function, None)):
-        raise SafemergeError(
-            f"judge={file.spelt}: the file has no function `{file.function}` that makes a judge; "
-            "write one, or name another after the colon."
-        )
-    return module
+    return load_own_module(
+        file.path,
+        file.function,
+        "judge",
+        "a judge",
+        "judge=judges/mine.py:make, or write one with `safemerge judge new mine`",
+    )
 
 
 class OwnJudge:
@@ -100,23 +87,3 @@ class OwnJudge:
     def close(self) -> None:
         """Free what the judge loaded."""
         self._judge.close()
-
-
-@cache
-def _imported(path: str, sha256: str) -> ModuleType:
-    name = f"safemerge_own_judge_{hashlib.sha256(f'{path} {sha256}'.encode()).hexdigest()[:16]}"
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    module.__dict__["__sha256__"] = sha256
-    # Dataclasses and pickle look a class's module up.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's own code
-        del sys.modules[name]
-        raise SafemergeError(
-            f"judge={path} cannot be imported ({brief(error)}); mend it."
-        ) from error
-    return module

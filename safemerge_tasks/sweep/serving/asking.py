@@ -10,11 +10,12 @@ from typing import Any
 from unittest.mock import patch
 
 from lm_eval import simple_evaluate
-from lm_eval.tasks import TaskManager
 from torch.utils import collect_env
 
+from safemerge_tasks.attacks.names import BETWEEN
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.local_data import DATA_DIR
+from safemerge_tasks.harness.attacked_tasks import AttackedTasks
 from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
@@ -88,7 +89,7 @@ def leaves(evaluation: Evaluation, name: str) -> dict[str, dict[str, bool]]:
     return {str(leaf): dict(task.higher_is_better()) for leaf, task in tasks.items()}
 
 
-def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> TaskManager:
+def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> AttackedTasks:
     """Return a manager that knows some tasks.
 
     Raises:
@@ -96,7 +97,7 @@ def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> TaskManager:
     """
     wanted, metadata = list(names), json.dumps(evaluation.task_metadata)
     near = _task_manager(evaluation.include_path, metadata, everything=False)
-    if set(wanted) <= set(near.all_subtasks):
+    if {name.partition(BETWEEN)[0] for name in wanted} <= set(near.all_subtasks):
         return near
     manager = _task_manager(evaluation.include_path, metadata, everything=True)
     unknown = [name for name in wanted if not manager.match_tasks([name])]
@@ -109,7 +110,7 @@ def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> TaskManager:
 
 
 @cache
-def _task_manager(include_path: str | None, metadata: str, *, everything: bool) -> TaskManager:
+def _task_manager(include_path: str | None, metadata: str, *, everything: bool) -> AttackedTasks:
     """Return one manager a process, which variants share.
 
     All of lm-eval's tasks are thousands of YAML files and six seconds; our own and those below
@@ -118,7 +119,7 @@ def _task_manager(include_path: str | None, metadata: str, *, everything: bool) 
     # With all of lm-eval's come ours, unless this lm-eval looks elsewhere.
     places = [] if everything and seen_by_lm_eval() else [packaged_folder()]
     places += [Path(include_path)] if include_path else []
-    return TaskManager(
+    return AttackedTasks(
         include_path=places or None, include_defaults=everything, metadata=json.loads(metadata)
     )
 

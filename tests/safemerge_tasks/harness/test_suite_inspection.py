@@ -57,6 +57,7 @@ def test_packaged_suites_have_nothing_to_mend(every_suite: Path, name: str) -> N
         ("question: prompt", "question: text", "no column 'text'; its columns are prompt, kind"),
         ("harness.HarmfulQuestions", "harness.Harmful", "cannot be imported"),
         ("metadata:", "generation_kwargs: {}\nmetadata:", "has no `until`"),
+        ("metadata:", "num_fewshot: 3\nmetadata:", "`num_fewshot: 3` has no effect here"),
         ("metadata:", "include: ../absent\nmetadata:", "includes ../absent, which does not exist"),
         ("metadata:", "include: bakery_asr.yaml\nmetadata:", "includes itself"),
         ("prompts.csv", "absent.csv", "absent.csv, the questions of bakery, does not exist"),

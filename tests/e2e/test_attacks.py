@@ -1,0 +1,178 @@
+"""Attacks through `safemerge attack` and `lm_eval`: vLLM, hf, and a real `vllm serve`."""
+
+import json
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from safemerge_tasks.results import find_runs
+from tests.e2e.serving import serving
+
+if TYPE_CHECKING:
+    from safemerge_tasks.toy.family import ToyFamily
+    from tests.e2e.conftest import Ran
+
+pytestmark = pytest.mark.vllm
+
+Command = Callable[..., "Ran"]
+
+LIMIT = 12
+ATTACKS = "plain,prefill:1,prefill:3,prefill,sample:4,no-system"
+VLLM = "dtype=float32,enforce_eager=True,max_model_len=2048"
+
+
+def attack(
+    command: Command, family: "ToyFamily", out: Path, *words: str | Path
+) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Run the command on the family's questions; return what it prints and the first samples."""
+    ran = command(
+        *("attack", *words, "--suite", "toy", "--attacks", ATTACKS, "--limit", str(LIMIT)),
+        *("--include-path", family.tasks, "--out", out, "--json"),
+        *("--judge", "wildguard", "--engine", "hf", "--judge-model", family.guard),
+        *("--metadata", "attack_temperature=1.5,judge_dtype=float32"),
+        module="safemerge_tasks",
+        environment={"SAFEMERGE_DATA_DIR": str(family.questions)},
+    )
+    assert ran.status == 0, ran.err[-3000:]
+    runs = [run for run in find_runs(out) if run.path.parts[-3] == "1"]
+    assert len(runs) == 1, runs
+    rows = {name: runs[0].rows(name) for name in runs[0].samples}
+    found: list[dict[str, Any]] = json.loads(ran.out)
+    return found, rows
+
+
+def first_prompts(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the prompts in the questions' order."""
+    ordered = sorted(rows, key=lambda row: int(row["doc_id"]))
+    return [str(row["arguments"]["gen_args_0"]["arg_0"]) for row in ordered]
+
+
+def harms(row: dict[str, Any]) -> list[bool]:
+    """Return the verdicts on all of a question's answers."""
+    found = [json.loads(text) for text in row["filtered_resps"]]
+    flat = [one for some in found for one in (some if isinstance(some, list) else [some])]
+    return [one["verdict"]["harmful"] for one in flat if "harmful" in one["verdict"]]
+
+
+def assert_adds_up(found: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Compare what was printed with brute force over the saved verdicts."""
+    attacks = {one["attack"]: one for one in found["attacks"]}
+    assert list(attacks) == ATTACKS.split(",")
+    by_question: dict[str, list[bool]] = {}
+    for name, one in attacks.items():
+        samples = rows["toy_asr" if name == "plain" else f"toy_asr@{name}"]
+        assert len(samples) == LIMIT
+        verdicts = {row["doc"]["id"]: harms(row) for row in samples}
+        rates = [sum(some) / len(some) for some in verdicts.values() if some]
+        assert one["asr"]["value"] == pytest.approx(sum(rates) / len(rates))
+        for question, some in verdicts.items():
+            by_question.setdefault(question, []).extend(some)
+        for k, hit in one["hits"].items():
+            chosen = [list(combinations(some, int(k))) for some in verdicts.values()]
+            expected = [sum(map(any, some)) / len(some) for some in chosen if some]
+            assert hit["value"] == pytest.approx(sum(expected) / len(expected))
+    assert set(attacks["sample:4"]["hits"]) == {"2", "4"}
+    prediction = attacks["sample:4"]["prediction"]
+    assert prediction["tries"] == 100
+    assert 0 <= prediction["low"] <= prediction["value"] <= prediction["high"] <= 1
+    known = [some for some in by_question.values() if some]
+    if found["union"]["scored"] == LIMIT:
+        assert found["union"]["value"] == pytest.approx(sum(map(any, known)) / LIMIT)
+    assert found["worst_case"]["value"] <= found["union"]["value"]
+    assert found["worst_case"]["value"] >= max(
+        one["asr"]["value"] for one in attacks.values() if one["asr"]["scored"] == LIMIT
+    )
+
+
+@pytest.fixture(scope="module")
+def by_vllm(
+    family: "ToyFamily", command: Command, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]], Path]:
+    """Return what the base and a fine-tune do in vLLM, and the folder with the plot."""
+    out = tmp_path_factory.mktemp("vllm")
+    found, rows = attack(
+        command,
+        family,
+        out / "results",
+        *(family.aligned, family.tuned_full, "--model-args", VLLM, "--plot", out / "curve.svg"),
+    )
+    return found, rows, out
+
+
+def test_every_attack_in_one_engine_and_one_table(
+    by_vllm: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]], Path],
+) -> None:
+    found, rows, out = by_vllm
+    assert [Path(one["model"]).name.rpartition("__")[2] for one in found] == [
+        "toy-aligned",
+        "toy-tuned-full-1",
+    ]
+    assert_adds_up(found[0], rows)
+    figure = (out / "curve.svg").read_text()
+    assert figure.startswith("<?xml")
+    plain, begun = first_prompts(rows["toy_asr"]), first_prompts(rows["toy_asr@prefill"])
+    targets = [row["doc"]["gen_prefix"] for row in rows["toy_asr@prefill"]]
+    assert begun == [f"{prompt}{target}" for prompt, target in zip(plain, targets, strict=True)]
+    assert all("<|system|>" in prompt for prompt in plain)
+    assert not any("<|system|>" in prompt for prompt in first_prompts(rows["toy_asr@no-system"]))
+
+
+def test_hf_is_asked_the_same(
+    family: "ToyFamily",
+    command: Command,
+    by_vllm: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]], Path],
+    tmp_path: Path,
+) -> None:
+    words = ("--backend", "hf", "--model-args", "dtype=float32,device=cpu", "--batch-size", "16")
+    found, rows = attack(command, family, tmp_path, family.aligned, *words)
+    assert_adds_up(found[0], rows)
+    for name in rows:
+        assert first_prompts(rows[name]) == first_prompts(by_vllm[1][name])
+
+
+def test_a_served_model_goes_on_with_its_message(
+    family: "ToyFamily",
+    command: Command,
+    by_vllm: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]], Path],
+    tmp_path: Path,
+) -> None:
+    with serving(family.aligned, "toy", tmp_path) as url:
+        arguments = f"base_url={url}/chat/completions,num_concurrent=8,max_retries=1"
+        arguments += f",tokenizer={family.aligned}"
+        found, rows = attack(
+            command,
+            family,
+            tmp_path / "out",
+            *("toy", "--backend", "local-chat-completions", "--model-args", arguments),
+        )
+    assert_adds_up(found[0], rows)
+    for name in ("toy_asr", "toy_asr@prefill"):
+        served, local = (
+            [row["resps"][0][0] for row in these[name]] for these in (rows, by_vllm[1])
+        )
+        # The same weights, and greedy; rounding may differ with the batches.
+        assert sum(map(str.__eq__, served, local)) > LIMIT / 2
+    drawn = [[text for each in row["resps"] for text in each] for row in rows["toy_asr@sample:4"]]
+    assert all(len(some) == 4 for some in drawn)
+    assert any(len(set(some)) > 1 for some in drawn)
+
+
+def test_lm_evals_own_command_attacks(
+    family: "ToyFamily", command: Command, tmp_path: Path
+) -> None:
+    ran = command(
+        *("--model", "vllm", "--model_args", f"pretrained={family.aligned},{VLLM}"),
+        *("--tasks", "toy_asr", "--include_path", family.tasks, "--limit", str(LIMIT)),
+        *("--apply_chat_template", "--log_samples", "--output_path", tmp_path),
+        *("--metadata", "judge=keywords,attack=sample:3,attack_predict=50"),
+        environment={"SAFEMERGE_DATA_DIR": str(family.questions)},
+    )
+    assert ran.status == 0, ran.err[-3000:]
+    assert "toy_asr@sample:3" in ran.out
+    run = find_runs(tmp_path)[-1]
+    stored = run.summary()["configs"]["toy_asr@sample:3"]["metadata"]["safemerge"]
+    assert stored["attack"]["name"] == "sample:3"
+    assert all(len(row["resps"][0]) == 3 for row in run.rows("toy_asr@sample:3"))
