@@ -116,21 +116,28 @@ def _index(front: str, path: Path) -> list[dict[str, Any]]:
             f"{path} has metadata that is no YAML ({one_line(error, 100)}); correct it."
         ) from error
     found = (metadata or {}).get(INDEX) if isinstance(metadata, dict | None) else metadata
-    index: Any = [] if found is None else found
-    if not isinstance(index, list) or not all(
-        isinstance(one, dict) and one.get("name") and isinstance(one.get("results"), list)
-        for one in index
-    ):
+    if found is None:
+        return []
+    if not _is_index(found):
         raise SafemergeError(
             f"{path} has a {INDEX} of another form than the Hub's (a list of name and results); "
             "correct or remove it."
         )
-    return index
+    return list(found)
+
+
+def _is_index(found: object) -> bool:
+    return isinstance(found, list) and all(
+        isinstance(one, dict) and one.get("name") and isinstance(one.get("results"), list)
+        for one in found
+    )
 
 
 def _is_ours(result: Any) -> bool:
     metrics = result.get("metrics") if isinstance(result, dict) else None
-    return bool(metrics) and all(
+    if not isinstance(metrics, list) or not metrics:
+        return False
+    return all(
         isinstance(one, dict)
         and isinstance(one.get("args"), dict)
         and one["args"].get("tool") == TOOL

@@ -27,6 +27,9 @@ NOT_BLOCKING: dict[str | None, str] = {"warn": "only warned of", "inform": "only
 WORSE = 10
 """Groups that got worse, of which a first screen has room."""
 
+SENTENCE = 2000
+"""Characters of a reason; it names everything that differs."""
+
 DEFAULT_POLICY = f"the default policy: harm may increase by {MARGIN:.0%} of the questions"
 """What is said of a comparison without a policy of one's own."""
 
@@ -173,7 +176,7 @@ def also_changed(result: GateResult, title: tuple[Part, ...] = ()) -> Table:
 def _beside(one: Beside) -> tuple[Words, ...]:
     found = one.change
     if found is None:
-        return Name(one.task), "", "", ("not compared: ", Name(one.reason)), ""
+        return Name(one.task), "", "", f"not compared: {sentence(one.reason)}", ""
     about = (*what(found), *_direction(found))
     return about, side(found.baseline), side(found.candidate), change(found), questions(found)
 
@@ -199,7 +202,12 @@ def reasons(result: GateResult, *, but_passed: bool = False) -> Iterator[Words]:
         warned = " with a warning" if one.warning and passed else ""
         yield (*what(one), ": ", shown(one), f"{warned}: {one.reason}.")
     for untold in result.untold:
-        yield (*what(untold), ": ", shown(untold), ": ", Name(untold.reason), ".")
+        yield (*what(untold), ": ", shown(untold), f": {sentence(untold.reason)}.")
+
+
+def sentence(text: str) -> str:
+    """Return why something was not compared, which may name what files have, without an end."""
+    return text if len(text) <= SENTENCE else f"{text[:SENTENCE]}…"
 
 
 def filled(tables: Iterable[Table]) -> tuple[Table, ...]:

@@ -16,6 +16,7 @@ from safemerge_tasks.report.release import (
     headline,
     overview,
     reasons,
+    sentence,
 )
 from safemerge_tasks.report.wording import EXPLANATION, cell
 
@@ -131,7 +132,7 @@ def _against(release: Release | None, policy: Part) -> Iterator[Words]:
     if release is None:
         return
     if release.result is None:
-        yield ("Not compared with the baseline: ", Name(release.reason), ".")
+        yield (f"Not compared with the baseline: {sentence(release.reason)}.",)
         return
     yield from reasons(release.result)
     yield from grade_note(release.result)

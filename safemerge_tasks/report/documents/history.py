@@ -5,7 +5,7 @@ from functools import partial
 
 from safemerge_tasks.report.document import Document, Name, Part, Section, Table, Words
 from safemerge_tasks.report.history import Drift, Night, Series, as_records
-from safemerge_tasks.report.release import day, mark
+from safemerge_tasks.report.release import day, mark, sentence
 from safemerge_tasks.report.wording import cell
 from safemerge_tasks.statistics.change_points import ChangePoint
 
@@ -32,7 +32,7 @@ def _series(one: Series) -> Section:
             Name(night.date),
             cell(night.asr),
             mark(night.decision) if night.decision else "",
-            Name(night.reason),
+            sentence(night.reason),
         )
         for night in one.nights
     )

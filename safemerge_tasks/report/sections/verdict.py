@@ -15,6 +15,7 @@ from safemerge_tasks.report.release import (
     headline,
     overview,
     reasons,
+    sentence,
     who,
 )
 from safemerge_tasks.report.sections import section
@@ -30,9 +31,7 @@ def verdict(evaluated: Evaluated) -> Section:
     for release in releases if one else ():
         if release.result:
             notes += [*reasons(release.result, but_passed=True), *grade_note(release.result)]
-        else:
-            notes.append(("Not compared: ", Name(release.reason), "."))
-    tables = [] if one else [_all(evaluated, baseline)]
+    tables = [] if one and releases[0].result else [_all(evaluated, baseline)]
     for release in releases:
         if found := release.result:
             name: tuple[Part, ...] = () if one else (Name(release.candidate.label),)
@@ -79,7 +78,7 @@ def _all(evaluated: Evaluated, baseline: str) -> Table:
 
 def _why(release: Release) -> Iterator[Part]:
     if release.result is None:
-        yield Name(release.reason)
+        yield sentence(release.reason)
         return
     for place, words in enumerate(reasons(release.result, but_passed=True)):
         if place:

@@ -16,7 +16,7 @@ WORDS = ("check", "--baseline", "a", "--candidate", "b")
 def test_a_crash_of_check_is_one_sentence_and_never_a_regression(
     safemerge: CommandLine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr("safemerge_tasks.cli.check._load", _raises(error))
+    monkeypatch.setattr("safemerge_tasks.gate.frozen.load_evaluation", _raises(error))
     done = safemerge(*WORDS)
     assert done.status == 3
     assert type(error).__name__ in done.err
@@ -29,7 +29,7 @@ def test_nor_is_an_interrupt_or_a_closed_pipe(
     safemerge: CommandLine, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int
 ) -> None:
     error = BrokenPipeError(32, "Broken pipe") if isinstance(error, BrokenPipeError) else error
-    monkeypatch.setattr("safemerge_tasks.cli.check._load", _raises(error))
+    monkeypatch.setattr("safemerge_tasks.gate.frozen.load_evaluation", _raises(error))
     assert safemerge(*WORDS).status == status
 
 

@@ -245,3 +245,23 @@ def test_what_is_no_yes_or_no_is_no_verdict(
     run.write_rows("toy_asr", some)
     (one,) = flips(evaluated(tmp_path / "base", tmp_path / "tuned", redact=False)).excerpts
     assert said(one.group[1]) == "no verdict now, harmful in the baseline"
+
+
+def test_what_cannot_be_compared_says_why_and_how(
+    write: Callable[..., Any], safemerge: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The whole sentence, whatever its length, for one candidate as for several."""
+    write("base", [0.0] * 20)
+    more = {"versions": {"toy_asr": 2.0}, "chat_template_sha": "f" * 64}
+    write("tuned", [0.0] * 19, **more)
+    words = ("report", "base", "tuned", "--out", "o.html", "--markdown", "o.md")
+    assert safemerge(*words).status == 0
+    page = Page((tmp_path / "o.html").read_text(encoding="utf-8"))
+    assert "NOT COMPARED" in page.text
+    for said_there in ("version (1.0 in the baseline", "chat template (", "--accept questions"):
+        assert said_there in page.text
+    assert "--accept questions" in (tmp_path / "o.md").read_text(encoding="utf-8")
+    accepted = "version,chat-template,questions"
+    assert safemerge(*words, "--accept", accepted).status == 0
+    page = Page((tmp_path / "o.html").read_text(encoding="utf-8"))
+    assert "UNDECIDED" in page.text
