@@ -19,6 +19,9 @@ from safemerge_tasks.cli._judge_options import (
 )
 from safemerge_tasks.cli._judge_saved import refuse_deferred
 
+STDERR = 2
+"""The descriptor."""
+
 app = typer.Typer(add_completion=False)
 
 
@@ -111,7 +114,8 @@ def attack(
     for words in runs:
         check_output(read_arguments(words).output)
     for words in runs:
-        run_lm_eval(words)
+        # Its own table, and what an engine prints, is not what this command found.
+        run_lm_eval(words, stdout=STDERR)
     judged = table.judge_all(place, asked)
     found = [
         one

@@ -21,7 +21,7 @@ def end_with_parent() -> None:
         raise OSError(number, f"prctl {_PR_SET_PDEATHSIG}: {os.strerror(number)}")
 
 
-def run_child(command: Sequence[str], grace: float = 30.0) -> int:
+def run_child(command: Sequence[str], grace: float = 30.0, stdout: int | None = None) -> int:
     """Run a command that ends when this process is ended; return its exit status.
 
     A signal to end is passed on, and ends this process too, once the child has gone.
@@ -29,9 +29,10 @@ def run_child(command: Sequence[str], grace: float = 30.0) -> int:
     Args:
         command: the command.
         grace: seconds that the child has to end by itself, before it is killed.
+        stdout: the descriptor that it prints to; None for this process's.
     """
     received: list[int] = []
-    child = subprocess.Popen(command, preexec_fn=partial(_end_with, os.getpid()))
+    child = subprocess.Popen(command, stdout=stdout, preexec_fn=partial(_end_with, os.getpid()))
 
     def pass_on(number: int, _: FrameType | None) -> None:
         received.append(number)

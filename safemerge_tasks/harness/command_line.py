@@ -154,14 +154,19 @@ def check_output(output: Path) -> None:
         ) from error
 
 
-def run_lm_eval(words: Sequence[str]) -> None:
+def run_lm_eval(words: Sequence[str], stdout: int | None = None) -> None:
     """Run lm_eval on its arguments, with judging put off; it ends when this process is ended.
+
+    Args:
+        words: its arguments.
+        stdout: the descriptor that it prints to; None for this process's.
 
     Raises:
         SafemergeError: it failed.
     """
     # -P: a file of the working folder must not stand for a module of the same name.
-    status = run_child([sys.executable, "-P", "-m", "safemerge_tasks.harness.put_off", *words])
+    command = [sys.executable, "-P", "-m", "safemerge_tasks.harness.put_off", *words]
+    status = run_child(command, stdout=stdout)
     if status != 0:
         raise SafemergeError(f"lm_eval ended with status {status}; see its output above.")
 

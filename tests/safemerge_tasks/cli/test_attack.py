@@ -36,7 +36,8 @@ def lm_eval_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sequen
     (tmp_path / "oven.py").write_text(JUDGE)
     runs: list[Sequence[str]] = []
 
-    def run(words: Sequence[str]) -> None:
+    def run(words: Sequence[str], stdout: int | None = None) -> None:
+        assert stdout == 2  # what lm_eval prints is not JSON
         runs.append(words)
         asked = command_line.read_arguments(words)
         names = [name for name in ANSWERS if name in asked.lm_eval.tasks]

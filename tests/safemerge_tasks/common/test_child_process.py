@@ -85,3 +85,8 @@ def test_a_childs_status_is_returned_and_handlers_are_as_before(status: int) -> 
     before = signal.getsignal(signal.SIGTERM)
     assert run_child([sys.executable, "-c", f"raise SystemExit({status})"]) == status
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_output_goes_where_it_is_sent(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_child([sys.executable, "-c", "print('bread')"], stdout=2) == 0
+    assert capfd.readouterr() == ("", "bread\n")

@@ -470,7 +470,9 @@ def test_the_gate_compares_like_with_like(suite: Path, run: Run, baker: Baker) -
     with pytest.raises(SafemergeError, match=r"oven_asr@sample:2: attack"):
         compare(one, other, Policy())
     policy = suite / "policy.yaml"
-    policy.write_text("tasks:\n  oven_asr@sample:2:\n    hit@2: {max_increase: 0.1}\n")
+    policy.write_text(
+        "tasks:\n  oven_asr@sample:2:\n    metrics:\n      hit@2: {max_increase: 0.1}\n"
+    )
     compare(one, same, read_policy(policy))
     policy.write_text(policy.read_text().replace("hit@2", "predicted_asr@100"))
     with pytest.raises(SafemergeError, match="predicted_asr@100 is a prediction"):
