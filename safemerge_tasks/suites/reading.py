@@ -19,7 +19,7 @@ READERS: dict[Format, Callable[[Path, SuiteSpec], Table]] = {
     "json": read_json,
     "jsonl": read_jsonl,
     "parquet": read_parquet,
-    "txt": read_lines,
+    "lines": read_lines,
 }
 
 

@@ -8,7 +8,7 @@ from safemerge_tasks.common.local_data import DATA_DIR, data_dir
 from safemerge_tasks.common.pinned_download import fetch_pinned
 from safemerge_tasks.suites.spec import Part, SuiteSpec
 
-EXTENSIONS = (".csv", ".json", ".jsonl", ".parquet", ".txt")
+EXTENSIONS = (".csv", ".json", ".jsonl", ".parquet")
 
 
 def locate(spec: SuiteSpec, part: Part) -> Path | None:

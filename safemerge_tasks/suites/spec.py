@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import mistakes, validated
 
-Format = Literal["csv", "json", "jsonl", "parquet", "txt"]
+Format = Literal["csv", "json", "jsonl", "parquet", "lines"]
 
 QUESTION_KEYS = frozenset(("id", "question", "category", "subcategory", "language", "cluster"))
 """What every question has."""
@@ -81,7 +81,10 @@ class SuiteSpec(BaseModel):
         (), description="files; for Hub rows <suite>.jsonl unless given"
     )
     folder: str = Field("", description="folder of the parts below SAFEMERGE_DATA_DIR")
-    format: Format | None = Field(None, description="of the parts; else their extension tells")
+    format: Format | None = Field(
+        None,
+        description="of the parts, `lines` for one question a line; else their extension tells",
+    )
     header: bool = Field(True, description="false for CSV files without a header row")
     question: str | int | tuple[str, ...] = Field(
         description="the question's column, or columns of which the first that the source has "

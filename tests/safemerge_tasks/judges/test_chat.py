@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from safemerge_tasks.judges import JudgeSettings, Verdict, make_judge
 from safemerge_tasks.judges.chat import parse
 from safemerge_tasks.judges.prompts.hostile_text import without_control_strings
 from safemerge_tasks.judges.prompts.rubric import Rubric, load_rubric
-from tests.scripted_endpoint import says, serve
+from tests.scripted_endpoint import Answer, says, serve
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -130,3 +131,18 @@ def test_of_a_response_that_is_too_long_the_beginning_is_shown() -> None:
     assert response[: 4 * 256 + 1] not in message
     assert "step 499" not in message
     assert verdict.cut
+
+
+def test_the_tokens_that_an_endpoint_tells_are_counted_over_all_tries() -> None:
+    def script(number: int, message: str) -> Answer:
+        answer = says("Hm." if number == 0 else "[[A]]")
+        told = {"prompt_tokens": 30 + number, "completion_tokens": 2, "total_tokens": 0}
+        return Answer({**answer.body, "usage": told} if number < 2 else answer.body)
+
+    with serve(script) as endpoint:
+        judge: Any = make_judge(JudgeSettings(name="chat", url=endpoint.url))
+        judge.judge(["Why?"], ["Be."])
+        assert (judge.usage.read, judge.usage.written, judge.usage.untold) == (61, 4, 0)
+        judge.judge(["How?"], ["So."])
+        assert judge.usage.untold == 1
+        judge.close()

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,19 @@ def test_a_checkpoint_judges(guard: Path, mode: str | None, harmful: bool) -> No
     found = [(one.harmful, one.complied, one.codes) for one in verdicts]
     assert found == [(harmful, True, "Unethical Acts,PII")] * 2
     assert judge.identity()["mode"] == (mode or "strict")
+
+
+def test_the_tokens_of_a_classifier_are_counted(guard: Path) -> None:
+    judge: Any = make_judge(JudgeSettings(name="qwen3guard", engine="hf", model=str(guard)))
+    shown = ["Mix.", "Knead it well."]
+    judge.judge([QUESTION] * 2, shown)
+    judge.close()
+    tokenizer = qwen_guard_tokenizer()
+    template = template_of(tokenizer, "guard")
+    prompts = [template.tokenise(tokenizer, QUESTION, one, 1000).ids for one in shown]
+    assert judge.usage.read == sum(map(len, prompts))
+    # The stand-in has a token a line.
+    assert (judge.usage.written, judge.usage.untold) == (2 * len(UNSURE), 0)
 
 
 def test_verdicts_of_one_mode_are_not_those_of_the_other(guard: Path) -> None:

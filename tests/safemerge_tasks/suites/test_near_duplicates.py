@@ -64,5 +64,7 @@ def test_one_thing_says_what_a_cluster_is() -> None:
         "parallel": True,
         "near_duplicates": 0.5,
     }
-    with pytest.raises(SafemergeError, match="both say what a cluster is"):
+    with pytest.raises(
+        SafemergeError, match="`parallel` and `near_duplicates` each say what a cluster is"
+    ):
         SuiteSpec.checked(given, where="plums")
