@@ -96,5 +96,5 @@ def entropy_part(matrix: "torch.Tensor") -> "torch.Tensor":
     values = squares.clamp(min=0).sqrt()
     shares = values / values.sum()
     rank = max(1, round(float(torch.special.entr(shares).sum().exp())))
-    basis = directions[:, -rank:].to(matrix)
+    basis: torch.Tensor = directions[:, -rank:].to(matrix)
     return (matrix @ basis) @ basis.T
