@@ -39,6 +39,8 @@ SIZES = {
     "max_position_embeddings": 64,
     "eos_token_id": 63,
 }
+# Gemma's large tied embeddings would repeat the last token for ever, whatever two layers add.
+DEEP = SIZES | {"num_hidden_layers": 8}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 STATE_SPACE = {
     "mamba_d_ssm": 64,
@@ -55,8 +57,8 @@ ARCHITECTURES = {
     "qwen2.5": lambda: transformers.Qwen2Config(**SIZES),
     "qwen3": lambda: transformers.Qwen3Config(**SIZES, head_dim=32, tie_word_embeddings=True),
     "qwen3-moe": lambda: transformers.Qwen3MoeConfig(**SIZES, **EXPERTS, head_dim=32),
-    "gemma2": lambda: transformers.Gemma2Config(**SIZES, head_dim=32),
-    "gemma3-text": lambda: transformers.Gemma3TextConfig(**SIZES, head_dim=32),
+    "gemma2": lambda: transformers.Gemma2Config(**DEEP, head_dim=32),
+    "gemma3-text": lambda: transformers.Gemma3TextConfig(**DEEP, head_dim=32),
     "gpt-oss": lambda: transformers.GptOssConfig(
         **SIZES, head_dim=32, num_local_experts=4, num_experts_per_tok=2
     ),

@@ -77,3 +77,24 @@ def _leading_directions(matrix: "torch.Tensor", rank: int) -> "torch.Tensor":
     wide = matrix.double()
     vectors: torch.Tensor = torch.linalg.eigh(wide.T @ wide).eigenvectors
     return vectors[:, -rank:].to(matrix)
+
+
+def entropy_part(matrix: "torch.Tensor") -> "torch.Tensor":
+    """Return the nearest matrix of the effective rank, `exp(-Σ pᵢ·ln pᵢ)`, rounded.
+
+    Roy & Vetterli 2007, "The effective rank": `pᵢ = σᵢ/Σⱼ σⱼ`. All singular values are needed, so
+    that the time grows with the third power of the shorter side. A matrix of zeros is returned.
+    """
+    import torch
+
+    if not matrix.any():
+        return matrix
+    if matrix.shape[0] < matrix.shape[1]:
+        return entropy_part(matrix.T).T
+    wide = matrix.double()
+    squares, directions = torch.linalg.eigh(wide.T @ wide)
+    values = squares.clamp(min=0).sqrt()
+    shares = values / values.sum()
+    rank = max(1, round(float(torch.special.entr(shares).sum().exp())))
+    basis: torch.Tensor = directions[:, -rank:].to(matrix)
+    return (matrix @ basis) @ basis.T
