@@ -83,8 +83,8 @@ def test_a_repair_that_is_killed_goes_on(
     # λ = 0.95 answers as the fine-tuned model does, 0.2 as the aligned one.
     assert found["point"] == {"lambda": 0.2}
     assert found["test"]["fine-tuned"]["asr"] > found["test"]["restored"]["asr"] == 0.0
-    # 0.95 is asked one question, the first of eight; 0.2 all of them on both splits.
-    assert found["answers judged"] == 1 + 8 + 8
+    # 0.95 is asked two questions, the first of eight; 0.2 all of them on both splits.
+    assert found["answers judged"] == 2 + 8 + 8
     assert (tmp_path / "fixed" / "adapter_config.json").is_file()
     report = (tmp_path / "fixed-restore" / "report" / "report.md").read_text()
     assert "a search of 2 points, 1 of them asked all questions" in report
