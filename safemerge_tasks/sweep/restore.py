@@ -292,12 +292,12 @@ def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
         except MergeError as error:
             raise SafemergeError(str(error)) from error
     card = request.out / "README.md"
-    head, _, _ = card.read_text(encoding="utf-8").partition(_CARD_TITLE)
-    document = Document("", (Section("", (), (table(repaired),)),))
-    write_file(card, f"{head}{_CARD_TITLE}\n{as_markdown(document, 3)}")
+    head, _, _ = card.read_text(encoding="utf-8").partition(f"\n## {_CARD_TITLE}\n")
+    document = Document(_CARD_TITLE, (Section("", (), (table(repaired),)),))
+    write_file(card, f"{head}\n{as_markdown(document, 2)}")
 
 
-_CARD_TITLE = "\n## Safety and utility\n"
+_CARD_TITLE = "Safety and utility"
 
 
 def _is_ours(request: Request) -> bool:
