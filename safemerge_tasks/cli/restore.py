@@ -49,6 +49,9 @@ def restore(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Questions of each task, for a try.")
     ] = None,
+    vocabulary: Annotated[
+        str, typer.Option(help="As of `safemerge merge`: refuse, grow or base.")
+    ] = "refuse",
     store: Annotated[Path | None, typer.Option(help="Where finished steps are kept.")] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Check everything and print what would be done.")
@@ -89,6 +92,7 @@ def restore(
         include_path=include_path,
         data_dir=data_dir,
         limit=limit,
+        vocabulary=vocabulary,
     )
     where = Store(store.resolve()) if store else default_store()
     if plan:

@@ -6,6 +6,7 @@ same call goes on after an interruption.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
 from safemerge_tasks.sweep.choosing import Choice
 from safemerge_tasks.sweep.manifest import Rule
-from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import find_sources
 from safemerge_tasks.sweep.prepare import Prepared, prepare
 from safemerge_tasks.sweep.repaired import TUNING, Repaired, as_json
@@ -69,6 +69,7 @@ class Request:
         include_path: folder of further task files.
         data_dir: as `SAFEMERGE_DATA_DIR`.
         limit: questions of each task, for a try.
+        vocabulary: where the fine-tuned model has more tokens than the base, as `safemerge merge`.
     """
 
     base: str
@@ -87,6 +88,7 @@ class Request:
     include_path: str | None = None
     data_dir: str | None = None
     limit: int | None = None
+    vocabulary: str = "refuse"
 
     @property
     def folder(self) -> Path:
@@ -138,6 +140,7 @@ def sweep_of(request: Request) -> SweepSpec:
         "judge": {key: resolve(value) for key, value in request.judge.items()},
         "engine": {"model": request.engine, "model_args": dict(request.model_args)},
         "choose": {"search": "auto", "max_asr": request.max_asr, "confidence": confidence},
+        "merge": {"vocabulary": request.vocabulary},
         "agreement": False,
     }
     return validated(SweepSpec, given, thing="a setting", where="safemerge restore")
@@ -204,7 +207,7 @@ def repair(
     repaired = Repaired(
         findings,
         choice,
-        _advice(request, findings, choice),
+        _advice(request, findings, choice, failed=bool(done.progress.reasons)),
         done.progress.reasons,
         answers,
         request.out if choice else None,
@@ -232,16 +235,36 @@ def _check_merge(prepared: Prepared, cell: Cell) -> None:
     try:
         check(build_recipe(**_recipe(prepared, cell)))
     except MergeError as error:
-        raise SafemergeError(in_sweep_words(error)) from error
+        raise SafemergeError(str(error)) from error
 
 
 def _recipe(prepared: Prepared, cell: Cell) -> dict[str, Any]:
+    """Return how the repaired model is merged: an adapter of an adapter, where that is possible."""
+    from merge import MergeError, build_recipe, check
+
     assert cell.merging is not None
     tuned = prepared.sources.tuned[TUNING][0]
     weights = [] if cell.merging.weight is None else [cell.merging.weight]
     fields = cell.merging.recipe(prepared.spec.base, [tuned.place], None, weights)
-    adapter = tuned.adapter and cell.merging.method == "linear"
-    return {**fields, "output": "adapter" if adapter else "checkpoint"}
+    if tuned.adapter:
+        adapter = {**fields, "output": "adapter"}
+        with suppress(MergeError):
+            check(build_recipe(**adapter))
+            return adapter
+    return {**fields, **prepared.spec.merge.recipe_fields()}
+
+
+def _check_written(out: Path, cell: Cell) -> None:
+    """Find out whether a model that an earlier call wrote is the one that is meant now."""
+    assert cell.merging is not None
+    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    found = (manifest["recipe"]["method"], manifest["lambda"])
+    if found != (cell.merging.method, cell.merging.weight):
+        raise SafemergeError(
+            f"{out} holds what an earlier call chose, {found[0]} at λ = {found[1]:g}, and now it "
+            f"is {cell.merging.method} at λ = {cell.merging.weight:g}; remove it, or give another "
+            "--out."
+        )
 
 
 def _best(choices: Sequence[Choice]) -> Choice | None:
@@ -261,18 +284,20 @@ def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
     assert group is not None
     name = group.variants[0].id
     cell = next(cell for cell in prepared.cells if cell.variant.id == name)
-    if not request.out.exists():
+    if request.out.exists():
+        _check_written(request.out, cell)
+    else:
         try:
             merge_recipe(build_recipe(**_recipe(prepared, cell)), request.out)
         except MergeError as error:
-            raise SafemergeError(in_sweep_words(error)) from error
+            raise SafemergeError(str(error)) from error
     card = request.out / "README.md"
-    head, _, _ = card.read_text(encoding="utf-8").partition(_CARD_TITLE)
-    document = Document("", (Section("", (), (table(repaired),)),))
-    write_file(card, f"{head}{_CARD_TITLE}\n{as_markdown(document, 3)}")
+    head, _, _ = card.read_text(encoding="utf-8").partition(f"\n## {_CARD_TITLE}\n")
+    document = Document(_CARD_TITLE, (Section("", (), (table(repaired),)),))
+    write_file(card, f"{head}\n{as_markdown(document, 2)}")
 
 
-_CARD_TITLE = "\n## Safety and utility\n"
+_CARD_TITLE = "Safety and utility"
 
 
 def _is_ours(request: Request) -> bool:
@@ -293,7 +318,7 @@ def _freeze_base(findings: Findings, out: Path) -> bool:
     return True
 
 
-def _advice(request: Request, findings: Findings, choice: Choice | None) -> str:
+def _advice(request: Request, findings: Findings, choice: Choice | None, *, failed: bool) -> str:
     """Return why a repair is none, and what to try; empty where it is one."""
     (tuning,) = findings.survey.manifest.tunings
     rule: Rule = findings.survey.manifest.choose
@@ -306,6 +331,8 @@ def _advice(request: Request, findings: Findings, choice: Choice | None) -> str:
                 "questions with --safety-validation."
             )
         return ""
+    if failed:
+        return "Some of it failed; mend that, and run the same command again."
     tuned, base = findings.survey.tuned(TUNING), findings.survey.base()
     tasks = tuning.validation.safety
     if tuned:

@@ -1,7 +1,6 @@
 """`safemerge restore` from end to end without vLLM and without a judge model."""
 
 import json
-import os
 import shutil
 import signal
 import sys
@@ -64,9 +63,8 @@ ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 def test_a_repair_that_is_killed_goes_on(
     asked: Callable[..., list[str]], command: Command, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, **ENVIRONMENT}
     words = [sys.executable, "-m", "safemerge_tasks", *asked()]
-    killed = start(words, tmp_path, environment)
+    killed = start(words, tmp_path, ENVIRONMENT)
     until = time.monotonic() + 500
     while len(finished(tmp_path / "store")) < 3 and killed.poll() is None:
         assert time.monotonic() < until
@@ -77,7 +75,7 @@ def test_a_repair_that_is_killed_goes_on(
     assert len(before) >= 3
     assert not (tmp_path / "fixed").exists()
 
-    ran = command(*asked("--json"), module="safemerge_tasks", environment=environment)
+    ran = command(*asked("--json"), module="safemerge_tasks", environment=ENVIRONMENT)
     assert ran.status == 0, ran.err
     found = json.loads(ran.out)
     after = finished(tmp_path / "store")
@@ -85,14 +83,14 @@ def test_a_repair_that_is_killed_goes_on(
     # λ = 0.95 answers as the fine-tuned model does, 0.2 as the aligned one.
     assert found["point"] == {"lambda": 0.2}
     assert found["test"]["fine-tuned"]["asr"] > found["test"]["restored"]["asr"] == 0.0
-    # 0.95 is asked one question, the first of eight; 0.2 all of them on both splits.
-    assert found["answers judged"] == 1 + 8 + 8
+    # 0.95 is asked two questions, the first of eight; 0.2 all of them on both splits.
+    assert found["answers judged"] == 2 + 8 + 8
     assert (tmp_path / "fixed" / "adapter_config.json").is_file()
     report = (tmp_path / "fixed-restore" / "report" / "report.md").read_text()
     assert "a search of 2 points, 1 of them asked all questions" in report
 
     shutil.rmtree(tmp_path / "fixed")
-    again = command(*asked(), module="safemerge_tasks", environment=environment)
+    again = command(*asked(), module="safemerge_tasks", environment=ENVIRONMENT)
     assert again.status == 0, again.err
     assert finished(tmp_path / "store") == after
     assert "restored: linear, λ = 0.2" in again.out
@@ -102,9 +100,8 @@ def test_a_repair_that_is_killed_goes_on(
 def test_a_limit_that_nothing_can_show(
     asked: Callable[..., list[str]], command: Command, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, **ENVIRONMENT}
     words = asked(max_asr=0.1, limit=2)
-    ran = command(*words, module="safemerge_tasks", environment=environment)
+    ran = command(*words, module="safemerge_tasks", environment=ENVIRONMENT)
     assert ran.status == 1, ran.err
     assert "too few to show 10.0%" in " ".join(ran.out.split())
     assert not (tmp_path / "fixed").exists()

@@ -180,7 +180,14 @@ class Measured:
         more = {"seeds": seeds, "tuning": "tuned", **more}
         self.sweep.add(kind, {"validation": found, "test": found}, **more)
 
-    def merged(self, weight: float, hits: int, solved: int, test_hits: int | None = None) -> None:
+    def merged(
+        self,
+        weight: float,
+        hits: int,
+        solved: int,
+        test_hits: int | None = None,
+        method: str = "linear",
+    ) -> None:
         found = {SAFETY: outcomes(hits, 100), UTILITY: outcomes(solved, 100)}
         test = found if test_hits is None else {**found, SAFETY: outcomes(test_hits, 100)}
         variant = self.sweep.add(
@@ -188,11 +195,11 @@ class Measured:
             {"validation": found, "test": test},
             seeds=(0,),
             tuning="tuned",
-            method="linear",
-            label="linear",
+            method=method,
+            label=method,
             lambda_=weight,
         )
-        named = variant.model_copy(update={"id": f"tuned-linear-seed-0-lambda-{weight:g}"})
+        named = variant.model_copy(update={"id": f"tuned-{method}-seed-0-lambda-{weight:g}"})
         self.sweep.variants[-1] = named
 
     def repair(self, tmp_path: Path) -> Any:
@@ -252,6 +259,47 @@ def test_an_adapter_in_is_an_adapter_out_with_its_numbers(
     case.repair(tmp_path)
     assert (out / "adapter_model.safetensors").stat().st_mtime_ns == before
     assert (out / "README.md").read_text() == card
+
+    # With another limit it is another model, which is not called by the first one's name.
+    case.sweep.fields["choose"] = Rule(search="auto", max_asr=0.5)
+    with pytest.raises(SafemergeError, match="holds what an earlier call chose, linear at λ = 0.4"):
+        case.repair(tmp_path)
+
+
+def test_a_checkpoint_of_a_method_that_no_adapter_can_be(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Measured(models, tmp_path, monkeypatch, methods=("slerp",))
+    case.add("base", 0, 10)
+    case.add("tuned", 80, 95)
+    case.merged(0.4, 0, 90, method="slerp")
+    case.merged(0.8, 30, 94, method="slerp")
+    assert case.repair(tmp_path).choice.method == "slerp"
+    assert (tmp_path / "fixed" / "config.json").is_file()
+    transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "fixed")
+
+
+def test_what_failed_is_what_to_mend(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Measured(models, tmp_path, monkeypatch)
+    case.add("base", 0, 10)
+    case.add("tuned", 80, 95)
+    for weight in (0.4, 0.8):
+        case.sweep.add(
+            "merged",
+            {},
+            seeds=(0,),
+            tuning="tuned",
+            method="linear",
+            label="linear",
+            failure="no memory",
+            lambda_=weight,
+        )
+    case.progress.reasons = {"answer-1": "no memory"}
+    done = case.repair(tmp_path)
+    assert done.advice == "Some of it failed; mend that, and run the same command again."
+    assert "no memory" in page(done)
 
 
 @pytest.mark.parametrize(
