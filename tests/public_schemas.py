@@ -1,12 +1,14 @@
 """Schemas that others published, which are not ours to ship: read from where the tester put them.
 
-`SAFEMERGE_SCHEMAS` names a folder with files called as below; each is used only if it is the one
-that is meant. Without it the tests that need one are skipped.
+CycloneDX' are in the package `cyclonedx-python-lib`. `SAFEMERGE_SCHEMAS` names a folder with the
+others, called as below; each is used only if it is the one that is meant. Without it the tests that
+need one are skipped.
 """
 
 import json
 import os
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +79,11 @@ def validate(document: Any, name: str, *more: str) -> None:
 
 
 def _read(name: str) -> Any:
+    package = find_spec("cyclonedx")
+    for place in (package and package.submodule_search_locations) or ():
+        packaged = Path(place, "schema", "_res", name.replace(".schema.", ".SNAPSHOT.schema."))
+        if packaged.is_file():
+            return json.loads(packaged.read_bytes())
     found = Path(FOLDER) / name
     if not FOLDER or not found.is_file():
         pytest.skip(f"no {name} in SAFEMERGE_SCHEMAS; get {PUBLISHED[name].address}")
