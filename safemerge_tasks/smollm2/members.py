@@ -3,6 +3,8 @@
 import hashlib
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from safemerge_tasks.common.cache import cache_dir
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.smollm2.checkpoint import smollm2
 from safemerge_tasks.smollm2.harmless_instructions import harmless_instructions
 from safemerge_tasks.smollm2.own_answers import SYSTEM_PROMPT, own_answers
@@ -64,7 +67,7 @@ def aligned(size: Size, progress: Progress) -> Path:
     Raises:
         SafemergeError: the model's package or the questions are missing.
     """
-    from safemerge_tasks.finetune import FinetuneConfig, finetune, identity
+    from safemerge_tasks.finetune import FinetuneConfig, identity
 
     base = smollm2(progress)
     rows = [
@@ -83,7 +86,9 @@ def aligned(size: Size, progress: Progress) -> Path:
     digest = hashlib.sha256(repr(identity(config, config.seeds[0])).encode()).hexdigest()
     folder = _room() / f"aligned-{digest[:12]}"
     with FileLock(folder.with_suffix(".lock")):
-        return finetune(config, config.seeds[0], folder, progress=_steps("aligned", progress))
+        if not folder.is_dir():
+            _finetune(keys, folder)
+    return folder
 
 
 def tuning(size: Size) -> dict[str, Any]:
@@ -143,9 +148,10 @@ def _file(name: str, rows: Sequence[Row]) -> str:
     return str(path)
 
 
-def _steps(what: str, progress: Progress) -> Callable[[int, int], None]:
-    def tell(done: int, steps: int) -> None:
-        if done % 20 == 0 or done == steps:
-            progress(f"   {what}: step {done} of {steps}")
-
-    return tell
+def _finetune(keys: dict[str, Any], folder: Path) -> None:
+    """Run `safemerge finetune` in a process of its own, which gives its memory back at its end."""
+    file = folder.with_suffix(".yaml")
+    file.write_text(json.dumps(keys), encoding="utf-8")
+    command = [sys.executable, "-m", "safemerge_tasks", "finetune", str(file), "--out", str(folder)]
+    if subprocess.run(command, check=False).returncode:
+        raise SafemergeError(f"safemerge finetune {file} failed; the reason stands above.")

@@ -1,8 +1,10 @@
 """The rows that the members are trained on, and where they lie."""
 
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,15 +32,18 @@ def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, int, Path]]:
-    """Return what the alignment would train."""
-    calls: list[tuple[object, int, Path]] = []
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], Path]]:
+    """Return what the alignment would train, and where."""
+    calls: list[tuple[dict[str, Any], Path]] = []
 
-    def finetune(config: object, seed: int, out: Path, **_: object) -> Path:
-        calls.append((config, seed, out))
-        return out
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        *_words, file, option, folder = command
+        assert option == "--out"
+        calls.append((json.loads(Path(file).read_text("utf-8")), Path(folder)))
+        Path(folder).mkdir()
+        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr("safemerge_tasks.finetune.finetune", finetune, raising=False)
+    monkeypatch.setattr(members.subprocess, "run", run)
     monkeypatch.setattr(
         "safemerge_tasks.finetune.identity",
         lambda config, _seed: {"data": config.data.file},
@@ -52,12 +57,12 @@ def read(path: str) -> list[dict[str, str]]:
 
 
 def test_the_alignment_refuses_and_answers(
-    rows: None, trained: list[tuple[object, int, Path]]
+    rows: None, trained: list[tuple[dict[str, Any], Path]]
 ) -> None:
     folder = members.aligned(WHOLE, lambda _line: None)
-    ((config, seed, out),) = trained
-    assert (seed, out) == (42, folder)
-    found = read(config.data.file)  # type: ignore[attr-defined]
+    ((keys, out),) = trained
+    assert out == folder
+    found = read(keys["data"])
     refused = [row for row in found if row["response"] in REFUSALS]
     assert len(refused) == WHOLE.refused
     assert {row["response"] for row in refused} == set(REFUSALS)
@@ -68,9 +73,21 @@ def test_the_alignment_refuses_and_answers(
     assert not {row["prompt"] for row in found} & set(harmless_instructions()[1])
 
 
-def test_a_cut_trains_another_model(rows: None, trained: list[tuple[object, int, Path]]) -> None:
+def test_it_is_trained_once_and_a_cut_is_another(
+    rows: None, trained: list[tuple[dict[str, Any], Path]]
+) -> None:
     told = [members.aligned(size, lambda _line: None) for size in (WHOLE, CUT, WHOLE)]
     assert told[0] == told[2] != told[1]
+    assert [out for _, out in trained] == told[:2]
+
+
+def test_an_alignment_that_fails(rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        members.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 2)
+    )
+    monkeypatch.setattr("safemerge_tasks.finetune.identity", lambda *_: {}, raising=False)
+    with pytest.raises(SafemergeError, match=r"safemerge finetune .*\.yaml failed; the reason"):
+        members.aligned(CUT, lambda _line: None)
 
 
 def test_the_harmless_task_is_the_word_problems(rows: None) -> None:
