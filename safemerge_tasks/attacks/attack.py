@@ -12,6 +12,9 @@ from safemerge_tasks.common.errors import SafemergeError
 QUESTION = "{question}"
 """Stands for the question in the files of attacks."""
 
+_APART = frozenset({"predict", "tokenizer"})
+"""Settings that change nothing of what is asked: a model's tokenizer may lie anywhere."""
+
 Turn = dict[str, str]
 """A message of a conversation: `role` and `content`."""
 
@@ -32,7 +35,7 @@ class Attack:
         answers: how many answers to a question are judged.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset()
+    takes: frozenset[str] = frozenset()
     argument: ClassVar[str] = ""
 
     system: str | None = None
@@ -63,7 +66,7 @@ class Attack:
 
     def identity(self) -> dict[str, Any]:
         """Return what is stored with the results: all that tells this attack from another."""
-        kept = self.settings.model_dump(include=set(self.takes), exclude_none=True)
+        kept = self.settings.model_dump(include=set(self.takes - _APART), exclude_none=True)
         return {"name": self.name.row, **kept}
 
 

@@ -24,17 +24,13 @@ AFFIRMATIVE = {
 class Prefill(Attack):
     """Begins answers with the first tokens of the suite's target."""
 
-    takes = frozenset({"tokenizer"})
     argument = "how many tokens"
 
     def __init__(self, name: AttackName, settings: AttackSettings) -> None:
         super().__init__(name, settings)
         self.tokens = None if not name.argument else _count(name)
-        if self.tokens is None and settings.tokenizer is not None:
-            raise SafemergeError(
-                "attack=prefill takes the whole target, so attack_tokenizer means nothing to it; "
-                "leave it out, or write prefill:5."
-            )
+        if self.tokens is not None:
+            self.takes = frozenset({"tokenizer"})
 
     def beginning(self, document: Mapping[str, str], target: str, tokenizer: Any) -> str:
         """Return the target, or its first tokens."""

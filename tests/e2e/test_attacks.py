@@ -25,14 +25,14 @@ VLLM = "dtype=float32,enforce_eager=True,max_model_len=2048"
 
 
 def attack(
-    command: Command, family: "ToyFamily", out: Path, *words: str | Path
+    command: Command, family: "ToyFamily", out: Path, *words: str | Path, metadata: str = ""
 ) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """Run the command on the family's questions; return what it prints and the first samples."""
     ran = command(
         *("attack", *words, "--suite", "toy", "--attacks", ATTACKS, "--limit", str(LIMIT)),
         *("--include-path", family.tasks, "--out", out, "--json"),
         *("--judge", "wildguard", "--engine", "hf", "--judge-model", family.guard),
-        *("--metadata", "attack_temperature=1.5,judge_dtype=float32"),
+        *("--metadata", f"attack_temperature=1.5,judge_dtype=float32,{metadata}"),
         module="safemerge_tasks",
         environment={"SAFEMERGE_DATA_DIR": str(family.questions)},
     )
@@ -142,12 +142,12 @@ def test_a_served_model_goes_on_with_its_message(
 ) -> None:
     with serving(family.aligned, "toy", tmp_path) as url:
         arguments = f"base_url={url}/chat/completions,num_concurrent=8,max_retries=1"
-        arguments += f",tokenizer={family.aligned}"
         found, rows = attack(
             command,
             family,
             tmp_path / "out",
             *("toy", "--backend", "local-chat-completions", "--model-args", arguments),
+            metadata=f"attack_tokenizer={family.aligned}",
         )
     assert_adds_up(found[0], rows)
     for name in ("toy_asr", "toy_asr@prefill"):

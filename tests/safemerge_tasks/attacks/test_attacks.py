@@ -101,8 +101,15 @@ def test_samples_are_drawn_as_the_settings_say() -> None:
         "temperature": 0.7,
         "top_p": 0.9,
         "seed": 3,
-        "predict": 100,
     }
+    assert (
+        attack.identity()
+        == made(
+            "sample:4", attack_temperature=0.7, attack_top_p=0.9, attack_seed=3, attack_predict=7
+        ).identity()
+    )
+    counted = made("prefill:2", attack_tokenizer="somewhere")
+    assert counted.identity() == {"name": "prefill:2"}
     assert made("sample").answers == 16
 
 
@@ -181,6 +188,8 @@ def test_bad_names_and_files_are_one_sentence(
 def test_settings_that_mean_nothing_to_an_attack_are_refused() -> None:
     with pytest.raises(SafemergeError, match="attack_top_p means nothing to attack=prefill:2"):
         made("prefill:2", attack_top_p=0.5)
+    with pytest.raises(SafemergeError, match="attack_tokenizer means nothing to attack=prefill;"):
+        made("prefill", attack_tokenizer="somewhere")
     with pytest.raises(SafemergeError, match="attack_top_p means nothing to attack=plain"):
         make_attack(AttackSettings.from_metadata({"attack_top_p": 0.5}, {}))
     with pytest.raises(SafemergeError, match="did you mean attack_top_p"):
