@@ -134,7 +134,8 @@ def test_every_tensor_changes_in_place(water_tasks: Path, tmp_path: Path) -> Non
     """
     models, jobs = [], []
     for family in FAMILIES:
-        for tied in (True, False):
+        # vLLM's Gemma has no head of its own.
+        for tied in (True,) if family == "gemma" else (True, False):
             place = tmp_path / f"{family}-{'tied' if tied else 'untied'}"
             folders = [write(place / f"model-{seed}", family, seed, tied=tied) for seed in (1, 2)]
             tasks = ("water_rolling",)
