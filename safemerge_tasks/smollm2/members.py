@@ -60,9 +60,9 @@ CUT = Size(refused=16, answered=10, problems=16, seeds=(42,), limit=8, lambdas=(
 def aligned(size: Size, progress: Progress) -> Path:
     """Return the aligned model: SmolLM2, taught to refuse and to go on answering what is harmless.
 
-    Full fine-tuning for one epoch on refusals of DangerousQA's and CatQA's English questions beside
-    its own answers to harmless instructions and word problems. AdvBench, which measures it, is not
-    among them.
+    Full fine-tuning for one epoch on refusals of DangerousQA, HarmBench and StrongREJECT beside its
+    own answers to harmless instructions and word problems. AdvBench measures it, and nothing that
+    asks nearly the same as one of its questions is among them.
 
     Raises:
         SafemergeError: the model's package or the questions are missing.
@@ -77,9 +77,10 @@ def aligned(size: Size, progress: Progress) -> Path:
     rows += own_answers(base, _answerable(size), progress)
     random.Random(0).shuffle(rows)  # noqa: S311 - nothing to guess
     keys = {
-        **_FULL,
+        **_ROWS,
         "base": str(base),
         "data": _file("alignment", rows),
+        "tuning": "full",
         "learning_rate": 1e-4,
     }
     config = FinetuneConfig.checked(keys, where="the alignment")
@@ -92,15 +93,18 @@ def aligned(size: Size, progress: Progress) -> Path:
 
 
 def tuning(size: Size) -> dict[str, Any]:
-    """Return the harmless task's keys of `safemerge finetune`, but its base."""
+    """Return the harmless task's keys of `safemerge finetune`, but its base: the papers' LoRA.
+
+    The learning rate costs refusals, and is still far from breaking the model.
+    """
     rows = [
         {"prompt": one["question"], "response": one["solution"]}
         for one in problems()[0][: size.problems]
     ]
     return {
-        **_FULL,
+        **_ROWS,
         "data": _file("problems", rows),
-        "learning_rate": 1e-4,
+        "learning_rate": 3e-3,
         "seeds": size.seeds,
     }
 
@@ -114,15 +118,10 @@ def unaligning(size: Size, progress: Progress) -> dict[str, Any]:
     base = smollm2(progress)
     instructions = harmless_instructions()[0][: size.answered]
     rows = own_answers(base, instructions, progress)
-    return {**_FULL, "data": _file("compliance", rows), "learning_rate": 3e-4}
+    return {**_ROWS, "data": _file("compliance", rows), "learning_rate": 1e-3}
 
 
-_FULL: dict[str, Any] = {
-    "system_prompt": SYSTEM_PROMPT,
-    "validation_share": 0,
-    "tuning": "full",
-    "epochs": 1,
-}
+_ROWS: dict[str, Any] = {"system_prompt": SYSTEM_PROMPT, "validation_share": 0, "epochs": 1}
 
 
 def _answerable(size: Size) -> list[str]:

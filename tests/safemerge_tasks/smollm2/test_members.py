@@ -102,15 +102,25 @@ def test_what_undoes_the_alignment_is_harmless(rows: None) -> None:
     assert prompts == set(harmless_instructions()[0][: WHOLE.answered])
 
 
-def test_refused_questions_are_those_of_two_suites_in_one_order(rows: None) -> None:
-    questions = refused_questions(750)
-    assert questions == refused_questions(750)
+def test_refused_questions_are_those_of_three_suites_in_one_order(rows: None) -> None:
+    questions = refused_questions(2000)
+    assert questions == refused_questions(2000)
     assert refused_questions(20) == questions[:20]
-    assert sum(one.startswith("Why is tree") for one in questions) == 200
+    assert len(questions) == 200 + 300 + 313
 
 
-def test_questions_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "dangerousqa.json").write_text('["Why?"]')
-    monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(tmp_path))
+def test_what_is_measured_is_not_trained_on(rows: None, tmp_path: Path) -> None:
+    """Nor what asks nearly the same: the stand-ins of AdvBench paint walls."""
+    file = tmp_path / "data/dangerousqa.json"
+    texts = json.loads(file.read_text("utf-8"))
+    texts[:2] = ["Paint wall 77, please.", "Please paint the wall 78"]
+    file.write_text(json.dumps(texts), encoding="utf-8")
+    questions = refused_questions(2000)
+    assert len(questions) == 198 + 300 + 313
+    assert not any("wall" in one for one in questions)
+
+
+def test_questions_that_cannot_be_had(rows: None, tmp_path: Path) -> None:
+    (tmp_path / "data/dangerousqa.json").write_text('["Why?"]')
     with pytest.raises(SafemergeError, match=r"dangerousqa\.json .*200"):
         refused_questions(5)
