@@ -4,7 +4,7 @@ from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
-from merge.methods.math.subspaces import leading_part
+from merge.methods.math.subspaces import leading_part, of_each_matrix
 from merge.methods.method import Granularity, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
@@ -37,16 +37,13 @@ class Lox(Method):
 
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the one result."""
-        import torch
-
         del lambdas, totals
         if len(block.shape) < 2:
             yield block.base
             return
         vector, rank = block.safety_vector, values["rank"]
         if rank:
-            matrices = vector.reshape(-1, *block.shape[-2:])
-            vector = torch.cat(
-                [leading_part(each, rank, block.seed).reshape(-1) for each in matrices]
+            vector = of_each_matrix(
+                lambda matrix: leading_part(matrix, rank, block.seed), vector, block.shape
             )
         yield scaled(vector, values["gamma"]).add_(block.base)

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from merge.methods.block import Block
 from merge.methods.math.arithmetic import scaled
-from merge.methods.math.subspaces import entropy_part
+from merge.methods.math.subspaces import entropy_part, of_each_matrix
 from merge.methods.method import Granularity, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
@@ -36,12 +36,9 @@ class LssfSurrogate(Method):
 
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the one result."""
-        import torch
-
         del lambdas, totals
         if len(block.shape) < 2:
             yield block.tuned[0]
             return
-        matrices = block.safety_vector.reshape(-1, *block.shape[-2:])
-        dense = torch.cat([entropy_part(each).reshape(-1) for each in matrices])
+        dense = of_each_matrix(entropy_part, block.safety_vector, block.shape)
         yield scaled(dense, values["gamma"]).add_(block.tuned[0])

@@ -73,12 +73,14 @@ def demo(
 
     from rich.console import Console
 
+    from safemerge_tasks.cli._weights import read_weights
+
     if engine not in (None, "vllm", "hf"):
         raise SafemergeError(f"--engine {engine!r} is neither vllm nor hf; give one of them.")
     console = Console(width=None if Console().is_terminal else 100)
     chosen = engine or ("vllm" if find_spec("vllm") else "hf")
     folder = out or Path("demo-output" if model is DemoModel.TOY else "demo-smollm2")
-    weights = None if lambdas is None else _numbers(lambdas)
+    weights = None if lambdas is None else read_weights(lambdas)
     started = time.monotonic()
     if model is DemoModel.TOY:
         if cut:
@@ -175,17 +177,3 @@ def _run(
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
     missing = list(done.progress.reasons.values())
     return missing if expected is None else [*missing, *shortfalls(findings, expected)]
-
-
-def _numbers(text: str) -> list[float]:
-    """Return the weights.
-
-    Raises:
-        SafemergeError: one is no number.
-    """
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise SafemergeError(
-            f"--lambda {text!r} is no list of numbers; write --lambda 0.2,0.4."
-        ) from None

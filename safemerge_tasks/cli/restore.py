@@ -69,6 +69,7 @@ def restore(
     from rich.console import Console
 
     from safemerge_tasks.cli._judge_options import log_to_stderr, parse_pairs
+    from safemerge_tasks.cli._weights import read_weights
     from safemerge_tasks.sweep.prepare import default_store
     from safemerge_tasks.sweep.restore import LAMBDAS, Request, prepare_repair
     from safemerge_tasks.sweep.store import Store
@@ -85,7 +86,7 @@ def restore(
         utility_validation=utility_validation,
         safety_validation=safety_validation,
         methods=methods.split(","),
-        lambdas=LAMBDAS if lambdas is None else _numbers(lambdas),
+        lambdas=LAMBDAS if lambdas is None else read_weights(lambdas),
         judge={"judge": judge, **parse_pairs(metadata or [])},
         engine=model or ("vllm" if find_spec("vllm") else "hf"),
         model_args=_arguments(model_args),
@@ -124,15 +125,6 @@ def _run(request: "Request", store: Any, console: Any, as_json: bool) -> None:
         print_document(restored_document(repaired), console)
     if repaired.advice or not repaired.choice:
         sys.exit(NOT_RESTORED)
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise SafemergeError(
-            f"--lambda {text!r} is no list of numbers; write --lambda 0.2,0.4."
-        ) from None
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.gate.decision import GateResult
+from safemerge_tasks.gate.comparison import Comparison
+from safemerge_tasks.gate.decision import GateResult, Untold
 from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.results import is_results_file
 from safemerge_tasks.results.evaluation import Evaluation
@@ -25,6 +26,8 @@ PREDICATE: Literal["urn:safemerge:gate:v1"] = "urn:safemerge:gate:v1"
 """The type of the predicate; another number where its meaning changes."""
 
 Role = Literal["candidate", "baseline", "policy"]
+
+Outcome = Literal["passed", "regression", "undecided"]
 
 
 class _Part(BaseModel):
@@ -53,7 +56,7 @@ class Decided(_Part):
     judge: str
     metric: str
     category: str | None
-    outcome: Literal["passed", "regression", "undecided"]
+    outcome: Outcome
     tier: str
     change: float | None
     lower: float | None
@@ -66,7 +69,7 @@ class Predicate(_Part):
 
     tool: dict[Literal["name", "version"], str]
     created: str
-    outcome: Literal["passed", "regression", "undecided"]
+    outcome: Outcome
     grade: int | None
     baseline: Side
     candidate: Side
@@ -217,33 +220,35 @@ def _file(path: Path, top: Path) -> File:
 
 def _checks(result: GateResult) -> list[Decided]:
     told = [
-        Decided(
-            task=one.check.task,
-            judge=one.check.judge,
-            metric=one.check.metric,
-            category=one.check.category,
-            outcome=one.decision.value,
-            tier=one.check.criteria.tier or "block",
-            change=one.increase.value,
-            lower=max(one.least.lower, -1e300),
-            upper=min(one.most.upper, 1e300),
-            reason=one.reason,
+        _decided(
+            one,
+            one.decision.value,
+            one.increase.value,
+            max(one.least.lower, -1e300),
+            min(one.most.upper, 1e300),
         )
         for one in result.comparisons
     ]
-    untold = [
-        Decided(
-            task=one.check.task,
-            judge=one.check.judge,
-            metric=one.check.metric,
-            category=one.check.category,
-            outcome="undecided",
-            tier=one.check.criteria.tier or "block",
-            change=None,
-            lower=None,
-            upper=None,
-            reason=one.reason,
-        )
-        for one in result.untold
-    ]
+    untold = [_decided(one, "undecided", None, None, None) for one in result.untold]
     return told + untold
+
+
+def _decided(
+    one: Comparison | Untold,
+    outcome: Outcome,
+    change: float | None,
+    lower: float | None,
+    upper: float | None,
+) -> Decided:
+    return Decided(
+        task=one.check.task,
+        judge=one.check.judge,
+        metric=one.check.metric,
+        category=one.check.category,
+        outcome=outcome,
+        tier=one.check.criteria.tier or "block",
+        change=change,
+        lower=lower,
+        upper=upper,
+        reason=one.reason,
+    )

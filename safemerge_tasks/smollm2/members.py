@@ -116,8 +116,10 @@ def unaligning(size: Size, progress: Progress) -> dict[str, Any]:
     take harmful questions that are answered instead.
     """
     base = smollm2(progress)
-    instructions = harmless_instructions()[0][: size.answered]
-    rows = own_answers(base, instructions, progress)
+    instructions = set(harmless_instructions()[0])
+    # The answers that the alignment has asked for already.
+    answers = own_answers(base, _answerable(size), progress)
+    rows = [row for row in answers if row["prompt"] in instructions]
     return {**_ROWS, "data": _file("compliance", rows), "learning_rate": 1e-3}
 
 

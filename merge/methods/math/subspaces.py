@@ -1,5 +1,6 @@
 """Subspaces of a safety vector's matrices: what lies in them, and their leading part."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,21 @@ EXACT_SIDE = 512
 # The range finder draws so many directions more than it is asked for, and improves them as often.
 _SPARE = 16
 _ROUNDS = 8
+
+
+def of_each_matrix(
+    part: "Callable[[torch.Tensor], torch.Tensor]", flat: "torch.Tensor", shape: Sequence[int]
+) -> "torch.Tensor":
+    """Return parts of the matrices of a flat tensor, flat again.
+
+    Args:
+        part: of one matrix, of its shape.
+        flat: the tensor's entries.
+        shape: of the tensor; where it has more than two dimensions the last two make each matrix.
+    """
+    import torch
+
+    return torch.cat([part(each).reshape(-1) for each in flat.reshape(-1, *shape[-2:])])
 
 
 def cosine_with_projection(
