@@ -5,6 +5,8 @@ engine. Weights that were loaded in place, or an adapter in a slot, may be anoth
 any error (vLLM's CPU build keeps a packed copy of tied embeddings; see also vllm#32718).
 """
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,13 @@ Rounding explains less: other sums in float32 are 1e-5 off, in bfloat16 some 0.0
 """
 
 LENGTH = 24
+LEFT_OUT = 8
+"""Of so many tokens the one that is furthest off does not count.
+
+The first tokens of a prompt either take the huge activations of an attention sink or do not, and
+rounding decides it: of SmolLM2-135M's adapters one answers one token 5.2 apart in bfloat16, all
+others within 0.3, and nothing apart in float32. Other weights change every token.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class Mismatch:
     """An engine's values are not the model's.
 
     Attributes:
-        distance: the mean distance to the model's own.
+        distance: the mean distance to the model's own, without the tokens furthest off.
         other: the mean distance to what was loaded before, if that is much nearer.
     """
 
@@ -107,4 +116,7 @@ def compare(
 
 
 def _distance(one: Sequence[float], other: Sequence[float]) -> float:
-    return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
+    distances = [abs(a - b) for a, b in zip(one, other, strict=True)]
+    if any(map(math.isnan, distances)):
+        return math.nan
+    return statistics.fmean(sorted(distances)[: len(distances) - len(distances) // LEFT_OUT])

@@ -122,6 +122,21 @@ def test_what_is_a_mismatch() -> None:
     assert compare([-1.04, -2.04, -3.04], own, 0.25, [-1.01, -2.01, -3.01]) is None
 
 
+def test_single_tokens_that_rounding_tips_over_do_not_count() -> None:
+    own = [-15.0 - number / 7 for number in range(LENGTH - 1)]
+    rounded = [value + 0.06 for value in own]
+    # As measured on a real model: an attention sink, in bfloat16.
+    tipped = [rounded[0], rounded[1] - 5.16, *rounded[2:]]
+    assert compare(tipped, own, 0.25) is None
+    twice = [tipped[0], tipped[1], tipped[2] + 4.0, *tipped[3:]]
+    assert compare(twice, own, 0.25) is None
+    # One token in six is no longer rounding, whichever way.
+    assert compare([value - 3.0 * (n % 6 == 0) for n, value in enumerate(own)], own, 0.25)
+    # Half of all tokens a little.
+    assert compare([value + 0.9 * (n % 2) for n, value in enumerate(own)], own, 0.25)
+    assert compare([*rounded[:-1], float("nan")], own, 0.25)
+
+
 @pytest.mark.e2e
 @pytest.mark.vllm
 @pytest.mark.skipif(
