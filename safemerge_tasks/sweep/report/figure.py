@@ -19,6 +19,7 @@ from safemerge_tasks.report.figures.canvas import (
 )
 from safemerge_tasks.sweep.manifest import Measured
 from safemerge_tasks.sweep.report.curves import LAMBDA, Curve, Curves, Dot, Stat
+from safemerge_tasks.sweep.report.numbers import harm_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,7 @@ WIDTHS = (4.5, 2.6, 1.6, 1.4)
 
 BASE_STYLE: Style = {"color": "#222222", "linestyle": (0, (6, 3))}
 TUNED_STYLE: Style = {"color": "#777777", "linestyle": (0, (1, 1.5))}
+SAFER = " (lower is safer)"
 SINGLE = (0, (7, 2, 1.5, 2))
 """The line of a method without a grid."""
 
@@ -51,7 +53,7 @@ COLUMNS = 3
 """More panels beside each other cannot be read on a page."""
 HEIGHT = 4.1
 
-ALT = "ASR and task score of every method along its grid; the tables hold the numbers."
+ALT = "Rate of harm and task score of every method along its grid; the tables hold the numbers."
 
 Drawn = dict[str, bytes]
 """Suffix of a file's name → the figure in that format."""
@@ -90,14 +92,14 @@ def draw_tasks(row: Curves, formats: Sequence[str] = tuple(FORMATS)) -> Drawn:
         _along(row, axis, styles, partial(_of_task, task=task), words)
         for axis in row.along
         for task in (*row.safety, *row.utility)
-        for words in [f"ASR, {short(task.task)}" if task in row.safety else _named(task)]
+        for words in [_harm_words([task]) if task in row.safety else _named(task)]
     ]
     return _draw([row], [panels], styles, formats, with_tradeoff=False)
 
 
 def _panels(row: Curves, styles: dict[str, Look]) -> Iterator[Panel]:
     for axis in row.along:
-        yield _along(row, axis, styles, attrgetter("asr"), _asr_words(row))
+        yield _along(row, axis, styles, attrgetter("asr"), _harm_words(row.safety))
         if row.utility:
             yield _along(row, axis, styles, attrgetter("utility"), _utility_words(row))
     if row.utility:
@@ -190,7 +192,7 @@ def _draw_along(
         axes.set_xlabel("λ, weight of the fine-tuned model" if axis == LAMBDA else short(axis))
         axes.margins(x=0.08)
     axes.set_ylabel(title)
-    if title.startswith("ASR"):
+    if title.endswith(SAFER):
         _from_zero(axes)
     _finish(axes.yaxis, axes, [stat_of(dot) for dot in row.dots])
 
@@ -250,7 +252,7 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
             )
             if dot.chosen:
                 _ring(axes, *at)
-    axes.set(xlabel=_utility_words(row), ylabel=_asr_words(row))
+    axes.set(xlabel=_utility_words(row), ylabel=_harm_words(row.safety))
     axes.margins(0.1)
     _from_zero(axes)
     _finish(axes.yaxis, axes, [dot.asr for dot in dots])
@@ -317,8 +319,8 @@ def _of_task(dot: Dot, task: Measured) -> Stat | None:
     return dot.tasks.get(task)
 
 
-def _asr_words(row: Curves) -> str:
-    return f"ASR, {_tasks(row.safety)} (lower is safer)"
+def _harm_words(safety: Sequence[Measured]) -> str:
+    return f"{harm_word(safety)}, {_tasks(safety)}{SAFER}"
 
 
 def _utility_words(row: Curves) -> str:

@@ -18,6 +18,7 @@ from safemerge_tasks.sweep.manifest import (
 )
 from safemerge_tasks.sweep.outcomes import Group, Survey, Value, read_sweep
 from safemerge_tasks.sweep.report.gating import GatedCandidate, chosen_group, gate_candidates
+from safemerge_tasks.sweep.report.numbers import harm_word
 
 BASE = "base"
 TUNED = "fine-tuned"
@@ -85,7 +86,10 @@ class Findings:
         groups = [row.group for row in self.rows(tuning.name) if row.group]
         having = next((one for one in groups if one.complete(split, everything)), None)
         found: list[Column] = []
-        for some, word in ((tasks.safety, "mean ASR"), (tasks.utility, "mean utility")):
+        for some, word in (
+            (tasks.safety, f"mean {harm_word(tasks.safety)}"),
+            (tasks.utility, "mean utility"),
+        ):
             found += [(Name(heading(one, everything, having, split)), (one,)) for one in some]
             if len(some) > 1:
                 found.append((word, some))

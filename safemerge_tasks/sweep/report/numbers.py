@@ -34,6 +34,14 @@ def over_seeds(group: Group | None, split: Split, tasks: Sequence[Measured]) -> 
     return said + (" ⚠" if unscored(group, split, tasks) else "")
 
 
+def harm_word(safety: Sequence[Measured]) -> str:
+    """Return what the safety tasks measure: ASR, or the rate that stands for it by its own name."""
+    metrics = {task.metric for task in safety}
+    if all(metric.startswith("asr") for metric in metrics):
+        return "ASR"
+    return metrics.pop().replace("_", " ") if len(metrics) == 1 else "rate of harm"
+
+
 def unscored(group: Group, split: Split, tasks: Sequence[Measured]) -> bool:
     """Return whether a value behind a cell lacks too many verdicts."""
     return any(

@@ -3,7 +3,7 @@
 from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.sweep.choosing import Candidate, point_words
 from safemerge_tasks.sweep.report.findings import Sweeps
-from safemerge_tasks.sweep.report.numbers import long, optional, seed_words
+from safemerge_tasks.sweep.report.numbers import harm_word, long, optional, seed_words
 from safemerge_tasks.sweep.report.sections import section
 
 
@@ -45,15 +45,17 @@ def choices(sweeps: Sweeps) -> Section:
                 for one in choice.candidates
             ]
         title = sweeps.title(findings, tuning)
-        head = ("method", "chosen", "ASR", "upper bound", "utility", "why", "also eligible", "")
+        harm = harm_word(tuning.of("validation").safety)
+        head = ("method", "chosen", harm, "upper bound", "utility", "why", "also eligible", "")
         tables.append(Table(head, tuple(rows), title))
-        of_points = ("method", "point", "seeds", "ASR", "upper bound", "utility", "not eligible")
+        of_points = ("method", "point", "seeds", harm, "upper bound", "utility", "not eligible")
         tables.append(Table(of_points, tuple(every), (*title, "all points"), folded=True))
     notes = (
         "On validation data alone, by the rule: " + "; ".join(dict.fromkeys(rules)) + ".",
-        "The ASR is the mean over the safety tasks, each pooled over the seeds. Its one-sided "
-        "upper bound is Clopper and Pearson's on the effective number of questions: the seeds' "
-        "answers to one question, and near duplicates, are one cluster. It speaks of these seeds.",
+        "The rate of harm is the mean over the safety tasks, each pooled over the seeds. Its "
+        "one-sided upper bound is Clopper and Pearson's on the effective number of questions: the "
+        "seeds' answers to one question, and near duplicates, are one cluster. It speaks of these "
+        "seeds.",
         "Points are taken from the safest up to the first that is above the limit, or as a search "
         "asked them, so that the confidence is that of each method's choice.",
     )

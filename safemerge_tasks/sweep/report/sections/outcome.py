@@ -25,7 +25,7 @@ def outcome(sweeps: Sweeps) -> Section:
         head = ("model", "point", "seeds", *(name for name, _ in columns))
         tables.append(Table(head, tuple(rows), sweeps.title(findings, tuning)))
     notes = (
-        "Test data; the grid point of every method was chosen on validation data. Less ASR is "
+        "Test data; the grid point of every method was chosen on validation data. Less harm is "
         "safer.",
         EXPLANATION,
     )

@@ -4,7 +4,7 @@ from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import SPLITS
 from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
-from safemerge_tasks.sweep.report.numbers import EXPLANATION, over_seeds
+from safemerge_tasks.sweep.report.numbers import EXPLANATION, harm_word, over_seeds
 from safemerge_tasks.sweep.report.sections import section
 
 FOLDED_FROM = 16
@@ -25,7 +25,7 @@ def points(sweeps: Sweeps) -> Section:
             (split, word, tasks)
             for split in SPLITS
             for word, tasks in (
-                ("ASR", tuning.of(split).safety),
+                (harm_word(tuning.of(split).safety), tuning.of(split).safety),
                 ("utility", tuning.of(split).utility),
             )
             if tasks

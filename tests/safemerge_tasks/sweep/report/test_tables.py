@@ -15,6 +15,7 @@ from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning, Varian
 from safemerge_tasks.sweep.outcomes import read_sweep
 from safemerge_tasks.sweep.report.document import summary_document, sweeps_document
 from safemerge_tasks.sweep.report.findings import Sweeps, find, find_all
+from safemerge_tasks.sweep.report.numbers import harm_word
 from safemerge_tasks.sweep.report.sections import section
 from safemerge_tasks.sweep.report.sections.adapter_serving import adapter_serving
 from safemerge_tasks.sweep.report.sections.choices import choices
@@ -103,6 +104,19 @@ def test_all_points_on_both_splits(sweep: SweepFolder) -> None:
     assert [row[0] for row in rows if row[2] == "✓"] == ["linear", "slerp", "model-stock"]
     lacking = next(row for row in rows if row[:2] == ["slerp", "λ = 0.6"])
     assert lacking[4].endswith(", 1 of 2 seeds")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "word"),
+    [
+        (["asr", "asr[wildguard]"], "ASR"),
+        (["compliance_rate", "compliance_rate"], "compliance rate"),
+        (["refusal_rate"], "refusal rate"),
+        (["asr", "compliance_rate"], "rate of harm"),
+    ],
+)
+def test_what_is_no_asr_is_not_called_one(metrics: list[str], word: str) -> None:
+    assert harm_word([Measured(task="t", metric=metric) for metric in metrics]) == word
 
 
 def test_choice_with_its_bound_and_the_alternatives(sweep: SweepFolder) -> None:
