@@ -5,6 +5,7 @@ Verdict and grade, candidate against baseline, what got worse, and what else cha
 
 from collections.abc import Iterable, Iterator
 
+from safemerge_tasks.gate.attacked import attacked
 from safemerge_tasks.gate.beside import Beside, beside
 from safemerge_tasks.gate.comparison import Comparison
 from safemerge_tasks.gate.decision import GateResult, Untold
@@ -66,7 +67,16 @@ def shown(one: Comparison | Untold) -> Mark:
 
 def what(one: Comparison | Untold) -> tuple[Part, ...]:
     """Return what a check is about."""
-    return Name(one.check.task), ", ", Name(one.check.name)
+    check = one.check
+    if check.attack:
+        return (
+            Name(attacked(check.task).suite),
+            ", ",
+            Name(check.name),
+            " under ",
+            Name(check.attack),
+        )
+    return Name(check.task), ", ", Name(check.name)
 
 
 def grade_of(result: GateResult) -> str:
@@ -140,7 +150,7 @@ def overview(result: GateResult, title: tuple[Part, ...] = ()) -> Table:
 
 
 def got_worse(changes: Iterable[Comparison], title: tuple[Part, ...] = ()) -> Table:
-    """Return the categories and languages with more harm, the surest first."""
+    """Return the categories, languages and attacks with more harm, the surest first."""
     found = worse(changes)
     rows: list[tuple[Words, ...]] = [
         (
@@ -157,7 +167,7 @@ def got_worse(changes: Iterable[Comparison], title: tuple[Part, ...] = ()) -> Ta
         rows += [(f"and {more} more", "", "", "", "", "")] * (more > 0)
     head = (
         "",
-        "category or language",
+        "category, language or attack",
         "baseline",
         "candidate",
         "change for the worse",
