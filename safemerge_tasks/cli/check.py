@@ -40,6 +40,10 @@ def check(
     sign_with: Annotated[
         Path | None, typer.Option(help="The private key in PEM: Ed25519 or ECDSA.")
     ] = None,
+    tracking: Annotated[
+        str | None,
+        typer.Option(help="Send the figures to wandb, mlflow or trackio."),
+    ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,12 +74,14 @@ def check(
     from safemerge_tasks.report.documents.gate import gate_document
     from safemerge_tasks.report.release import DEFAULT_POLICY
     from safemerge_tasks.report.renderers.sarif import as_sarif
+    from safemerge_tasks.report.tracking import of_gate, tracker
 
     if (attest is None) != (sign_with is None):
         raise SafemergeError(
             f"--attest {attest} and --sign-with {sign_with} go together, since what nobody signed "
             "attests nothing; give both or neither."
         )
+    send = tracker(tracking) if tracking else None
     asked = read_policy(policy) if policy else Policy()
     accepted = accepted_words(accept or [])
     sides = (
@@ -93,6 +99,8 @@ def check(
     if attest and sign_with:
         content = statement(result, asked, baseline, candidate, policy)
         write_file(attest, sign(content, sign_with))
+    if send:
+        send([of_gate(result, str(policy) if policy else DEFAULT_POLICY)])
     sys.exit(result.exit_status)
 
 
