@@ -123,6 +123,8 @@ def who(result: GateResult, baseline: str, candidate: str, title: tuple[Part, ..
 def _judge(name: str, identity: object) -> tuple[Part, ...]:
     told = identity if isinstance(identity, dict) else {}
     model, revision = (str(told.get(key) or "") for key in ("model", "revision"))
+    if model.startswith("/"):
+        model = model.rstrip("/").rpartition("/")[2]  # where it lay tells nobody what it is
     more = f"{model}@{revision[:12]}" if model and revision else model
     return (Name(name), " (", Name(more), ")") if more else (Name(name),)
 
