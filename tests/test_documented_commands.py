@@ -117,6 +117,8 @@ def test_a_pages_commands_run_one_after_the_other(
         if fence.language == "python" and first.endswith(".py"):
             (tmp_path / first.removeprefix("# ")).write_text(fence.text, encoding="utf-8")
         for line in lines(fence) if fence.language == "console" else ():
+            if "keyless" in line or "--identity" in line:
+                continue
             words = shlex.split(line)
             if words[0] == "safemerge":
                 done = run(*words[1:])
