@@ -72,7 +72,7 @@ def _groups(found: Iterable[Comparison], result: GateResult) -> Iterator[dict[st
 def _result(one: Comparison, rule: str, level: Level, result: GateResult) -> dict[str, Any]:
     check = one.check
     about = (check.task, check.judge, check.metric, check.category or "", check.language or "")
-    about += (check.attack,) if check.attack else ()
+    put = (check.attack,) if check.attack else ()
     said = (
         f"{check.task}, {check.name} by {check.judge}: {side(one.baseline)} in the baseline, "
         f"{side(one.candidate)} in the candidate, change for the worse {change(one)} over "
@@ -91,13 +91,13 @@ def _result(one: Comparison, rule: str, level: Level, result: GateResult) -> dic
                         "name": printable(
                             check.category or check.language or check.attack or check.task
                         ),
-                        "fullyQualifiedName": printable("/".join(filter(None, about))),
+                        "fullyQualifiedName": printable("/".join(filter(None, (*about, *put)))),
                     }
                 ],
             }
         ],
         "partialFingerprints": {
-            "about/v1": _digest(about),
+            "about/v1": _digest((*about, *put)),
             "questions/v1": _digest(sorted(flip.id for flip in one.flips)),
         },
         "properties": {

@@ -49,7 +49,7 @@ def of_gate(result: GateResult, policy: str) -> Record:
         "outcome": result.decision.value,
         "accepted": ", ".join(f"{one.task}: {one.what}" for one in result.accepted),
     }
-    figures = {("exit_status",): float(result.exit_status)}
+    figures: dict[tuple[str, ...], float] = {("exit_status",): float(result.exit_status)}
     if result.grade is not None:
         figures["grade",] = float(result.grade)
     for one in result.comparisons:
