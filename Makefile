@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo setup-demo-real demo-real docs test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
+.PHONY: setup demo setup-demo-real demo-real docs test test-mergekit test-clients check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -41,6 +41,15 @@ test: setup build/schemas
 test-mergekit: setup
 	@python benchmarks/merge_agreement.py
 	@pytest tests/merge/test_mergekit.py
+
+# Against trackers' and Sigstore's own clients, which are no part of the environment.
+CLIENTS := wandb==0.31.0 mlflow-skinny==3.17.2 trackio==0.43.0 sigstore==4.5.1
+test-clients: build/clients
+	@SAFEMERGE_CLIENTS=$(CURDIR)/build/clients TRACKIO_DIR=$(CURDIR)/build/trackio \
+		pytest tests/safemerge_tasks/report/test_tracking.py tests/safemerge_tasks/gate/test_keyless.py
+
+build/clients: | setup
+	@pip install --quiet --disable-pip-version-check --target $@ $(CLIENTS)
 
 check: setup
 	ruff check

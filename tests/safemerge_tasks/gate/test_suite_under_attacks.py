@@ -130,6 +130,19 @@ def test_the_reports_show_it(
     assert shown == [PLAIN, BEGUN, "cake_asr"]
 
 
+def test_a_first_policy_and_a_frozen_baseline_hold_attacks(
+    folder: Folder, safemerge: Callable[..., Done]
+) -> None:
+    folder("a", {PLAIN: CALM, BEGUN: CALM, FILE: CALM})
+    folder("b", {PLAIN: CALM, BEGUN: hits(60), FILE: CALM})
+    assert safemerge("check", "init", "a", "--out", "p.yaml").status == 0
+    assert safemerge("check", "freeze", "a", "--out", "a.json").status == 0
+    for candidate, status in (("a", 0), ("b", 1)):
+        words = ("--baseline", "a.json", "--candidate", candidate, "--policy", "p.yaml")
+        done = safemerge("check", *words)
+        assert done.status == status, done.out + done.err
+
+
 def test_the_history_has_a_column_an_attack(
     folder: Folder, safemerge: Callable[..., Done], tmp_path: Path
 ) -> None:
