@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,18 @@ def test_there_are_commands_on_the_pages() -> None:
 
 NOT_SHOWN = {("demo",)}
 """`make demo` runs it."""
+
+
+@pytest.mark.parametrize("package", ["merge", "safemerge_tasks.finetune"])
+def test_what_is_imported_when_it_is_used_is_in_the_reference(
+    package: str, repository: Path
+) -> None:
+    """Sphinx finds what a module holds, and not what it would import."""
+    text = (repository / "docs/reference/python.rst").read_text("utf-8")
+    module = import_module(package)
+    lazy = {name for name in module.__all__ if name not in vars(module)} - {"__version__"}
+    shown = set(re.findall(rf"auto(?:function|class):: {re.escape(package)}\.(\w+)$", text, re.M))
+    assert lazy - {"identity"} <= shown
 
 
 def test_the_build_of_the_site_has_every_page(repository: Path) -> None:
