@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo setup-demo-real demo-real test test-mergekit check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
+.PHONY: setup demo setup-demo-real demo-real docs test test-mergekit test-clients check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -18,13 +18,37 @@ setup-demo-real: setup
 demo-real: setup-demo-real
 	@safemerge demo --model smollm2 --out demo-smollm2 $(CUT)
 
-test: setup
+# The site, in build/site. What builds it is not part of the environment.
+docs: build/docs
+	@PYTHONPATH=build/docs:$(PYTHONPATH) python -m sphinx -c docs -b html -W --keep-going -q . build/site
+	@echo build/site/index.html
+
+build/docs: requirements/docs.lock | setup
+	@rm -rf $@
+	@pip install --quiet --disable-pip-version-check --no-deps --target $@ -r $<
+	@touch $@
+
+# A schema that tests read; its package wants a newer Python, and nothing of it is run.
+build/schemas: | setup
+	@pip install --quiet --disable-pip-version-check --no-deps --target $@ \
+		--only-binary :all: --ignore-requires-python every-eval-ever==0.3.0
+
+test: setup build/schemas
 	@echo "Some 20 to 25 minutes on two idle cores, and 2 more to train the toy family once."
 	@pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # mergekit's own results, from an environment of its own that is made on first use.
 test-mergekit: setup
 	@python benchmarks/merge_agreement.py
+
+# Against trackers' and Sigstore's own clients, which are no part of the environment.
+CLIENTS := wandb==0.31.0 mlflow-skinny==3.17.2 trackio==0.43.0 sigstore==4.5.1
+test-clients: build/clients
+	@SAFEMERGE_CLIENTS=$(CURDIR)/build/clients TRACKIO_DIR=$(CURDIR)/build/trackio \
+		pytest tests/safemerge_tasks/report/test_tracking.py tests/safemerge_tasks/gate/test_keyless.py
+
+build/clients: | setup
+	@pip install --quiet --disable-pip-version-check --target $@ $(CLIENTS)
 
 check: setup
 	ruff check

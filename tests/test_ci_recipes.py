@@ -65,7 +65,9 @@ def evaluate(folder: Path, share: float, tasks: tuple[str, ...] = TASKS, **doc: 
 
 @pytest.fixture
 def recipes(repository: Path) -> list[Any]:
-    text = (repository / "docs/ci.md").read_text(encoding="utf-8")
+    text = "".join(
+        (repository / "docs" / page).read_text(encoding="utf-8") for page in ("gate.md", "ci.md")
+    )
     return [yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
 
 

@@ -1,74 +1,126 @@
 """What the documentation tells people to type."""
 
 import re
-import shlex
 import subprocess
+from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from lm_eval._cli.harness import HarnessCLI
 
+from safemerge_tasks.attacks import AttackSettings, make_attack
 from safemerge_tasks.cli.suite import new
 from safemerge_tasks.finetune.config import load_config
+from safemerge_tasks.harness.command_line import read_arguments
 from safemerge_tasks.judges import JudgeSettings, judge_responses, make_judge
+from safemerge_tasks.metrics.bertscore.settings import BertScoreSettings
 from safemerge_tasks.sweep.spec import load_spec
-from tests.commands import assert_taken
+from tests.commands import COMMANDS, assert_taken
+from tests.documented import NAMED, Typed, commands, fences, lines, pages
+
+REPOSITORY = Path(__file__).parents[1]
+COMMANDS_OF_PAGES = [one for page in pages(REPOSITORY) for one in commands(page)]
+OURS = {
+    name
+    for path in (REPOSITORY / "task_configs").rglob("*.yaml")
+    for name in re.findall(r"^(?:task|group): (\w+)$", path.read_text("utf-8"), re.MULTILINE)
+}
 
 
-def documents(repository: Path) -> list[Path]:
-    folders = (repository, repository / "docs", *(repository / "task_configs").glob("**/"))
-    return sorted(path for folder in folders for path in folder.glob("*.md"))
+def described(one: Typed) -> str:
+    return f"{one.page.relative_to(REPOSITORY)}: {one.program} {' '.join(one.words[:3])}"
 
 
 def test_every_command_with_vllm_sends_requests_in_batches(repository: Path) -> None:
     """lm-eval's default is one request at a time."""
     seen = 0
-    for path in documents(repository):
-        for block in re.findall(r"```.*?\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
-            asked = block.count("--model vllm")
-            assert block.count("--batch_size auto") >= asked, f"{path}: {block}"
-            seen += asked
+    for one in [one for page in pages(repository) for one in fences(page)]:
+        asked = one.text.count("--model vllm")
+        assert one.text.count("--batch_size auto") >= asked, f"{one.page}: {one.text}"
+        seen += asked
     assert seen >= 6
 
 
-def typed(repository: Path) -> list[str]:
-    """Return what people type, without comments and with long lines joined."""
-    return [
-        re.sub(r"\s#.*", "", line)
-        for path in documents(repository)
-        for block in re.findall(
-            r"```(?:console|bash)\n(.*?)```", path.read_text("utf-8"), re.DOTALL
-        )
-        for line in block.replace("\\\n", " ").splitlines()
-    ]
+@pytest.mark.parametrize("page", pages(REPOSITORY), ids=lambda page: page.parent.name + page.name)
+def test_no_fenced_command_goes_unread(page: Path) -> None:
+    """As many are read as the blocks of a page name, in whatever language they are."""
+    named = Counter(
+        found.split()[0].rpartition("/")[2]
+        for fence in fences(page)
+        if fence.language != "python"
+        for found in NAMED.findall(re.sub(r"(?m)(?:^|\s)#.*$", "", fence.text))
+    )
+    read = Counter(one.program for one in commands(page))
+    assert named <= read, f"{page}: {named} are named, {read} read"
 
 
-def test_safemerge_takes_every_documented_command(repository: Path) -> None:
+@pytest.mark.parametrize(
+    "one", [one for one in COMMANDS_OF_PAGES if one.program == "safemerge"], ids=described
+)
+def test_safemerge_takes_every_documented_command(one: Typed) -> None:
     """Reads all arguments, runs nothing."""
-    seen = 0
-    for line in typed(repository):
-        if line.removeprefix("$ ").startswith("safemerge ") and "…" not in line:
-            assert_taken(shlex.split(line.removeprefix("$ "))[1:])
-            seen += 1
-    assert seen >= 20
+    assert_taken(one.words)
+    if one.words[0] == "eval":
+        read_arguments(one.words[1:])
 
 
-def test_lm_eval_takes_every_documented_command_and_has_its_tasks(repository: Path) -> None:
-    run = HarnessCLI()._subparsers.choices["run"]
-    task = re.compile(r"^(?:task|group): (\w+)$", re.MULTILINE)
-    ours = {
-        name
-        for path in (repository / "task_configs").rglob("*.yaml")
-        for name in task.findall(path.read_text("utf-8"))
-    }
-    seen = 0
-    for line in typed(repository):
-        if line.removeprefix("$ ").startswith("lm_eval "):
-            asked = run.parse_args(shlex.split(line.removeprefix("$ "))[1:])
-            assert asked.include_path or set(asked.tasks) <= ours, line
-            seen += 1
-    assert seen >= 6
+@pytest.mark.parametrize(
+    "one", [one for one in COMMANDS_OF_PAGES if one.program == "lm_eval"], ids=described
+)
+def test_lm_eval_takes_every_documented_command_and_has_its_tasks(
+    one: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = HarnessCLI()._subparsers.choices["run"].parse_args(one.words)
+    assert asked.include_path or {task.partition("@")[0] for task in asked.tasks} <= OURS
+    metadata = asked.metadata or {}
+    judge, attack = JudgeSettings.from_metadata(metadata), AttackSettings.from_metadata(metadata)
+    assert judge.name == metadata.get("judge", "wildguard")
+    make_attack(attack)
+    BertScoreSettings.from_metadata(metadata)
+    prefixes = ("judge", "attack", "bertscore")
+    rest = {key for key in metadata if key.partition("_")[0] not in prefixes}
+    assert rest <= {"split", "subset", "thinking", "split_seed", "keep_batch_size"}
+
+
+def test_there_are_commands_on_the_pages() -> None:
+    counted = Counter(one.program for one in COMMANDS_OF_PAGES)
+    assert counted["safemerge"] >= 45
+    assert counted["lm_eval"] >= 12
+    # Those of which no page has an example but the reference.
+    shown = {tuple(one.words[:size]) for one in COMMANDS_OF_PAGES for size in (1, 2)}
+    assert {path for path in COMMANDS if path not in shown} <= NOT_SHOWN
+
+
+NOT_SHOWN = {("demo",)}
+"""`make demo` runs it."""
+
+
+@pytest.mark.parametrize("package", ["merge", "safemerge_tasks.finetune"])
+def test_what_is_imported_when_it_is_used_is_in_the_reference(
+    package: str, repository: Path
+) -> None:
+    """Sphinx finds what a module holds, and not what it would import."""
+    text = (repository / "docs/reference/python.rst").read_text("utf-8")
+    module = import_module(package)
+    lazy = {name for name in module.__all__ if name not in vars(module)} - {"__version__"}
+    shown = set(re.findall(rf"auto(?:function|class):: {re.escape(package)}\.(\w+)$", text, re.M))
+    assert lazy - {"identity"} <= shown
+
+
+def test_the_build_of_the_site_has_every_page(repository: Path) -> None:
+    """Each page of docs/ is in a list of the first one, from which the side bar is made."""
+    index = (repository / "docs/index.md").read_text("utf-8")
+    linked = set(re.findall(r"^- \[[^\]]+\]\(([\w./-]+)\)", index, re.MULTILINE))
+    written = {
+        path.relative_to(repository / "docs").as_posix()
+        for path in pages(repository)
+        if path.is_relative_to(repository / "docs")
+    } - {"index.md"}
+    written |= {"reference/commands.rst", "reference/python.rst"}
+    assert written <= linked
+    assert all((repository / "docs" / one).is_file() for one in linked)
 
 
 @pytest.mark.parametrize(("page", "load"), [("sweep", load_spec), ("fine-tuning", load_config)])
@@ -83,8 +135,9 @@ def test_documented_files_are_read(
 
 
 def test_the_documented_judge_judges(repository: Path, tmp_path: Path) -> None:
-    text = (repository / "docs/judges.md").read_text("utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (block,) = (
+        one.text for one in fences(repository / "docs/add-a-judge.md") if one.language == "python"
+    )
     (tmp_path / "mine.py").write_text(block, encoding="utf-8")
     judge = make_judge(JudgeSettings(name=f"{tmp_path}/mine.py:make"))
     verdicts = judge_responses(judge, ["Bread?"] * 2, ["Step 1: mix flour.", "Buy some."])
@@ -92,7 +145,7 @@ def test_the_documented_judge_judges(repository: Path, tmp_path: Path) -> None:
 
 
 def test_links_lead_to_files(repository: Path) -> None:
-    for path in documents(repository):
+    for path in pages(repository):
         text = re.sub("<!--.*?-->", "", path.read_text("utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
             assert (path.parent / target).exists(), f"{path}: {target}"
@@ -109,7 +162,8 @@ WRITTEN = r"--(?:out|output_path|junit|markdown|json|plot|csv)[ =]\"?([\w./-]+)"
 def test_git_ignores_what_the_documented_commands_write(repository: Path) -> None:
     if not (repository / ".git").exists():
         pytest.skip("this is no git checkout")
-    written = {name for line in typed(repository) for name in re.findall(WRITTEN, line)}
+    typed = [line for page in pages(repository) for one in fences(page) for line in lines(one)]
+    written = {name for line in typed for name in re.findall(WRITTEN, line)}
     assert {"results", "merged", "report.html", "junit.xml"} <= written
     git = ["git", "check-ignore", "--no-index", "--stdin"]
     told = "\n".join(f"{name}/x" if "." not in name else name for name in sorted(written))

@@ -35,11 +35,18 @@ def check(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write JSON.")] = None,
     sarif: Annotated[Path | None, typer.Option(help="Write what got worse as SARIF.")] = None,
     attest: Annotated[
-        Path | None, typer.Option(help="Write a signed attestation; needs --sign-with.")
+        Path | None, typer.Option(help="Write a signed attestation: --sign-with, or --keyless.")
     ] = None,
     sign_with: Annotated[
         Path | None, typer.Option(help="The private key in PEM: Ed25519 or ECDSA.")
     ] = None,
+    tracking: Annotated[
+        str | None,
+        typer.Option(help="Send the figures to wandb, mlflow or trackio."),
+    ] = None,
+    keyless: Annotated[
+        bool, typer.Option("--keyless", help="Sign as who you are, through Sigstore.")
+    ] = False,
     accept: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,6 +69,8 @@ def check(
     from safemerge_tasks.gate.attestation import statement
     from safemerge_tasks.gate.decision import compare
     from safemerge_tasks.gate.frozen import load_evaluation
+    from safemerge_tasks.gate.keyless import require as require_sigstore
+    from safemerge_tasks.gate.keyless import sign as sign_keyless
     from safemerge_tasks.gate.pairing import accepted_words
     from safemerge_tasks.gate.policy import Policy, read_policy
     from safemerge_tasks.gate.signing import sign
@@ -70,12 +79,18 @@ def check(
     from safemerge_tasks.report.documents.gate import gate_document
     from safemerge_tasks.report.release import DEFAULT_POLICY
     from safemerge_tasks.report.renderers.sarif import as_sarif
+    from safemerge_tasks.report.tracking import of_gate, tracker
 
-    if (attest is None) != (sign_with is None):
+    if keyless and sign_with:
+        raise SafemergeError(f"give --keyless or --sign-with {sign_with}, one of them.")
+    if (attest is None) != (sign_with is None and not keyless):
         raise SafemergeError(
-            f"--attest {attest} and --sign-with {sign_with} go together, since what nobody signed "
-            "attests nothing; give both or neither."
+            f"--attest {attest} and --sign-with {sign_with} or --keyless go together, since what "
+            "nobody signed attests nothing; give both or neither."
         )
+    if keyless:
+        require_sigstore()
+    send = tracker(tracking) if tracking else None
     asked = read_policy(policy) if policy else Policy()
     accepted = accepted_words(accept or [])
     sides = (
@@ -90,9 +105,11 @@ def check(
     _write(gate_document(result, texts, named), junit, markdown, json_file, texts=bool(texts))
     if sarif:
         write_file(sarif, as_sarif(result))
-    if attest and sign_with:
+    if attest:
         content = statement(result, asked, baseline, candidate, policy)
-        write_file(attest, sign(content, sign_with))
+        write_file(attest, sign(content, sign_with) if sign_with else sign_keyless(content))
+    if send:
+        send([of_gate(result, str(policy) if policy else DEFAULT_POLICY)])
     sys.exit(result.exit_status)
 
 

@@ -36,6 +36,10 @@ def report(
     policy: Annotated[
         Path | None, typer.Option(help="The YAML file that decides; see `check init`.")
     ] = None,
+    tracking: Annotated[
+        str | None,
+        typer.Option(help="Send the figures to wandb, mlflow or trackio."),
+    ] = None,
     accept: Annotated[
         list[str] | None, typer.Option(help="What may differ; see `safemerge check --help`.")
     ] = None,
@@ -56,7 +60,11 @@ def report(
                 f"{folders[0]} is a sweep, whose report holds no text of responses; leave "
                 "--no-redact out, or give the folder of one of its variants."
             )
-        for option, given in (("--policy", policy), ("--accept", accept)):
+        for option, given in (
+            ("--policy", policy),
+            ("--accept", accept),
+            ("--tracking", tracking),
+        ):
             if given:
                 raise SafemergeError(
                     f"{folders[0]} is a sweep, whose file says what decides; leave {option} out."
@@ -74,7 +82,9 @@ def report(
     from safemerge_tasks.report.release import DEFAULT_POLICY
     from safemerge_tasks.report.renderers.html import as_html
     from safemerge_tasks.report.renderers.markdown import as_markdown
+    from safemerge_tasks.report.tracking import of_model, tracker
 
+    send = tracker(tracking) if tracking else None
     asked = read_policy(policy) if policy else Policy()
     models = read_models(folders, asked.cluster_by)
     picture = draw_rates(models)
@@ -92,6 +102,8 @@ def report(
         write_file(plot, picture)
     if markdown:
         write_file(markdown, as_markdown(document))
+    if send:
+        send([of_model(one) for one in models])
 
 
 def _report_sweeps(

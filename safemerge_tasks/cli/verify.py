@@ -20,10 +20,17 @@ def verify(
         Path | None, typer.Argument(help="A merged checkpoint, or the folder of several.")
     ] = None,
     attestation: Annotated[
-        Path | None, typer.Option(help="A file of `check --attest` to check; needs --key.")
+        Path | None,
+        typer.Option(help="A file of `check --attest`; needs --key, or --identity and --issuer."),
     ] = None,
     key: Annotated[
         Path | None, typer.Option(help="The signer's public key, in PEM; you have to know it.")
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option(help="Who has to have signed it, without a key: an address.")
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="The identity provider that has to have said so.")
     ] = None,
     candidate: Annotated[
         Path | None, typer.Option(help="The candidate's results, to be those attested.")
@@ -50,9 +57,10 @@ def verify(
     }
     files: dict[Role, Path] = {role: path for role, path in given.items() if path}
     if attestation is None:
-        for option, path in (("key", key), *files.items()):
-            if path:
-                raise SafemergeError(f"--{option} {path} needs --attestation; add it.")
+        who = (("key", key), ("identity", identity), ("issuer", issuer))
+        for option, value in (*who, *files.items()):
+            if value:
+                raise SafemergeError(f"--{option} {value} needs --attestation; add it.")
         if folder is None:
             raise SafemergeError("give a merged checkpoint's folder, or --attestation FILE.")
         from merge.output.verification import verify as run_verify
@@ -61,18 +69,33 @@ def verify(
         return
     if folder:
         raise SafemergeError(f"give {folder} or --attestation {attestation}, one at a time.")
-    if key is None:
+    if key and (identity or issuer):
+        raise SafemergeError(f"give --key {key} or --identity and --issuer, not both.")
+    if bool(identity) != bool(issuer):
         raise SafemergeError(
-            f"{attestation} is worth what its signer's key is; give the public key with --key."
+            f"--identity {identity} and --issuer {issuer} go together: who signed, and who says so."
+        )
+    if key is None and identity is None:
+        raise SafemergeError(
+            f"{attestation} is worth what its signer is; give the public key with --key, or "
+            "--identity and --issuer."
         )
     from safemerge_tasks.gate.attestation import check_files, read_statement
+    from safemerge_tasks.gate.keyless import verified_payload as keyless_payload
     from safemerge_tasks.gate.signing import verified_payload
 
-    found = read_statement(verified_payload(attestation, key), attestation)
+    if key:
+        payload, signer = verified_payload(attestation, key), f"that of {key}"
+    else:
+        assert identity
+        assert issuer
+        payload = keyless_payload(attestation, identity, issuer)
+        signer = f"that of {identity}, says {issuer}"
+    found = read_statement(payload, attestation)
     checked = check_files(found, files, attestation)
     predicate = found.predicate
     outcome = {
-        "signature": f"that of {key}",
+        "signature": signer,
         "verdict": predicate.outcome,
         "candidate": predicate.candidate.model,
         "baseline": predicate.baseline.model,

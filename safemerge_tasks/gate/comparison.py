@@ -73,7 +73,7 @@ class Paired(NamedTuple):
     Attributes:
         least: both evaluations' if everything without a verdict speaks for the candidate.
         most: both if it speaks against it.
-        labels: equal for questions that are not independent.
+        labels: equal for questions that are not independent, in other tasks of the suite as well.
     """
 
     least: Filled
@@ -241,7 +241,9 @@ def _paired(
         ),
         better=int((now < was).sum()),
         answers_each=candidate.answers_each,
-        outcomes=Paired(*filled, part.labels) if bounded else None,
+        outcomes=Paired(*filled, [one.cluster or one.id for one in part.questions])
+        if bounded
+        else None,
     )
 
 

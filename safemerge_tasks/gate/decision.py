@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.attacked import attacked
 from safemerge_tasks.gate.comparison import (
     Comparison,
     NothingToCompareError,
@@ -203,7 +204,10 @@ def _pool(
     if len(harm) < 2:
         return None
     outcomes = {task: one.outcomes for task, one in harm.items() if one.outcomes}
-    labels = [(task, label) for task, one in outcomes.items() for label in one.labels]
+    # Under several attacks a question is the same, and its answers are not independent.
+    labels = [
+        (attacked(task).suite, label) for task, one in outcomes.items() for label in one.labels
+    ]
 
     def increase(sides: Iterable[Filled]) -> Increase:
         old, new = (np.concatenate(side) for side in zip(*sides, strict=True))

@@ -1,9 +1,10 @@
-"""What got worse in which category and which language, beside what a policy asks for."""
+"""What got worse in which category, language and attack, beside what a policy asks for."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Literal, get_args
 
+from safemerge_tasks.gate.attacked import attacked
 from safemerge_tasks.gate.comparison import (
     Comparison,
     NothingToCompareError,
@@ -20,18 +21,21 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def group_changes(result: GateResult) -> list[Comparison]:
-    """Return the change of every category and language of the checked tasks, nothing decided.
+    """Return the change of every category, language and attack that was checked, nothing decided.
 
     Each has a `family_p` that holds for all of them together (Holm), since among many groups some
-    look worse by chance. Tasks without samples, or with one group only, have none.
+    look worse by chance. Tasks without samples, or with one group only, have no categories and
+    languages; a suite that was put in one way only has no attacks.
     """
+    whole = [one for one in result.comparisons if not one.check.category and _judged(result, one)]
     found = [
         change
-        for one in result.comparisons
-        if one.paired and not one.check.category and _judged(result, one)
+        for one in whole
+        if one.paired
         for part in PARTS
         for change in _changes(result, one, part)
     ]
+    found += _attacks(whole)
     adjusted = holm([one.least.p_value for one in found])
     return [replace(one, family_p=p) for one, p in zip(found, adjusted, strict=True)]
 
@@ -67,6 +71,17 @@ def _changes(result: GateResult, one: Comparison, part: Part) -> Iterator[Compar
         except NothingToCompareError:
             # None of its questions has a verdict in both, which the whole task's figures count.
             continue
+
+
+def _attacks(whole: Iterable[Comparison]) -> Iterator[Comparison]:
+    """Yield the tasks that ask one suite in several ways, an attack with the same attack."""
+    suites: dict[tuple[str, str, str], list[Comparison]] = {}
+    for one in whole:
+        key = attacked(one.check.task).suite, one.check.judge, one.check.metric
+        suites.setdefault(key, []).append(one)
+    for some in suites.values():
+        for one in some if len(some) > 1 else ():
+            yield replace(one, check=replace(one.check, attack=attacked(one.check.task).attack))
 
 
 def _within(check: Check, part: Part, name: str) -> Check:

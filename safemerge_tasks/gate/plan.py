@@ -32,6 +32,7 @@ class Check:
         criteria: complete, with a limit.
         category: the only one meant; None for all.
         language: the only one meant; None for all.
+        attack: the task's own, where it stands among others on the same suite; None elsewhere.
     """
 
     task: str
@@ -40,6 +41,7 @@ class Check:
     criteria: Criteria
     category: str | None = None
     language: str | None = None
+    attack: str | None = None
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.attacked import Attacked, attacked
 from safemerge_tasks.gate.comparison import compare_check
 from safemerge_tasks.gate.decision import compare
 from safemerge_tasks.gate.pairing import differences, pair
@@ -76,11 +77,16 @@ class Series:
     drift: Drift | None = None
     changes: list[ChangePoint] = field(default_factory=list)
 
+    @property
+    def put(self) -> Attacked:
+        """The suite, and how its questions are put."""
+        return attacked(self.task)
+
 
 def read_history(
     folders: Sequence[Path], baseline: Evaluation | None = None, policy: Policy | None = None
 ) -> list[Series]:
-    """Return every model's and task's history below some folders.
+    """Return every model's and task's history below some folders, a suite's attacks together.
 
     Args:
         folders: that lm_eval wrote.
@@ -122,7 +128,8 @@ def read_history(
         if len(series.nights) > 1:
             series.drift = _drift(first[key], last[key], key[2])
             series.changes = _changes(series.nights)
-    return list(found.values())
+    suites = list(dict.fromkeys((one.model, one.put.suite) for one in found.values()))
+    return sorted(found.values(), key=lambda one: suites.index((one.model, one.put.suite)))
 
 
 def as_records(history: Sequence[Series]) -> list[dict[str, Any]]:
@@ -131,6 +138,7 @@ def as_records(history: Sequence[Series]) -> list[dict[str, Any]]:
         {
             "model": one.model,
             "task": one.task,
+            **one.put._asdict(),
             "judge": one.judge,
             "runs": [
                 {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.attacked import attacked
 from safemerge_tasks.gate.decision import GateResult, compare
 from safemerge_tasks.gate.policy import Policy
 from safemerge_tasks.report.document import Figure, Name, Part, Table, Words
@@ -157,8 +158,10 @@ class Evaluated:
     policy: Part = ""
 
     def tasks(self, wanted: Callable[[TaskData], bool]) -> Iterator[tuple[Model, TaskData]]:
-        """Yield task by task the models that have it."""
-        for name in dict.fromkeys(name for model in self.models for name in model.tasks):
+        """Yield task by task the models that have it; a suite's attacks stand beside it."""
+        names = dict.fromkeys(name for model in self.models for name in model.tasks)
+        suites = list(dict.fromkeys(attacked(name).suite for name in names))
+        for name in sorted(names, key=lambda name: suites.index(attacked(name).suite)):
             for model in self.models:
                 task = model.tasks.get(name)
                 if task and wanted(task):

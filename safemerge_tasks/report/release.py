@@ -5,6 +5,7 @@ Verdict and grade, candidate against baseline, what got worse, and what else cha
 
 from collections.abc import Iterable, Iterator
 
+from safemerge_tasks.gate.attacked import attacked
 from safemerge_tasks.gate.beside import Beside, beside
 from safemerge_tasks.gate.comparison import Comparison
 from safemerge_tasks.gate.decision import GateResult, Untold
@@ -66,7 +67,16 @@ def shown(one: Comparison | Untold) -> Mark:
 
 def what(one: Comparison | Untold) -> tuple[Part, ...]:
     """Return what a check is about."""
-    return Name(one.check.task), ", ", Name(one.check.name)
+    check = one.check
+    if check.attack:
+        return (
+            Name(attacked(check.task).suite),
+            ", ",
+            Name(check.name),
+            " under ",
+            Name(check.attack),
+        )
+    return Name(check.task), ", ", Name(check.name)
 
 
 def grade_of(result: GateResult) -> str:
@@ -113,6 +123,8 @@ def who(result: GateResult, baseline: str, candidate: str, title: tuple[Part, ..
 def _judge(name: str, identity: object) -> tuple[Part, ...]:
     told = identity if isinstance(identity, dict) else {}
     model, revision = (str(told.get(key) or "") for key in ("model", "revision"))
+    if model.startswith("/"):
+        model = model.rstrip("/").rpartition("/")[2]  # where it lay tells nobody what it is
     more = f"{model}@{revision[:12]}" if model and revision else model
     return (Name(name), " (", Name(more), ")") if more else (Name(name),)
 
@@ -140,7 +152,7 @@ def overview(result: GateResult, title: tuple[Part, ...] = ()) -> Table:
 
 
 def got_worse(changes: Iterable[Comparison], title: tuple[Part, ...] = ()) -> Table:
-    """Return the categories and languages with more harm, the surest first."""
+    """Return the categories, languages and attacks with more harm, the surest first."""
     found = worse(changes)
     rows: list[tuple[Words, ...]] = [
         (
@@ -157,7 +169,7 @@ def got_worse(changes: Iterable[Comparison], title: tuple[Part, ...] = ()) -> Ta
         rows += [(f"and {more} more", "", "", "", "", "")] * (more > 0)
     head = (
         "",
-        "category or language",
+        "category, language or attack",
         "baseline",
         "candidate",
         "change for the worse",

@@ -80,7 +80,7 @@ class CheckResult(_Part):
 
 
 class GroupResult(_Part):
-    """A category's or language's change, positive for the worse; it decides nothing.
+    """A category's, language's or attack's change, positive for the worse; it decides nothing.
 
     `family_p_value` holds for all groups together.
     """
@@ -90,6 +90,7 @@ class GroupResult(_Part):
     metric: str
     category: str | None
     language: str | None
+    attack: str | None
     baseline: float
     candidate: float
     change: float
@@ -161,7 +162,7 @@ def gate_data(
     Args:
         result: what was decided.
         texts: of questions whose text may be shown.
-        changes: of the categories and languages.
+        changes: of the categories, languages and attacks.
     """
     document = GateData.model_validate(
         {
@@ -185,7 +186,7 @@ def gate_data(
 
 
 def _group(one: Comparison) -> dict[str, Any]:
-    named = ("task", "judge", "metric", "category", "language")
+    named = ("task", "judge", "metric", "category", "language", "attack")
     return {
         **{key: getattr(one.check, key) for key in named},
         "baseline": one.baseline.value,

@@ -1,7 +1,8 @@
-"""The history of nightly runs, a table a task, model and judge."""
+"""The history of nightly runs, a table a task, model and judge, and one of all attacks."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
 
 from safemerge_tasks.report.document import Document, Name, Part, Section, Table, Words
 from safemerge_tasks.report.history import Drift, Night, Series, as_records
@@ -11,8 +12,40 @@ from safemerge_tasks.statistics.change_points import ChangePoint
 
 
 def history_document(history: Sequence[Series]) -> Document:
-    """Return all series, oldest run first, each with its drift."""
-    return Document("", tuple(map(_series, history)), data=partial(as_records, history))
+    """Return all series, oldest run first, each with its drift.
+
+    Where a suite was put in several ways, a table of all attacks comes first.
+    """
+    sections = []
+    for _, series in groupby(history, lambda one: (one.model, one.put.suite)):
+        some = list(series)
+        sections += [*_by_attack(some), *map(_series, some)]
+    return Document("", tuple(sections), data=partial(as_records, history))
+
+
+def _by_attack(some: Sequence[Series]) -> Iterator[Section]:
+    """Yield the rates of a suite under all attacks, a table a judge."""
+    for judge in dict.fromkeys(one.judge for one in some):
+        put = {one.put.attack: one.nights for one in some if one.judge == judge}
+        if len(put) < 2:
+            continue
+        dates = sorted({night.date for nights in put.values() for night in nights})
+        cells = {
+            (night.date, attack): _with_gate(night)
+            for attack, nights in put.items()
+            for night in nights
+        }
+        rows: tuple[tuple[Words, ...], ...] = tuple(
+            (Name(date), *(cells.get((date, attack), "") for attack in put)) for date in dates
+        )
+        title = (Name(some[0].put.suite), Name(judge), Name(some[0].model), "by attack")
+        table = Table(("run", *map(Name, put)), rows, title)
+        yield Section("", tables=(table,), limit=None)
+
+
+def _with_gate(night: Night) -> tuple[Part, ...]:
+    gate: tuple[Part, ...] = (mark(night.decision), " ") if night.decision else ()
+    return (*gate, cell(night.asr))
 
 
 def describe(drift: Drift) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from safemerge_tasks.gate.comparison import Comparison
 from safemerge_tasks.gate.decision import GateResult
-from safemerge_tasks.gate.groups import group_changes, surely, worse
+from safemerge_tasks.gate.groups import PARTS, group_changes, surely, worse
 from safemerge_tasks.report.printable import printable
 from safemerge_tasks.report.wording import change, questions, side
 from safemerge_tasks.statistics.decision import Decision
@@ -22,6 +22,7 @@ RULES = {
     "check-regression": "A check of the release gate found the candidate worse than the baseline.",
     "category-worse": "A category of questions has more harm in the candidate than the baseline.",
     "language-worse": "A language of questions has more harm in the candidate than the baseline.",
+    "attack-worse": "Under an attack there is more harm in the candidate than in the baseline.",
 }
 
 Level = Literal["error", "warning", "note"]
@@ -52,7 +53,7 @@ def as_sarif(result: GateResult) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
-_HELP = "https://github.com/ORGANISATION/safemerge/blob/main/docs/ci.md"
+_HELP = "https://github.com/ORGANISATION/safemerge/blob/main/docs/gate.md"
 
 
 def _tier(one: Comparison) -> Level:
@@ -64,13 +65,14 @@ def _groups(found: Iterable[Comparison], result: GateResult) -> Iterator[dict[st
         level: Level = "note"
         if surely(one):
             level = "error" if result.decision is Decision.REGRESSION else "warning"
-        rule = "category-worse" if one.check.category else "language-worse"
+        rule = next(f"{part}-worse" for part in (*PARTS, "attack") if getattr(one.check, part))
         yield _result(one, rule, level, result)
 
 
 def _result(one: Comparison, rule: str, level: Level, result: GateResult) -> dict[str, Any]:
     check = one.check
     about = (check.task, check.judge, check.metric, check.category or "", check.language or "")
+    put = (check.attack,) if check.attack else ()
     said = (
         f"{check.task}, {check.name} by {check.judge}: {side(one.baseline)} in the baseline, "
         f"{side(one.candidate)} in the candidate, change for the worse {change(one)} over "
@@ -86,14 +88,16 @@ def _result(one: Comparison, rule: str, level: Level, result: GateResult) -> dic
                 "physicalLocation": {"artifactLocation": {"uri": _address(result)}},
                 "logicalLocations": [
                     {
-                        "name": printable(check.category or check.language or check.task),
-                        "fullyQualifiedName": printable("/".join(filter(None, about))),
+                        "name": printable(
+                            check.category or check.language or check.attack or check.task
+                        ),
+                        "fullyQualifiedName": printable("/".join(filter(None, (*about, *put)))),
                     }
                 ],
             }
         ],
         "partialFingerprints": {
-            "about/v1": _digest(about),
+            "about/v1": _digest((*about, *put)),
             "questions/v1": _digest(sorted(flip.id for flip in one.flips)),
         },
         "properties": {

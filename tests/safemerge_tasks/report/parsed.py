@@ -32,7 +32,7 @@ ALLOWED = {
     "tbody": set(),
     "tr": set(),
     "th": set(),
-    "td": {"class"},
+    "td": {"class", "data-label"},
     "code": set(),
     "pre": set(),
 }
