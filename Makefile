@@ -12,7 +12,7 @@ demo: setup
 	@safemerge demo --out demo-output
 
 setup-demo-real: setup
-	@pip install --quiet --disable-pip-version-check --no-deps -r requirements/demo-real.lock
+	@pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/demo-real.lock
 
 # The same story on a real language model: up to an hour. CUT=--cut only sees that it runs.
 demo-real: setup-demo-real
@@ -51,5 +51,6 @@ bench-statistics: setup
 bench-sweep: setup
 	@python benchmarks/sweep.py
 
+# UPGRADE=--upgrade takes the newest versions.
 lock:
-	$(PYTHON) requirements/lock.py
+	$(PYTHON) requirements/lock.py $(UPGRADE)

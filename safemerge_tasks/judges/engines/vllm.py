@@ -2,11 +2,11 @@
 
 import gc
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from safemerge_tasks.common import bars
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.base import Completion, NextToken
 from safemerge_tasks.judges.settings import JudgeSettings
@@ -87,7 +87,7 @@ class VllmEngine:
         outputs = self._llm.generate(
             [TokensPrompt(prompt_token_ids=prompt) for prompt in prompts],
             SamplingParams(temperature=0.0, **sampling),
-            use_tqdm=sys.stderr.isatty(),
+            use_tqdm=bars.wanted(),
         )
         return [output.outputs[0] for output in outputs]
 
