@@ -12,6 +12,7 @@ from typing import Literal
 
 from safemerge_tasks.common.cache import cache_dir
 from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.suites.places import lm_eval_folder, packaged_folder
 
 State = Literal["works", "missing", "broken"]
@@ -114,6 +115,7 @@ def _vllm() -> tuple[State, str]:
             "missing",
             "not installed; models run with --model hf, or pip install safemerge[vllm]",
         )
+    refuse_unknown("vllm")
     import vllm  # noqa: F401 - a build for another machine fails here
 
     return "works", number

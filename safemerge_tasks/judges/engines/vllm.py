@@ -8,6 +8,7 @@ from typing import Any
 
 from safemerge_tasks.common import bars
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.judges.engines.base import Completion, NextToken
 from safemerge_tasks.judges.settings import JudgeSettings
 
@@ -19,7 +20,7 @@ def open_engine(settings: JudgeSettings, model: str) -> "VllmEngine":
     """Start an engine.
 
     Raises:
-        SafemergeError: vLLM is not installed.
+        SafemergeError: vLLM is not installed, or a version that is not known here.
     """
     try:
         import vllm  # noqa: F401
@@ -28,6 +29,7 @@ def open_engine(settings: JudgeSettings, model: str) -> "VllmEngine":
             "judge_engine=vllm needs vLLM, which is not installed: run "
             "`pip install safemerge[vllm]`, or use judge_engine=hf."
         ) from error
+    refuse_unknown("vllm")
     return VllmEngine(settings, model)
 
 
