@@ -24,8 +24,7 @@ BACKENDS = ("vllm-gpu", "vllm-cpu", "hf")
 STAGES = 4
 LAST_LINES = 15
 OTHER_FILE = re.compile(
-    r"DO NOT MATCH THE HASHES.*?\n\s+(\S+) from .*?sha256 ([0-9a-f]{64}).*?Got\s+([0-9a-f]{64})",
-    re.DOTALL,
+    r"DO NOT MATCH THE HASHES.*?\n\s+(\S+) from .*?Got\s+([0-9a-f]{64})", re.DOTALL
 )
 """What pip says of a file that is not the one in the lock file."""
 
@@ -173,10 +172,10 @@ def run(*command: str | Path) -> None:
     )
     if done.returncode:
         if other := OTHER_FILE.search(done.stdout):
-            package, expected, got = other.groups()
+            package, got = other.groups()
             raise InstallError(
-                f"{package} was fetched as a file with the sha256 {got}, and {command[-2]} expects "
-                f"{expected}; do not install it, or run make lock if you trust it."
+                f"{package} was fetched as a file with the sha256 {got}, which {command[-2]} "
+                "does not have; leave it, or run make lock if you know why it is another."
             )
         told = [line for line in done.stdout.splitlines() if line and "is ignored" not in line]
         shown = "\n  ".join(told[-LAST_LINES:])

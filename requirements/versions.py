@@ -1,10 +1,10 @@
 """Make an environment of other versions: `python requirements/versions.py newest|lowest|next`.
 
 `.venv-newest` has the newest versions that the project's metadata allows, on the newest Python at
-hand, without vLLM: that would hold torch and transformers at the locked versions. `.venv-lowest` has
-the lowest, on the oldest Python, with vLLM's build for a CPU. `.venv-next` has the locked ones with
-the lm-eval that comes next. Versions stay while the metadata does; remove the folder to resolve them
-again.
+hand, without vLLM: that would hold torch and transformers at the locked versions. `.venv-lowest`
+has the lowest, on the oldest Python, with vLLM's build for a CPU. `.venv-next` has the locked ones
+with the lm-eval that comes next. Versions stay while the metadata does; remove the folder to
+resolve them again.
 """
 
 import argparse

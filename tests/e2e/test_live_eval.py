@@ -5,10 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.scripted_endpoint import Answer, Endpoint, says, serve
+
+if TYPE_CHECKING:
+    from safemerge_tasks.toy.family import ToyFamily
 
 SUITE = """
 class: !function safemerge_tasks.harness.HarmfulQuestions
@@ -61,7 +65,14 @@ def words(endpoint: Endpoint, *more: str) -> list[str]:
 
 def environment(folder: Path) -> dict[str, str]:
     cache = {"SAFEMERGE_DATA_DIR": str(folder), "SAFEMERGE_CACHE_DIR": str(folder / "cache")}
-    return {**os.environ, **cache, "TERM": "xterm", "COLUMNS": "150", "OPENAI_API_KEY": "none"}
+    return {
+        **os.environ,
+        **cache,
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "TERM": "xterm",
+        "COLUMNS": "150",
+        "OPENAI_API_KEY": "none",
+    }
 
 
 def on_terminal(command: list[str], folder: Path) -> tuple[int, str]:
@@ -80,6 +91,18 @@ def on_terminal(command: list[str], folder: Path) -> tuple[int, str]:
         sent += part
     os.close(master)
     return process.wait(), sent.decode()
+
+
+def quietly(command: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command whose outputs are no terminal."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def log(folder: Path) -> Path:
@@ -107,10 +130,7 @@ def test_one_display_and_one_screen_on_a_terminal(endpoint: Endpoint, tmp_path: 
 
 
 def test_lines_without_control_characters_elsewhere(endpoint: Endpoint, tmp_path: Path) -> None:
-    done = subprocess.run(
-        words(endpoint, "--verbose", "--limit", "3"),
-        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = quietly(words(endpoint, "--verbose", "--limit", "3"), tmp_path)
     assert done.returncode == 0, done.stderr
     told = done.stderr.splitlines()
     assert told[0] == "starting lm_eval"
@@ -126,10 +146,7 @@ def test_a_crash_shows_why_and_where_all_of_it_is(endpoint: Endpoint, tmp_path: 
     command = words(endpoint)
     command[command.index("local-chat-completions")] = "hf"
     command[command.index("--model_args") + 1] = f"pretrained={tmp_path / 'absent'}"
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = quietly(command, tmp_path)
     assert done.returncode == 2
     *before, last = done.stderr.splitlines()
     assert f"lm_eval ended with status 1. What was printed is in out/{log(tmp_path).name}." in last
@@ -154,3 +171,40 @@ def test_answers_that_wait_for_a_judge(endpoint: Endpoint, tmp_path: Path) -> No
     assert status == 0, sent
     assert "answers are saved, not judged" in sent
     assert sent.rstrip().endswith("Next: safemerge judge out --judge wildguard")
+
+
+def on_vllm(command: list[str], model: Path, more: str = "") -> list[str]:
+    command[command.index("local-chat-completions")] = "vllm"
+    arguments = f"pretrained={model},dtype=float32,enforce_eager=True,max_model_len=512{more}"
+    command[command.index("--model_args") + 1] = arguments
+    return command
+
+
+@pytest.mark.vllm
+def test_vllms_lines_are_in_the_log(
+    family: "ToyFamily", endpoint: Endpoint, tmp_path: Path
+) -> None:
+    done = quietly(on_vllm(words(endpoint), family.aligned), tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = log(tmp_path).read_text()
+    assert said.count("INFO") > 20
+    assert "EngineCore" in said
+    told = done.stderr.splitlines()
+    assert len(told) < 10
+    assert not any("INFO" in line or "vllm" in line.lower() for line in told)
+    assert any(line.startswith("generating, 5 of 5") for line in told)
+    assert "attack success rate" in done.stdout
+
+
+@pytest.mark.vllm
+def test_a_crash_of_vllm_shows_its_cause(
+    family: "ToyFamily", endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """In its engine's process, which tells the one that started it only that it has failed."""
+    command = on_vllm(words(endpoint), family.aligned, ",num_gpu_blocks_override=1")
+    done = quietly(command, tmp_path)
+    assert done.returncode == 2
+    *before, last = done.stderr.splitlines()
+    assert f"What was printed is in out/{log(tmp_path).name}." in last
+    assert any("ValueError" in line and "KV cache" in line for line in before), done.stderr
+    assert len(before) < 10
