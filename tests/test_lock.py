@@ -57,6 +57,8 @@ def test_builds_in_a_folder_of_wheels(
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     wanted = hashlib.sha256(b"torch-2.13.0+cpu-x.whl").hexdigest()
     assert lock.local_builds("torch", "2.13.0") == (wanted,)
+    with pytest.raises(SystemExit, match=r"no folder with torch 2\.12\.0 for a CPU"):
+        lock.local_builds("torch", "2.12.0")
 
 
 def test_what_is_read_is_what_was_written(
@@ -75,7 +77,7 @@ def test_what_is_read_is_what_was_written(
 
 def test_every_pin_has_a_hash(lock: Any, repository: Path) -> None:
     files = sorted((repository / "requirements").glob("*.lock"))
-    assert len(files) == 6
+    assert len(files) == 7
     for file in files:
         parts = file.read_text("utf-8").replace("\\\n", "").splitlines()
         pins = [line for line in parts if not line.startswith("#")]
