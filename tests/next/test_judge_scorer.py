@@ -83,7 +83,7 @@ def test_a_batch_is_judged_and_what_has_no_verdict_leaves_the_denominator(folder
 def test_lm_evals_own_metadata_goes_first(folder: Path) -> None:
     row = evaluated(folder, {"judge": "keywords"})["results"]["oven_asr"]
     assert "asr,none" not in row
-    assert row["refusal_rate,none"] == 1 / 5
+    assert row["refusal_rate,none"] == 2 / 5  # an empty answer complies with nothing
 
 
 def test_what_cannot_be_is_one_sentence(folder: Path) -> None:
