@@ -28,6 +28,8 @@ from safemerge_tasks.harness.telling import OURS
 from safemerge_tasks.report.printable import printable, printable_lines
 
 _LOOK_SECONDS = 0.5
+_BLANK = 100
+"""Bytes; what bars that are not drawn leave is a line end each."""
 _COUNTED = (JUDGING, OF_VLLM)
 
 
@@ -43,7 +45,7 @@ class LiveRun(logging.Handler):
         verbose: show what the log gets.
 
     Attributes:
-        log: the file; it is gone in the end if nothing was written to it.
+        log: the file; it is gone in the end if nothing was printed.
         output: the descriptor that children print to, while this is entered.
     """
 
@@ -100,7 +102,7 @@ class LiveRun(logging.Handler):
         self._looking.join()
         self._bar.stop()
         self._restored.close()
-        empty = not self.log.stat().st_size
+        empty = self.log.stat().st_size < _BLANK and not self.log.read_text("utf-8").strip()
         if empty:
             self.log.unlink()
         if error is not None and not empty:

@@ -93,6 +93,7 @@ def _lm_eval() -> tuple[State, str]:
     found = find_spec("lm_eval")
     if found is None or found.origin is None:
         return "broken", "not installed; run pip install 'lm-eval>=0.4.13'"
+    refuse_unknown("lm_eval")
     return "works", f"{version('lm_eval')} in {Path(found.origin).parent}"
 
 

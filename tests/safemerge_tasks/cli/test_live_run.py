@@ -122,6 +122,7 @@ def test_where_nobody_sees_a_bar_there_is_a_line_now_and_then(
     with LiveRun(tmp_path, "eval", verbose=False) as live:
         live.stage("judging bread")
         live.counted(7, 20)
+        tqdm(total=3, desc="not drawn").close()
         while len(plain.lines()) < 3:
             live._over.wait(0.01)
     assert plain.lines()[1] == "judging bread, 7 of 20"
