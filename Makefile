@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo setup-demo-real demo-real docs test test-mergekit test-clients check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
+.PHONY: setup demo setup-demo-real demo-real docs test test-newest test-lowest test-next test-mergekit test-clients check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -12,7 +12,7 @@ demo: setup
 	@safemerge demo --out demo-output
 
 setup-demo-real: setup
-	@pip install --quiet --disable-pip-version-check --no-deps -r requirements/demo-real.lock
+	@pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/demo-real.lock
 
 # The same story on a real language model: up to an hour. CUT=--cut only sees that it runs.
 demo-real: setup-demo-real
@@ -36,6 +36,17 @@ build/schemas: | setup
 test: setup build/schemas
 	@echo "Some 20 to 25 minutes on two idle cores, and 2 more to train the toy family once."
 	@pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The same tests with the newest and the lowest versions that the metadata allows, in environments
+# of their own; WITH=--python=python3.12 names another Python, TESTS some of the tests.
+test-newest test-lowest: test-%:
+	@$(PYTHON) requirements/versions.py $* $(WITH)
+	@PATH="$(CURDIR)/.venv-$*/bin:$$PATH" python -m pytest -n 2 --dist loadfile $(TESTS)
+
+# The adapter to lm-eval 0.5, with the pre-release of it; LM_EVAL_NEXT=FOLDER takes another.
+test-next:
+	@$(PYTHON) requirements/versions.py next $(WITH)
+	@PATH="$(CURDIR)/.venv-next/bin:$$PATH" python -m pytest tests/next
 
 # mergekit's own results, from an environment of its own that is made on first use.
 test-mergekit: setup
@@ -74,5 +85,6 @@ bench-statistics: setup
 bench-sweep: setup
 	@python benchmarks/sweep.py
 
+# UPGRADE=--upgrade takes the newest versions.
 lock:
-	$(PYTHON) requirements/lock.py
+	$(PYTHON) requirements/lock.py $(UPGRADE)

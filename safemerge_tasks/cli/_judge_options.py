@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.report.printable import printable_lines
 
 if TYPE_CHECKING:
     from safemerge_tasks.judges.settings import JudgeSettings
@@ -30,6 +31,9 @@ Metadata = Annotated[
         help="judge_key=value[,…] as in lm_eval's --metadata; judge_key.NAME=value for one judge "
         "of several; thinking=START...END for a format of your own; may be repeated."
     ),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Show what lm_eval, vLLM and others print.")
 ]
 
 
@@ -95,4 +99,13 @@ def parse_pairs(texts: list[str]) -> dict[str, str]:
 
 def log_to_stderr() -> None:
     """Show warnings, a sentence a line."""
-    logging.basicConfig(level=logging.WARNING, format="safemerge: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Sentence("safemerge: %(message)s"))
+
+
+class _Sentence(logging.Formatter):
+    """Without what would control the terminal: warnings may repeat what a model wrote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))

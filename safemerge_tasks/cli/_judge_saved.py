@@ -4,50 +4,47 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-
 from safemerge_tasks.common.errors import SafemergeError
 
 if TYPE_CHECKING:
+    from safemerge_tasks.cli._live_run import LiveRun
+    from safemerge_tasks.judges.judging.saved_results import Judged
     from safemerge_tasks.judges.settings import JudgeSettings
 
 
-def judge_saved(
+def judge_all(
     results_dir: Path,
     asked: "list[JudgeSettings]",
-    *,
-    as_json: bool = False,
+    live: "LiveRun",
     thinking: str | None = None,
-) -> None:
-    """Judge with each judge in turn, print what they found, and fail if anything is left over.
+) -> "list[Judged]":
+    """Judge with each judge in turn.
 
     Raises:
-        SafemergeError: nothing to judge, a judge that cannot work, or responses it failed on.
+        SafemergeError: nothing to judge, or a judge that cannot work.
     """
-    from safemerge_tasks.cli._agreement import agreement_of, as_records, print_agreement
     from safemerge_tasks.judges import make_judge
     from safemerge_tasks.judges.judging.saved_results import judge_folder
     from safemerge_tasks.judges.names import AUTO
-    from safemerge_tasks.results import find_runs
 
     refuse_deferred(asked)
-    find_runs(results_dir)  # for its error, which comes before a judge's
     for settings in asked:
         # Before the first one's work: that a later one cannot work would be found out after it.
         if settings.name != AUTO:  # the languages say who that is
             make_judge(settings).check()
-    console = Console(stderr=True)
-    with console.status("judging") as status:
+    return [
+        judged
+        for settings in asked
+        for judged in judge_folder(
+            results_dir, settings, lambda task: live.stage(f"judging {task}"), thinking=thinking
+        )
+    ]
 
-        def show(task: str) -> None:
-            status.update(f"judging {escape(task)}")
 
-        found = [
-            judged
-            for settings in asked
-            for judged in judge_folder(results_dir, settings, show, thinking=thinking)
-        ]
+def print_found(results_dir: Path, found: "list[Judged]", *, as_json: bool) -> None:
+    """Print what judges found, and how far they agree."""
+    from safemerge_tasks.cli._agreement import agreement_of, as_records, print_agreement
+
     told = agreement_of(results_dir, [one.judge for one in found])
     if as_json:
         reports = [
@@ -61,6 +58,14 @@ def judge_saved(
         for one in found:
             print_tables(one)
         print_agreement(told)
+
+
+def refuse_unfinished(found: "list[Judged]") -> None:
+    """Fail if anything is left over.
+
+    Raises:
+        SafemergeError: a judge reached no verdict, or failed on some responses.
+    """
     fruitless = [one.judge for one in found if not one.scored]
     if fruitless:
         raise SafemergeError(
@@ -70,7 +75,7 @@ def judge_saved(
     if pending:
         raise SafemergeError(
             f"the judge failed on {pending} responses, which stay unscored; the reasons are "
-            "above, and the same command judges again."
+            "above, and `safemerge judge` judges them again."
         )
 
 

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from merge.errors import MergeError
 from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.report.printable import printable, printable_lines
 
 ENTRY_POINTS = "safemerge.commands"
 """The group in which other packages name the modules of their commands."""
@@ -74,10 +75,10 @@ class _Program(TyperGroup):
             if hasattr(error, "exit_code"):  # wrong usage and the like: click knows how these end
                 raise
             if ctx.invoked_subcommand != "check" or os.environ.get(TRACEBACK):
-                traceback.print_exc()
+                print(printable_lines(traceback.format_exc()), end="", file=sys.stderr)
             print(
-                f"safemerge: {ctx.invoked_subcommand} did not foresee {brief(error)}; nothing was "
-                f"decided, {TRACEBACK}=1 shows where.",
+                f"safemerge: {ctx.invoked_subcommand} did not foresee {printable(brief(error))}; "
+                f"nothing was decided, {TRACEBACK}=1 shows where.",
                 file=sys.stderr,
             )
             sys.exit(CRASHED)
@@ -113,5 +114,5 @@ def main() -> None:
     try:
         app()
     except (SafemergeError, MergeError) as error:
-        print(f"safemerge: {error}", file=sys.stderr)
+        print(printable_lines(f"safemerge: {error}"), file=sys.stderr)
         sys.exit(BAD_INPUT)

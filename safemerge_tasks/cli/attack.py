@@ -13,14 +13,12 @@ from safemerge_tasks.cli._judge_options import (
     Revision,
     Rubric,
     Url,
+    Verbose,
     judges_asked_for,
     log_to_stderr,
     parse_pairs,
 )
 from safemerge_tasks.cli._judge_saved import refuse_deferred
-
-STDERR = 2
-"""The descriptor."""
 
 app = typer.Typer(add_completion=False)
 
@@ -54,6 +52,7 @@ def attack(
     plot: Annotated[
         Path | None, typer.Option(help="ASR against prefilled tokens, .png or .svg.")
     ] = None,
+    verbose: Verbose = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a suite under several attacks, all in one engine, and print how safe the worst leaves it.
@@ -64,12 +63,12 @@ def attack(
     """
     from safemerge_tasks.attacks import AttackName, refuse_settings_of_none
     from safemerge_tasks.cli import _attack_table as table
+    from safemerge_tasks.cli._live_run import LiveRun
     from safemerge_tasks.common.errors import SafemergeError
     from safemerge_tasks.harness.command_line import (
         attack_arguments,
         check_output,
         read_arguments,
-        run_lm_eval,
     )
     from safemerge_tasks.judges import make_judge
     from safemerge_tasks.judges.judging.by_language import judges_whatever
@@ -113,10 +112,11 @@ def attack(
     ]
     for words in runs:
         check_output(read_arguments(words).output)
-    for words in runs:
-        # Its own table, and what an engine prints, is not what this command found.
-        run_lm_eval(words, stdout=STDERR)
-    judged = table.judge_all(place, asked)
+    with LiveRun(place, "attack", verbose=verbose) as live:
+        for number, words in enumerate(runs, 1):
+            live.stage(f"starting lm_eval, {number} of {len(runs)}")
+            live.run_lm_eval(words)
+        judged = table.judge_all(place, asked, live)
     found = [
         one
         for folder in folders

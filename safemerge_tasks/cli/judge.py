@@ -17,11 +17,12 @@ from safemerge_tasks.cli._judge_options import (
     Revision,
     Rubric,
     Url,
+    Verbose,
     judges_asked_for,
     log_to_stderr,
     thinking_asked_for,
 )
-from safemerge_tasks.cli._judge_saved import judge_saved
+from safemerge_tasks.cli._judge_saved import judge_all, print_found, refuse_unfinished
 
 app = app_with_default("Judge saved responses, measure or calibrate a judge, or write one.")
 app.command("bench")(bench)
@@ -39,6 +40,7 @@ def judge(
     revision: Revision = None,
     judge_prompt: Rubric = None,
     metadata: Metadata = None,
+    verbose: Verbose = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Judge saved responses; results are rewritten in place beside a backup.
@@ -49,6 +51,15 @@ def judge(
 
     Example: safemerge judge results --judge wildguard --engine vllm
     """
+    from safemerge_tasks.cli._live_run import LiveRun
+    from safemerge_tasks.results import find_runs
+
     log_to_stderr()
     asked = judges_asked_for(judge, engine, model, url, revision, judge_prompt, metadata)
-    judge_saved(results_dir, asked, as_json=as_json, thinking=thinking_asked_for(metadata))
+    thinking = thinking_asked_for(metadata)
+    find_runs(results_dir)  # for its error, before anything is written
+    folder = results_dir if results_dir.is_dir() else results_dir.parent
+    with LiveRun(folder, "judge", verbose=verbose) as live:
+        found = judge_all(results_dir, asked, live, thinking)
+    print_found(results_dir, found, as_json=as_json)
+    refuse_unfinished(found)

@@ -21,7 +21,12 @@ def end_with_parent() -> None:
         raise OSError(number, f"prctl {_PR_SET_PDEATHSIG}: {os.strerror(number)}")
 
 
-def run_child(command: Sequence[str], grace: float = 30.0, stdout: int | None = None) -> int:
+def run_child(
+    command: Sequence[str],
+    grace: float = 30.0,
+    output: int | None = None,
+    kept: Sequence[int] = (),
+) -> int:
     """Run a command that ends when this process is ended; return its exit status.
 
     A signal to end is passed on, and ends this process too, once the child has gone.
@@ -29,10 +34,17 @@ def run_child(command: Sequence[str], grace: float = 30.0, stdout: int | None = 
     Args:
         command: the command.
         grace: seconds that the child has to end by itself, before it is killed.
-        stdout: the descriptor that it prints to; None for this process's.
+        output: the descriptor that it prints to, errors included; None for this process's two.
+        kept: further descriptors that stay open in it.
     """
     received: list[int] = []
-    child = subprocess.Popen(command, stdout=stdout, preexec_fn=partial(_end_with, os.getpid()))
+    child = subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=output,
+        pass_fds=kept,
+        preexec_fn=partial(_end_with, os.getpid()),
+    )
 
     def pass_on(number: int, _: FrameType | None) -> None:
         received.append(number)

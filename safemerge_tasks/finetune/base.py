@@ -9,6 +9,7 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.file_hashes import files_hash
 from safemerge_tasks.common.hub_errors import hub_errors
+from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.common.path_names import resolve
 from safemerge_tasks.finetune.config import FinetuneConfig
 from safemerge_tasks.finetune.tensor_samples import sample_tensors
@@ -20,12 +21,13 @@ def need_trl() -> None:
     """Check that what fine-tunes is installed.
 
     Raises:
-        SafemergeError: it is not.
+        SafemergeError: it is not, or a version whose trainer is not known here.
     """
     if find_spec("trl") is None:
         raise SafemergeError(
             "trl is not installed, which fine-tunes; `pip install 'safemerge[train]'`."
         )
+    refuse_unknown("trl")
 
 
 @dataclass(frozen=True)

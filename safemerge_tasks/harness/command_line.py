@@ -4,8 +4,11 @@ lm-eval's own parser reads its arguments, `--config` included, here to learn of 
 place of the results before anything slow, and again in that process.
 """
 
+import os
+import signal
 import sys
 import tempfile
+import threading
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +22,17 @@ from safemerge_tasks.attacks.names import BETWEEN, PLAIN
 from safemerge_tasks.common.child_process import run_child
 from safemerge_tasks.common.errors import SafemergeError, one_line
 from safemerge_tasks.common.validation import nearest
+from safemerge_tasks.harness.telling import Listener, hear
 from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 from safemerge_tasks.suites.task_files import task_files
 
 _WITH_WEIGHTS = ("vllm", "hf")
 """Models of lm-eval whose arguments call the model `pretrained`; endpoints call it `model`."""
+
+_LAST_WORDS = 5.0
+"""Seconds in which what it told before it ended is heard."""
+
+_WHY_ENDED = {"SIGKILL": ", which is how the kernel ends what takes too much memory"}
 
 
 class Asked(NamedTuple):
@@ -137,13 +146,18 @@ def _task_of(suite: str, include_path: Path | None) -> str:
     raise SafemergeError(f"--suite {suite}: there is no such suite{hint}")
 
 
+def folder_of(output: Path) -> Path:
+    """Return the folder in which lm-eval writes, for its --output_path."""
+    return output.parent if output.suffix == ".json" else output
+
+
 def check_output(output: Path) -> None:
     """Find out before the evaluation whether its results can be written.
 
     Raises:
         SafemergeError: they cannot.
     """
-    folder = output.parent if output.suffix == ".json" else output
+    folder = folder_of(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -154,21 +168,33 @@ def check_output(output: Path) -> None:
         ) from error
 
 
-def run_lm_eval(words: Sequence[str], stdout: int | None = None) -> None:
+def run_lm_eval(words: Sequence[str], listener: Listener, output: int) -> None:
     """Run lm_eval on its arguments, with judging put off; it ends when this process is ended.
 
     Args:
         words: its arguments.
-        stdout: the descriptor that it prints to; None for this process's.
+        listener: is told how far it is, and of warnings and errors.
+        output: the descriptor that it and its libraries print to.
 
     Raises:
         SafemergeError: it failed.
     """
+    heard, told = os.pipe()
+    hearing = threading.Thread(target=hear, args=(heard, listener), daemon=True)
+    hearing.start()
     # -P: a file of the working folder must not stand for a module of the same name.
-    command = [sys.executable, "-P", "-m", "safemerge_tasks.harness.put_off", *words]
-    status = run_child(command, stdout=stdout)
-    if status != 0:
-        raise SafemergeError(f"lm_eval ended with status {status}; see its output above.")
+    command = [sys.executable, "-P", "-m", "safemerge_tasks.harness.put_off", str(told), *words]
+    try:
+        status = run_child(command, output=output, kept=(told,))
+    finally:
+        os.close(told)
+        # What an engine has forked, and left behind, may still hold the other end.
+        hearing.join(_LAST_WORDS)
+    if status < 0:
+        name = signal.Signals(-status).name
+        raise SafemergeError(f"lm_eval was ended by {name}{_WHY_ENDED.get(name, '')}.")
+    if status:
+        raise SafemergeError(f"lm_eval ended with status {status}.")
 
 
 def _parsed(words: Sequence[str]) -> Namespace:

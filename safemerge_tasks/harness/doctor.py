@@ -12,6 +12,7 @@ from typing import Literal
 
 from safemerge_tasks.common.cache import cache_dir
 from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.suites.places import lm_eval_folder, packaged_folder
 
 State = Literal["works", "missing", "broken"]
@@ -92,6 +93,7 @@ def _lm_eval() -> tuple[State, str]:
     found = find_spec("lm_eval")
     if found is None or found.origin is None:
         return "broken", "not installed; run pip install 'lm-eval>=0.4.13'"
+    refuse_unknown("lm_eval")
     return "works", f"{version('lm_eval')} in {Path(found.origin).parent}"
 
 
@@ -114,6 +116,7 @@ def _vllm() -> tuple[State, str]:
             "missing",
             "not installed; models run with --model hf, or pip install safemerge[vllm]",
         )
+    refuse_unknown("vllm")
     import vllm  # noqa: F401 - a build for another machine fails here
 
     return "works", number

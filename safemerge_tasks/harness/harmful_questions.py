@@ -236,7 +236,7 @@ class HarmfulQuestions(SuiteTask):
         pending = any(
             scored.verdict.pending for one in self.judged for some in one.scored for scored in some
         )
-        if evaluation and evaluation.replays is None and pending:
+        if evaluation and not evaluation.judged_later and pending:
             command = follow_up(evaluation, self.judge_settings)
             if command:
                 _log.warning("To judge what is left:\n  %s", command)
@@ -272,8 +272,7 @@ class HarmfulQuestions(SuiteTask):
         ]
         cache = VerdictCache() if settings.cache else None
         verdicts = judge_responses(judge, questions, answers, settings.timeout, cache)
-        if evaluation is None or evaluation.replays is None:
-            # A replay is judged later on purpose.
+        if evaluation is None or not evaluation.judged_later:
             warn_if_unscored(self.config.task, verdicts, harmless=self.harmless)
         incoherent = map(is_incoherent, questions, answers)
         scored = iter(

@@ -86,6 +86,9 @@ class LiveEvaluation:
     _released: bool = False
     _truncated: dict[tuple[int, int], bool | None] = field(default_factory=dict)
 
+    put_off: ClassVar[bool] = False
+    """The process that started this one judges when lm-eval is done."""
+
     _current: ClassVar["Callable[[], LiveEvaluation | None]"] = staticmethod(lambda: None)
 
     @classmethod
@@ -132,6 +135,11 @@ class LiveEvaluation:
         """The file of the responses, where the model under test only gives what is saved there."""
         path: Path | None = getattr(self.lm, "replays", None)
         return path
+
+    @property
+    def judged_later(self) -> bool:
+        """Whether that nothing is judged here is meant."""
+        return self.put_off or self.replays is not None
 
     def after(self, task: Any) -> Iterator[Any]:
         """Return the tasks that are scored after one."""

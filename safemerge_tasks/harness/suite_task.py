@@ -19,6 +19,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from safemerge_tasks.attacks import PLAIN
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.harness.begun_answers import (
     begun_plainly,
     begun_turn,
@@ -76,6 +77,8 @@ class OwnTask(ConfigurableTask):  # type: ignore[misc]
     dataset: Any
 
     def __init__(self, config: dict[str, Any]) -> None:
+        with one_sentence():
+            refuse_unknown("lm_eval")
         check_lm_eval()
         # lm-eval's --num_fewshot leaves a 0 that is written down.
         config = {"num_fewshot": 0, "test_split": "test", **config}

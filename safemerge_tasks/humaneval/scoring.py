@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from safemerge_tasks.common import bars
 from safemerge_tasks.humaneval.extraction import completion, has_block
 from safemerge_tasks.humaneval.problems import Problem
 from safemerge_tasks.metrics.pass_at_k import problem_metrics
@@ -79,10 +80,9 @@ def score(
     programs = list(
         dict.fromkeys(check for row in checks for check in row if isinstance(check, Check))
     )
-    # disable=None: no bar where nobody watches.
     with (
         Sandbox(settings) as sandbox,
-        tqdm(total=len(programs), desc="checks", disable=None) as bar,
+        tqdm(total=len(programs), desc="checks", disable=not bars.wanted()) as bar,
     ):
         outcomes = dict(zip(programs, sandbox.run(programs, bar.update), strict=True))
     found = [

@@ -18,3 +18,8 @@ def printable(text: str) -> str:
         else char
         for char in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """Return the same with its lines and the indentation in them."""
+    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))

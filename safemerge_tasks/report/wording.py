@@ -36,8 +36,8 @@ def with_interval(value: float, low: float | None, high: float | None, *, rate: 
     return f"{said} ({number(low, rate=rate)} to {number(high, rate=rate)})"
 
 
-def cell(measure: Measure | None) -> str:
-    """Return a measure as in `12.0% (8.2% to 17.2%), 24 of 200`."""
+def cell(measure: Measure | None, *, unscored: bool = True) -> str:
+    """Return a measure as in `12.0% (8.2% to 17.2%), 24 of 200`, and how many are unscored."""
     if measure is None:
         return ""
     if measure.value is None:
@@ -48,7 +48,7 @@ def cell(measure: Measure | None) -> str:
         said += f", {measure.hits:,} of {measure.scored:,}"
     elif measure.scored:
         said += f", {measure.scored:,} scored"
-    if measure.unscored:
+    if unscored and measure.unscored:
         said += f"; {measure.unscored:,} unscored{' ⚠' if measure.too_many_unscored else ''}"
     return said + MARKS[measure.source]
 

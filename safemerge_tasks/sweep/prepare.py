@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.sweep.graph import Graph, build_graph
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import Sources, find_sources
@@ -65,6 +66,8 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
             f"{spec.name}: engine.model is vllm, which is not installed; install "
             "safemerge[vllm], or write engine: {model: hf}."
         )
+    if spec.engine.model == "vllm":
+        refuse_unknown("vllm")
     disk_budget(spec)
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())

@@ -1,6 +1,5 @@
 """Judge models run by transformers, on any device."""
 
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from safemerge_tasks.common import bars
 from safemerge_tasks.judges.engines.base import Completion, NextToken
 from safemerge_tasks.judges.settings import JudgeSettings
 
@@ -91,7 +91,7 @@ class TransformersEngine:
         done: dict[int, _T] = {}
         pending = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         size = self._batch_size
-        bar = tqdm(total=len(prompts), desc="judging", disable=not sys.stderr.isatty())
+        bar = tqdm(total=len(prompts), desc=bars.JUDGING, disable=not bars.wanted())
         while pending and not self._abort.is_set():
             batch = pending[-size:]
             try:

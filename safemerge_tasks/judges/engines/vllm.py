@@ -2,12 +2,13 @@
 
 import gc
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from safemerge_tasks.common import bars
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.judges.engines.base import Completion, NextToken
 from safemerge_tasks.judges.settings import JudgeSettings
 
@@ -19,7 +20,7 @@ def open_engine(settings: JudgeSettings, model: str) -> "VllmEngine":
     """Start an engine.
 
     Raises:
-        SafemergeError: vLLM is not installed.
+        SafemergeError: vLLM is not installed, or a version that is not known here.
     """
     try:
         import vllm  # noqa: F401
@@ -28,6 +29,7 @@ def open_engine(settings: JudgeSettings, model: str) -> "VllmEngine":
             "judge_engine=vllm needs vLLM, which is not installed: run "
             "`pip install safemerge[vllm]`, or use judge_engine=hf."
         ) from error
+    refuse_unknown("vllm")
     return VllmEngine(settings, model)
 
 
@@ -87,7 +89,7 @@ class VllmEngine:
         outputs = self._llm.generate(
             [TokensPrompt(prompt_token_ids=prompt) for prompt in prompts],
             SamplingParams(temperature=0.0, **sampling),
-            use_tqdm=sys.stderr.isatty(),
+            use_tqdm=bars.wanted(),
         )
         return [output.outputs[0] for output in outputs]
 

@@ -1,12 +1,12 @@
 """Judges that are chat models behind an endpoint: a rubric, bounded tries and a parser."""
 
 import hashlib
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from safemerge_tasks.common import bars
 from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.judges.engines.usage import Usage
 from safemerge_tasks.judges.prompts.rubric import FENCE_VERSION, Rubric
@@ -108,9 +108,7 @@ class ChatJudge:
 
         with ThreadPoolExecutor(self._settings.concurrency) as pool:
             verdicts = pool.map(one, zip(questions, responses, strict=True))
-            bar = tqdm(
-                verdicts, desc="judging", total=len(questions), disable=not sys.stderr.isatty()
-            )
+            bar = tqdm(verdicts, desc=bars.JUDGING, total=len(questions), disable=not bars.wanted())
             return list(bar)
 
     def _verdict(self, endpoint: "ChatEndpoint", message: str, system: str | None) -> Verdict:

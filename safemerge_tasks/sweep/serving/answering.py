@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, OnAnswered
 from safemerge_tasks.sweep.serving.recording import Recording
 from safemerge_tasks.sweep.serving.responses import Responses
@@ -100,6 +101,7 @@ def _backend(engine: EngineSettings) -> Any:
             raise SafemergeError(
                 "The engine vllm is not installed: run `pip install safemerge[vllm]`, or use hf."
             ) from error
+        refuse_unknown("vllm")
         from safemerge_tasks.sweep.serving import vllm_answers
 
         return vllm_answers

@@ -88,5 +88,5 @@ def test_a_childs_status_is_returned_and_handlers_are_as_before(status: int) -> 
 
 
 def test_output_goes_where_it_is_sent(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_child([sys.executable, "-c", "print('bread')"], stdout=2) == 0
+    assert run_child([sys.executable, "-c", "print('bread')"], output=2) == 0
     assert capfd.readouterr() == ("", "bread\n")

@@ -18,6 +18,7 @@ from safemerge_tasks.harness import command_line
 from safemerge_tasks.harness.command_line import check_output, read_arguments, run_lm_eval
 from safemerge_tasks.suites.places import packaged_folder
 from tests.safemerge_tasks.common.test_child_process import gone
+from tests.safemerge_tasks.harness.test_telling import Heard
 
 OUT = ["-o", "out"]
 JUDGING = {"judge": "keywords", "judge_cache": False, "judge_url.chat": "http://x/v1"}
@@ -153,8 +154,30 @@ def test_a_module_in_the_working_folder_changes_nothing_and_a_failure_is_one_sen
     for name in ("merge", "lm_eval", "yaml", "safemerge_tasks"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(0)")
     with pytest.raises(SafemergeError, match="lm_eval ended with status 2"):
-        run_lm_eval(["-t", "a", "--nonsense", *OUT])
+        run_lm_eval(["-t", "a", "--nonsense", *OUT], Heard(), output=2)
     assert "unrecognized arguments: --nonsense" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ("kill -KILL $$", "ended by SIGKILL, which is how the kernel ends what takes too much"),
+        ("kill -SEGV $$", r"ended by SIGSEGV\.$"),
+        ("exit 3", "ended with status 3"),
+    ],
+)
+def test_how_it_ended_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, said: str
+) -> None:
+    python = tmp_path / "python"
+    # The words: -P -m MODULE N.
+    python.write_text(f'#!/bin/bash\necho \'["said", "last words"]\' >&"$4"\n{ends}\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    heard = Heard()
+    with pytest.raises(SafemergeError, match=said):
+        run_lm_eval(["-t", "a"], heard, output=2)
+    assert heard.all == ["said last words"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -165,7 +188,7 @@ def test_lm_eval_ends_when_it_is_ended(tmp_path: Path, number: signal.Signals) -
     python.chmod(0o755)
     code = (
         "import sys; from safemerge_tasks.harness.command_line import run_lm_eval;"
-        "sys.executable = sys.argv[1]; run_lm_eval(['-t', 'a'])"
+        "sys.executable = sys.argv[1]; run_lm_eval(['-t', 'a'], None, 2)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, python])
     deadline = time.monotonic() + 120

