@@ -15,9 +15,14 @@ from safemerge_tasks.report.figures.canvas import (
     reach,
     short,
 )
-from safemerge_tasks.report.under_attack import Attacked, UnderAttack
+from safemerge_tasks.report.under_attack import COMPLIANCE, Attacked, UnderAttack
+from safemerge_tasks.results.evaluation import MAIN
 
 _PREFILL = "prefill"
+_CALLED = {
+    MAIN: "attack success rate (lower is safer)",
+    COMPLIANCE: "questions not refused (fewer is safer)",
+}
 
 
 def prefilled(attack: str) -> float | None:
@@ -33,7 +38,7 @@ def prefilled(attack: str) -> float | None:
 def curve(attacks: Sequence[Attacked]) -> list[tuple[float, Attacked]]:
     """Return the attacks that begin answers, with how many tokens, fewest first."""
     found = [(prefilled(one.attack), one) for one in attacks]
-    told = [(k, one) for k, one in found if k is not None and one.asr.value is not None]
+    told = [(k, one) for k, one in found if k is not None and one.rate.value is not None]
     return sorted(told, key=lambda pair: pair[0])
 
 
@@ -44,8 +49,8 @@ def draw_prefill_curve(models: Sequence[UnderAttack], suffix: str = PNG) -> byte
     with canvas(1, 4.5) as (figure, (axes,)):
         for number, one in enumerate(models):
             points = curve(one.attacks)
-            values = [attacked.asr.value or 0.0 for _, attacked in points]
-            ends = [a.asr.low for _, a in points], [a.asr.high for _, a in points]
+            values = [attacked.rate.value or 0.0 for _, attacked in points]
+            ends = [a.rate.low for _, a in points], [a.rate.high for _, a in points]
             names = [one.model, *((one.task,) if len(several[0]) > 1 else ())]
             names += [one.judge] if len(several[1]) > 1 else []
             axes.errorbar(
@@ -61,7 +66,7 @@ def draw_prefill_curve(models: Sequence[UnderAttack], suffix: str = PNG) -> byte
         axes.set_xticks(range(len(tokens)), labels=labels)
         axes.set(
             xlabel="tokens of the answer that were begun for the model",
-            ylabel="attack success rate (lower is safer)",
+            ylabel=" or ".join(sorted({_CALLED[one.metric] for one in models})),
             ylim=(-0.03, 1.03),
         )
         axes.yaxis.set_major_formatter(in_percent)

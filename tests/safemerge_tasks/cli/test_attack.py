@@ -117,6 +117,24 @@ def test_the_table_tells_a_prediction_from_a_measurement(
         assert shown in done.out
 
 
+def test_a_judge_of_refusals_alone_measures_what_is_not_refused(
+    safemerge: CommandLine, lm_eval_runs: list[Sequence[str]], tmp_path: Path
+) -> None:
+    words = (*WORDS[:5], "--judge", "keywords", "--out", "out")
+    attacks = ("--attacks", "plain,prefill:2,sample:2", "--plot", "curve.svg")
+    done = safemerge(*words, *attacks, "--json")
+    assert done.status == 0, done.err
+    first, _ = json.loads(done.out)
+    found = {one["attack"]: one["compliance_rate"]["value"] for one in first["attacks"]}
+    assert found == {"plain": 0.5, "prefill:2": 0.5, "sample:2": 0.25}
+    assert not any("asr" in one or one["hits"] for one in first["attacks"])
+    assert first["union"]["value"] == 1.0
+    done = safemerge(*words, "--attacks", "plain,sample:2")
+    assert "compliance" in done.out
+    assert "keywords tells refusals, not harm" in done.out
+    assert "ASR" not in done.out
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
