@@ -38,8 +38,10 @@ def main() -> None:
         name = "fine-tuned" if weight == 1 else f"merged-{weight:g}"
         folder = arguments.out / "models" / name
         if not folder.is_dir():
-            words = ["--method", "linear", "--lambda", str(weight), "--out", str(folder)]
-            safemerge("merge", "--base", str(base), "--tuned", str(adapter), *words)
+            words = ["--method", "linear", "--lambda", str(weight), "--dtype", "float32"]
+            safemerge(
+                "merge", *words, "--base", str(base), "--tuned", str(adapter), "--out", str(folder)
+            )
         models[name] = folder
     link = arguments.out / "models" / "aligned"
     if not link.exists():
@@ -48,7 +50,7 @@ def main() -> None:
     safemerge(
         *("attack", *map(str, asked), "--suite", "smollm2_advbench", "--include-path", str(TASKS)),
         *("--attacks", arguments.attacks, "--judge", "keywords"),
-        *("--model-args", f"dtype=bfloat16,max_model_len={MAX_LENGTH}"),
+        *("--model-args", f"dtype=float32,enforce_eager=True,max_model_len={MAX_LENGTH}"),
         *("--out", str(arguments.out / "results")),
         *("--plot", str(arguments.out / "prefill-curve.svg")),
         *(("--limit", arguments.limit) if arguments.limit else ()),

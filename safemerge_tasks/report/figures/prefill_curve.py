@@ -3,7 +3,8 @@
 A model whose rate rises with the first tokens is safe in those alone (arXiv 2406.05946).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import PurePath
 
 from safemerge_tasks.attacks.names import PLAIN
 from safemerge_tasks.report.figures.canvas import (
@@ -42,16 +43,23 @@ def curve(attacks: Sequence[Attacked]) -> list[tuple[float, Attacked]]:
     return sorted(told, key=lambda pair: pair[0])
 
 
+def last_parts(models: Collection[str]) -> dict[str, str]:
+    """Return what models are called without their folders, where that still tells them apart."""
+    found = {model: PurePath(model).name for model in models}
+    return found if len(set(found.values())) == len(models) else {one: one for one in models}
+
+
 def draw_prefill_curve(models: Sequence[UnderAttack], suffix: str = PNG) -> bytes:
     """Return the figure; numbers of tokens are equally far apart."""
     tokens = sorted({k for one in models for k, _ in curve(one.attacks)})
     several = {one.task for one in models}, {one.judge for one in models}
+    called = last_parts({one.model for one in models})
     with canvas(1, 4.5) as (figure, (axes,)):
         for number, one in enumerate(models):
             points = curve(one.attacks)
             values = [attacked.rate.value or 0.0 for _, attacked in points]
             ends = [a.rate.low for _, a in points], [a.rate.high for _, a in points]
-            names = [one.model, *((one.task,) if len(several[0]) > 1 else ())]
+            names = [called[one.model], *((one.task,) if len(several[0]) > 1 else ())]
             names += [one.judge] if len(several[1]) > 1 else []
             axes.errorbar(
                 [tokens.index(k) for k, _ in points],

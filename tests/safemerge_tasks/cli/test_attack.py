@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.harness import command_line
+from safemerge_tasks.report.figures.prefill_curve import last_parts
 from safemerge_tasks.results import write_run
 from safemerge_tasks.verdicts.scored import Scored, to_json
 from safemerge_tasks.verdicts.verdict import Verdict
@@ -133,6 +134,12 @@ def test_a_judge_of_refusals_alone_measures_what_is_not_refused(
     assert "compliance" in done.out
     assert "keywords tells refusals, not harm" in done.out
     assert "ASR" not in done.out
+
+
+def test_a_figure_calls_models_without_their_folders_where_it_can() -> None:
+    assert last_parts({"a/base", "b/tuned"}) == {"a/base": "base", "b/tuned": "tuned"}
+    alike = {"org/model", "other/model"}
+    assert last_parts(alike) == {one: one for one in alike}
 
 
 @pytest.mark.parametrize(
