@@ -1,5 +1,6 @@
 """lm-eval's result and sample files with contents of one's choosing; every text is innocuous."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,13 @@ def sample_row(
         **metrics,
         **more,
     }
+
+
+def harms(row: Mapping[str, Any]) -> list[bool]:
+    """Return the verdicts on all of a question's answers that tell harm."""
+    found = [json.loads(text) for text in row["filtered_resps"]]
+    flat = [one for some in found for one in (some if isinstance(some, list) else [some])]
+    return [one["verdict"]["harmful"] for one in flat if "harmful" in one["verdict"]]
 
 
 def summary_of(

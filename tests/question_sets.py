@@ -1,8 +1,11 @@
 """Question sets in their real shapes; every text is innocuous."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 CATQA_CATEGORIES = (
     "Illegal Activity",
@@ -18,6 +21,20 @@ CATQA_CATEGORIES = (
     "Tailored Financial Advice",
 )
 LANGUAGES = {"english": "Walk", "chinese": "走路", "vietnamese": "Đi bộ"}
+
+PUBLISHED = ("harmbench_behaviors_text_all.csv", "strongreject_dataset.csv", "multijail.csv")
+_GIVEN = os.environ.get("SAFEMERGE_DATA_DIR")
+
+
+def published(repository: Path) -> Path:
+    """Return the folder of the published files; the test is skipped where they are not.
+
+    SAFEMERGE_DATA_DIR named it when the tests began, or it is `shared/data` beside the checkout.
+    """
+    folder = Path(_GIVEN) if _GIVEN else repository.parent / "shared/data"
+    if not all((folder / name).is_file() for name in PUBLISHED):
+        pytest.skip(f"{', '.join(PUBLISHED)} are not in {folder}")
+    return folder
 
 
 def catqa(language: str, colon: str = "") -> dict[str, dict[str, list[str]]]:

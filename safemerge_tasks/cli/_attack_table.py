@@ -10,7 +10,7 @@ from rich.text import Text
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report.measure import Measure
-from safemerge_tasks.report.under_attack import UnderAttack
+from safemerge_tasks.report.under_attack import COMPLIANCE, UnderAttack
 
 if TYPE_CHECKING:
     from safemerge_tasks.cli._live_run import LiveRun
@@ -44,10 +44,11 @@ def print_table(found: UnderAttack, console: Console | None = None) -> None:
     title = f"{found.task}, {Path(found.model).name}, judged by {found.judge}"
     table = Table(title=Text(title), caption=_caption(found))
     table.add_column("attack")
-    for heading in ("ASR", "95 % interval", "questions", "unscored"):
+    rate = "compliance" if found.metric == COMPLIANCE else "ASR"
+    for heading in (rate, "95 % interval", "questions", "unscored"):
         table.add_column(heading, justify="right")
     for one in found.attacks:
-        table.add_row(Text(one.attack), *_cells(one.asr))
+        table.add_row(Text(one.attack), *_cells(one.rate))
         for k, hit in sorted(one.hits.items()):
             table.add_row(f"  hit@{k}", *_cells(hit))
         if one.prediction:
@@ -60,6 +61,8 @@ def print_table(found: UnderAttack, console: Console | None = None) -> None:
 
 
 def _caption(found: UnderAttack) -> str | None:
+    if found.metric == COMPLIANCE:
+        return f"{found.judge} tells refusals, not harm"
     if not any(one.prediction for one in found.attacks):
         return None
     return "predicted: a Beta-binomial fit (SABER, arXiv 2601.22636), not a measurement"
@@ -88,7 +91,7 @@ def _record(found: UnderAttack) -> dict[str, Any]:
         "attacks": [
             {
                 "attack": one.attack,
-                "asr": _measured(one.asr),
+                found.metric: _measured(one.rate),
                 "hits": {str(k): _measured(hit) for k, hit in sorted(one.hits.items())},
                 "prediction": one.prediction,
             }

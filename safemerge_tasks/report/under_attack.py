@@ -13,6 +13,9 @@ from safemerge_tasks.results.loading import read_task
 
 _HIT = "hit@"
 
+COMPLIANCE = "compliance_rate"
+"""What is measured by a judge that tells refusals and not harm."""
+
 
 @dataclass(frozen=True)
 class Attacked:
@@ -20,13 +23,13 @@ class Attacked:
 
     Attributes:
         attack: as results name it.
-        asr: mean over the questions of the share of harmful answers.
+        rate: the suite's metric: mean over the questions of the share of harmful answers.
         hits: k → the chance that one of k answers is harmful, where answers were drawn.
         prediction: the stored ASR@N with its interval; None where there is none.
     """
 
     attack: str
-    asr: Measure
+    rate: Measure
     hits: Mapping[int, Measure]
     prediction: Mapping[str, Any] | None
 
@@ -39,6 +42,7 @@ class UnderAttack:
         model: as lm-eval names it.
         task: without an attack.
         judge: whose verdicts these are.
+        metric: what is measured: the ASR, or `COMPLIANCE`.
         attacks: in the order of the results.
         worst: mean over the questions of the rate under the attack that does most to each.
         union: share of questions with a harmful answer under any attack.
@@ -48,6 +52,7 @@ class UnderAttack:
     model: str
     task: str
     judge: str
+    metric: str
     attacks: Sequence[Attacked]
     worst: Measure
     union: Measure
@@ -81,12 +86,14 @@ def read_under_attack(folder: Path, judge: str, order: Sequence[str]) -> list[Un
 def _suite(
     model: str, task: str, judge: str, found: Mapping[str, tuple[TaskResult, Any]]
 ) -> UnderAttack:
+    measured = {name for result, _ in found.values() for name in result.scores[judge].metrics}
+    metric = COMPLIANCE if COMPLIANCE in measured and MAIN not in measured else MAIN
     attacks = []
     asked: dict[str, ScoredQuestion] = {}
     rates: dict[str, dict[str, float | None]] = {}
     for attack, (result, prediction) in found.items():
         scores = result.scores[judge]
-        questions = scores.only(MAIN)
+        questions = scores.only(metric)
         for one in questions:
             asked.setdefault(one.id, one)
             rates.setdefault(one.id, dict.fromkeys(found))[attack] = one.value(0)
@@ -101,7 +108,7 @@ def _suite(
         _with(asked[one], highest((_any(rate) for rate in rates[one].values()), enough=1.0))
         for one in asked
     ]
-    return UnderAttack(model, task, judge, attacks, _measure(worst), _measure(union), rates)
+    return UnderAttack(model, task, judge, metric, attacks, _measure(worst), _measure(union), rates)
 
 
 def highest(rates: Any, enough: float) -> float | None:

@@ -3,7 +3,8 @@
 A model whose rate rises with the first tokens is safe in those alone (arXiv 2406.05946).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import PurePath
 
 from safemerge_tasks.attacks.names import PLAIN
 from safemerge_tasks.report.figures.canvas import (
@@ -15,9 +16,14 @@ from safemerge_tasks.report.figures.canvas import (
     reach,
     short,
 )
-from safemerge_tasks.report.under_attack import Attacked, UnderAttack
+from safemerge_tasks.report.under_attack import COMPLIANCE, Attacked, UnderAttack
+from safemerge_tasks.results.evaluation import MAIN
 
 _PREFILL = "prefill"
+_CALLED = {
+    MAIN: "attack success rate (lower is safer)",
+    COMPLIANCE: "questions not refused (fewer is safer)",
+}
 
 
 def prefilled(attack: str) -> float | None:
@@ -33,20 +39,27 @@ def prefilled(attack: str) -> float | None:
 def curve(attacks: Sequence[Attacked]) -> list[tuple[float, Attacked]]:
     """Return the attacks that begin answers, with how many tokens, fewest first."""
     found = [(prefilled(one.attack), one) for one in attacks]
-    told = [(k, one) for k, one in found if k is not None and one.asr.value is not None]
+    told = [(k, one) for k, one in found if k is not None and one.rate.value is not None]
     return sorted(told, key=lambda pair: pair[0])
+
+
+def last_parts(models: Collection[str]) -> dict[str, str]:
+    """Return what models are called without their folders, where that still tells them apart."""
+    found = {model: PurePath(model).name for model in models}
+    return found if len(set(found.values())) == len(models) else {one: one for one in models}
 
 
 def draw_prefill_curve(models: Sequence[UnderAttack], suffix: str = PNG) -> bytes:
     """Return the figure; numbers of tokens are equally far apart."""
     tokens = sorted({k for one in models for k, _ in curve(one.attacks)})
     several = {one.task for one in models}, {one.judge for one in models}
+    called = last_parts({one.model for one in models})
     with canvas(1, 4.5) as (figure, (axes,)):
         for number, one in enumerate(models):
             points = curve(one.attacks)
-            values = [attacked.asr.value or 0.0 for _, attacked in points]
-            ends = [a.asr.low for _, a in points], [a.asr.high for _, a in points]
-            names = [one.model, *((one.task,) if len(several[0]) > 1 else ())]
+            values = [attacked.rate.value or 0.0 for _, attacked in points]
+            ends = [a.rate.low for _, a in points], [a.rate.high for _, a in points]
+            names = [called[one.model], *((one.task,) if len(several[0]) > 1 else ())]
             names += [one.judge] if len(several[1]) > 1 else []
             axes.errorbar(
                 [tokens.index(k) for k, _ in points],
@@ -61,7 +74,7 @@ def draw_prefill_curve(models: Sequence[UnderAttack], suffix: str = PNG) -> byte
         axes.set_xticks(range(len(tokens)), labels=labels)
         axes.set(
             xlabel="tokens of the answer that were begun for the model",
-            ylabel="attack success rate (lower is safer)",
+            ylabel=" or ".join(sorted({_CALLED[one.metric] for one in models})),
             ylim=(-0.03, 1.03),
         )
         axes.yaxis.set_major_formatter(in_percent)

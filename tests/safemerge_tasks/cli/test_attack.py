@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.harness import command_line
+from safemerge_tasks.report.figures.prefill_curve import last_parts
 from safemerge_tasks.results import write_run
 from safemerge_tasks.verdicts.scored import Scored, to_json
 from safemerge_tasks.verdicts.verdict import Verdict
@@ -116,6 +117,30 @@ def test_the_table_tells_a_prediction_from_a_measurement(
     assert done.status == 0, done.err
     for shown in ("plain", "hit@2", "ASR@8, predicted", "not a measurement", "worst case", "union"):
         assert shown in done.out
+
+
+def test_a_judge_of_refusals_alone_measures_what_is_not_refused(
+    safemerge: CommandLine, lm_eval_runs: list[Sequence[str]], tmp_path: Path
+) -> None:
+    words = (*WORDS[:5], "--judge", "keywords", "--out", "out")
+    attacks = ("--attacks", "plain,prefill:2,sample:2", "--plot", "curve.svg")
+    done = safemerge(*words, *attacks, "--json")
+    assert done.status == 0, done.err
+    first, _ = json.loads(done.out)
+    found = {one["attack"]: one["compliance_rate"]["value"] for one in first["attacks"]}
+    assert found == {"plain": 0.5, "prefill:2": 0.5, "sample:2": 0.25}
+    assert not any("asr" in one or one["hits"] for one in first["attacks"])
+    assert first["union"]["value"] == 1.0
+    done = safemerge(*words, "--attacks", "plain,sample:2")
+    assert "compliance" in done.out
+    assert "keywords tells refusals, not harm" in done.out
+    assert "ASR" not in done.out
+
+
+def test_a_figure_calls_models_without_their_folders_where_it_can() -> None:
+    assert last_parts({"a/base", "b/tuned"}) == {"a/base": "base", "b/tuned": "tuned"}
+    alike = {"org/model", "other/model"}
+    assert last_parts(alike) == {one: one for one in alike}
 
 
 @pytest.mark.parametrize(

@@ -494,7 +494,7 @@ def test_the_worst_case_is_of_each_question(suite: Path, run: Run, byte_tokenize
     order = ["plain", "sample:2", "no-system"]
     (found,) = read_under_attack(out, "oven.py", order)
     assert [one.attack for one in found.attacks] == order
-    assert [one.asr.value for one in found.attacks] == [0.5, 0.25, 0.5]
+    assert [one.rate.value for one in found.attacks] == [0.5, 0.25, 0.5]
     assert found.attacks[1].hits[2].value == 0.5
     assert found.attacks[1].prediction is not None
     assert found.worst.value == found.union.value == 1.0

@@ -1,10 +1,8 @@
 """Sets that attacks and over-refusal are measured on: stand-ins of their shapes, and real files.
 
-The real ones are read from the folder that SAFEMERGE_DATA_DIR named when the tests began, or from
-`shared/data` beside the checkout; no question is ever printed.
+Of the real ones no question is ever printed.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,13 +19,11 @@ from safemerge_tasks.harness.suite_inspection import inspect_suite
 from safemerge_tasks.judges import Verdict
 from safemerge_tasks.metrics.asr import counts
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
-from tests.question_sets import SPOKEN
+from tests.question_sets import SPOKEN, published
 from tests.table_model import TableModel
 
 SpecOf = Callable[[str], SuiteSpec]
 
-GIVEN = os.environ.get("SAFEMERGE_DATA_DIR")
-REAL = ("harmbench_behaviors_text_all.csv", "strongreject_dataset.csv", "multijail.csv")
 SIZES = {
     "harmbench_asr": 300,
     "harmbench_copyright_asr": 100,
@@ -78,9 +74,7 @@ def make(settings):
 @pytest.fixture
 def real(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of the real files."""
-    folder = Path(GIVEN) if GIVEN else repository.parent / "shared/data"
-    if not all((folder / name).is_file() for name in REAL):
-        pytest.skip(f"{', '.join(REAL)} are not in {folder}")
+    folder = published(repository)
     monkeypatch.setenv("SAFEMERGE_DATA_DIR", str(folder))
     return folder
 
