@@ -69,8 +69,8 @@ def merge(
         parameters: the method's own, such as ``{"drop_rate": 0.3}``.
         options: threads, device, what to allow.
         progress: called with the bytes written so far and in all.
-        recipe: further fields of `Recipe`: aligned, unaligned, vector, safe, seed, dtype,
-            output, vocabulary, max_shard_size.
+        recipe: further fields of `Recipe`, such as seed, dtype, output and vocabulary, and the
+            models of the roles that the method declares, such as unaligned.
 
     Raises:
         MergeError: the merge cannot be done.
@@ -187,6 +187,7 @@ def _complete(order: _Order, result: Result, options: Options) -> None:
         f"{name} holds integers that differ between the inputs; the base's were kept"
         for name in sorted(result.different_copies)
     )
+    plan.notes.extend(result.notes)
     described = describe_inputs(plan, result)
     for number, folder in enumerate(order.folders):
         copy_companions(plan, folder)
@@ -331,6 +332,7 @@ def _close(
         inputs=inputs,
         tensors=tensors,
         report=result.report,
+        rounding=result.rounding[number] if result.rounding else None,
         folder=folder,
         block_elements=options.block_elements,
     )

@@ -11,7 +11,7 @@ from merge.errors import MergeError, list_problems
 from merge.formats.json_object import read_json
 from merge.lora.adapter import Adapter, open_adapter
 from merge.lora.adapter_config import ADAPTER_CONFIG, NotStreamedError
-from merge.methods import find_method
+from merge.methods import Role, find_method
 from merge.models.adapter_fit import check_against, check_changes
 from merge.models.adapter_origin import origin, other_name
 from merge.models.checkpoint import Checkpoint, open_checkpoint
@@ -41,26 +41,23 @@ def open_inputs(*recipes: Recipe, headers_only: bool = False) -> Iterator[list[I
 
 
 def _open(recipe: Recipe, opener: "_Opener") -> Inputs:
-    main_name = recipe.base or recipe.aligned
-    assert main_name is not None, "check_recipe asks for a base"
-    main = opener.open(main_name, "base")
+    assert recipe.main is not None, "check_recipe asks for a base"
+    main = opener.open(recipe.main, "base")
     main = opener.with_experts_apart(main, [model.model for model in recipe.tuned])
     tuned = tuple(opener.open(model.model, "tuned", main) for model in recipe.tuned)
     _check_kind(recipe, tuned)
-    _check_vectors((main, *tuned))
-    ends: dict[str, InputModel | None] = {
-        role: opener.open(name, role, main) if name else None
-        for role, name in (
-            ("aligned", recipe.aligned),
-            ("unaligned", recipe.unaligned),
-            ("vector", recipe.vector),
-            ("safe", recipe.safe),
-        )
-    }
-    _check_vectors([model for model in ends.values() if model is not None])
-    if recipe.unaligned and ends["aligned"] is None:
-        ends["aligned"] = main
-    return Inputs(main, tuned, **ends)
+    declared = find_method(recipe.method).roles
+    named = recipe.roles
+    replaced = {name for role in declared if role.name in named for name in role.instead_of}
+    played: dict[str, InputModel] = {}
+    for role in declared:
+        if role.name in named:
+            model = opener.open(named[role.name], role.name, main)
+            played[role.name] = replace(model, difference=role.difference)
+        elif role.base_if_missing and role.name not in replaced:
+            played[role.name] = main
+    _check_differences([main, *tuned, *played.values()], declared)
+    return Inputs(main, tuned, played)
 
 
 def _check_kind(recipe: Recipe, tuned: tuple[InputModel, ...]) -> None:
@@ -88,20 +85,25 @@ def _stacked(model: InputModel) -> str | None:
     return next((n for n, own in experts.items() if own.expert is None and own.experts > 1), None)
 
 
-def _check_vectors(models: Sequence[InputModel]) -> None:
+def _check_differences(models: Sequence[InputModel], declared: Sequence[Role]) -> None:
     """Check that a saved safety vector is given as one, and nothing else is."""
     for model in models:
         saved = model.adapter is None and is_saved_vector(model.checkpoint.folder)
-        if saved == (model.role == "vector"):
+        if saved == model.difference:
             continue
+        role = next((each for each in declared if each.name == model.role), None)
+        flag = role.flag if role else f"--{model.role}"
         if saved:
             raise MergeError(
-                f"{model.reference} is a saved safety vector and no model, so it cannot be "
-                f"--{model.role}; give it as --vector."
+                f"{model.reference} is a saved safety vector and no model, so it cannot be {flag}; "
+                f"give it as --vector."
             )
+        others = " and ".join(
+            each.flag for each in declared if role and each.name in role.instead_of
+        )
         raise MergeError(
             f"{model.reference} is no safety vector that `safemerge vector` saved, so it cannot be "
-            f"--vector; give models as --aligned and --unaligned."
+            f"{flag}; give models as {others or 'another role'}."
         )
 
 

@@ -9,6 +9,7 @@ from merge.engine.blocks import Task
 from merge.engine.options import Options
 from merge.engine.pass_cache import PassCache
 from merge.engine.plan import Plan, TensorPlan
+from merge.engine.rounding_loss import RoundingLoss, RoundingSample
 from merge.engine.threads import OrderedSum, WholeSum
 from merge.errors import MergeError
 from merge.formats.checksums import block_ranges, combine, digest
@@ -37,12 +38,16 @@ class Result:
         input_digests: of all inputs of the run.
         report: how often each thing worth counting happened.
         different_copies: integer and boolean tensors that are not the same in all inputs.
+        rounding: for each output, what its type rounded away.
+        notes: what the user should know of the result.
     """
 
     checksums: list[dict[str, str]]
     input_digests: Digests
     report: Counter[str] = field(default_factory=Counter)
     different_copies: set[str] = field(default_factory=set)
+    rounding: list[RoundingLoss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class BlockWriter(Protocol):
@@ -71,6 +76,7 @@ class PlanWork:
         self._options = options
         self._progress = progress
         self._kept = kept
+        self._rounding = RoundingSample(plan, options)
         self._sums: dict[str, OrderedSum] | dict[str, WholeSum] = {}
         self._digests: list[dict[str, dict[int, bytes]]] = [
             {tensor.name: {} for tensor in plan.tensors} for _ in writers
@@ -125,6 +131,7 @@ class PlanWork:
             if exact is not None and tensor.lambdas[number] == 0:
                 self._write(task, tensor, number, exact)
             else:
+                self._rounding.compare(task, number, values)
                 self._write(task, tensor, number, self._rounded(tensor, values))
 
     def _base_bits(self, tensor: TensorPlan, reads: Reads) -> memoryview | None:
@@ -157,6 +164,9 @@ class PlanWork:
         for checksums, digests in zip(self.result.checksums, self._digests, strict=True):
             for name, blocks in digests.items():
                 checksums[name] = combine(blocks[index] for index in sorted(blocks))
+        self.result.rounding = self._rounding.losses
+        if note := self._rounding.note():
+            self.result.notes.append(note)
         return self.result
 
     def _block(self, tensor: TensorPlan, reads: Reads) -> Block:
