@@ -166,7 +166,7 @@ def _merge_checkpoints(
             orders = [
                 _Order(
                     plan,
-                    plan_shards(plan.tensors, plan.recipe.max_shard_size),
+                    plan_shards(plan.arrays, plan.recipe.max_shard_size),
                     _make_outputs(plan.recipe, staging / name),
                 )
                 for name, plan in plans.items()
@@ -245,7 +245,7 @@ def _make_outputs(recipe: Recipe, folder: Path) -> list[Path]:
 def _check_alike(plans: Mapping[str, Plan]) -> None:
     """Check that merges which share a pass compute the same tensors, in the same type."""
     alike = {
-        name: [(tensor.name, tensor.elements, tensor.work_dtype) for tensor in plan.tensors]
+        name: [(t.name, t.elements, t.work_dtype, t.scaled) for t in plan.tensors]
         for name, plan in plans.items()
     }
     first, *others = plans
@@ -281,8 +281,7 @@ def _check_open_files(plans: Iterable[Plan]) -> None:
     if sum(p.outputs * (2 * p.nbytes // p.recipe.max_shard_size + 1) for p in writing) <= free:
         return
     needed = sum(
-        plan.outputs * len(plan_shards(plan.tensors, plan.recipe.max_shard_size))
-        for plan in writing
+        plan.outputs * len(plan_shards(plan.arrays, plan.recipe.max_shard_size)) for plan in writing
     )
     if needed > free:
         raise MergeError(

@@ -15,11 +15,13 @@ from merge.methods import Role, find_method
 from merge.models.adapter_fit import check_against, check_changes
 from merge.models.adapter_origin import origin, other_name
 from merge.models.checkpoint import Checkpoint, open_checkpoint
+from merge.models.dequantisation import dequantise
 from merge.models.input_models import InputModel, Inputs, is_adapter, own_heads
 from merge.models.layouts import Namer
 from merge.models.model_location import LocalModel, ModelReference, locate
 from merge.models.parameter_targets import settle_parameters
 from merge.models.peft_fallback import fallback_note, merged_by_peft
+from merge.models.quantised_weights import quantised
 from merge.models.saved_vector import is_saved_vector
 from merge.models.sub_folders import only_model
 from merge.models.training_base import differing_sample
@@ -36,7 +38,8 @@ def open_inputs(*recipes: Recipe, headers_only: bool = False) -> Iterator[list[I
         MergeError: a model is missing or broken, or an adapter does not fit its base.
     """
     with ExitStack() as stack:
-        opener = _Opener(stack, headers_only)
+        dequantize = any(recipe.dequantize for recipe in recipes)
+        opener = _Opener(stack, headers_only, dequantize=dequantize)
         yield [_open(recipe, opener) for recipe in recipes]
 
 
@@ -116,9 +119,10 @@ _Opened = tuple[Adapter, Mapping[str, str], tuple[str, ...]]
 class _Opener:
     """Opens each folder once, so that inputs that share a file share its tensors."""
 
-    def __init__(self, stack: ExitStack, headers_only: bool) -> None:
+    def __init__(self, stack: ExitStack, headers_only: bool, *, dequantize: bool) -> None:
         self._stack = stack
         self._headers_only = headers_only
+        self._dequantize = dequantize
         self._located: dict[ModelReference, LocalModel] = {}
         self._checkpoints: dict[Path, Checkpoint] = {}
         self._adapters: dict[tuple[Path, Path], _Opened] = {}
@@ -240,6 +244,8 @@ class _Opener:
         settle_parameters(adapter, self._namer(checkpoint))
         heads = own_heads(adapter, checkpoint)
         problems = check_against(adapter, checkpoint, heads)
+        if problems and (reason := quantised(checkpoint, dequantize=self._dequantize)):
+            problems = [reason]
         # What came from the Hub for a check has no values.
         readable = not (local.temporary or base.local.temporary)
         problems += check_changes(adapter, checkpoint) if readable and not problems else []
@@ -256,4 +262,6 @@ class _Opener:
         if key not in self._checkpoints:
             self._checkpoints[key] = open_checkpoint(folder)
             self._stack.callback(self._checkpoints[key].close)
+            if self._dequantize:
+                dequantise(self._checkpoints[key])
         return self._checkpoints[key]

@@ -159,7 +159,8 @@ class RoundingSample:
         ]
         if not told:
             return None
-        dtype = config_name(max(plan.tensors, key=lambda tensor: tensor.nbytes).dtype)
+        narrow = (tensor for tensor in plan.tensors if tensor.dtype in _NARROW)
+        dtype = config_name(max(narrow, key=lambda tensor: tensor.nbytes).dtype)
         sampled = "" if self._every == 1 else ", in a sample"
         instead = " or an adapter" if not plan.method.takes_lambda else ", an adapter or another λ"
         return (

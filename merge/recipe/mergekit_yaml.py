@@ -2,8 +2,8 @@
 
 Where the same word means something else here, the value is translated: `t` of slerp is λ, and
 `density` of the DARE methods is `1 - drop_rate`. Keys that this tool adds are `lambdas`, `seed`,
-`vocabulary`, `extra`, `output`, `max_shard_size`, and for each role that the method declares
-`NAME_model`.
+`dequantize`, `vocabulary`, `extra`, `output`, `max_shard_size`, and `NAME_model` for each role that
+the method declares.
 """
 
 from collections.abc import Iterable
@@ -23,6 +23,7 @@ from merge.recipe.tensor_settings import NO_PATTERN, Filtered, Setting, Sliced, 
 _KEYS = (
     "base_model",
     "chat_template",
+    "dequantize",
     "dtype",
     "extra",
     "lambdas",
@@ -48,7 +49,7 @@ _MERGEKITS = frozenset(
     }
 )
 # Settings of mergekit that change how it computes and not what.
-_PLAIN = ("chat_template", "extra", "output", "seed", "vocabulary")
+_PLAIN = ("chat_template", "dequantize", "extra", "output", "seed", "vocabulary")
 _WITHOUT_EFFECT = frozenset({"int8_mask"})
 # mergekit's own defaults, where those of flags are others. There, weights multiply deltas and are
 # not shares; TIES divides by them even for one model; and everything is kept.

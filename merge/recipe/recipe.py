@@ -51,6 +51,8 @@ class Recipe(BaseModel):
         parameters: the method's parameters.
         seed: of the random methods.
         dtype: of the output's floating-point tensors; each keeps its own in the base if not given.
+            fp8 is of the matrices in its layers, as 8-bit codes with a scale for each row.
+        dequantize: whether quantised inputs are taken as the numbers that they stand for.
         layers: how many layers the models must have, where the recipe says so.
         output: what to write: a checkpoint, or an adapter where that is exact.
         vocabulary: what happens when the models' vocabularies differ in size.
@@ -71,7 +73,8 @@ class Recipe(BaseModel):
     lambdas: tuple[Lambda, ...] = ()
     parameters: dict[str, Setting] = Field(default_factory=dict)
     seed: int = 0
-    dtype: Dtype | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "fp8"] | None = None
+    dequantize: bool = False
     layers: int | None = None
     output: Literal["checkpoint", "adapter"] = "checkpoint"
     vocabulary: Vocabulary = "refuse"
@@ -171,6 +174,7 @@ def check_recipe(recipe: Recipe) -> None:
     method = find_method(recipe.method)
     _check_models(recipe, method)
     _check_roles(recipe, method)
+    _check_dtype(recipe)
     _check_lambdas(recipe, method)
     _check_parameters(recipe, method)
     if not _has_filters(recipe):
@@ -191,6 +195,13 @@ def _check_models(recipe: Recipe, method: Method) -> None:
             f"{'model' if wanted == '1' else 'models'}, the recipe has {count}; "
             f"{'add' if count < fewest else 'remove a'} --tuned."
         )
+
+
+def _check_dtype(recipe: Recipe) -> None:
+    if recipe.dtype == "fp8" and recipe.output == "adapter":
+        raise MergeError("No engine serves an adapter in fp8; remove --as adapter or --dtype fp8.")
+    if recipe.dtype == "fp8" and recipe.method == "safety-vector":
+        raise MergeError("A safety vector is no model to serve in fp8; write --dtype float32.")
 
 
 def _check_roles(recipe: Recipe, method: Method) -> None:

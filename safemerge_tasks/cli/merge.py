@@ -49,7 +49,13 @@ Set = Annotated[
     typer.Option("--set", help="Another parameter of the method, as NAME=VALUE; may be repeated."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the random methods.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; else the base's.")]
+Dtype = Annotated[
+    str | None, typer.Option(help="float32, float16, bfloat16 or fp8; else the base's.")
+]
+Dequantize = Annotated[
+    bool | None,
+    typer.Option("--dequantize", help="Take quantised inputs as the numbers they stand for."),
+]
 Vocabulary = Annotated[
     str | None,
     typer.Option(help="If vocabularies differ in size: refuse (default), grow, or base's."),
@@ -91,6 +97,7 @@ def merge(
     settings: Set = None,
     seed: Seed = None,
     dtype: Dtype = None,
+    dequantize: Dequantize = None,
     max_shard_size: MaxShardSize = None,
     vocabulary: Vocabulary = None,
     extra: Extra = None,
@@ -122,6 +129,7 @@ def merge(
     fields = {
         "seed": seed,
         "dtype": dtype,
+        "dequantize": dequantize,
         "vocabulary": vocabulary,
         "extra": extra,
         "chat_template": chat_template,
