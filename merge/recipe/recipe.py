@@ -146,7 +146,7 @@ def build_recipe(**fields: Any) -> Recipe:
         # A method in a file of the user's own has a name from here on, and its folder is nobody's
         # business.
         fields["method"] = find_method(fields["method"]).name
-    for name in fields.keys() - Recipe.model_fields.keys() - known_roles().keys():
+    for name in sorted(fields.keys() - Recipe.model_fields.keys() - known_roles().keys()):
         raise MergeError(
             f"The recipe has an unknown key {name}; "
             f"{suggestion(name, [*Recipe.model_fields, *known_roles()])}"

@@ -1,6 +1,7 @@
 """Quantised checkpoints are read as the numbers they stand for, as their own library does it."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -229,6 +230,17 @@ def test_an_adapter_on_a_quantised_base(tmp_path, models, adapters):
     for name, value in exact.items():
         update = plain[name] - base_before[name]
         torch.testing.assert_close(merged[name], value.double() + update, rtol=1e-5, atol=1e-6)
+
+
+def test_an_adapter_that_peft_has_to_merge(tmp_path, models, adapters):
+    base, _ = quantised(models(0), tmp_path / "base", "rows")
+    adapter = tmp_path / "ia3"
+    shutil.copytree(adapters(1), adapter)
+    edit_json(adapter / "adapter_config.json", peft_type="IA3", feedforward_modules=[])
+    with pytest.raises(MergeError, match="peft has to merge it whole, .*; give the unquantised"):
+        merge(
+            "linear", base=base, tuned=[adapter], lambdas=[1], dequantize=True, out=tmp_path / "o"
+        )
 
 
 def test_only_on_request(tmp_path, models):
