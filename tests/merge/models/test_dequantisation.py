@@ -217,7 +217,10 @@ def test_eight_bit_floats_by_tiles(tmp_path, models, tile):
 
 def test_an_adapter_on_a_quantised_base(tmp_path, models, adapters):
     base, exact = quantised(models(0), tmp_path / "base", "rows")
-    arguments = {"tuned": [adapters(1)], "lambdas": [0.5], "dtype": "float32"}
+    # As QLoRA's does, it names the model that it was trained on.
+    adapter = shutil.copytree(adapters(1), tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path="hub/base-8bit")
+    arguments = {"tuned": [adapter], "lambdas": [0.5], "dtype": "float32"}
     with pytest.raises(MergeError, match=r"is quantised .* or --dequantize"):
         merge("linear", base=base, out=tmp_path / "no", **arguments)
     packed, _ = quantised(models(0), tmp_path / "packed", "packed rows")
@@ -234,9 +237,9 @@ def test_an_adapter_on_a_quantised_base(tmp_path, models, adapters):
 
 def test_an_adapter_that_peft_has_to_merge(tmp_path, models, adapters):
     base, _ = quantised(models(0), tmp_path / "base", "rows")
-    adapter = tmp_path / "ia3"
-    shutil.copytree(adapters(1), adapter)
-    edit_json(adapter / "adapter_config.json", peft_type="IA3", feedforward_modules=[])
+    adapter = shutil.copytree(adapters(1), tmp_path / "ia3")
+    config = {"peft_type": "IA3", "target_modules": ["q_proj"], "feedforward_modules": []}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(MergeError, match="peft has to merge it whole, .*; give the unquantised"):
         merge(
             "linear", base=base, tuned=[adapter], lambdas=[1], dequantize=True, out=tmp_path / "o"

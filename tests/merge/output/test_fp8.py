@@ -52,7 +52,7 @@ def test_matrices_are_codes_with_a_scale_for_each_row(merged):
         )
     assert seen == 14
     assert len(fp8) == len(exact) + seen
-    assert parsed.ignore == ["model.embed_tokens", "lm_head"]
+    assert set(parsed.ignore) == {"model.embed_tokens", "lm_head"}
     assert config["dtype"] == "bfloat16"
 
 
@@ -87,8 +87,8 @@ def test_it_is_read_again_on_request(tmp_path, models, merged):
     )  # fmt: skip
     fp8 = weights(merged[0])
     for name, value in weights(tmp_path / "out").items():
-        if scale := fp8.get(f"{name}_scale") if f"{name}_scale" in fp8 else None:
-            assert torch.equal(value, fp8[name].float() * scale)
+        scale = fp8.get(f"{name}_scale", torch.ones(1))
+        assert torch.equal(value, fp8[name].float() * scale)
 
 
 def test_threads_blocks_and_shards_change_nothing(tmp_path, models, merged):
@@ -131,12 +131,8 @@ def test_zeros_and_routers(tmp_path, models):
     assert float(found[f"{name}_scale"][3]) == 1
     assert not found[name].float()[3].any()
     assert found[router].dtype == torch.bfloat16
-    ignored = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"][
-        "ignore"
-    ]
-    assert ignored == ["lm_head", "model.embed_tokens", router.removesuffix(".weight")] or set(
-        ignored
-    ) == {"lm_head", "model.embed_tokens", router.removesuffix(".weight")}
+    config = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"]
+    assert set(config["ignore"]) == {"lm_head", "model.embed_tokens", router[: -len(".weight")]}
 
 
 def test_space_is_what_is_written(tmp_path, models):
