@@ -34,10 +34,15 @@ _TURNED = ("gpt2", "openai-gpt")
 
 
 class Named(Protocol):
-    """A tensor's name and shape."""
+    """Something with a tensor's name and shape."""
 
-    name: str
-    shape: tuple[int, ...]
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
 
 
 @dataclass(frozen=True)

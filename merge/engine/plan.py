@@ -85,11 +85,12 @@ class Plan:
     @property
     def arrays(self) -> "list[TensorPlan | RowScales]":
         """Everything that lies in one output's files: the tensors, each before its scales."""
-        return [
-            array
-            for tensor in self.tensors
-            for array in ([tensor, row_scales(tensor)] if tensor.scaled else [tensor])
-        ]
+        found: list[TensorPlan | RowScales] = []
+        for tensor in self.tensors:
+            found.append(tensor)
+            if tensor.scaled:
+                found.append(row_scales(tensor))
+        return found
 
     @property
     def nbytes(self) -> int:

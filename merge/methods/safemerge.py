@@ -1,7 +1,7 @@
 """SafeMERGE: where an update leaves the alignment subspace, merge with a model tuned to be safe."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -46,7 +46,7 @@ class SafeMerge(Method):
 
     name = "safemerge"
     tuned = (1, 1)
-    roles = (*SAFETY_VECTOR, SAFE)
+    roles: ClassVar[tuple[Role, ...]] = (*SAFETY_VECTOR, SAFE)
     default_lambda = 0.8
     passes = 1
     granularity = Granularity.TENSORS

@@ -48,7 +48,7 @@ def scheme_of(config: Mapping[str, Any]) -> Scheme | None:
     if method != "compressed-tensors":
         return None
     groups = [group for group in (quantised.get("config_groups") or {}).values() if group]
-    formats = {group.get("format") or quantised.get("format") for group in groups}
+    formats = {str(group.get("format") or quantised.get("format")) for group in groups}
     schemes = {_group_scheme(group.get("weights") or {}) for group in groups}
     sparse = (quantised.get("sparsity_config") or {}).get("format", "dense")
     turned = (quantised.get("transform_config") or {}).get("config_groups")
