@@ -136,7 +136,7 @@ class PlanWork:
             if exact is not None and tensor.lambdas[number] == 0:
                 self._write(task, tensor, number, exact)
             else:
-                self._rounding.compare(task, number, values)
+                self._rounding.compare(task, number, values, reads)
                 self._write(task, tensor, number, self._stored(task, tensor, number, values))
 
     def _base_bits(self, tensor: TensorPlan, reads: Reads) -> memoryview | None:

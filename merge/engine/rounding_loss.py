@@ -81,13 +81,14 @@ class RoundingSample:
         # Odd, so that layers of a power of two blocks are not all met at the same ones.
         self._every = max(1, elements // SAMPLE) | 1
 
-    def compare(self, task: Task, number: int, exact: "torch.Tensor") -> None:
+    def compare(self, task: Task, number: int, exact: "torch.Tensor", reads: Reads) -> None:
         """Count what rounding makes of a block of one output.
 
         Args:
             task: which block.
             number: which output.
             exact: the result before it is rounded, flat.
+            reads: what was read for it.
         """
         tensor = self._plan.tensors[task.number]
         if tensor.dtype not in _NARROW:
@@ -96,13 +97,13 @@ class RoundingSample:
         first = self._first[task.number] + task.start // size
         for index, (start, stop) in enumerate(block_ranges(len(exact), size)):
             if (first + index) % self._every == 0:
-                part = exact[start:stop].to("cpu")
-                self._add(number, self._found(tensor, task.start + start, part))
+                inputs = self._inputs(tensor, reads, start, stop)
+                self._add(number, self._found(tensor, exact[start:stop].to("cpu"), inputs))
 
     def _found(
-        self, tensor: TensorPlan, start: int, exact: "torch.Tensor"
+        self, tensor: TensorPlan, exact: "torch.Tensor", inputs: "list[torch.Tensor]"
     ) -> tuple[int, int, int, int]:
-        base, *tuned = self._inputs(tensor, start, start + len(exact))
+        base, *tuned = inputs
         # What models in other roles add shows in the result alone.
         others = [exact] if self._plan.method.roles else []
         span = (tuned + others)[0].sub(base).abs_()
@@ -122,15 +123,17 @@ class RoundingSample:
             to_tuned = int(lost(tuned[0]).logical_and_(~to_base).sum())
         return len(exact), int(differs.sum()), int(to_base.sum()), to_tuned
 
-    def _inputs(self, tensor: TensorPlan, start: int, stop: int) -> "list[torch.Tensor]":
-        """Return the base's and the fine-tuned models' entries.
+    def _inputs(
+        self, tensor: TensorPlan, reads: Reads, start: int, stop: int
+    ) -> "list[torch.Tensor]":
+        """Return the base's and the fine-tuned models' entries of a part of what was read.
 
-        They are read apart from what is merged, so that checksums of inputs stay over what that
-        takes.
+        What the method did not read is read here, unobserved, so that checksums of inputs stay over
+        what the merge takes.
         """
-        reads = Reads(
-            start,
-            stop,
+        apart = Reads(
+            reads.start + start,
+            reads.start + stop,
             tensor.work_dtype,
             observe=lambda *_: None,
             block_elements=self._options.block_elements,
@@ -138,7 +141,12 @@ class RoundingSample:
         )
         operands = tensor.operands
         assert operands.base is not None
-        return [reads.weight(operand) for operand in (operands.base, *operands.tuned)]
+        found = []
+        for operand in (operands.base, *operands.tuned):
+            whole = reads.at_hand(operand)
+            part = apart.weight(operand) if whole is None else whole[start:stop].to("cpu")
+            found.append(part)
+        return found
 
     def _add(self, number: int, found: tuple[int, int, int, int]) -> None:
         with self._lock:
