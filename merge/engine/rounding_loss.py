@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 # Entries of a model that are looked at, more or less: enough for a share to a tenth of a point.
-SAMPLE = 1 << 22
+SAMPLE = 1 << 20
+# How much of a block is, where it is not all of it: many small pieces tell more than a few large.
+_PIECE = 1 << 14
 # Users are told of larger shares. An entry that comes out as the base's was to move by less than
 # half a step of the type, and every other one by more. So a share s of them holds at most s of the
 # whole move, and λ is in effect less by at most s·λ; the fine-tuned side is alike. A tenth is half
@@ -61,10 +63,10 @@ class RoundingLoss:
 
 
 class RoundingSample:
-    """Compares some blocks of every output with the exact result; the same ones in every run.
+    """Compares some entries of every output with the exact result; the same ones in every run.
 
-    They are every n-th block of the model, so many as make about `SAMPLE` entries: all of a model
-    that has no more.
+    They are all of a model that has no more than `SAMPLE`, and else the beginning of every n-th
+    block, so many as make about that.
     """
 
     def __init__(self, plan: Plan, options: Options) -> None:
@@ -78,8 +80,11 @@ class RoundingSample:
             self._first.append(blocks)
             blocks += -(-tensor.elements // options.block_elements)
         elements = sum(tensor.elements for tensor in plan.tensors)
+        self._whole = elements <= SAMPLE
+        self._piece = options.block_elements if self._whole else _PIECE
+        looked_at = blocks * min(self._piece, options.block_elements)
         # Odd, so that layers of a power of two blocks are not all met at the same ones.
-        self._every = max(1, elements // SAMPLE) | 1
+        self._every = 1 if self._whole else max(1, looked_at // SAMPLE) | 1
 
     def compare(self, task: Task, number: int, exact: "torch.Tensor", reads: Reads) -> None:
         """Count what rounding makes of a block of one output.
@@ -97,6 +102,7 @@ class RoundingSample:
         first = self._first[task.number] + task.start // size
         for index, (start, stop) in enumerate(block_ranges(len(exact), size)):
             if (first + index) % self._every == 0:
+                stop = min(stop, start + self._piece)
                 inputs = self._inputs(tensor, reads, start, stop)
                 self._add(number, self._found(tensor, exact[start:stop].to("cpu"), inputs))
 
@@ -169,7 +175,7 @@ class RoundingSample:
             return None
         narrow = (tensor for tensor in plan.tensors if tensor.dtype in _NARROW)
         dtype = config_name(max(narrow, key=lambda tensor: tensor.nbytes).dtype)
-        sampled = "" if self._every == 1 else ", in a sample"
+        sampled = "" if self._whole else ", in a sample"
         instead = " or an adapter" if not plan.method.takes_lambda else ", an adapter or another λ"
         return (
             f"of the entries where the inputs differ {', '.join(told)} came out exactly as in the "
