@@ -69,8 +69,8 @@ def merge(
         parameters: the method's own, such as ``{"drop_rate": 0.3}``.
         options: threads, device, what to allow.
         progress: called with the bytes written so far and in all.
-        recipe: further fields of `Recipe`: aligned, unaligned, vector, safe, seed, dtype,
-            output, vocabulary, max_shard_size.
+        recipe: further fields of `Recipe`, such as seed, dtype, output and vocabulary, and the
+            models of the roles that the method declares, such as unaligned.
 
     Raises:
         MergeError: the merge cannot be done.
@@ -166,7 +166,7 @@ def _merge_checkpoints(
             orders = [
                 _Order(
                     plan,
-                    plan_shards(plan.tensors, plan.recipe.max_shard_size),
+                    plan_shards(plan.arrays, plan.recipe.max_shard_size),
                     _make_outputs(plan.recipe, staging / name),
                 )
                 for name, plan in plans.items()
@@ -187,6 +187,7 @@ def _complete(order: _Order, result: Result, options: Options) -> None:
         f"{name} holds integers that differ between the inputs; the base's were kept"
         for name in sorted(result.different_copies)
     )
+    plan.notes.extend(result.notes)
     described = describe_inputs(plan, result)
     for number, folder in enumerate(order.folders):
         copy_companions(plan, folder)
@@ -244,7 +245,7 @@ def _make_outputs(recipe: Recipe, folder: Path) -> list[Path]:
 def _check_alike(plans: Mapping[str, Plan]) -> None:
     """Check that merges which share a pass compute the same tensors, in the same type."""
     alike = {
-        name: [(tensor.name, tensor.elements, tensor.work_dtype) for tensor in plan.tensors]
+        name: [(t.name, t.elements, t.work_dtype, t.scaled) for t in plan.tensors]
         for name, plan in plans.items()
     }
     first, *others = plans
@@ -280,8 +281,7 @@ def _check_open_files(plans: Iterable[Plan]) -> None:
     if sum(p.outputs * (2 * p.nbytes // p.recipe.max_shard_size + 1) for p in writing) <= free:
         return
     needed = sum(
-        plan.outputs * len(plan_shards(plan.tensors, plan.recipe.max_shard_size))
-        for plan in writing
+        plan.outputs * len(plan_shards(plan.arrays, plan.recipe.max_shard_size)) for plan in writing
     )
     if needed > free:
         raise MergeError(
@@ -331,6 +331,7 @@ def _close(
         inputs=inputs,
         tensors=tensors,
         report=result.report,
+        rounding=result.rounding[number] if result.rounding else None,
         folder=folder,
         block_elements=options.block_elements,
     )

@@ -71,6 +71,9 @@ def _step(tensor: TensorPlan, granularity: Granularity, size: int) -> int:
 
     Rows of a power of two are in step with them; others give the whole tensor at worst.
     """
+    if tensor.scaled and granularity is Granularity.BLOCKS:
+        # A row's scale follows from all of it.
+        granularity = Granularity.ROWS
     if tensor.copied or granularity is Granularity.BLOCKS:
         return size
     whole = -(-tensor.elements // size) * size

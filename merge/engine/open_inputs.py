@@ -11,15 +11,17 @@ from merge.errors import MergeError, list_problems
 from merge.formats.json_object import read_json
 from merge.lora.adapter import Adapter, open_adapter
 from merge.lora.adapter_config import ADAPTER_CONFIG, NotStreamedError
-from merge.methods import find_method
+from merge.methods import Role, find_method
 from merge.models.adapter_fit import check_against, check_changes
 from merge.models.adapter_origin import origin, other_name
 from merge.models.checkpoint import Checkpoint, open_checkpoint
+from merge.models.dequantisation import dequantise
 from merge.models.input_models import InputModel, Inputs, is_adapter, own_heads
 from merge.models.layouts import Namer
 from merge.models.model_location import LocalModel, ModelReference, locate
 from merge.models.parameter_targets import settle_parameters
 from merge.models.peft_fallback import fallback_note, merged_by_peft
+from merge.models.quantised_weights import quantised
 from merge.models.saved_vector import is_saved_vector
 from merge.models.sub_folders import only_model
 from merge.models.training_base import differing_sample
@@ -36,31 +38,29 @@ def open_inputs(*recipes: Recipe, headers_only: bool = False) -> Iterator[list[I
         MergeError: a model is missing or broken, or an adapter does not fit its base.
     """
     with ExitStack() as stack:
-        opener = _Opener(stack, headers_only)
+        dequantize = any(recipe.dequantize for recipe in recipes)
+        opener = _Opener(stack, headers_only, dequantize=dequantize)
         yield [_open(recipe, opener) for recipe in recipes]
 
 
 def _open(recipe: Recipe, opener: "_Opener") -> Inputs:
-    main_name = recipe.base or recipe.aligned
-    assert main_name is not None, "check_recipe asks for a base"
-    main = opener.open(main_name, "base")
+    assert recipe.main is not None, "check_recipe asks for a base"
+    main = opener.open(recipe.main, "base")
     main = opener.with_experts_apart(main, [model.model for model in recipe.tuned])
     tuned = tuple(opener.open(model.model, "tuned", main) for model in recipe.tuned)
     _check_kind(recipe, tuned)
-    _check_vectors((main, *tuned))
-    ends: dict[str, InputModel | None] = {
-        role: opener.open(name, role, main) if name else None
-        for role, name in (
-            ("aligned", recipe.aligned),
-            ("unaligned", recipe.unaligned),
-            ("vector", recipe.vector),
-            ("safe", recipe.safe),
-        )
-    }
-    _check_vectors([model for model in ends.values() if model is not None])
-    if recipe.unaligned and ends["aligned"] is None:
-        ends["aligned"] = main
-    return Inputs(main, tuned, **ends)
+    declared = find_method(recipe.method).roles
+    named = recipe.roles
+    replaced = {name for role in declared if role.name in named for name in role.instead_of}
+    played: dict[str, InputModel] = {}
+    for role in declared:
+        if role.name in named:
+            model = opener.open(named[role.name], role.name, main)
+            played[role.name] = replace(model, difference=role.difference)
+        elif role.base_if_missing and role.name not in replaced:
+            played[role.name] = main
+    _check_differences([main, *tuned, *played.values()], declared)
+    return Inputs(main, tuned, played)
 
 
 def _check_kind(recipe: Recipe, tuned: tuple[InputModel, ...]) -> None:
@@ -88,20 +88,25 @@ def _stacked(model: InputModel) -> str | None:
     return next((n for n, own in experts.items() if own.expert is None and own.experts > 1), None)
 
 
-def _check_vectors(models: Sequence[InputModel]) -> None:
+def _check_differences(models: Sequence[InputModel], declared: Sequence[Role]) -> None:
     """Check that a saved safety vector is given as one, and nothing else is."""
     for model in models:
         saved = model.adapter is None and is_saved_vector(model.checkpoint.folder)
-        if saved == (model.role == "vector"):
+        if saved == model.difference:
             continue
+        role = next((each for each in declared if each.name == model.role), None)
+        flag = role.flag if role else f"--{model.role}"
         if saved:
             raise MergeError(
-                f"{model.reference} is a saved safety vector and no model, so it cannot be "
-                f"--{model.role}; give it as --vector."
+                f"{model.reference} is a saved safety vector and no model, so it cannot be {flag}; "
+                f"give it as --vector."
             )
+        others = " and ".join(
+            each.flag for each in declared if role and each.name in role.instead_of
+        )
         raise MergeError(
             f"{model.reference} is no safety vector that `safemerge vector` saved, so it cannot be "
-            f"--vector; give models as --aligned and --unaligned."
+            f"{flag}; give models as {others or 'another role'}."
         )
 
 
@@ -114,9 +119,10 @@ _Opened = tuple[Adapter, Mapping[str, str], tuple[str, ...]]
 class _Opener:
     """Opens each folder once, so that inputs that share a file share its tensors."""
 
-    def __init__(self, stack: ExitStack, headers_only: bool) -> None:
+    def __init__(self, stack: ExitStack, headers_only: bool, *, dequantize: bool) -> None:
         self._stack = stack
         self._headers_only = headers_only
+        self._dequantize = dequantize
         self._located: dict[ModelReference, LocalModel] = {}
         self._checkpoints: dict[Path, Checkpoint] = {}
         self._adapters: dict[tuple[Path, Path], _Opened] = {}
@@ -238,6 +244,8 @@ class _Opener:
         settle_parameters(adapter, self._namer(checkpoint))
         heads = own_heads(adapter, checkpoint)
         problems = check_against(adapter, checkpoint, heads)
+        if problems and (reason := quantised(checkpoint, dequantize=self._dequantize)):
+            problems = [reason]
         # What came from the Hub for a check has no values.
         readable = not (local.temporary or base.local.temporary)
         problems += check_changes(adapter, checkpoint) if readable and not problems else []
@@ -254,4 +262,6 @@ class _Opener:
         if key not in self._checkpoints:
             self._checkpoints[key] = open_checkpoint(folder)
             self._stack.callback(self._checkpoints[key].close)
+            if self._dequantize:
+                dequantise(self._checkpoints[key])
         return self._checkpoints[key]

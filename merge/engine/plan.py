@@ -10,6 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from merge.engine.fp8_output import (
+    CODE,
+    FP8,
+    RowScales,
+    fp8_problems,
+    is_scaled,
+    quantization_config,
+    row_scales,
+)
 from merge.errors import MergeError, list_problems
 from merge.formats.dtypes import FLOATS, Array, code_of, config_name, work_dtype
 from merge.methods import find_method
@@ -18,7 +27,7 @@ from merge.models.alignment import Alignment, Policies, align
 from merge.models.configurations import compare
 from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensors
-from merge.models.quantised_weights import quantised, stale_note
+from merge.models.quantised_weights import quantisation_note, quantised
 from merge.models.saved_vector import METHOD as SAVED_VECTOR
 from merge.recipe.recipe import Recipe
 from merge.recipe.tensor_settings import Place, places
@@ -34,6 +43,7 @@ class TensorPlan(Array):
     Attributes:
         lambdas: λ for each output.
         copied: taken from the base as it is, as integers and booleans are, and what only it has.
+        scaled: written as 8-bit codes, with a scale for each row beside it.
     """
 
     name: str
@@ -43,6 +53,7 @@ class TensorPlan(Array):
     values: Values
     lambdas: tuple[float, ...]
     copied: bool = False
+    scaled: bool = False
 
     @property
     def work_dtype(self) -> "torch.dtype":
@@ -72,9 +83,19 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def arrays(self) -> "list[TensorPlan | RowScales]":
+        """Everything that lies in one output's files: the tensors, each before its scales."""
+        found: list[TensorPlan | RowScales] = []
+        for tensor in self.tensors:
+            found.append(tensor)
+            if tensor.scaled:
+                found.append(row_scales(tensor))
+        return found
+
+    @property
     def nbytes(self) -> int:
         """Bytes of tensors in one output."""
-        return sum(tensor.nbytes for tensor in self.tensors)
+        return sum(array.nbytes for array in self.arrays)
 
     @property
     def outputs(self) -> int:
@@ -96,7 +117,7 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
     Raises:
         MergeError: the inputs do not fit together; the message lists everything that is wrong.
     """
-    problems = _quantised(inputs)
+    problems = _quantised(inputs, recipe)
     if problems:
         raise MergeError(list_problems("Quantised weights cannot be merged", problems))
     alignment = align(
@@ -120,6 +141,8 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
         tensors.append(_tensor(settings, where[name], operands, rows, name in alignment.copied))
     problems += _values(recipe, tensors)
     problems += _layer_count(recipe, inputs.main)
+    if recipe.dtype == FP8:
+        problems += fp8_problems(inputs.main.checkpoint, tensors)
     if problems:
         raise MergeError(list_problems("The inputs do not fit together", problems))
     config = _config(inputs.main, tensors, alignment)
@@ -137,9 +160,16 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
     )
 
 
-def _quantised(inputs: Inputs) -> list[str]:
-    checkpoints = {id(model.checkpoint): model.checkpoint for model in inputs.all()}
-    return [found for each in checkpoints.values() if (found := quantised(each))]
+def _quantised(inputs: Inputs, recipe: Recipe) -> list[str]:
+    checkpoints = {id(model.checkpoint): model.checkpoint for model in inputs.all()}.values()
+    problems = [
+        found for each in checkpoints if (found := quantised(each, dequantize=recipe.dequantize))
+    ]
+    return problems + [
+        f"{each.folder} is quantised ({each.dequantised}); this merge of several needs --dequantize"
+        for each in checkpoints
+        if each.dequantised and not recipe.dequantize
+    ]
 
 
 def _compare_configurations(inputs: Inputs, alignment: Alignment) -> None:
@@ -147,7 +177,7 @@ def _compare_configurations(inputs: Inputs, alignment: Alignment) -> None:
     main = inputs.main.checkpoint
     checkpoints = {id(model.checkpoint): model.checkpoint for model in inputs.all()}
     for each in checkpoints.values():
-        if note := stale_note(each):
+        if note := quantisation_note(each):
             alignment.notes.append(note)
         if each is not main:
             problems, notes = compare(main, each)
@@ -229,15 +259,14 @@ def _tensor(
     values, lambdas = settings.at(place)
     shape = stored.shape if rows is None else (rows, *stored.shape[1:])
     numbers = stored.dtype in FLOATS
-    dtype = code_of(recipe.dtype) if recipe.dtype and numbers else stored.dtype
+    dtype = stored.kept_dtype
+    scaled = recipe.dtype == FP8 and numbers and not copied and is_scaled(place.name, shape)
+    if scaled:
+        dtype = CODE
+    elif recipe.dtype not in (None, FP8) and numbers:
+        dtype = code_of(recipe.dtype)
     return TensorPlan(
-        place.name,
-        dtype,
-        shape,
-        operands,
-        values,
-        lambdas,
-        copied or not numbers,
+        place.name, dtype, shape, operands, values, lambdas, copied or not numbers, scaled
     )
 
 
@@ -246,6 +275,10 @@ def _config(main: InputModel, tensors: list[TensorPlan], alignment: Alignment) -
     config = deepcopy(dict(main.checkpoint.config))
     # Quantised weights are refused, so one that is left says what is no longer so.
     config.pop("quantization_config", None)
+    if any(tensor.scaled for tensor in tensors):
+        config["quantization_config"] = quantization_config(
+            [tensor for tensor in tensors if not tensor.scaled]
+        )
     if alignment.untied:
         _set(config, "tie_word_embeddings", False)
     if alignment.rows:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from merge.engine.blocks import Task
+from merge.engine.fp8_output import quantise_rows, row_scales
 from merge.engine.options import Options
 from merge.engine.pass_cache import PassCache
 from merge.engine.plan import Plan, TensorPlan
+from merge.engine.rounding_loss import RoundingLoss, RoundingSample
 from merge.engine.threads import OrderedSum, WholeSum
 from merge.errors import MergeError
 from merge.formats.checksums import block_ranges, combine, digest
@@ -37,12 +39,16 @@ class Result:
         input_digests: of all inputs of the run.
         report: how often each thing worth counting happened.
         different_copies: integer and boolean tensors that are not the same in all inputs.
+        rounding: for each output, what its type rounded away.
+        notes: what the user should know of the result.
     """
 
     checksums: list[dict[str, str]]
     input_digests: Digests
     report: Counter[str] = field(default_factory=Counter)
     different_copies: set[str] = field(default_factory=set)
+    rounding: list[RoundingLoss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class BlockWriter(Protocol):
@@ -71,6 +77,11 @@ class PlanWork:
         self._options = options
         self._progress = progress
         self._kept = kept
+        self._rounding = RoundingSample(plan, options)
+        # Of each output, by the matrix whose rows they are of.
+        self._scales: list[dict[str, torch.Tensor]] = [{} for _ in writers]
+        for scales in self._scales:
+            scales |= {t.name: _empty(t.shape[0]) for t in plan.tensors if t.scaled}
         self._sums: dict[str, OrderedSum] | dict[str, WholeSum] = {}
         self._digests: list[dict[str, dict[int, bytes]]] = [
             {tensor.name: {} for tensor in plan.tensors} for _ in writers
@@ -125,7 +136,8 @@ class PlanWork:
             if exact is not None and tensor.lambdas[number] == 0:
                 self._write(task, tensor, number, exact)
             else:
-                self._write(task, tensor, number, self._rounded(tensor, values))
+                self._rounding.compare(task, number, values, reads)
+                self._write(task, tensor, number, self._stored(task, tensor, number, values))
 
     def _base_bits(self, tensor: TensorPlan, reads: Reads) -> memoryview | None:
         """Return the base's bytes where λ = 0 is it; adding 0 would lose the sign of another."""
@@ -157,6 +169,10 @@ class PlanWork:
         for checksums, digests in zip(self.result.checksums, self._digests, strict=True):
             for name, blocks in digests.items():
                 checksums[name] = combine(blocks[index] for index in sorted(blocks))
+        self._write_scales()
+        self.result.rounding = self._rounding.losses
+        if note := self._rounding.note():
+            self.result.notes.append(note)
         return self.result
 
     def _block(self, tensor: TensorPlan, reads: Reads) -> Block:
@@ -169,6 +185,40 @@ class PlanWork:
             elements=tensor.elements,
             keep=keep,
         )
+
+    def _stored(
+        self, task: Task, tensor: TensorPlan, number: int, values: "torch.Tensor"
+    ) -> memoryview:
+        """Return a block's bytes as the output has them, and keep its rows' scales for later."""
+        import torch
+
+        if not tensor.scaled:
+            return self._rounded(tensor, values)
+        columns = tensor.shape[1]
+        codes, scales = quantise_rows(values.to("cpu"), columns)
+        if not self._options.allow_nonfinite and not all_finite(scales):
+            raise MergeError(
+                f"Merging gives NaN or infinity in {tensor.name}; use another copy of the models."
+            )
+        first = task.start // columns
+        self._scales[number][tensor.name][first : first + len(scales)] = scales
+        return codes.view(torch.uint8).numpy().data
+
+    def _write_scales(self) -> None:
+        """Write what is known once all rows are."""
+        import torch
+
+        size = self._options.block_elements
+        for number, matrices in enumerate(self._scales):
+            for tensor in (each for each in self.plan.tensors if each.name in matrices):
+                name, values = row_scales(tensor).name, matrices[tensor.name]
+                pieces = (values[start:stop] for start, stop in block_ranges(len(values), size))
+                data = values.view(torch.uint8).numpy().data
+                self.result.checksums[number][name] = combine(
+                    digest(piece.view(torch.uint8).numpy().data) for piece in pieces
+                )
+                self._writers[number].write(name, 0, data)
+                self._progress(len(data))
 
     def _rounded(self, tensor: TensorPlan, values: "torch.Tensor") -> memoryview:
         import torch
@@ -200,3 +250,9 @@ class PlanWork:
             self._digests[number][tensor.name][index] = digest(data[start * size : stop * size])
         self._writers[number].write(tensor.name, task.start * size, data)
         self._progress(len(data))
+
+
+def _empty(count: int) -> "torch.Tensor":
+    import torch
+
+    return torch.empty(count, dtype=torch.float32)

@@ -62,6 +62,7 @@ _TORCH_NAMES = {
     "U32": "uint32",
     "U16": "uint16",
     "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
 }
 _NAME_OF_TORCH = {name: code for code, name in _TORCH_NAMES.items()}
 

@@ -27,6 +27,11 @@ class StoredTensor(Array):
     descriptor: int
     offset: int
 
+    @property
+    def kept_dtype(self) -> str:
+        """The type that an output keeps where no other is asked for."""
+        return self.dtype
+
     def read_bytes(self, start: int, stop: int, into: memoryview | None = None) -> memoryview:
         """Return the bytes of elements ``start`` to ``stop`` of the flattened tensor.
 

@@ -3,9 +3,11 @@
 from merge.methods.block import Block
 from merge.methods.method import Coefficients, Granularity, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
-from merge.methods.registry import describe_methods, find_method, methods, register
+from merge.methods.registry import describe_methods, find_method, known_roles, methods, register
+from merge.methods.roles import SAFETY_VECTOR, Role
 
 __all__ = [
+    "SAFETY_VECTOR",
     "Block",
     "Coefficients",
     "Granularity",
@@ -13,10 +15,12 @@ __all__ = [
     "Method",
     "Outputs",
     "Parameters",
+    "Role",
     "Totals",
     "Values",
     "describe_methods",
     "find_method",
+    "known_roles",
     "methods",
     "register",
 ]

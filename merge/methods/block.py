@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from merge.lora.updates import LowRank
+from merge.methods.roles import ALIGNED, UNALIGNED, VECTOR
 from merge.models.block_reads import Reads
 from merge.models.input_tensors import InputTensor, InputTensors
 
@@ -85,19 +86,27 @@ class Block:
         base = _present(self._operands.base)
         return [self._reads.difference(operand, base) for operand in self._operands.tuned]
 
-    @property
-    def safe_delta(self) -> "torch.Tensor":
-        """The weights of the model that was tuned to be safe, minus the base's."""
-        return self._reads.difference(_present(self._operands.safe), _present(self._operands.base))
+    def has_role(self, name: str) -> bool:
+        """Whether the recipe names a model for a role, which need not be if it is optional."""
+        return name in self._operands.roles
+
+    def role(self, name: str) -> "torch.Tensor":
+        """The weights of the model that plays a role; of a saved difference, that."""
+        return self._reads.weight(_present(self._operands.roles.get(name)))
+
+    def role_delta(self, name: str) -> "torch.Tensor":
+        """The weights of the model that plays a role, minus the base's."""
+        return self._reads.difference(
+            _present(self._operands.roles.get(name)), _present(self._operands.base)
+        )
 
     @property
     def safety_vector(self) -> "torch.Tensor":
         """The aligned model's weights minus the unaligned model's, or the saved vector."""
-        if self._operands.vector is not None:
-            return self._reads.weight(self._operands.vector)
-        return self._reads.difference(
-            _present(self._operands.aligned), _present(self._operands.unaligned)
-        )
+        if self.has_role(VECTOR.name):
+            return self.role(VECTOR.name)
+        aligned, unaligned = (self._operands.roles.get(r.name) for r in (ALIGNED, UNALIGNED))
+        return self._reads.difference(_present(aligned), _present(unaligned))
 
 
 def _present(operand: InputTensor | None) -> InputTensor:

@@ -1,13 +1,12 @@
 """Model breadcrumbs: drop a delta's largest and smallest entries."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from merge.methods.block import Block
-from merge.methods.math.adding_up import Thinned, add_up, same_l1
-from merge.methods.math.arithmetic import no_mean, scaled
-from merge.methods.method import Granularity, Lambdas, Method, Outputs, Totals, Values
+from merge.methods.math.adding_up import Normalize, Rescale, SumOfKeptParts, Thinned, same_l1
+from merge.methods.method import Granularity, Lambdas, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 class Sum(Parameters):
     """How what is kept is added up."""
 
-    normalize: bool = Field(False, description="divide by the weights")
-    rescale: bool = Field(False, description="scale what is kept back to the delta's L1 length")
+    normalize: Normalize = False
+    rescale: Rescale = False
 
 
 class Crumbs(Thinned):
@@ -31,7 +30,7 @@ class Crumbs(Thinned):
 
 
 @register
-class Breadcrumbs(Method):
+class Breadcrumbs(SumOfKeptParts):
     """`θ = θ_base + λ·Σ wᵢ·mᵢ∘(θᵢ - θ_base)`, Davari & Belilovsky 2023 (2312.06795), eq. 1-3.
 
     In each tensor the mask mᵢ drops the largest `gamma` of entries in magnitude, and as many of the
@@ -41,20 +40,9 @@ class Breadcrumbs(Method):
     """
 
     name = "breadcrumbs"
-    starts_at_base = True
-    lambda_range = (float("-inf"), float("inf"))
-    default_lambda = 1.0
     granularity = Granularity.TENSORS
     parameters = Sum
     model_parameters = Crumbs
-    elects: ClassVar[bool] = False
-
-    def check(self, tuned: int, values: Values) -> str | None:
-        """Weights that are divided by their sum have to have one, or all be zero."""
-        del tuned
-        weights = values.each("weight")
-        divided = values["normalize"] and not self.elects and any(weights)
-        return no_mean(weights) if divided else None
 
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:
         """Yield the merge at each λ."""
@@ -68,11 +56,7 @@ class Breadcrumbs(Method):
                 lengths = (float(each.double().abs().sum()) for each in (delta, crumbs))
                 crumbs = same_l1(crumbs, *lengths)
             kept.append(crumbs)
-        delta = add_up(
-            kept, values.each("weight"), elect=self.elects, normalize=values["normalize"]
-        )
-        for scale in lambdas:
-            yield scaled(delta, scale).add_(block.base)
+        yield from self.added_up(kept, block, values, lambdas)
 
 
 def middle_entries(delta: "torch.Tensor", density: float, gamma: float) -> "torch.Tensor":

@@ -1,14 +1,13 @@
 """DELLA: drop entries at random, small ones more often, then TIES' election."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from merge.methods.block import Block
-from merge.methods.math.adding_up import Thinned, add_up, same_l1
-from merge.methods.math.arithmetic import no_mean, scaled
+from merge.methods.math.adding_up import Normalize, Rescale, SumOfKeptParts, Thinned, same_l1
 from merge.methods.math.random_bits import random_bits
-from merge.methods.method import Granularity, Lambdas, Method, Outputs, Totals, Values
+from merge.methods.method import Granularity, Lambdas, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
 
@@ -21,8 +20,8 @@ _RANGE_BITS = 31
 class RescaledMean(Parameters):
     """How what is kept is rescaled and added up."""
 
-    normalize: bool = Field(True, description="divide by the weights of what is added up")
-    rescale: bool = Field(True, description="scale what is kept back to the delta's L1 length")
+    normalize: Normalize = True
+    rescale: Rescale = True
 
 
 class Pruned(Thinned):
@@ -34,7 +33,7 @@ class Pruned(Thinned):
 
 
 @register
-class Della(Method):
+class Della(SumOfKeptParts):
     """`θ = θ_base + λ·mean of the agreeing entries of MagPrune(θᵢ - θ_base)`.
 
     Deep et al. 2024 (2406.11617), eq. 1-4: in each row of the last dimension an entry is kept with
@@ -46,27 +45,21 @@ class Della(Method):
     """
 
     name = "della"
-    starts_at_base = True
-    lambda_range = (float("-inf"), float("inf"))
-    default_lambda = 1.0
     passes = 1
     granularity = Granularity.ROWS
     parameters = RescaledMean
     model_parameters = Pruned
-    elects: ClassVar[bool] = True
+    elects = True
 
     def check(self, tuned: int, values: Values) -> str | None:
         """Probabilities lie between 0 and 1, and what is divided by is not 0."""
-        del tuned
         for density, epsilon in zip(values.each("density"), values.each("epsilon"), strict=True):
             if 0 < density < 1 and not epsilon < density < 1 - epsilon:
                 return (
                     f"density {density:g} and epsilon {epsilon:g} give odds that are not between 0 "
                     f"and 1; choose epsilon below {min(density, 1 - density):g}"
                 )
-        weights = values.each("weight")
-        divided = values["normalize"] and not self.elects and any(weights)
-        return no_mean(weights) if divided else None
+        return super().check(tuned, values)
 
     def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Return each delta's L1 length and that of what is kept, `[2, N]`; zeros if not needed."""
@@ -86,11 +79,7 @@ class Della(Method):
             same_l1(delta, before, after)
             for delta, before, after in zip(_kept(block, values), *totals[0].tolist(), strict=True)
         ]
-        delta = add_up(
-            kept, values.each("weight"), elect=self.elects, normalize=values["normalize"]
-        )
-        for scale in lambdas:
-            yield scaled(delta, scale).add_(block.base)
+        yield from self.added_up(kept, block, values, lambdas)
 
 
 def _kept(block: Block, values: Values) -> "list[torch.Tensor]":

@@ -1,15 +1,14 @@
 """DELLA's dropping, then a weighted sum."""
 
-from pydantic import Field
-
 from merge.methods.della import Della, RescaledMean
+from merge.methods.math.adding_up import Normalize
 from merge.methods.registry import register
 
 
 class RescaledSum(RescaledMean):
     """How what is kept is rescaled and added up."""
 
-    normalize: bool = Field(False, description="divide by the weights' sum")
+    normalize: Normalize = False
 
 
 @register

@@ -8,6 +8,7 @@ from merge.methods.math.subspaces import leading_part, of_each_matrix
 from merge.methods.method import Granularity, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
+from merge.methods.roles import SAFETY_VECTOR
 
 
 class Extrapolation(Parameters):
@@ -30,7 +31,7 @@ class Lox(Method):
 
     name = "lox"
     tuned = (0, 0)
-    safety_vector = True
+    roles = SAFETY_VECTOR
     takes_lambda = False
     granularity = Granularity.TENSORS
     parameters = Extrapolation

@@ -8,6 +8,7 @@ from merge.methods.math.subspaces import entropy_part, of_each_matrix
 from merge.methods.method import Granularity, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
+from merge.methods.roles import SAFETY_VECTOR
 
 
 class Strength(Parameters):
@@ -29,7 +30,7 @@ class LssfSurrogate(Method):
 
     name = "lssf-surrogate"
     tuned = (1, 1)
-    safety_vector = True
+    roles = SAFETY_VECTOR
     takes_lambda = False
     granularity = Granularity.TENSORS
     parameters = Strength

@@ -1,13 +1,14 @@
 """What a merge method is: the inputs and parameters it declares, and a formula on one block."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from merge.lora.updates import LowRank
 from merge.methods.block import Block
 from merge.methods.parameters import Parameters
+from merge.methods.roles import UNALIGNED, Role
 
 if TYPE_CHECKING:
     import torch
@@ -52,10 +53,10 @@ class Values:
 
 @dataclass(frozen=True)
 class Coefficients:
-    """A result as a sum of updates: `θ_base + Σ tunedᵢ·δᵢ + vector·(δ_aligned - δ_unaligned)`."""
+    """A result as a sum of updates: `θ_base + Σ tunedᵢ·δᵢ + Σ rolesⱼ·δⱼ`."""
 
     tuned: Sequence[float]
-    vector: float = 0.0
+    roles: Mapping[str, float] = field(default_factory=dict)
 
 
 class Method:
@@ -65,8 +66,7 @@ class Method:
         name: as on the command line.
         base: whether a base model is needed.
         tuned: the fewest and the most fine-tuned models; None for no limit.
-        safety_vector: whether the method adds `aligned - unaligned`.
-        safe_model: whether a model that was fine-tuned to be safe is needed.
+        roles: what else it takes, such as `SAFETY_VECTOR` of `merge.methods.roles`.
         needs_adapter: whether the fine-tuned model has to be a LoRA adapter.
         takes_lambda: whether λ applies; several λ then come out of one pass.
         starts_at_base: whether λ = 0 is the base, which then keeps its own bits.
@@ -82,8 +82,7 @@ class Method:
     name: ClassVar[str]
     base: ClassVar[bool] = True
     tuned: ClassVar[tuple[int, int | None]] = (1, None)
-    safety_vector: ClassVar[bool] = False
-    safe_model: ClassVar[bool] = False
+    roles: ClassVar[tuple[Role, ...]] = ()
     needs_adapter: ClassVar[bool] = False
     takes_lambda: ClassVar[bool] = True
     starts_at_base: ClassVar[bool] = False
@@ -94,6 +93,11 @@ class Method:
     passes: ClassVar[int] = 0
     granularity: ClassVar[Granularity] = Granularity.BLOCKS
     file: ClassVar[tuple[str, str] | None] = None
+
+    @property
+    def safety_vector(self) -> bool:
+        """Whether it takes the ends of a safety vector."""
+        return UNALIGNED in self.roles
 
     def check(self, tuned: int, values: Values) -> str | None:
         """Return what is wrong with the values for this many fine-tuned models, if anything."""

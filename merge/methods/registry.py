@@ -17,6 +17,7 @@ from merge.errors import MergeError, suggestion
 from merge.methods.method import Method
 from merge.methods.own_file import class_in_file, is_own_file
 from merge.methods.parameters import ParameterDescription, describe_parameters
+from merge.methods.roles import Role
 
 ENTRY_POINTS = "safemerge.merge_methods"
 
@@ -87,6 +88,11 @@ def find_method(name: str) -> Method:
     return method
 
 
+def known_roles() -> dict[str, Role]:
+    """Return every role that some method declares, by name."""
+    return {role.name: role for method in methods().values() for role in method.roles}
+
+
 @dataclass(frozen=True)
 class MethodDescription:
     """A method as people see it, its λ among the parameters."""
@@ -94,12 +100,13 @@ class MethodDescription:
     name: str
     summary: str
     parameters: tuple[ParameterDescription, ...]
+    roles: tuple[Role, ...] = ()
 
 
 def describe_methods() -> list[MethodDescription]:
     """Return what people should know of each method. This takes no torch."""
     return [
-        MethodDescription(name, _summary(method), tuple(_parameters(method)))
+        MethodDescription(name, _summary(method), tuple(_parameters(method)), method.roles)
         for name, method in methods().items()
     ]
 

@@ -8,6 +8,7 @@ from merge.methods.math.random_drop import drop
 from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
+from merge.methods.roles import ALIGNED, SAFETY_VECTOR, UNALIGNED
 
 
 class Strengths(Parameters):
@@ -34,7 +35,7 @@ class Resta(Method):
 
     name = "resta"
     tuned = (1, 1)
-    safety_vector = True
+    roles = SAFETY_VECTOR
     takes_lambda = False
     parameters = Strengths
 
@@ -51,4 +52,7 @@ class Resta(Method):
     def coefficients(self, values: Values, scale: float) -> Coefficients | None:
         """Return the task's delta whole and gamma for the vector; with DARE it has no low rank."""
         del scale
-        return None if values["drop_rate"] else Coefficients([1.0], values["gamma"])
+        if values["drop_rate"]:
+            return None
+        gamma = values["gamma"]
+        return Coefficients([1.0], {ALIGNED.name: gamma, UNALIGNED.name: -gamma})

@@ -12,6 +12,7 @@ from merge.methods.block import Block
 from merge.methods.method import Coefficients, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
+from merge.methods.roles import SAFETY_VECTOR
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,7 @@ class SafeLora(Method):
 
     name = "safe-lora"
     tuned = (1, 1)
-    safety_vector = True
+    roles = SAFETY_VECTOR
     needs_adapter = True
     takes_lambda = False
     passes = 3

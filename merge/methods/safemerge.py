@@ -1,7 +1,7 @@
 """SafeMERGE: where an update leaves the alignment subspace, merge with a model tuned to be safe."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -12,9 +12,13 @@ from merge.methods.math.subspaces import cosine_with_projection
 from merge.methods.method import Granularity, Lambdas, Method, Outputs, Totals, Values
 from merge.methods.parameters import Parameters
 from merge.methods.registry import register
+from merge.methods.roles import SAFETY_VECTOR, Role
 
 if TYPE_CHECKING:
     import torch
+
+
+SAFE = Role("safe", "a model or adapter that was fine-tuned to be safe")
 
 
 class Threshold(Parameters):
@@ -42,8 +46,7 @@ class SafeMerge(Method):
 
     name = "safemerge"
     tuned = (1, 1)
-    safety_vector = True
-    safe_model = True
+    roles: ClassVar[tuple[Role, ...]] = (*SAFETY_VECTOR, SAFE)
     default_lambda = 0.8
     passes = 1
     granularity = Granularity.TENSORS
@@ -66,8 +69,8 @@ class SafeMerge(Method):
                 yield block.tuned[0]
                 continue
             delta = scaled(block.deltas[0], scale)
-            if self.safe_model:
-                delta.add_(scaled(block.safe_delta, 1 - scale))
+            if SAFE in self.roles:
+                delta.add_(scaled(block.role_delta(SAFE.name), 1 - scale))
             yield delta.add_(block.base)
 
     def report(self, values: Values, totals: Totals) -> str | None:

@@ -1,6 +1,7 @@
 """SafeMERGE's choice of matrices, merged toward the base instead of a safe model."""
 
 from merge.methods.registry import register
+from merge.methods.roles import SAFETY_VECTOR
 from merge.methods.safemerge import SafeMerge
 
 
@@ -13,4 +14,4 @@ class SafeMergeToBase(SafeMerge):
     """
 
     name = "safemerge-to-base"
-    safe_model = False
+    roles = SAFETY_VECTOR

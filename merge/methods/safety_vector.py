@@ -3,6 +3,7 @@
 from merge.methods.block import Block
 from merge.methods.method import Lambdas, Method, Outputs, Totals, Values
 from merge.methods.registry import register
+from merge.methods.roles import SAFETY_VECTOR
 
 
 @register
@@ -14,7 +15,7 @@ class SafetyVector(Method):
 
     name = "safety-vector"
     tuned = (0, 0)
-    safety_vector = True
+    roles = SAFETY_VECTOR
     takes_lambda = False
 
     def merge(self, block: Block, values: Values, lambdas: Lambdas, totals: Totals) -> Outputs:

@@ -200,9 +200,7 @@ def _operands(
 ) -> InputTensors | None:
     lacking: list[InputModel] = []
 
-    def of(model: InputModel | None) -> InputTensor | None:
-        if model is None:
-            return None
+    def of(model: InputModel) -> InputTensor | None:
         found = model.operand(name) if name in names.of(model) else None
         if found is None:
             source = tied_source(model.checkpoint, name, names.shape(name))
@@ -214,10 +212,7 @@ def _operands(
     operands = InputTensors(
         base=of(inputs.main),
         tuned=tuple(found for model in inputs.tuned if (found := of(model)) is not None),
-        aligned=of(inputs.aligned),
-        unaligned=of(inputs.unaligned),
-        vector=of(inputs.vector),
-        safe=of(inputs.safe),
+        roles={role: found for role, model in inputs.roles.items() if (found := of(model))},
     )
     if not lacking:
         return operands
@@ -359,7 +354,7 @@ def _filled(operands: InputTensors, rows: int) -> InputTensors:
     """Give every operand that has too few rows another one's.
 
     The base takes rows it lacks from the first model that has them, and everyone else takes rows
-    from the base, so that a row only one model has comes out as it is there. A saved safety vector
+    from the base, so that a row only one model has comes out as it is there. A saved difference
     says nothing of rows that it lacks.
     """
     assert operands.base is not None
@@ -367,18 +362,15 @@ def _filled(operands: InputTensors, rows: int) -> InputTensors:
     if operands.base.stored.shape[0] == rows:
         longest = operands.base.stored
 
-    def fill(operand: InputTensor | None) -> InputTensor | None:
-        if operand is None or operand.stored.shape[0] >= rows:
+    def fill(operand: InputTensor) -> InputTensor:
+        if operand.difference or operand.stored.shape[0] >= rows:
             return operand
         return replace(operand, filler=longest)
 
     return InputTensors(
         base=fill(operands.base),
-        tuned=tuple(filled for each in operands.tuned if (filled := fill(each)) is not None),
-        aligned=fill(operands.aligned),
-        unaligned=fill(operands.unaligned),
-        vector=operands.vector,
-        safe=fill(operands.safe),
+        tuned=tuple(fill(each) for each in operands.tuned),
+        roles={role: fill(each) for role, each in operands.roles.items()},
     )
 
 

@@ -61,6 +61,11 @@ class Reads:
             self._weights[key] = stored + self._update(operand)
         return self._weights[key]
 
+    def at_hand(self, operand: InputTensor) -> "torch.Tensor | None":
+        """Return an input's weights if what they are made of has been read, and else None."""
+        parts = {operand.stored, operand.filler or operand.stored}
+        return self.weight(operand) if parts <= self._stored.keys() else None
+
     def difference(self, left: InputTensor, right: InputTensor) -> "torch.Tensor":
         """Return one input's weights minus another's."""
         key = left.identity, right.identity

@@ -24,12 +24,17 @@ WEIGHT_FILES = (SINGLE_FILE, INDEX_FILE, BIN_FILE, BIN_INDEX_FILE)
 
 @dataclass
 class Checkpoint:
-    """An opened model folder: its configuration and its tensors by name."""
+    """An opened model folder: its configuration and its tensors by name.
+
+    Attributes:
+        dequantised: how its matrices are quantised, if they are and are taken as numbers.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     tensors: dict[str, StoredTensor]
     descriptors: list[int] = field(default_factory=list)
+    dequantised: str | None = None
 
     @cached_property
     def by_shape(self) -> dict[tuple[int, ...], list[str]]:

@@ -24,6 +24,7 @@ class InputModel:
             each starts from.
         notes: what the user should know of it.
         merged_whole: the adapter's folder, where peft merged it and the checkpoint is the result.
+        difference: whether it is a saved difference of weights, and no model.
     """
 
     role: str
@@ -34,6 +35,7 @@ class InputModel:
     heads: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     merged_whole: Path | None = None
+    difference: bool = False
 
     @property
     def folder(self) -> Path:
@@ -46,7 +48,7 @@ class InputModel:
         """Return one of the model's tensors, or None if it has none of that name."""
         stored = self.checkpoint.tensors.get(name)
         if self.adapter is None:
-            return None if stored is None else InputTensor(stored)
+            return None if stored is None else InputTensor(stored, difference=self.difference)
         stored = self.adapter.replaced.get(name, stored)
         if stored is None and name in self.heads:
             stored = self._tied(self.adapter, self.heads[name])
@@ -72,15 +74,12 @@ class Inputs:
 
     main: InputModel
     tuned: tuple[InputModel, ...]
-    aligned: InputModel | None = None
-    unaligned: InputModel | None = None
-    vector: InputModel | None = None
-    safe: InputModel | None = None
+    roles: Mapping[str, InputModel] = field(default_factory=dict)
 
     def all(self) -> list[InputModel]:
         """Return each model once."""
-        named = (self.main, *self.tuned, self.aligned, self.unaligned, self.vector, self.safe)
-        return list({id(model): model for model in named if model is not None}.values())
+        named = (self.main, *self.tuned, *self.roles.values())
+        return list({id(model): model for model in named}.values())
 
 
 def own_heads(adapter: Adapter, base: Checkpoint) -> dict[str, str]:

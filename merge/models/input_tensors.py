@@ -1,6 +1,7 @@
 """One tensor of every input of a merge, by the role the input plays."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from merge.formats.stored_tensor import StoredTensor
@@ -20,13 +21,15 @@ class InputTensor:
         adapter: the adapter that updates it.
         name: the adapter's name for it.
         filler: where rows beyond the stored ones are taken from, if the output has more; without
-            one, as for a safety vector, they are zero.
+            one, as for a difference, they are zero.
+        difference: whether it is a saved difference of weights, and no model's.
     """
 
     stored: StoredTensor
     adapter: Adapter | None = None
     name: str = ""
     filler: StoredTensor | None = None
+    difference: bool = False
 
     @property
     def identity(self) -> Identity:
@@ -52,23 +55,18 @@ class InputTensors:
     Attributes:
         base: the model merged toward; None for methods without one.
         tuned: the fine-tuned models, in the recipe's order.
-        aligned, unaligned: the two ends of a safety vector.
-        vector: a safety vector saved before.
-        safe: a model that was fine-tuned to be safe.
+        roles: what else the method takes, by the names that it declares.
     """
 
     base: InputTensor | None
     tuned: tuple[InputTensor, ...]
-    aligned: InputTensor | None = None
-    unaligned: InputTensor | None = None
-    vector: InputTensor | None = None
-    safe: InputTensor | None = None
+    roles: Mapping[str, InputTensor] = field(default_factory=dict)
 
     def models(self) -> list[InputTensor]:
-        """Return every model's operand that is there."""
-        named = (self.base, *self.tuned, self.aligned, self.unaligned, self.safe)
-        return [operand for operand in named if operand is not None]
+        """Return every operand that is a model's."""
+        return [operand for operand in self.all() if not operand.difference]
 
     def all(self) -> list[InputTensor]:
         """Return every operand that is there."""
-        return self.models() if self.vector is None else [*self.models(), self.vector]
+        base = [] if self.base is None else [self.base]
+        return [*base, *self.tuned, *self.roles.values()]

@@ -25,6 +25,11 @@ def fallback_note(folder: Path, base: Checkpoint, reason: NotStreamedError) -> s
         MergeError: peft cannot merge it, or there is no room.
     """
     _check_kind(folder, base, reason)
+    if base.dequantised:
+        raise MergeError(
+            f"{reason}, so peft has to merge it whole, which it does not with numbers that "
+            f"{base.folder} stands for; give the unquantised model."
+        )
     needed = _bytes(base)
     place = Path(tempfile.gettempdir())
     free = shutil.disk_usage(place).free

@@ -7,6 +7,7 @@ before the weights were turned back.
 import re
 
 from merge.models.checkpoint import Checkpoint
+from merge.models.dequantisation import scheme_of
 
 _NAMES = re.compile(
     r"\.(qweight|qzeros|scales|g_idx|absmax|quant_map|SCB|weight_format|weight_scale|weight_scale_2"
@@ -17,16 +18,22 @@ _FILES = ("quantize_config.json", "quant_config.json")
 _TYPES = ("F8", "C64")
 
 
-def quantised(checkpoint: Checkpoint) -> str | None:
-    """Return why a checkpoint's weights cannot be taken as numbers, or None if they can."""
+def quantised(checkpoint: Checkpoint, *, dequantize: bool) -> str | None:
+    """Return why a checkpoint's weights cannot be taken as numbers, or None if they can.
+
+    Args:
+        checkpoint: what was opened.
+        dequantize: whether those that can be turned into numbers were.
+    """
     kind = checkpoint.config.get("quantization_config")
     if isinstance(kind, dict):
         kind = kind.get("quant_method", "unknown")
+    instead = ", or --dequantize" if not dequantize and scheme_of(checkpoint.config) else ""
     named = next((tensor for name, tensor in checkpoint.tensors.items() if _packed(name)), None)
     if named is not None:
         return (
             f"{checkpoint.folder} is quantised ({kind or 'no quantization_config'}, it stores "
-            f"{named.name}); give the unquantised model"
+            f"{named.name}); give the unquantised model{instead}"
         )
     odd = [tensor for tensor in checkpoint.tensors.values() if tensor.dtype.startswith(_TYPES)]
     if odd:
@@ -45,8 +52,13 @@ def quantised(checkpoint: Checkpoint) -> str | None:
     return None
 
 
-def stale_note(checkpoint: Checkpoint) -> str | None:
-    """Return a note where a configuration calls weights quantised that are not."""
+def quantisation_note(checkpoint: Checkpoint) -> str | None:
+    """Return a note where weights were dequantised, or are called quantised and are not."""
+    if checkpoint.dequantised:
+        return (
+            f"{checkpoint.folder} is quantised ({checkpoint.dequantised}); each weight was taken "
+            f"as code times scale"
+        )
     if not checkpoint.config.get("quantization_config"):
         return None
     return (

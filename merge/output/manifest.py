@@ -14,6 +14,7 @@ from typing import Any
 
 from merge.engine.plan import Plan
 from merge.engine.plan_work import Result
+from merge.engine.rounding_loss import RoundingLoss
 from merge.errors import MergeError
 from merge.formats.checksums import algorithm, combine, file_checksum, text_checksum
 from merge.formats.stored_tensor import StoredTensor
@@ -81,6 +82,7 @@ def build_manifest(
     inputs: list[dict[str, Any]],
     tensors: Mapping[str, Mapping[str, Any]],
     report: Counter[str],
+    rounding: RoundingLoss | None,
     folder: Path,
     block_elements: int,
 ) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def build_manifest(
         inputs: from `describe_inputs`.
         tensors: file, type, shape and checksum of every tensor.
         report: what the method counted.
+        rounding: what the output's type rounded away; None of an adapter.
         folder: where the output's other files are already.
         block_elements: of the blocks that checksums are over.
     """
@@ -107,6 +110,7 @@ def build_manifest(
         "inputs": inputs,
         "notes": public_notes(plan),
         "report": dict(report),
+        "rounding": rounding and rounding.as_json(),
         "checksum_algorithm": algorithm(block_elements),
         "checksum_block": block_elements,
         "files": {

@@ -70,8 +70,11 @@ def check_adapters(plan: Plan) -> None:
         raise MergeError(
             "--as adapter needs adapters with the same fan_in_fan_out, and at least one of them."
         )
-    if plan.inputs.vector is not None and coefficients.vector:
-        raise MergeError("--as adapter needs --unaligned as an adapter; a saved --vector is none.")
+    for name, model in plan.inputs.roles.items():
+        if model.difference and any(coefficients.roles.values()):
+            raise MergeError(
+                f"--as adapter needs every input as an adapter; a saved --{name} is none."
+            )
 
 
 def _check_experts(adapters: Sequence[Adapter]) -> None:
@@ -280,10 +283,11 @@ class _Builder:
 def _weighted(plan: Plan, coefficients: Coefficients) -> list[tuple[InputModel, float]]:
     """Return the models that take part, each with its factor."""
     found = list(zip(plan.inputs.tuned, coefficients.tuned, strict=True))
-    for model, sign in ((plan.inputs.aligned, 1.0), (plan.inputs.unaligned, -1.0)):
-        # The base as the aligned model is its own difference to itself.
-        if model is not None and coefficients.vector and model is not plan.inputs.main:
-            found.append((model, sign * coefficients.vector))
+    for name, factor in coefficients.roles.items():
+        model = plan.inputs.roles.get(name)
+        # The base in another role is its own difference to itself.
+        if model is not None and factor and model is not plan.inputs.main:
+            found.append((model, factor))
     return found
 
 

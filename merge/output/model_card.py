@@ -42,7 +42,8 @@ def model_card(plan: Plan, lambda_: Lambda | None) -> str:
 
 def _names(plan: Plan) -> list[str]:
     recipe = plan.recipe
-    named = [recipe.base, recipe.aligned, *(model.model for model in recipe.tuned)]
+    stand_ins = (recipe.roles.get(r.name) for r in plan.method.roles if r.base_if_missing)
+    named = [recipe.base, *stand_ins, *(model.model for model in recipe.tuned)]
     return list(dict.fromkeys(name for name in named if name is not None))
 
 

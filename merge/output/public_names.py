@@ -19,7 +19,7 @@ def public_name(name: str) -> str:
 def public_recipe(recipe: Recipe, *, exclude_defaults: bool = False) -> dict[str, Any]:
     """Return a recipe for everyone to read, its models by their names."""
     shown = recipe.model_dump(mode="json", exclude_none=True, exclude_defaults=exclude_defaults)
-    for role in ("base", "aligned", "unaligned", "vector", "safe"):
+    for role in ("base", *recipe.roles):
         if role in shown:
             shown[role] = public_name(shown[role])
     for model in shown.get("tuned", []):

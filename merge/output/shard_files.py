@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from merge.engine.fp8_output import RowScales
 from merge.engine.plan import TensorPlan
 from merge.errors import MergeError
 from merge.formats.safetensors import Entry, build_header
@@ -31,7 +32,7 @@ class Shard:
         return len(self.header) + sum(entry.nbytes for entry in self.entries.values())
 
 
-def plan_shards(tensors: Sequence[TensorPlan], max_bytes: int) -> list[Shard]:
+def plan_shards(tensors: Sequence[TensorPlan | RowScales], max_bytes: int) -> list[Shard]:
     """Divide tensors over files as `save_pretrained` does; one beyond the limit gets its own."""
     from huggingface_hub import split_state_dict_into_shards_factory
 

@@ -2,8 +2,8 @@
 
 Where the same word means something else here, the value is translated: `t` of slerp is λ, and
 `density` of the DARE methods is `1 - drop_rate`. Keys that this tool adds are `lambdas`, `seed`,
-`aligned_model`, `unaligned_model`, `safe_model`, `vector`, `vocabulary`, `extra`, `output` and
-`max_shard_size`.
+`dequantize`, `vocabulary`, `extra`, `output`, `max_shard_size`, and `NAME_model` for each role that
+the method declares.
 """
 
 from collections.abc import Iterable
@@ -14,16 +14,16 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from merge.errors import MergeError, suggestion
-from merge.methods import find_method
+from merge.methods import find_method, known_roles
 from merge.recipe.recipe import Recipe, build_recipe
 from merge.recipe.sizes import parse_size
 from merge.recipe.slices import join_slices
 from merge.recipe.tensor_settings import NO_PATTERN, Filtered, Setting, Sliced, complement
 
 _KEYS = (
-    "aligned_model",
     "base_model",
     "chat_template",
+    "dequantize",
     "dtype",
     "extra",
     "lambdas",
@@ -34,13 +34,10 @@ _KEYS = (
     "out_dtype",
     "output",
     "parameters",
-    "safe_model",
     "seed",
     "slices",
     "tokenizer",
     "tokenizer_source",
-    "unaligned_model",
-    "vector",
     "vocabulary",
 )
 # mergekit's methods that there are not here: near names would mislead.
@@ -52,7 +49,7 @@ _MERGEKITS = frozenset(
     }
 )
 # Settings of mergekit that change how it computes and not what.
-_PLAIN = ("chat_template", "extra", "output", "seed", "vector", "vocabulary")
+_PLAIN = ("chat_template", "dequantize", "extra", "output", "seed", "vocabulary")
 _WITHOUT_EFFECT = frozenset({"int8_mask"})
 # mergekit's own defaults, where those of flags are others. There, weights multiply deltas and are
 # not shares; TIES divides by them even for one model; and everything is kept.
@@ -113,18 +110,25 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
     """
     if not isinstance(document, dict):
         raise MergeError("a recipe is a mapping that starts with merge_method; write it as one.")
-    _check_keys(document, _KEYS, "the recipe")
     if "merge_method" not in document:
+        _check_keys(document, _KEYS, "the recipe")
         raise MergeError("merge_method is missing; name a method, such as linear.")
     if document["merge_method"] in _MERGEKITS:
         raise MergeError(
             f"{document['merge_method']} is a method of mergekit's that there is not here; merge "
             f"with mergekit, or use another method."
         )
-    method = find_method(str(document["merge_method"])).name
+    found = find_method(str(document["merge_method"]))
+    method = found.name
+    roles = {role.key: role for role in (*known_roles().values(), *found.roles)}
+    _check_keys(document, (*_KEYS, *roles), "the recipe")
     _check_tokenizer(document)
     models, given, layers = _models(document)
-    base = _model_name(document.get("base_model") or document.get("aligned_model"))
+    played = {
+        role.name: _model_name(document[key]) for key, role in roles.items() if key in document
+    }
+    stand_ins = (played.get(role.name) for role in found.roles if role.base_if_missing)
+    base = _model_name(document.get("base_model")) or next(filter(None, stand_ins), None)
     parameters = _DEFAULTS.get(method, {}) | _parameters(given, method, "parameters")
     if method in ("nuslerp", "multislerp"):
         parameters.setdefault("on_deltas", base is not None)
@@ -159,7 +163,7 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
         lambdas=tuple(lambdas) if isinstance(lambdas, list | tuple) else (lambdas,),
         parameters=parameters,
         layers=layers,
-        **(_rest(document) | overrides),
+        **(played | _rest(document) | overrides),
     )
 
 
@@ -190,9 +194,6 @@ def _negative(value: Any) -> bool:
 
 def _rest(document: dict[str, Any]) -> dict[str, Any]:
     rest: dict[str, Any] = {key: document[key] for key in _PLAIN if key in document}
-    for field in ("aligned", "unaligned", "safe"):
-        if f"{field}_model" in document:
-            rest[field] = document[f"{field}_model"]
     if dtype := document.get("out_dtype") or document.get("dtype"):
         rest["dtype"] = dtype
     if "max_shard_size" in document:

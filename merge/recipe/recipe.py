@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from merge.errors import MergeError, suggestion
-from merge.methods import find_method
+from merge.methods import find_method, known_roles
 from merge.methods.method import Method, Values
 from merge.methods.parameters import Parameters, describe_parameters, read_parameters
 from merge.recipe.layer_groups import at_group, check_groups
@@ -46,14 +46,13 @@ class Recipe(BaseModel):
         method: name of the method.
         base: the model merged toward, which also gives the tokenizer and configuration.
         tuned: the fine-tuned models.
-        aligned, unaligned: the two ends of a safety vector; ``aligned`` is the base if not given.
-        vector: a safety vector saved before, in place of the two.
-        safe: a model or adapter that was fine-tuned to be safe.
         lambdas: weights of the fine-tuned side; several give several outputs. One is a number, or
             a number for each of several groups of layers, such as ``{"early": 0.2, "late": 0.8}``.
         parameters: the method's parameters.
         seed: of the random methods.
         dtype: of the output's floating-point tensors; each keeps its own in the base if not given.
+            fp8 is of the matrices in its layers, as 8-bit codes with a scale for each row.
+        dequantize: whether quantised inputs are taken as the numbers that they stand for.
         layers: how many layers the models must have, where the recipe says so.
         output: what to write: a checkpoint, or an adapter where that is exact.
         vocabulary: what happens when the models' vocabularies differ in size.
@@ -61,27 +60,39 @@ class Recipe(BaseModel):
         chat_template: whose the output has: base, tuned, or auto for what most models have; if not
             given the base's, or where that has none the fine-tuned models'.
         max_shard_size: bytes of tensors per output file.
+
+    Any further key is the name of a role that the method declares, and its value a model.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, str] = Field(init=False)
 
     method: str
     base: str | None = None
     tuned: tuple[TunedModel, ...] = ()
-    aligned: str | None = None
-    unaligned: str | None = None
-    vector: str | None = None
-    safe: str | None = None
     lambdas: tuple[Lambda, ...] = ()
     parameters: dict[str, Setting] = Field(default_factory=dict)
     seed: int = 0
-    dtype: Dtype | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "fp8"] | None = None
+    dequantize: bool = False
     layers: int | None = None
     output: Literal["checkpoint", "adapter"] = "checkpoint"
     vocabulary: Vocabulary = "refuse"
     extra: Literal["refuse", "base"] = "refuse"
     chat_template: Literal["base", "tuned", "auto"] | None = None
     max_shard_size: int = Field(default=DEFAULT_SHARD_SIZE, gt=0)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The models that the method takes besides, by the roles that it declares."""
+        return dict(self.__pydantic_extra__)
+
+    @property
+    def main(self) -> str | None:
+        """The model that the output is called and cut after: the base, or who stands in for it."""
+        stand_ins = (role for role in find_method(self.method).roles if role.base_if_missing)
+        named = (self.roles.get(role.name) for role in stand_ins)
+        return self.base or next((name for name in named if name), None)
 
     @property
     def has_slices(self) -> bool:
@@ -131,13 +142,25 @@ def build_recipe(**fields: Any) -> Recipe:
     Raises:
         MergeError: a field is unknown or wrong, or does not fit the method.
     """
+    if isinstance(fields.get("method"), str):
+        # A method in a file of the user's own has a name from here on, and its folder is nobody's
+        # business.
+        fields["method"] = find_method(fields["method"]).name
+    for name in sorted(fields.keys() - Recipe.model_fields.keys() - known_roles().keys()):
+        raise MergeError(
+            f"The recipe has an unknown key {name}; "
+            f"{suggestion(name, [*Recipe.model_fields, *known_roles()])}"
+        )
+    # A role that nobody plays.
+    fields = {
+        name: value
+        for name, value in fields.items()
+        if value is not None or name in Recipe.model_fields
+    }
     try:
         recipe = Recipe(**fields)
     except ValidationError as error:
         raise MergeError(_explain(error, Recipe.model_fields)) from error
-    # A method in a file of the user's own has a name from here on, and its folder is nobody's
-    # business.
-    recipe = recipe.model_copy(update={"method": find_method(recipe.method).name})
     check_recipe(recipe)
     return recipe
 
@@ -150,6 +173,8 @@ def check_recipe(recipe: Recipe) -> None:
     """
     method = find_method(recipe.method)
     _check_models(recipe, method)
+    _check_roles(recipe, method)
+    _check_dtype(recipe)
     _check_lambdas(recipe, method)
     _check_parameters(recipe, method)
     if not _has_filters(recipe):
@@ -159,7 +184,7 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _check_models(recipe: Recipe, method: Method) -> None:
-    if method.base and recipe.base is None and recipe.aligned is None:
+    if method.base and recipe.main is None:
         raise MergeError(f"The method {method.name} needs a base model; give --base.")
     fewest, most = method.tuned
     count = len(recipe.tuned)
@@ -170,28 +195,46 @@ def _check_models(recipe: Recipe, method: Method) -> None:
             f"{'model' if wanted == '1' else 'models'}, the recipe has {count}; "
             f"{'add' if count < fewest else 'remove a'} --tuned."
         )
-    if recipe.vector and (recipe.aligned or recipe.unaligned):
-        raise MergeError(
-            f"--vector {recipe.vector} is the safety vector already; remove --aligned and "
-            f"--unaligned."
-        )
-    vector_given = recipe.vector or recipe.aligned or recipe.unaligned
-    if vector_given and not method.safety_vector:
-        raise MergeError(
-            f"The method {method.name} uses no safety vector; remove --aligned, --unaligned and "
-            f"--vector, or use resta."
-        )
-    if method.safety_vector and (recipe.vector is None) == (recipe.unaligned is None):
-        raise MergeError(
-            f"The method {method.name} needs either --unaligned (with --aligned, or --base) or a "
-            f"saved --vector."
-        )
-    if method.safe_model and recipe.safe is None:
-        raise MergeError(
-            f"The method {method.name} needs a model that was fine-tuned to be safe; give --safe."
-        )
-    if recipe.safe and not method.safe_model:
-        raise MergeError(f"The method {method.name} uses no safe model; remove --safe.")
+
+
+def _check_dtype(recipe: Recipe) -> None:
+    if recipe.dtype == "fp8" and recipe.output == "adapter":
+        raise MergeError("No engine serves an adapter in fp8; remove --as adapter or --dtype fp8.")
+    if recipe.dtype == "fp8" and recipe.method == "safety-vector":
+        raise MergeError("A safety vector is no model to serve in fp8; write --dtype float32.")
+
+
+def _check_roles(recipe: Recipe, method: Method) -> None:
+    """Check that every role the method needs is played, and no other."""
+    given = recipe.roles
+    for role in method.roles:
+        if role.name in Recipe.model_fields or not role.name.isidentifier():
+            raise MergeError(
+                f"The method {method.name} declares a role {role.name!r}, which means something "
+                f"else or is no word; rename it."
+            )
+    for name in given:
+        if all(role.name != name for role in method.roles):
+            other = known_roles()[name]
+            raise MergeError(
+                f"The method {method.name} takes no {other.flag} ({other.help}); remove it."
+            )
+    replaced: set[str] = set()
+    for role in (each for each in method.roles if each.name in given):
+        both = [each.flag for each in method.roles if each.name in given.keys() & role.instead_of]
+        if both:
+            raise MergeError(
+                f"{role.flag} says already what {' and '.join(both)} would; remove one of them."
+            )
+        replaced |= set(role.instead_of)
+    for role in method.roles:
+        if not role.required or role.name in given.keys() | replaced:
+            continue
+        others = [each for each in method.roles if role.name in each.instead_of]
+        if not others:
+            raise MergeError(f"The method {method.name} needs {role.help}; give {role.flag}.")
+        choice = " or ".join(f"{each.flag} ({each.help})" for each in (role, *others))
+        raise MergeError(f"The method {method.name} needs either {choice}.")
 
 
 def _check_lambdas(recipe: Recipe, method: Method) -> None:

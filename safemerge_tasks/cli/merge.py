@@ -11,6 +11,7 @@ import typer
 from merge.errors import MergeError
 from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
 from safemerge_tasks.cli._merging import Device, Json, Threads, say, write_merge
+from safemerge_tasks.cli._role_options import ROLES, SETTINGS, CommandWithRoles
 
 if TYPE_CHECKING:
     from merge.engine.options import Options
@@ -22,7 +23,8 @@ Method = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="Merge method; `safemerge merge methods` lists them. Or your own, as file.py:Class.",
+        help="Merge method; `safemerge merge methods` lists them, with the further models that "
+        "some take (--unaligned …) and their parameters. Or your own, as file.py:Class.",
     ),
 ]
 Base = Annotated[str | None, typer.Option("--base", help="The aligned model: folder or Hub id.")]
@@ -38,10 +40,6 @@ Lambda = Annotated[
         "layers, early=0.2,late=0.8 (or early, middle, late). May be repeated.",
     ),
 ]
-Aligned = Annotated[str | None, typer.Option(help="Aligned end of the safety vector.")]
-Unaligned = Annotated[str | None, typer.Option(help="Unaligned end of the safety vector.")]
-Vector = Annotated[str | None, typer.Option(help="A safety vector saved by `safemerge vector`.")]
-Safe = Annotated[str | None, typer.Option(help="A model or adapter fine-tuned to be safe.")]
 DropRate = Annotated[float | None, typer.Option(help="Share of delta entries DARE drops.")]
 Density = Annotated[float | None, typer.Option(help="Share of delta entries that are kept.")]
 Gamma = Annotated[float | None, typer.Option(help="Strength of the safety vector.")]
@@ -51,7 +49,13 @@ Set = Annotated[
     typer.Option("--set", help="Another parameter of the method, as NAME=VALUE; may be repeated."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the random methods.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; else the base's.")]
+Dtype = Annotated[
+    str | None, typer.Option(help="float32, float16, bfloat16 or fp8; else the base's.")
+]
+Dequantize = Annotated[
+    bool | None,
+    typer.Option("--dequantize", help="Take quantised inputs as the numbers they stand for."),
+]
 Vocabulary = Annotated[
     str | None,
     typer.Option(help="If vocabularies differ in size: refuse (default), grow, or base's."),
@@ -79,16 +83,13 @@ Check = Annotated[
 AllowNonfinite = Annotated[bool, typer.Option(help="Merge even where NaN or infinity occurs.")]
 
 
-@app.command(DEFAULT, hidden=True)
+@app.command(DEFAULT, hidden=True, cls=CommandWithRoles, context_settings=SETTINGS)
 def merge(
+    ctx: typer.Context,
     method: Method = None,
     base: Base = None,
     tuned: Tuned = None,
     lambdas: Lambda = None,
-    aligned: Aligned = None,
-    unaligned: Unaligned = None,
-    vector: Vector = None,
-    safe: Safe = None,
     drop_rate: DropRate = None,
     density: Density = None,
     gamma: Gamma = None,
@@ -96,6 +97,7 @@ def merge(
     settings: Set = None,
     seed: Seed = None,
     dtype: Dtype = None,
+    dequantize: Dequantize = None,
     max_shard_size: MaxShardSize = None,
     vocabulary: Vocabulary = None,
     extra: Extra = None,
@@ -118,10 +120,6 @@ def merge(
         "base": base,
         "tuned": tuned,
         "lambdas": lambdas,
-        "aligned": aligned,
-        "unaligned": unaligned,
-        "vector": vector,
-        "safe": safe,
         "drop_rate": drop_rate,
         "density": density,
         "gamma": gamma,
@@ -131,13 +129,14 @@ def merge(
     fields = {
         "seed": seed,
         "dtype": dtype,
+        "dequantize": dequantize,
         "vocabulary": vocabulary,
         "extra": extra,
         "chat_template": chat_template,
         "output": output,
         "max_shard_size": max_shard_size,
     }
-    built = _recipe(recipe, given, fields)
+    built = _recipe(recipe, given, ctx.meta[ROLES], fields)
     from merge.engine.options import Options
 
     options = Options(threads, device, allow_nonfinite)
@@ -163,6 +162,8 @@ def methods(as_json: Json = False) -> None:
         return
     for method in found:
         print(f"{method.name}: {method.summary}")
+        for role in method.roles:
+            print(f"    {role.flag}{'' if role.required else ' (optional)'}: {role.help}")
         for one in method.parameters:
             given = "required" if one.required else f"default {one.default}"
             each = ", one for each model" if one.per_model else ""
@@ -177,12 +178,15 @@ def _finite(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _recipe(path: Path | None, given: dict[str, Any], fields: dict[str, Any]) -> "Recipe":
+def _recipe(
+    path: Path | None, given: dict[str, Any], roles: dict[str, str], fields: dict[str, Any]
+) -> "Recipe":
     """Return the recipe that was asked for.
 
     Args:
         path: a file that says what to merge.
         given: the flags that say so instead; None where one was not given.
+        roles: the models that the method takes besides, which say so too.
         fields: the flags that count beside a file, and then win.
     """
     from merge.recipe.recipe import build_recipe
@@ -194,7 +198,7 @@ def _recipe(path: Path | None, given: dict[str, Any], fields: dict[str, Any]) ->
     if path is not None:
         from merge.recipe.mergekit_yaml import load_recipe
 
-        clashing = [name for name, value in given.items() if value not in (None, [])]
+        clashing = [*(name for name, value in given.items() if value not in (None, [])), *roles]
         if clashing:
             raise MergeError(
                 f"--recipe says what to merge; remove {_flag(clashing[0])} or write it into {path}."
@@ -206,12 +210,9 @@ def _recipe(path: Path | None, given: dict[str, Any], fields: dict[str, Any]) ->
         method=given["method"],
         base=given["base"],
         tuned=[{"model": model} for model in given["tuned"] or []],
-        aligned=given["aligned"],
-        unaligned=given["unaligned"],
-        vector=given["vector"],
-        safe=given["safe"],
         lambdas=[each for text in given["lambdas"] or [] for each in _lambdas(text)],
         parameters=_parameters(given),
+        **roles,
         **fields,
     )
 

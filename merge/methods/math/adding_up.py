@@ -1,16 +1,22 @@
 """How deltas become one: their weighted sum, their mean, or what those say that agree."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from merge.methods.math.arithmetic import scaled, share_of, weighted_sum
+from merge.methods.block import Block
+from merge.methods.math.arithmetic import no_mean, scaled, share_of, weighted_sum
 from merge.methods.math.sign_election import elect_and_average
+from merge.methods.method import Lambdas, Method, Outputs, Values
 from merge.methods.parameters import Parameters
 
 if TYPE_CHECKING:
     import torch
+
+
+Normalize = Annotated[bool, Field(description="divide by the weights of what is added up")]
+Rescale = Annotated[bool, Field(description="scale what is kept back to the delta's L1 length")]
 
 
 class Thinned(Parameters):
@@ -20,6 +26,36 @@ class Thinned(Parameters):
     density: float = Field(
         1.0, ge=0.0, le=1.0, description="share of a delta's entries that are kept"
     )
+
+
+class SumOfKeptParts(Method):
+    """Methods that keep a part of each delta; they have `Normalize` and `Rescale` as parameters.
+
+    Attributes:
+        elects: whether only those entries are added up that have the elected sign, as in TIES.
+    """
+
+    starts_at_base = True
+    lambda_range = (float("-inf"), float("inf"))
+    default_lambda = 1.0
+    elects: ClassVar[bool] = False
+
+    def check(self, tuned: int, values: Values) -> str | None:
+        """Weights that are divided by their sum have to have one, or all be zero."""
+        del tuned
+        weights = values.each("weight")
+        divided = values["normalize"] and not self.elects and any(weights)
+        return no_mean(weights) if divided else None
+
+    def added_up(
+        self, kept: "Sequence[torch.Tensor]", block: Block, values: Values, lambdas: Lambdas
+    ) -> Outputs:
+        """Yield the base and the sum of what is kept of the deltas, at each λ."""
+        delta = add_up(
+            kept, values.each("weight"), elect=self.elects, normalize=values["normalize"]
+        )
+        for scale in lambdas:
+            yield scaled(delta, scale).add_(block.base)
 
 
 def add_up(

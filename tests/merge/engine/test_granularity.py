@@ -101,7 +101,7 @@ class Sized:
 
 
 class Tensor:
-    copied, values = False, None
+    copied, scaled, values = False, False, None
 
     def __init__(self, shape):
         self.shape, self.elements = shape, shape[0] * shape[1]

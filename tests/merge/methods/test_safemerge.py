@@ -130,10 +130,10 @@ def test_the_cosine_of_factors_is_that_of_their_product(shape):
 @pytest.mark.parametrize(
     ("method", "given", "message"),
     [
-        ("safemerge", {"unaligned": "c"}, "safemerge needs a model that was .*; give --safe"),
+        ("safemerge", {"unaligned": "c"}, "safemerge needs a model or adapter .*; give --safe"),
         ("safemerge", {"safe": "c"}, "safemerge needs either --unaligned"),
-        ("safemerge-to-base", {"unaligned": "c", "safe": "d"}, "uses no safe model; remove --safe"),
-        ("linear", {"safe": "d", "lambdas": [1]}, "linear uses no safe model; remove --safe"),
+        ("safemerge-to-base", {"unaligned": "c", "safe": "d"}, "takes no --safe .*; remove it"),
+        ("linear", {"safe": "d", "lambdas": [1]}, "linear takes no --safe .*; remove it"),
     ],
 )
 def test_models_it_needs(method, given, message):
