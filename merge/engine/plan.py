@@ -6,7 +6,7 @@ Everything that can be wrong with a set of inputs is found here, before a weight
 from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ class TensorPlan(Array):
     Attributes:
         lambdas: λ for each output.
         copied: taken from the base as it is, as integers and booleans are, and what only it has.
+        unchanged: no input changes it, so that its numbers are the base's, to the bit.
     """
 
     name: str
@@ -43,6 +44,12 @@ class TensorPlan(Array):
     values: Values
     lambdas: tuple[float, ...]
     copied: bool = False
+    unchanged: bool = False
+
+    @property
+    def merged(self) -> bool:
+        """Whether it is computed."""
+        return not (self.copied or self.unchanged)
 
     @property
     def work_dtype(self) -> "torch.dtype":
@@ -128,7 +135,10 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
         recipe,
         method,
         inputs,
-        tuple(tensors),
+        tuple(
+            replace(tensor, unchanged=True) if _is_unchanged(method, tensor) else tensor
+            for tensor in tensors
+        ),
         config,
         alignment.tokenizer,
         alignment.template,
@@ -241,11 +251,31 @@ def _tensor(
     )
 
 
+def _is_unchanged(method: Method, tensor: TensorPlan) -> bool:
+    """Return whether every model that the method adds to the base has the base's own tensor."""
+    operands, base = tensor.operands, tensor.operands.base
+    assert base is not None
+    if tensor.copied or base.adapter or base.stored.shape != tensor.shape:
+        return False
+    if any(each.identity != base.identity for each in operands.tuned):
+        return False
+    if not method.keeps_base(tensor.values):
+        return False
+    coefficients = method.coefficients(tensor.values, 1.0)
+    if coefficients is None or not coefficients.vector:
+        return True
+    if operands.aligned is None or operands.unaligned is None:
+        return False
+    return operands.aligned.identity == operands.unaligned.identity
+
+
 def _config(main: InputModel, tensors: list[TensorPlan], alignment: Alignment) -> dict[str, Any]:
     """Return the base's configuration with the output's true type, tying and vocabulary size."""
     config = deepcopy(dict(main.checkpoint.config))
     # Quantised weights are refused, so one that is left says what is no longer so.
     config.pop("quantization_config", None)
+    # Where the base was loaded from once is nobody's business, and loaders set it anew.
+    config.pop("_name_or_path", None)
     if alignment.untied:
         _set(config, "tie_word_embeddings", False)
     if alignment.rows:
