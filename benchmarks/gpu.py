@@ -105,8 +105,8 @@ def merging(work: Work, root: Path, devices: Sequence[str]) -> list[Row]:
         tuned = [models / f"tuned{number + 1}" for number in range(count)]
         tuned = [models / "adapter"] if given.pop("adapter", False) else tuned
         outputs = []
-        for device in devices:
-            out = root / "out" / device
+        for number, device in enumerate(devices):
+            out = root / "out" / str(number)
             with timed(row, device):
                 merge(
                     name.partition(",")[0],

@@ -11,10 +11,13 @@ import torch
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+NAMES = ("gpu_benchmark", "merge_models", "merge_scale", "merge_bench", "bertscore")
+
+
 @pytest.fixture(scope="module")
 def gpu():
-    """The benchmark as a module, with those beside it that it imports."""
-    before = list(sys.path), set(sys.modules)
+    """The benchmark as a module, with those beside it, of which tests have one of the same name."""
+    path, before = list(sys.path), {n: sys.modules.pop(n) for n in NAMES if n in sys.modules}
     sys.path.insert(0, str(BENCHMARKS))
     try:
         spec = importlib.util.spec_from_file_location("gpu_benchmark", BENCHMARKS / "gpu.py")
@@ -23,11 +26,10 @@ def gpu():
         spec.loader.exec_module(module)
         yield module
     finally:
-        sys.path[:] = before[0]
-        # Tests have modules of the same names.
-        for name in ("gpu_benchmark", "merge_models", "merge_scale", "merge_bench", "bertscore"):
-            if name not in before[1]:
-                sys.modules.pop(name, None)
+        sys.path[:] = path
+        for name in NAMES:
+            sys.modules.pop(name, None)
+        sys.modules |= before
 
 
 @pytest.fixture(scope="module")
