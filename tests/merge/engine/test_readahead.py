@@ -22,6 +22,7 @@ def asked(monkeypatch):
         seen[str(Path(f"/proc/self/fd/{descriptor}").readlink())] += length
 
     monkeypatch.setattr(os, "posix_fadvise", note)
+    monkeypatch.setattr("merge.engine.readahead._is_there", lambda *_: False)
     return seen
 
 
@@ -46,6 +47,22 @@ def test_nothing_is_asked_for_beyond_a_tensor(tmp_path, monkeypatch):
     assert calls == [(7, 116, 24, os.POSIX_FADV_WILLNEED)]
     monkeypatch.delattr(os, "posix_fadvise")
     will_need([tensor], 4, 20)
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(), OSError(95, "not supported"), None])
+def test_what_is_in_memory_is_not_asked_for(tmp_path, monkeypatch, error):
+    calls = []
+
+    def read(descriptor, buffers, offset, flags):
+        assert (descriptor, offset, flags) == (7, 139, os.RWF_NOWAIT)
+        if error:
+            raise error
+        return 1
+
+    monkeypatch.setattr(os, "preadv", read)
+    monkeypatch.setattr(os, "posix_fadvise", lambda *given: calls.append(given))
+    will_need([StoredTensor("t", "F32", (10,), tmp_path, 7, 100)], 4, 20)
+    assert len(calls) == (error is not None)
 
 
 @pytest.mark.parametrize("method", ["linear", "slerp"])
