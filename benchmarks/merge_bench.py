@@ -1,10 +1,11 @@
 """Measure `safemerge merge` against mergekit on the same files, and write the table.
 
-    python benchmarks/merge_bench.py [--root DIR] [--runs 3] [--methods linear,slerp]
+    python benchmarks/merge_bench.py [--root DIR] [--runs 3] [--methods linear,slerp] [--cold]
 
 mergekit is installed into an environment of its own below the root. Runs alternate between the two
-tools and the table shows medians of whole processes: wall time, and the peak resident memory the
-kernel counted. Files are read once beforehand, so that both find them in the page cache.
+tools and the table shows medians of whole processes: wall time, CPU time of ours, and the peak
+resident memory the kernel counted. Files are read once beforehand, so that both find them in the
+page cache; with `--cold` they are dropped from it before every run.
 """
 
 import argparse
@@ -45,9 +46,10 @@ class Case:
 
 @dataclass
 class Run:
-    """One process: wall time in seconds, peak memory in MB."""
+    """One process: wall and CPU time in seconds, peak memory in MB."""
 
     seconds: float
+    cpu_seconds: float
     memory_mb: float
 
 
@@ -109,6 +111,20 @@ def cases(models: Path) -> list[Case]:
         ),
         Case("linear, 4 λ", ours("linear", one, **{"lambda": "0.2,0.4,0.6,0.8"}), None, None, 900),
         Case(
+            "LoRA, 4 λ",
+            ours("linear", str(models / "adapter"), **{"lambda": "0.2,0.4,0.6,0.8"}),
+            None,
+            None,
+            900,
+        ),
+        Case(
+            "LoRA on q and v, 4 λ",
+            ours("linear", str(models / "adapter-qv"), **{"lambda": "0.2,0.4,0.6,0.8"}),
+            None,
+            None,
+            900,
+        ),
+        Case(
             "LoRA, 4 λ as adapters",
             [
                 *ours("linear", str(models / "adapter"), **{"lambda": "0.2,0.4,0.6,0.8"}),
@@ -137,7 +153,7 @@ def timed(command: list[str]) -> Run:
     if os.waitstatus_to_exitcode(status):
         sys.exit(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
     log.unlink()
-    return Run(seconds, usage.ru_maxrss / 1000)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
 
 
 def warm(folder: Path) -> None:
@@ -146,6 +162,15 @@ def warm(folder: Path) -> None:
         with path.open("rb", buffering=0) as file:
             while file.read(1 << 24):
                 pass
+
+
+def cool(folder: Path) -> None:
+    """Drop every file from the page cache, as far as it is on the disk."""
+    os.sync()
+    for path in folder.rglob("*.safetensors"):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
 
 
 def copy_time(models: Path, out: Path) -> float:
@@ -158,6 +183,13 @@ def copy_time(models: Path, out: Path) -> float:
     seconds = time.perf_counter() - begun
     shutil.rmtree(out)
     return seconds
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def install_mergekit(root: Path) -> Path:
@@ -179,13 +211,15 @@ def measure(
     mergekit: Path | None,
     runs: tuple[int, int],
     note: Callable[[str], None],
+    before: Callable[[], None],
 ) -> dict[str, object]:
-    """Alternate the two tools; return a row."""
+    """Alternate the two tools, with something done before each run; return a row."""
     own: list[Run] = []
     other: list[Run] = []
     out = root / "out"
     for number in range(runs[0]):
         shutil.rmtree(out, ignore_errors=True)
+        before()
         own.append(timed([str(SAFEMERGE), "merge", *case.arguments, "--out", str(out)]))
         note(f"{case.name} {number}: ours {own[-1]}")
         if mergekit is None or case.recipe is None or number >= runs[1]:
@@ -193,12 +227,14 @@ def measure(
         shutil.rmtree(out)
         recipe = root / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(case.recipe))
+        before()
         other.append(timed([str(mergekit), str(recipe), str(out)]))
         note(f"{case.name} {number}: mergekit {other[-1]}")
     shutil.rmtree(out, ignore_errors=True)
     row: dict[str, object] = {
         "case": case.name,
         "seconds": statistics.median(run.seconds for run in own),
+        "cpu_seconds": statistics.median(run.cpu_seconds for run in own),
         "memory_mb": statistics.median(run.memory_mb for run in own),
         "allowed_memory_mb": case.memory_mb,
         "allowed_ratio": case.ratio,
@@ -212,15 +248,17 @@ def measure(
 def table(rows: list[dict[str, object]]) -> str:
     """Return the rows as Markdown."""
     lines = [
-        "| method | ours | mergekit | ours / mergekit | allowed | our peak | mergekit's peak |",
-        "|---|---|---|---|---|---|---|",
+        "| method | ours | our CPU time | mergekit | ours / mergekit | allowed | our peak | "
+        "mergekit's peak |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         seconds, other = float(str(row["seconds"])), row.get("mergekit_seconds")
         ratio = "" if other is None else f"1/{float(str(other)) / seconds:.1f}"
         allowed = row["allowed_ratio"]
         lines.append(
-            f"| {row['case']} | {seconds:.1f} s | {_number(other, 's')} | {ratio} | "
+            f"| {row['case']} | {seconds:.1f} s | {_number(row['cpu_seconds'], 's')} | "
+            f"{_number(other, 's')} | {ratio} | "
             f"{'' if allowed is None else f'1/{1 / float(str(allowed)):.0f}'} | "
             f"{_number(row['memory_mb'], 'MB')} | {_number(row.get('mergekit_memory_mb'), 'MB')} |"
         )
@@ -247,6 +285,7 @@ def main() -> None:
     parser.add_argument("--mergekit-runs", type=int, help="fewer of mergekit's slow runs")
     parser.add_argument("--methods", help="only rows whose name starts with one of these")
     parser.add_argument("--without-mergekit", action="store_true")
+    parser.add_argument("--cold", action="store_true", help="inputs from the disk in every run")
     parser.add_argument("--save", type=Path, help="also write the rows as JSON to this file")
     arguments = parser.parse_args()
     models = make_apart(arguments.root, arguments.size, tuned=3)
@@ -261,9 +300,14 @@ def main() -> None:
             # What the disk and the page cache can do changes with time, so it is asked in between.
             copies.append(copy_time(models, arguments.root / "out"))
             log(f"copy {copies[-1]:.1f} s, load {os.getloadavg()[0]:.1f}")
-            rows.append(measure(case, arguments.root, mergekit, (arguments.runs, theirs), log))
+            before = (lambda: cool(models)) if arguments.cold else (lambda: None)
+            runs = (arguments.runs, theirs)
+            rows.append(measure(case, arguments.root, mergekit, runs, log, before))
     copied = statistics.median(copies)
-    print(f"\n{platform.machine()}, {os.cpu_count()} cores, {arguments.runs} runs, medians\n")
+    disk = "dropped from the page cache" if arguments.cold else "in the page cache"
+    print(
+        f"\n{processor()}, {os.cpu_count()} cores, inputs {disk}, {arguments.runs} runs, medians\n"
+    )
     print(table(rows))
     print(f"\nReading two checkpoints and writing one with cat and cp: {copied:.1f} s")
     if arguments.save:

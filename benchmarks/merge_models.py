@@ -22,6 +22,7 @@ SHAPES = {
     "1.1b": (2048, 5632, 22, 32, 4, 32000),
     "3b": (3072, 8192, 26, 24, 8, 32000),
     "8b": (4096, 14336, 32, 32, 8, 128256),
+    "70b": (8192, 28672, 80, 64, 8, 128256),
 }
 
 
@@ -103,16 +104,16 @@ def make_tensor(number: int, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     return values.to(torch.bfloat16)
 
 
-def write_adapter(folder: Path, size: str, rank: int = 8) -> None:
-    """Write a LoRA adapter on every linear layer."""
+def write_adapter(folder: Path, size: str, rank: int = 8, ends: tuple[str, ...] = ("",)) -> None:
+    """Write a LoRA adapter on every linear layer, or on those whose names have these ends."""
     folder.mkdir(parents=True)
     generator = torch.Generator().manual_seed(7)
     tensors = {}
     modules = set()
     for name, shape in tensor_shapes(size).items():
-        if "_proj" not in name:
-            continue
         module = name.removesuffix(".weight")
+        if "_proj" not in name or not module.endswith(ends):
+            continue
         modules.add(module.rsplit(".", 1)[1])
         for half, half_shape in (("A", (rank, shape[1])), ("B", (shape[0], rank))):
             values = torch.empty(half_shape).normal_(0, 0.02, generator=generator)
@@ -136,6 +137,8 @@ def make_all(root: Path, size: str, tuned: int) -> None:
             write_model(folder, size, seed, shard_bytes=5 * 10**9)
     if not (root / size / "adapter").exists():
         write_adapter(root / size / "adapter", size)
+    if not (root / size / "adapter-qv").exists():
+        write_adapter(root / size / "adapter-qv", size, ends=("q_proj", "v_proj"))
 
 
 def make_apart(root: Path, size: str, tuned: int) -> Path:

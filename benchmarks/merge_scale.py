@@ -7,9 +7,10 @@ The second form shows the peaks of what needs more than a few blocks: TIES over 
 Safe LoRA at rank 128, each beside linear on the same models. More than 700 MB beyond linear is an
 error.
 
-With `--sparse` the models are empty files of the right size, which is enough for memory and says
-nothing about time. For a machine with an NVIDIA GPU: `--sizes 8b --device cpu`, then the same with
-`--device cuda`.
+With `--sparse` the models are empty files of the right size, which is enough for memory; `copy` is
+the time that `cp` takes for one output of that size. With `--tensors` nothing is written: a process
+takes one tensor after the other, which needs no disk for models of any size. For a machine with an
+NVIDIA GPU: `--sizes 8b --device cpu`, then the same with `--device cuda`.
 """
 
 import argparse
@@ -107,6 +108,34 @@ def show_memory(root: Path) -> bool:
     return within
 
 
+TAKING = """
+import sys
+from merge import Options, build_recipe, merge_tensors
+base, tuned, device = sys.argv[1:]
+recipe = build_recipe(method="linear", base=base, tuned=[{"model": tuned}], lambdas=[0.5])
+for _ in merge_tensors(recipe, options=Options(device=device)):
+    pass
+"""
+
+
+def command(models: Path, out: Path, device: str, tensors: bool) -> list[str]:
+    """Return what merges a size's models by linear."""
+    base, tuned = str(models / "base"), str(models / "tuned1")
+    if tensors:
+        return [sys.executable, "-c", TAKING, base, tuned, device]
+    words = ["--method", "linear", "--lambda", "0.5", "--base", base, "--tuned", tuned]
+    return [str(SAFEMERGE), "merge", *words, "--device", device, "--out", str(out)]
+
+
+def copy_seconds(out: Path) -> float:
+    """Return how long `cp` takes for an output, which is in the page cache as far as it fits."""
+    copy = out.with_name(f"{out.name}-copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    run = timed(["cp", "-r", "--reflink=never", str(out), str(copy)])
+    shutil.rmtree(copy)
+    return run.seconds
+
+
 def main() -> None:
     """Make each size's models, merge them, print a row, and remove them unless told to keep."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,12 +143,13 @@ def main() -> None:
     parser.add_argument("--sizes", default="0.5b,1.1b,3b")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--sparse", action="store_true", help="all weights zero, no disk needed")
+    parser.add_argument("--tensors", action="store_true", help="in memory, nothing is written")
     parser.add_argument("--keep", action="store_true", help="keep models made for this run")
     parser.add_argument("--memory", action="store_true", help="peaks of what needs most")
     arguments = parser.parse_args()
     if arguments.memory:
         sys.exit(not show_memory(arguments.root))
-    print("| parameters | device | wall | peak memory |\n|---|---|---|---|")
+    print("| parameters | device | wall | copy | peak memory |\n|---|---|---|---|---|")
     for size in arguments.sizes.split(","):
         models = arguments.root / (f"{size}-sparse" if arguments.sparse else size)
         existed = models.exists()
@@ -130,11 +160,14 @@ def main() -> None:
             warm(models)
         out = arguments.root / "out"
         shutil.rmtree(out, ignore_errors=True)
-        command = [str(SAFEMERGE), "merge", "--method", "linear", "--lambda", "0.5"]
-        command += ["--base", str(models / "base"), "--tuned", str(models / "tuned1")]
-        run = timed([*command, "--device", arguments.device, "--out", str(out)])
-        print(f"| {size} | {arguments.device} | {run.seconds:.1f} s | {run.memory_mb:.0f} MB |")
-        shutil.rmtree(out)
+        run = timed(command(models, out, arguments.device, arguments.tensors))
+        copied = "" if arguments.tensors else f"{copy_seconds(out):.1f} s"
+        print(
+            f"| {size} | {arguments.device} | {run.seconds:.1f} s | {copied} | "
+            f"{run.memory_mb:.0f} MB |",
+            flush=True,
+        )
+        shutil.rmtree(out, ignore_errors=True)
         if not existed and not arguments.keep:
             shutil.rmtree(models)
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from merge.errors import MergeError
 
 if TYPE_CHECKING:
-    from merge.api import Merged, check, merge, merge_recipe, merge_recipes
+    from merge.api import (
+        Merged,
+        check,
+        merge,
+        merge_recipe,
+        merge_recipes,
+        merge_state_dict,
+        merge_tensors,
+    )
     from merge.engine.options import Options
     from merge.engine.plan import Plan
     from merge.output.verification import verify
@@ -27,6 +35,8 @@ _HOMES = {
     "merge": "merge.api",
     "merge_recipe": "merge.api",
     "merge_recipes": "merge.api",
+    "merge_state_dict": "merge.api",
+    "merge_tensors": "merge.api",
     "verify": "merge.output.verification",
 }
 
@@ -42,6 +52,8 @@ __all__ = [
     "merge",
     "merge_recipe",
     "merge_recipes",
+    "merge_state_dict",
+    "merge_tensors",
     "verify",
 ]
 

@@ -1,18 +1,22 @@
-"""Merging from Python: `merge` from arguments, `merge_recipe` and `merge_recipes` from recipes."""
+"""Merging from Python: `merge` from arguments, `merge_recipe` and `merge_recipes` from recipes.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+`merge_tensors` writes nothing: it gives one tensor after the other to whoever loads them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from merge.engine.collector import collector_paused
+from merge.engine.fp8_output import FP8
 from merge.engine.open_inputs import open_inputs
 from merge.engine.options import Options
 from merge.engine.plan import Plan, make_plan
 from merge.engine.plan_work import Result
-from merge.engine.run import measure, run
+from merge.engine.run import measure, run, run_by_tensor
 from merge.errors import MergeError
 from merge.models.checkpoint import CONFIG
 from merge.models.saved_vector import MANIFEST
@@ -22,8 +26,12 @@ from merge.output.merged_adapter import check_adapters, write_adapter
 from merge.output.model_card import model_card
 from merge.output.shard_files import Shard, ShardWriter, plan_shards
 from merge.output.staging import check_target, free_bytes, staged
+from merge.output.tensor_buffers import TensorBuffers
 from merge.recipe.recipe import Recipe, TunedModel, build_recipe, lambda_name
 from merge.recipe.tensor_settings import Setting
+
+if TYPE_CHECKING:
+    import torch
 
 # Files that libraries open in between.
 _SPARE_FILES = 16
@@ -132,6 +140,48 @@ def merge_recipes(
     options = options or Options()
     options.check()
     return _merge_checkpoints(recipes, Path(out), options, progress)
+
+
+def merge_tensors(
+    recipe: Recipe, *, options: Options | None = None
+) -> "Iterator[tuple[str, torch.Tensor]]":
+    """Carry out a recipe of one output and yield its tensors, by the names that files have.
+
+    One tensor is in memory at a time, besides those the caller keeps. vLLM takes them into a
+    running engine as `reload_weights(weights_iterator=…)`. Configuration, tokenizer and notes are
+    what `check` says of the recipe.
+
+    Raises:
+        MergeError: the recipe has several outputs, an adapter or codes as its output; and, once
+            tensors are asked for, the merge cannot be done.
+    """
+    if recipe.output == "adapter":
+        raise MergeError("Tensors are those of a whole model; remove output: adapter.")
+    if len(recipe.lambdas) > 1:
+        names = ", ".join(map(lambda_name, recipe.lambdas))
+        raise MergeError(f"Tensors are those of one model, and the recipe has {names}; give one λ.")
+    if recipe.dtype == FP8:
+        raise MergeError("Codes of 8 bits and their scales go into files; take another dtype.")
+    options = options or Options()
+    options.check()
+    return _tensors(recipe, options)
+
+
+def _tensors(recipe: Recipe, options: Options) -> "Iterator[tuple[str, torch.Tensor]]":
+    with ExitStack() as stack:
+        with collector_paused():
+            [inputs] = stack.enter_context(open_inputs(recipe))
+            plan = make_plan(recipe, inputs)
+        buffers = TensorBuffers(plan.tensors)
+        for tensor in run_by_tensor(plan, buffers, options):
+            yield tensor.name, buffers.take(tensor.name)
+
+
+def merge_state_dict(
+    recipe: Recipe, *, options: Options | None = None
+) -> "dict[str, torch.Tensor]":
+    """Carry out a recipe of one output in memory. See `merge_tensors`."""
+    return dict(merge_tensors(recipe, options=options))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 Everything that can be wrong with a set of inputs is found here, before a weight is read.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from merge.methods.method import Method, Values
 from merge.models.alignment import Alignment, Policies, align
 from merge.models.configurations import compare
 from merge.models.input_models import InputModel, Inputs
-from merge.models.input_tensors import InputTensors
+from merge.models.input_tensors import Identity, InputTensors
 from merge.models.quantised_weights import quantisation_note, quantised
 from merge.models.saved_vector import METHOD as SAVED_VECTOR
 from merge.recipe.recipe import Recipe
@@ -44,6 +44,7 @@ class TensorPlan(Array):
         lambdas: λ for each output.
         copied: taken from the base as it is, as integers and booleans are, and what only it has.
         scaled: written as 8-bit codes, with a scale for each row beside it.
+        unchanged: no input changes it, so that its numbers are the base's, to the bit.
     """
 
     name: str
@@ -54,6 +55,12 @@ class TensorPlan(Array):
     lambdas: tuple[float, ...]
     copied: bool = False
     scaled: bool = False
+    unchanged: bool = False
+
+    @property
+    def merged(self) -> bool:
+        """Whether it is computed."""
+        return not (self.copied or self.unchanged)
 
     @property
     def work_dtype(self) -> "torch.dtype":
@@ -151,7 +158,10 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
         recipe,
         method,
         inputs,
-        tuple(tensors),
+        tuple(
+            replace(tensor, unchanged=True) if _is_unchanged(method, tensor) else tensor
+            for tensor in tensors
+        ),
         config,
         alignment.tokenizer,
         alignment.template,
@@ -270,6 +280,33 @@ def _tensor(
     )
 
 
+def _is_unchanged(method: Method, tensor: TensorPlan) -> bool:
+    """Return whether every model that the method adds to the base has the base's own tensor."""
+    operands, base = tensor.operands, tensor.operands.base
+    assert base is not None
+    if tensor.copied or tensor.scaled or base.adapter or base.stored.shape != tensor.shape:
+        return False
+    if any(each.identity != base.identity for each in operands.tuned):
+        return False
+    if not method.keeps_base(tensor.values):
+        return False
+    coefficients = method.coefficients(tensor.values, 1.0)
+    return coefficients is None or _cancel(coefficients.roles, operands)
+
+
+def _cancel(roles: Mapping[str, float], operands: InputTensors) -> bool:
+    """Return whether what other models add comes to nothing: one tensor as often more as less."""
+    assert operands.base is not None
+    sums: dict[Identity, float] = defaultdict(float)
+    for name, factor in roles.items():
+        operand = operands.roles.get(name)
+        if factor and (operand is None or operand.difference):
+            return False
+        if operand is not None:
+            sums[operand.identity] += factor
+    return not any(total for one, total in sums.items() if one != operands.base.identity)
+
+
 def _config(main: InputModel, tensors: list[TensorPlan], alignment: Alignment) -> dict[str, Any]:
     """Return the base's configuration with the output's true type, tying and vocabulary size."""
     config = deepcopy(dict(main.checkpoint.config))
@@ -279,6 +316,8 @@ def _config(main: InputModel, tensors: list[TensorPlan], alignment: Alignment) -
         config["quantization_config"] = quantization_config(
             [tensor for tensor in tensors if not tensor.scaled]
         )
+    # Where the base was loaded from once is nobody's business, and loaders set it anew.
+    config.pop("_name_or_path", None)
     if alignment.untied:
         _set(config, "tie_word_embeddings", False)
     if alignment.rows:

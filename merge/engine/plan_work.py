@@ -3,28 +3,26 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from merge.engine.blocks import Task
-from merge.engine.fp8_output import quantise_rows, row_scales
+from merge.engine.fp8_output import quantise_rows
 from merge.engine.options import Options
+from merge.engine.outputs import BlockWriter, Outputs, Progress
 from merge.engine.pass_cache import PassCache
 from merge.engine.plan import Plan, TensorPlan
 from merge.engine.rounding_loss import RoundingLoss, RoundingSample
 from merge.engine.threads import OrderedSum, WholeSum
 from merge.errors import MergeError
-from merge.formats.checksums import block_ranges, combine, digest
-from merge.formats.dtypes import ITEM_SIZE, torch_dtype
+from merge.formats.dtypes import torch_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.stored_tensor import StoredTensor
 from merge.methods.block import Block
-from merge.models.block_reads import Reads
+from merge.methods.method import Granularity, Values
+from merge.models.block_reads import RawBlock, Reads
 
 if TYPE_CHECKING:
     import torch
-
-# Told the bytes of each output block when it is written.
-Progress = Callable[[int], None]
 
 # The digests of input blocks that were read, by tensor and first element.
 Digests = dict[StoredTensor, dict[int, bytes]]
@@ -51,13 +49,6 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
 
-class BlockWriter(Protocol):
-    """Where the blocks of one output go."""
-
-    def write(self, name: str, position: int, data: memoryview) -> None:
-        """Write part of a tensor, ``position`` bytes from its start; called by several threads."""
-
-
 class PlanWork:
     """One plan's part of the work on every block."""
 
@@ -73,27 +64,23 @@ class PlanWork:
         self.plan = plan
         self.result = result
         self.totals: dict[str, list[torch.Tensor]] = {}
-        self._writers = writers
+        self.outputs = Outputs(plan, writers, options, progress)
         self._options = options
-        self._progress = progress
         self._kept = kept
         self._rounding = RoundingSample(plan, options)
-        # Of each output, by the matrix whose rows they are of.
-        self._scales: list[dict[str, torch.Tensor]] = [{} for _ in writers]
-        for scales in self._scales:
-            scales |= {t.name: _empty(t.shape[0]) for t in plan.tensors if t.scaled}
         self._sums: dict[str, OrderedSum] | dict[str, WholeSum] = {}
-        self._digests: list[dict[str, dict[int, bytes]]] = [
-            {tensor.name: {} for tensor in plan.tensors} for _ in writers
-        ]
+        # By the identity of a tensor's values, which many tensors share.
+        self._sums_updates: dict[int, bool] = {}
+        self._keeps_base: dict[int, bool] = {}
 
     def begin_pass(self, numbers: Sequence[int], *, first: bool) -> None:
         """Make room for the sums of a pass over some tensors."""
-        names = [self.plan.tensors[number].name for number in numbers]
+        tensors = self._merged(numbers)
         if first:
-            self.totals = {name: [] for name in names}
+            self.totals = {tensor.name: [] for tensor in tensors}
+        names = list(self.totals)
         method = self.plan.method
-        if any(method.pooled(self.plan.tensors[number].values) for number in numbers):
+        if any(method.pooled(tensor.values) for tensor in tensors):
             self._sums = dict.fromkeys(names, WholeSum())
         else:
             self._sums = {name: OrderedSum() for name in names}
@@ -101,6 +88,8 @@ class PlanWork:
     def measure(self, task: Task, reads: Reads) -> None:
         """Add one block to its tensor's sum."""
         tensor = self.plan.tensors[task.number]
+        if not tensor.merged:
+            return
         block = self._block(tensor, reads)
         part = self.plan.method.measure(block, tensor.values, self.totals[tensor.name])
         self._sums[tensor.name].add(task.index, part)
@@ -112,8 +101,11 @@ class PlanWork:
         """Let the method draw its conclusions from the sums."""
         for name, total in self._sums.items():
             self.totals[name].append(total.value())
-        tensors = [self.plan.tensors[number] for number in numbers]
-        self.plan.method.settle(self.totals, {tensor.name: tensor.values for tensor in tensors})
+        values = {tensor.name: tensor.values for tensor in self._merged(numbers)}
+        self.plan.method.settle(self.totals, values)
+
+    def _merged(self, numbers: Sequence[int]) -> list[TensorPlan]:
+        return [each for number in numbers if (each := self.plan.tensors[number]).merged]
 
     def count(self, numbers: Sequence[int]) -> None:
         """Count what happened to the tensors that were measured."""
@@ -122,10 +114,30 @@ class PlanWork:
             if totals and (note := self.plan.method.report(tensor.values, totals)):
                 self.result.report[note] += 1
 
-    def merge(self, task: Task, reads: Reads) -> None:
-        """Compute and write one block of every λ."""
+    def shows_nonfinite(self, task: Task) -> bool:
+        """Return whether NaN or infinity in any input is sure to be one in the result.
+
+        A sum has it, whatever the weights: 0 times either is NaN.
+        """
         tensor = self.plan.tensors[task.number]
-        if tensor.copied:
+        # At 1 the fine-tuned model itself may come out, whatever the base's numbers are.
+        return any(each != 1 for each in tensor.lambdas) and self._asked(
+            self._sums_updates, tensor.values, self._is_sum
+        )
+
+    def _is_sum(self, values: Values) -> bool:
+        method = self.plan.method
+        return not method.passes and method.coefficients(values, 1.0) is not None
+
+    def _asked(self, known: dict[int, bool], values: Values, ask: Callable[[Values], bool]) -> bool:
+        if id(values) not in known:
+            known[id(values)] = ask(values)
+        return known[id(values)]
+
+    def merge(self, task: Task, reads: Reads) -> None:
+        """Compute and write one block of every λ, or copy it."""
+        tensor = self.plan.tensors[task.number]
+        if not tensor.merged or self._equals_base(tensor, reads):
             self._copy(task, tensor, reads)
             return
         block = self._block(tensor, reads)
@@ -133,26 +145,48 @@ class PlanWork:
         outputs = self.plan.method.merge(block, tensor.values, tensor.lambdas, totals)
         exact = self._base_bits(tensor, reads)
         for number, values in enumerate(outputs):
-            if exact is not None and tensor.lambdas[number] == 0:
-                self._write(task, tensor, number, exact)
-            else:
+            if exact is None or tensor.lambdas[number] != 0:
                 self._rounding.compare(task, number, values, reads)
-                self._write(task, tensor, number, self._stored(task, tensor, number, values))
+                data = self._stored(task, tensor, number, reads, values)
+                self.outputs.write(task, tensor, number, data)
+                continue
+            self.outputs.write_raw(task, tensor, number, exact)
+            if reads.check_later:
+                self._check(tensor, reads, values)
 
-    def _base_bits(self, tensor: TensorPlan, reads: Reads) -> memoryview | None:
-        """Return the base's bytes where λ = 0 is it; adding 0 would lose the sign of another."""
-        base = tensor.operands.base
-        if not self.plan.method.starts_at_base or 0 not in tensor.lambdas or base is None:
-            return None
-        if base.stored.dtype != tensor.dtype or base.adapter or base.stored.shape != tensor.shape:
-            return None
-        return reads.raw(base.stored)
+    def _equals_base(self, tensor: TensorPlan, reads: Reads) -> bool:
+        """Return whether every input has the base's own bytes in a block, and so the result."""
+        import torch
 
-    def has_all(self, task: Task) -> bool:
-        """Return whether every block of a tensor is written."""
-        tensor = self.plan.tensors[task.number]
-        written = len(self._digests[-1][tensor.name])
-        return written * self._options.block_elements >= tensor.elements
+        base, tuned = tensor.operands.base, tensor.operands.tuned
+        if base is None or tensor.scaled:
+            return False
+        if not self._asked(self._keeps_base, tensor.values, self._copies_blocks):
+            return False
+        if any(each.adapter or each.stored.dtype != base.stored.dtype for each in (base, *tuned)):
+            return False
+        if any(each.stored.shape != tensor.shape for each in (base, *tuned)):
+            return False
+        own, *others = (reads.raw(each.stored) for each in (base, *tuned))
+        return all(other.digests == own.digests for other in others) and all(
+            torch.equal(other.values.view(torch.uint8), own.values.view(torch.uint8))
+            for other in others
+        )
+
+    def _copies_blocks(self, values: Values) -> bool:
+        method = self.plan.method
+        if method.passes or method.granularity is not Granularity.BLOCKS:
+            return False
+        sum_ = method.coefficients(values, 1.0)
+        return method.keeps_base(values) and (sum_ is None or not any(sum_.roles.values()))
+
+    def finished(self) -> Result:
+        """Return the result, every tensor's checksum in it."""
+        self.result.checksums = self.outputs.finished()
+        self.result.rounding = self._rounding.losses
+        if note := self._rounding.note():
+            self.result.notes.append(note)
+        return self.result
 
     def forget_updates(self, task: Task) -> None:
         """Let go of the adapters' parts of a tensor."""
@@ -163,17 +197,6 @@ class PlanWork:
         """Let go of what was kept between passes."""
         if self._kept:
             self._kept.clear()
-
-    def finished(self) -> Result:
-        """Combine the blocks' digests and return the result."""
-        for checksums, digests in zip(self.result.checksums, self._digests, strict=True):
-            for name, blocks in digests.items():
-                checksums[name] = combine(blocks[index] for index in sorted(blocks))
-        self._write_scales()
-        self.result.rounding = self._rounding.losses
-        if note := self._rounding.note():
-            self.result.notes.append(note)
-        return self.result
 
     def _block(self, tensor: TensorPlan, reads: Reads) -> Block:
         keep = self._kept.get if self._kept else None
@@ -187,72 +210,63 @@ class PlanWork:
         )
 
     def _stored(
-        self, task: Task, tensor: TensorPlan, number: int, values: "torch.Tensor"
+        self, task: Task, tensor: TensorPlan, number: int, reads: Reads, values: "torch.Tensor"
     ) -> memoryview:
-        """Return a block's bytes as the output has them, and keep its rows' scales for later."""
+        """Return a block's bytes as the output has them; of codes the scales are kept for later.
+
+        Raises:
+            MergeError: they are not finite, or no longer.
+        """
         import torch
 
         if not tensor.scaled:
-            return self._rounded(tensor, values)
-        columns = tensor.shape[1]
-        codes, scales = quantise_rows(values.to("cpu"), columns)
-        if not self._options.allow_nonfinite and not all_finite(scales):
-            raise MergeError(
-                f"Merging gives NaN or infinity in {tensor.name}; use another copy of the models."
-            )
-        first = task.start // columns
-        self._scales[number][tensor.name][first : first + len(scales)] = scales
+            return self._rounded(tensor, reads, values)
+        codes, scales = quantise_rows(values.to("cpu"), tensor.shape[1])
+        self._check(tensor, reads, scales)
+        self.outputs.keep_scales(task, tensor, number, scales)
         return codes.view(torch.uint8).numpy().data
 
-    def _write_scales(self) -> None:
-        """Write what is known once all rows are."""
-        import torch
+    def _rounded(self, tensor: TensorPlan, reads: Reads, values: "torch.Tensor") -> memoryview:
+        """Return values as the output stores them.
 
-        size = self._options.block_elements
-        for number, matrices in enumerate(self._scales):
-            for tensor in (each for each in self.plan.tensors if each.name in matrices):
-                name, values = row_scales(tensor).name, matrices[tensor.name]
-                pieces = (values[start:stop] for start, stop in block_ranges(len(values), size))
-                data = values.view(torch.uint8).numpy().data
-                self.result.checksums[number][name] = combine(
-                    digest(piece.view(torch.uint8).numpy().data) for piece in pieces
-                )
-                self._writers[number].write(name, 0, data)
-                self._progress(len(data))
-
-    def _rounded(self, tensor: TensorPlan, values: "torch.Tensor") -> memoryview:
+        Raises:
+            MergeError: they are not finite, or no longer.
+        """
         import torch
 
         output = values.to("cpu").to(torch_dtype(tensor.dtype))
-        if not self._options.allow_nonfinite and not all_finite(output):
-            raise MergeError(
-                f"Merging gives NaN or infinity in {tensor.name} as {tensor.dtype}; "
-                f"write a wider --dtype such as bfloat16 or float32."
-            )
+        self._check(tensor, reads, output)
         return output.contiguous().view(torch.uint8).numpy().data
+
+    def _check(self, tensor: TensorPlan, reads: Reads, output: "torch.Tensor") -> None:
+        """Check that what was computed is finite; where it is not, an input may not be either."""
+        if self._options.allow_nonfinite or all_finite(output):
+            return
+        reads.check()
+        raise MergeError(
+            f"Merging gives NaN or infinity in {tensor.name} as {tensor.dtype}; "
+            f"write a wider --dtype such as bfloat16 or float32."
+        )
 
     def _copy(self, task: Task, tensor: TensorPlan, reads: Reads) -> None:
         base, *more = tensor.operands.all()
-        if base.stored.dtype != tensor.dtype:
-            data = self._rounded(tensor, reads.weight(base))
-        else:
-            data = reads.raw(base.stored)
-        others = (reads.raw(operand.stored) for operand in more)
-        if any(other != data for other in others):
+        raw = reads.raw(base.stored)
+        if tensor.copied and any(reads.raw(each.stored).digests != raw.digests for each in more):
             self.result.different_copies.add(tensor.name)
-        for number in range(len(self._writers)):
-            self._write(task, tensor, number, data)
+        if not tensor.copied:
+            reads.check_finite(base.stored, raw.values)
+        for number in range(self.plan.outputs):
+            if base.stored.dtype == tensor.dtype:
+                self.outputs.write_raw(task, tensor, number, raw)
+                continue
+            data = self._rounded(tensor, reads, reads.weight(base))
+            self.outputs.write(task, tensor, number, data)
 
-    def _write(self, task: Task, tensor: TensorPlan, number: int, data: memoryview) -> None:
-        size = ITEM_SIZE[tensor.dtype]
-        for start, stop in block_ranges(len(data) // size, self._options.block_elements):
-            index = (task.start + start) // self._options.block_elements
-            self._digests[number][tensor.name][index] = digest(data[start * size : stop * size])
-        self._writers[number].write(tensor.name, task.start * size, data)
-        self._progress(len(data))
-
-
-def _empty(count: int) -> "torch.Tensor":
-    import torch
-
-    return torch.empty(count, dtype=torch.float32)
+    def _base_bits(self, tensor: TensorPlan, reads: Reads) -> RawBlock | None:
+        """Return the base's bytes where λ = 0 is it; adding 0 would lose the sign of another."""
+        base = tensor.operands.base
+        if not self.plan.method.starts_at_base or 0 not in tensor.lambdas or base is None:
+            return None
+        if base.stored.dtype != tensor.dtype or base.adapter or base.stored.shape != tensor.shape:
+            return None
+        return reads.raw(base.stored)

@@ -7,21 +7,24 @@ that it has alone; methods that want blocks, rows or whole tensors have a pass e
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from merge.engine.allocator import keep_freed_memory
 from merge.engine.blocks import Task, tasks, tensor_groups, threads_for
 from merge.engine.options import Options
+from merge.engine.outputs import BlockWriter, Progress
 from merge.engine.pass_cache import BUDGET_BYTES, PassCache
-from merge.engine.plan import Plan
-from merge.engine.plan_work import BlockWriter, Digests, PlanWork, Progress, Result
+from merge.engine.plan import Plan, TensorPlan
+from merge.engine.plan_work import Digests, PlanWork, Result
+from merge.engine.readahead import ahead, will_need
 from merge.engine.threads import Team, single_threaded_torch
 from merge.formats.checksums import digest
 from merge.formats.stored_tensor import StoredTensor
 from merge.methods.method import Granularity
 from merge.models.block_reads import Reads
+from merge.models.input_tensors import InputTensor
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +65,15 @@ def run(
     return [results[number] for number in range(len(plans))]
 
 
+def run_by_tensor(plan: Plan, writer: BlockWriter, options: Options) -> Iterator[TensorPlan]:
+    """Compute a plan's one output, and yield each tensor when all of it is written. See `run`."""
+    keep_freed_memory()
+    worker = _Worker([plan], [[writer]], options, lambda _: None, {})
+    with ThreadPoolExecutor(options.thread_count) as pool:
+        for number in worker.one_by_one(pool):
+            yield plan.tensors[number]
+
+
 def measure(plan: Plan, options: Options) -> "tuple[dict[str, list[torch.Tensor]], Result]":
     """Let the method measure every tensor, without merging any. See `run`."""
     keep_freed_memory()
@@ -75,6 +87,33 @@ def measure(plan: Plan, options: Options) -> "tuple[dict[str, list[torch.Tensor]
             totals |= part.totals
             worker.forget()
     return totals, part.result
+
+
+# What a pass reads of one of a plan's tensors from the disk, for the first time.
+_Soon = Callable[[Plan, int], Sequence[InputTensor]]
+
+
+def _read_measuring(plan: Plan, number: int) -> Sequence[InputTensor]:
+    """Return what methods with passes measure; those of LoRA alone choose what they look at."""
+    tensor, method = plan.tensors[number], plan.method
+    return tensor.operands.all() if method.passes and _all_read(plan, tensor) else ()
+
+
+def _read_again(plan: Plan, number: int) -> Sequence[InputTensor]:
+    del plan, number
+    return ()
+
+
+def _read_merging(plan: Plan, number: int) -> Sequence[InputTensor]:
+    """Return what is merged and was not measured, and of what is copied the base."""
+    tensor = plan.tensors[number]
+    if not _all_read(plan, tensor):
+        return [base] if (base := tensor.operands.base) else ()
+    return () if plan.method.passes else tensor.operands.all()
+
+
+def _all_read(plan: Plan, tensor: TensorPlan) -> bool:
+    return tensor.merged and not plan.method.needs_adapter
 
 
 class _Worker:
@@ -97,7 +136,7 @@ class _Worker:
                 outputs,
                 options,
                 progress,
-                Result([{} for _ in outputs], self._digests),
+                Result([], self._digests),
                 PassCache(options.block_elements, BUDGET_BYTES // measuring)
                 if plan.method.passes
                 else None,
@@ -111,13 +150,26 @@ class _Worker:
         for group in tensor_groups(plans):
             team = Team(pool, threads_for(plans[0], group, self._options))
             self.measure(team, group)
-            team.run(self.merge, tasks(plans[0], group, self._options.block_elements))
+            team.run(self.merge, self._tasks(group, _read_merging))
+            self.forget()
+
+    def one_by_one(self, pool: ThreadPoolExecutor) -> Iterator[int]:
+        """Measure and merge every tensor as `run` does, and yield its number when it is done."""
+        plans = [part.plan for part in self.parts]
+        for group in tensor_groups(plans):
+            with single_threaded_torch():
+                self.measure(Team(pool, threads_for(plans[0], group, self._options)), group)
+            for number in group:
+                team = Team(pool, threads_for(plans[0], [number], self._options))
+                with single_threaded_torch():
+                    team.run(self.merge, self._tasks([number], _read_merging))
+                yield number
             self.forget()
 
     def measure(self, team: Team, numbers: Sequence[int]) -> None:
         """Let the methods measure some tensors, in as many passes as they declare."""
-        tensors = self.parts[0].plan.tensors
-        numbers = [n for n in numbers if not tensors[n].copied and tensors[n].elements]
+        tensors = [part.plan.tensors for part in self.parts]
+        numbers = [n for n in numbers if any(own[n].merged and own[n].elements for own in tensors)]
         most = max(part.plan.method.passes for part in self.parts) if numbers else 0
         for done in range(most):
             measuring = [part for part in self.parts if part.plan.method.passes > done]
@@ -129,7 +181,8 @@ class _Worker:
                 for part in measuring:
                     part.measure(task, reads)
 
-            team.run(work, tasks(self.parts[0].plan, numbers, self._options.block_elements))
+            soon = _read_measuring if not done else _read_again
+            team.run(work, self._tasks(numbers, soon))
             for part in measuring:
                 part.end_pass(numbers)
         if most:
@@ -138,19 +191,30 @@ class _Worker:
 
     def merge(self, task: Task) -> None:
         """Compute and write one block of every output."""
-        reads = self._reads(task)
+        reads = self._reads(task, all(part.shows_nonfinite(task) for part in self.parts))
         for part in self.parts:
             part.merge(task, reads)
-        if self.parts[-1].has_all(task):
+        last = self.parts[-1]
+        if last.outputs.has_all(last.plan.tensors[task.number]):
             for part in self.parts:
                 part.forget_updates(task)
+
+    def _tasks(self, numbers: Sequence[int], soon: "_Soon") -> Iterator[Task]:
+        """Return every block of some tensors, what is read of the next ones on its way."""
+        every = tasks(self.parts[0].plan, numbers, self._options.block_elements)
+
+        def ask(task: Task) -> None:
+            operands = [each for part in self.parts for each in soon(part.plan, task.number)]
+            will_need({each.stored: None for each in operands}, task.start, task.stop)
+
+        return ahead(every, ask)
 
     def forget(self) -> None:
         """Let go of what was kept for the tensors that are done."""
         for part in self.parts:
             part.forget_kept()
 
-    def _reads(self, task: Task) -> Reads:
+    def _reads(self, task: Task, check_later: bool = False) -> Reads:
         return Reads(
             task.start,
             task.stop,
@@ -159,10 +223,12 @@ class _Worker:
             block_elements=self._options.block_elements,
             device=self._options.device,
             allow_nonfinite=self._options.allow_nonfinite,
+            check_later=check_later,
         )
 
-    def _observe(self, tensor: StoredTensor, start: int, data: memoryview) -> None:
-        """Take note of a block of an input, the first time it is read."""
-        blocks = self._digests.setdefault(tensor, {})
-        if start not in blocks:
-            blocks[start] = digest(data)
+    def _observe(self, tensor: StoredTensor, start: int, data: memoryview) -> bytes:
+        """Take note of a block of an input, the first time it is read, and return its digest."""
+        known = self._digests.setdefault(tensor, {})
+        if start not in known:
+            known[start] = digest(data)
+        return known[start]

@@ -88,12 +88,13 @@ def _broken(path: Path, what: str) -> MergeError:
 
 
 def build_header(
-    tensors: dict[str, tuple[str, tuple[int, ...]]],
+    tensors: dict[str, tuple[str, tuple[int, ...]]], least: int = 0
 ) -> tuple[bytes, dict[str, Entry]]:
     """Return a file's header bytes and where each tensor goes, for tensors laid out in order.
 
     Args:
         tensors: type name and shape of each tensor.
+        least: how many bytes the header has at least; what is missing is filled with spaces.
     """
     listing: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     relative: dict[str, Entry] = {}
@@ -107,15 +108,16 @@ def build_header(
             "shape": list(shape),
             "data_offsets": [entry.offset, end],
         }
-    header = encode_header(listing)
+    header = encode_header(listing, least)
     return header, {
         name: Entry(entry.dtype, entry.shape, entry.offset + len(header))
         for name, entry in relative.items()
     }
 
 
-def encode_header(listing: Mapping[str, Any]) -> bytes:
+def encode_header(listing: Mapping[str, Any], least: int = 0) -> bytes:
     """Return the bytes a file starts with, given what its header says of each tensor."""
     text = json.dumps(listing, separators=(",", ":")).encode()
+    text = text.ljust(least - _LENGTH_BYTES)
     text += b" " * (-len(text) % _ALIGNMENT)
     return len(text).to_bytes(_LENGTH_BYTES, "little") + text

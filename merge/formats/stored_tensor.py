@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     import torch
 
 
+@dataclass(frozen=True)
+class FilePlace:
+    """A place in an open file, in bytes from its start."""
+
+    descriptor: int
+    offset: int
+
+
 @dataclass(frozen=True, eq=False)
 class StoredTensor(Array):
     """A tensor in a file; two are equal only if they are the same object."""
@@ -31,6 +39,10 @@ class StoredTensor(Array):
     def kept_dtype(self) -> str:
         """The type that an output keeps where no other is asked for."""
         return self.dtype
+
+    def place(self, start: int) -> FilePlace | None:
+        """Return where an element of the flattened tensor lies, if it lies there as it is read."""
+        return FilePlace(self.descriptor, self.offset + start * ITEM_SIZE[self.dtype])
 
     def read_bytes(self, start: int, stop: int, into: memoryview | None = None) -> memoryview:
         """Return the bytes of elements ``start`` to ``stop`` of the flattened tensor.

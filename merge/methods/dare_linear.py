@@ -52,6 +52,11 @@ class DareLinear(Method):
         for scale in lambdas:
             yield scaled(delta, scale * factor).add_(block.base)
 
+    def keeps_base(self, values: Values) -> bool:
+        """Of a delta that is zero nothing is left, whatever is dropped."""
+        del values
+        return True
+
     def check(self, tuned: int, values: Values) -> str | None:
         """Weights that are divided by their sum have to have one, or all be zero."""
         del tuned

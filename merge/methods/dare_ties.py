@@ -52,3 +52,8 @@ class DareTies(Method):
         delta = elect_and_average(deltas, values.each("weight"), normalize=normalize)
         for scale in lambdas:
             yield scaled(delta, scale / common).add_(block.base)
+
+    def keeps_base(self, values: Values) -> bool:
+        """Of deltas that are zero nothing is left, whatever is dropped."""
+        del values
+        return True

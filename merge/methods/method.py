@@ -156,6 +156,14 @@ class Method:
         del values, scale
         return None
 
+    def keeps_base(self, values: Values) -> bool:
+        """Whether a tensor of which every delta is zero comes out as the base's.
+
+        Such tensors are copied and not measured, so they must not count in a `report` or for other
+        tensors. Without passes the same holds of blocks.
+        """
+        return self.coefficients(values, 1.0) is not None
+
     def transform(self, update: LowRank, totals: Totals) -> LowRank:
         """Return what a method makes of one update before it is summed up in an adapter."""
         del totals

@@ -65,6 +65,10 @@ class Ties(Method):
         """Whether magnitudes are counted over the whole model."""
         return self.over_model(values)
 
+    def keeps_base(self, values: Values) -> bool:
+        """A tensor without a delta has nothing to keep; over the model its zeros are counted."""
+        return not self.over_model(values)
+
     def measure(self, block: Block, values: Values, totals: Totals) -> "torch.Tensor":
         """Count magnitudes, `[models, bins]` int64, or return the thresholds, `[models]`.
 

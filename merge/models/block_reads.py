@@ -4,7 +4,8 @@ It is read when it is first asked for and kept until the block is done, by howev
 are computed together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from merge.errors import MergeError
@@ -17,15 +18,26 @@ from merge.models.input_tensors import Identity, InputTensor
 if TYPE_CHECKING:
     import torch
 
-# Told about the bytes of every block that is read: the tensor, the first element, the bytes.
-Observer = Callable[[StoredTensor, int, memoryview], None]
+# Told about the bytes of every block that is read (the tensor, the first element, the bytes), and
+# returns their digest.
+Observer = Callable[[StoredTensor, int, memoryview], bytes]
+
+
+@dataclass(frozen=True)
+class RawBlock:
+    """Elements as they are stored: as a tensor, as its bytes, and the digests of these."""
+
+    values: "torch.Tensor"
+    data: memoryview
+    digests: Sequence[bytes]
 
 
 class Reads:
     """Elements ``start`` to ``stop`` of stored tensors, flat and in one type, each read once.
 
     Every merge that is computed in one pass takes its block's inputs from here. What is read is
-    observed in pieces of ``block_elements``.
+    observed in pieces of ``block_elements``. NaN and infinity are refused as they are read or,
+    where they are sure to show in the result, by `check`.
     """
 
     def __init__(
@@ -38,14 +50,17 @@ class Reads:
         block_elements: int,
         device: str = "cpu",
         allow_nonfinite: bool = False,
+        check_later: bool = False,
     ) -> None:
         self.start = start
         self.stop = stop
+        self.check_later = check_later and not allow_nonfinite
         self._dtype = dtype
         self._observe = observe
         self._block = block_elements
         self._device = device
         self._allow_nonfinite = allow_nonfinite
+        self._raw: dict[StoredTensor, RawBlock] = {}
         self._stored: dict[StoredTensor, torch.Tensor] = {}
         self._weights: dict[Identity, torch.Tensor] = {}
         self._updates: dict[Identity, torch.Tensor] = {}
@@ -73,16 +88,46 @@ class Reads:
             self._differences[key] = self._subtracted(left, right)
         return self._differences[key]
 
-    def raw(self, stored: StoredTensor) -> memoryview:
-        """Return stored elements' bytes, as they are."""
-        data = stored.read_bytes(self.start, self.stop)
-        self._observe_blocks(stored, data)
-        return data
+    def raw(self, stored: StoredTensor) -> RawBlock:
+        """Return the block's stored elements as they are, as far as the tensor goes."""
+        if stored in self._raw:
+            return self._raw[stored]
+        first, last = min(self.start, stored.elements), min(self.stop, stored.elements)
+        values, data = stored.read(first, last)
+        found = RawBlock(values, data, self._observed(stored, first, data))
+        if last - first <= self._block:
+            # Of whole tensors only the numbers stay in memory.
+            self._raw[stored] = found
+        return found
 
-    def _observe_blocks(self, stored: StoredTensor, data: memoryview) -> None:
+    def check(self) -> None:
+        """Check that what was read of the inputs is finite.
+
+        Raises:
+            MergeError: it is not.
+        """
+        for stored, values in self._stored.items():
+            self.check_finite(stored, values)
+
+    def check_finite(self, stored: StoredTensor, values: "torch.Tensor") -> None:
+        """Check that a stored tensor's elements are finite, in whatever type they are.
+
+        Raises:
+            MergeError: they are not.
+        """
+        if not self._allow_nonfinite and not all_finite(values):
+            raise MergeError(
+                f"{stored.path}: tensor {stored.name} holds NaN or infinity near element "
+                f"{self.start + first_nonfinite(values)}; use another copy of the model, or "
+                f"--allow-nonfinite to merge it all the same."
+            )
+
+    def _observed(self, stored: StoredTensor, first: int, data: memoryview) -> list[bytes]:
         size = ITEM_SIZE[stored.dtype]
-        for start, stop in block_ranges(len(data) // size, self._block):
-            self._observe(stored, self.start + start, data[start * size : stop * size])
+        return [
+            self._observe(stored, first + start, data[start * size : stop * size])
+            for start, stop in block_ranges(len(data) // size, self._block)
+        ]
 
     def _subtracted(self, left: InputTensor, right: InputTensor) -> "torch.Tensor":
         """Subtract; adapters on one stored tensor differ by their updates, without its rounding."""
@@ -111,7 +156,6 @@ class Reads:
     def _update(self, operand: InputTensor) -> "torch.Tensor":
         key = operand.identity
         if key not in self._updates:
-            assert operand.update is not None
             self._updates[key] = self._read_update(operand).to(self._device, self._dtype)
         return self._updates[key]
 
@@ -130,20 +174,11 @@ class Reads:
 
     def _read(self, stored: StoredTensor) -> "torch.Tensor":
         if stored not in self._stored:
-            self._stored[stored] = self._fetch(stored)
+            self._stored[stored] = self._numbers(stored)
         return self._stored[stored]
 
-    def _fetch(self, stored: StoredTensor) -> "torch.Tensor":
-        first, last = min(self.start, stored.elements), min(self.stop, stored.elements)
-        data, raw = stored.read(first, last)
-        if first == last:
-            return data.to(self._device).to(self._dtype)
-        self._observe_blocks(stored, raw)
-        values = data.to(self._device).to(self._dtype)
-        if not self._allow_nonfinite and not all_finite(values):
-            raise MergeError(
-                f"{stored.path}: tensor {stored.name} holds NaN or infinity near element "
-                f"{self.start + first_nonfinite(values)}; use another copy of the model, or "
-                f"--allow-nonfinite to merge it all the same."
-            )
+    def _numbers(self, stored: StoredTensor) -> "torch.Tensor":
+        values = self.raw(stored).values.to(self._device).to(self._dtype)
+        if len(values) and not self.check_later:
+            self.check_finite(stored, values)
         return values

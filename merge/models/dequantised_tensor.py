@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from merge.errors import MergeError
-from merge.formats.stored_tensor import StoredTensor
+from merge.formats.stored_tensor import FilePlace, StoredTensor
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +51,11 @@ class DequantisedTensor(StoredTensor):
     def kept_dtype(self) -> str:
         """The type that an output keeps."""
         return self.model_dtype
+
+    def place(self, start: int) -> FilePlace | None:
+        """Return None: what is read lies in no file."""
+        del start
+        return None
 
     def read_bytes(self, start: int, stop: int, into: memoryview | None = None) -> memoryview:
         """Return the bytes of elements ``start`` to ``stop`` in float32."""

@@ -100,8 +100,11 @@ def _weight_file(path: Path, tensors: Mapping[str, Any], block: int) -> list[str
         entries = read_header(path)
     except MergeError as error:
         return [str(error).rstrip(".")]
+    # A header may be longer than it has to be, for tensors to begin where the base's do.
+    begin = min((entry.offset for entry in entries.values()), default=0)
     expected, _ = build_header(
-        {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in tensors.items()}
+        {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in tensors.items()},
+        least=begin,
     )
     with path.open("rb") as file:
         if file.read(len(expected)) != expected:

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 ShardSize = Annotated[str, typer.Option(help="Largest output file, such as 5GB.")]
 Threads = Annotated[int, typer.Option(help="Threads; 0 is one for each core.")]
-Device = Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, or cuda (experimental).")]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 
 
-def write_merge(recipe: "Recipe", out: Path, options: "Options", as_json: bool) -> None:
-    """Merge with a bar, and tell what came out."""
+def write_merge(
+    recipe: "Recipe", out: Path, options: "Options", as_json: bool, push_to: str | None = None
+) -> None:
+    """Merge with a bar, upload what came out if that is asked for, and tell."""
     from merge.api import merge_recipe
     from merge.progress import shown
 
@@ -29,6 +31,10 @@ def write_merge(recipe: "Recipe", out: Path, options: "Options", as_json: bool) 
         "report": dict(merged.report),
         "notes": list(merged.notes),
     }
+    if push_to is not None:
+        from merge.output.hub_upload import push
+
+        outcome["pushed"] = push(merged.folders[0], push_to)
     say(outcome, as_json)
 
 

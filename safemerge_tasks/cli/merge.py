@@ -80,6 +80,10 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder to make.")]
 Check = Annotated[
     bool, typer.Option("--check", help="Only find what would fail, from headers and configs.")
 ]
+PushTo = Annotated[
+    str | None,
+    typer.Option(help="Then upload it to the Hub as ORG/NAME, verified; private if that is new."),
+]
 AllowNonfinite = Annotated[bool, typer.Option(help="Merge even where NaN or infinity occurs.")]
 
 
@@ -105,6 +109,7 @@ def merge(
     output: Output = None,
     recipe: RecipeFile = None,
     out: Out = None,
+    push_to: PushTo = None,
     check: Check = False,
     threads: Threads = 0,
     device: Device = "cpu",
@@ -140,12 +145,14 @@ def merge(
     from merge.engine.options import Options
 
     options = Options(threads, device, allow_nonfinite)
+    if push_to is not None:
+        _check_push(built, push_to)
     if check:
         _check(built, out, options, as_json)
         return
     if out is None:
         raise MergeError("The output has no place; give --out.")
-    write_merge(built, out, options, as_json)
+    write_merge(built, out, options, as_json, push_to)
 
 
 @app.command("methods")
@@ -215,6 +222,17 @@ def _recipe(
         **roles,
         **fields,
     )
+
+
+def _check_push(recipe: "Recipe", push_to: str) -> None:
+    from merge.output.hub_upload import check_repository
+
+    if len(recipe.lambdas) > 1:
+        raise MergeError(
+            f"--push-to {push_to} is for one model, and there are {len(recipe.lambdas)} λ; give "
+            f"the one that was chosen."
+        )
+    check_repository(push_to)
 
 
 def _flag(name: str) -> str:

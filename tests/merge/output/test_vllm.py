@@ -37,13 +37,13 @@ if __name__ == "__main__":
 """
 
 
-def scores(model, *adapters):
+def scores(model, *adapters, script=SCORE):
     environment = os.environ | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     }
     done = subprocess.run(
-        [sys.executable, "-c", SCORE, str(model), *map(str, adapters)],
+        [sys.executable, "-c", script, str(model), *map(str, adapters)],
         capture_output=True,
         text=True,
         check=False,
@@ -81,3 +81,43 @@ def test_adapters_give_the_merged_checkpoints_logits(tmp_path):
     assert adapted[1] == pytest.approx(merged, abs=1e-3)
     assert max(abs(a - b) for a, b in zip(plain, merged, strict=True)) > 0.05
     assert max(abs(a - b) for a, b in zip(adapted[0], merged, strict=True)) > 0.05
+
+
+# Prints the same for a model, and for a merge whose tensors are put into its running engine.
+RELOAD = """
+import json, sys
+from merge import build_recipe, merge_tensors
+from vllm import LLM, SamplingParams, TokensPrompt
+
+def score(engine):
+    prompt = TokensPrompt(prompt_token_ids=[1, 7, 19, 33, 4, 52, 28, 11, 40, 2, 9])
+    sampling = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0)
+    [output] = engine.generate([prompt], sampling, use_tqdm=False)
+    return [next(iter(p.values())).logprob for p in output.prompt_logprobs[1:]]
+
+def main():
+    base, tuned = sys.argv[1:]
+    engine = LLM(base, dtype="float32", enforce_eager=True, max_model_len=64,
+                 enable_prefix_caching=False)
+    rows = [score(engine)]
+    recipe = build_recipe(method="linear", base=base, tuned=[{"model": tuned}], lambdas=[0.7])
+    engine.collective_rpc("reload_weights", kwargs={"weights_iterator": merge_tensors(recipe)})
+    print("RESULT", json.dumps([*rows, score(engine)]))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_tensors_go_into_a_running_engine(tmp_path):
+    folders = [tmp_path / "base", tmp_path / "tuned"]
+    for seed, folder in enumerate(folders):
+        config = llama_config(hidden_size=64, num_attention_heads=2, num_key_value_heads=2)
+        random_model(config, seed).save_pretrained(folder)
+        write_tokenizer(folder)
+    base, tuned = folders
+    merge("linear", base=base, tuned=[tuned], lambdas=[0.7], out=tmp_path / "merged")
+    before, after = scores(base, tuned, script=RELOAD)
+    [merged] = scores(tmp_path / "merged")
+    assert after == pytest.approx(merged, abs=1e-4)
+    assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 0.05
