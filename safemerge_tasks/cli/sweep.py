@@ -65,13 +65,12 @@ def sweep(
     if plan:
         _show_plan(prepare(spec, where, read=False), console, as_json)
         return
-    from safemerge_tasks.sweep.run import run_sweep, warm_start
+    from safemerge_tasks.sweep.run import run_sweep
 
-    warm = None if ray else warm_start(spec)
     prepared = prepare(spec, where)
     folder = out or default_out(spec)
     try:
-        done = run_sweep(prepared, folder, console, ray_address if ray else None, warm)
+        done = run_sweep(prepared, folder, console, ray_address if ray else None)
     except KeyboardInterrupt:
         console.print("Interrupted; run the same command again to go on.")
         sys.exit(INTERRUPTED)

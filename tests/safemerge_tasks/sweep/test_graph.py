@@ -168,11 +168,23 @@ class TestAsFewAsPossible:
             **{f"bread-slerp-seed-1-lambda-{weight}": "checkpoint" for weight in (0.4, 0.8)},
         }
 
-    def test_one_engine_for_the_base_and_all_adapters(self, made: Path) -> None:
+    def test_one_job_for_all_adapters_of_a_model_and_one_for_its_checkpoints(
+        self, made: Path
+    ) -> None:
         graph = graph_of(content(made))
         answers = [step for step in graph.steps.values() if step.kind == "answer"]
         groups = Counter(step.group for step in answers)
-        assert groups == {ADAPTERS: 5 * 6, "answer bread 1": 2 * 6 + 3}
+        assert groups == {
+            f"{ADAPTERS}base": 6,
+            f"{ADAPTERS}bread 1": 4 * 6,
+            "answer bread 1": 2 * 6 + 3,
+        }
+
+    def test_a_job_goes_from_answers_to_verdicts(self, made: Path) -> None:
+        steps = graph_of(content(made)).steps
+        for step in steps.values():
+            if step.kind in ("score", "judge"):
+                assert {steps[key].group for key in step.inputs} == {step.group}
 
     def test_one_pass_over_the_inputs_for_all_methods_and_lambda(self, made: Path) -> None:
         methods = [
@@ -190,10 +202,6 @@ class TestAsFewAsPossible:
         graph = graph_of(content(made, agreement=False))
         groups = Counter(step.group for step in merges(graph))
         assert sorted(groups.values()) == [2, 3]
-
-    def test_one_judge_for_all(self, made: Path) -> None:
-        steps = graph_of(content(made)).steps.values()
-        assert {step.group for step in steps if step.kind == "judge"} == {"judge"}
 
     def test_the_base_is_asked_every_task_and_each_tuning_its_own(self, made: Path) -> None:
         tunings = [
