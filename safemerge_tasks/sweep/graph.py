@@ -350,13 +350,18 @@ class _Builder:
             "recording": asked.recording,
             "responses": place_of(answer.key, RESPONSES),
             "model_args": arguments,
+            "requests": asked.requests,
         }
         key = make_key("score", shaped_by, (answer.key,))
         name = f"{cell.variant.id}, {asked.task}"
         return self._add(Step(key, "score", name, answer.group, (answer.key,), work))
 
     def _judged(self, cell: Cell, asked: Asked, score: Step) -> Step:
-        work = {"results": place_of(score.key, RESULTS), "judge": dict(self._spec.judge)}
+        work = {
+            "results": place_of(score.key, RESULTS),
+            "judge": dict(self._spec.judge),
+            "requests": asked.requests,
+        }
         key = make_key("judge", {"judge": self._judge}, (score.key,))
         name = f"{cell.variant.id}, {asked.task}"
         return self._add(Step(key, "judge", name, score.group, (score.key,), work))

@@ -8,14 +8,20 @@ from rich.console import Console
 from rich.table import Table
 
 from safemerge_tasks.sweep.graph import Graph
+from safemerge_tasks.sweep.local import refuse_too_much
 from safemerge_tasks.sweep.models import Source, weight_bytes
 from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges
 from safemerge_tasks.sweep.questions import SAFETY, TEST, UTILITY
+from safemerge_tasks.sweep.rates import Rates
 from safemerge_tasks.sweep.steps import KINDS, Step, pass_of
 
 
-def make_plan(prepared: Prepared) -> dict[str, Any]:
+def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
     """Check everything that can be checked and return what is to be done, as JSON.
+
+    Args:
+        prepared: the sweep.
+        gpus: how many this machine has; None if it is planned for others.
 
     Raises:
         SafemergeError: something would fail.
@@ -53,7 +59,7 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
         "shared": _shared(graph),
         "fine-tuning": {name: _plain(outlook) for name, outlook in outlooks.items()},
         "bytes read": _bytes_read(prepared, merges),
-        "bytes written": sum(step.nbytes for step in merges),
+        "bytes written": sum(step.nbytes for step in merges) + _bytes_tuned(prepared, left),
         "most bytes at once": _largest_group(merges),
         "generations": sum(one.requests for one in asked),
         "prompt tokens": sum(one.prompt_tokens for one in asked),
@@ -63,8 +69,31 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
             for step in left
             if step.kind == "judge"
         ),
+        **_machine(prepared, left, gpus),
         "notes": notes,
     }
+
+
+def _bytes_tuned(prepared: Prepared, left: list[Step]) -> int:
+    """Return what full fine-tunings write, which stays in the store."""
+    configs = [step.work["config"] for step in left if step.kind == "finetune"]
+    whole = [config for config in configs if config["tuning"] == "full"]
+    return sum(weight_bytes(prepared.spec.base, config["dtype"]) for config in whole)
+
+
+def _machine(prepared: Prepared, left: list[Step], gpus: int | None) -> dict[str, Any]:
+    """Return how long it takes and what of this machine stays idle, as far as that is known."""
+    seconds = Rates(prepared.graph, prepared.store).seconds(left)
+    found: dict[str, Any] = {"hours of one job": None if seconds is None else seconds / 3600}
+    if gpus is None:
+        return found
+    refuse_too_much(prepared.spec, gpus)
+    kinds = ("finetune", "answer", "judge")
+    models = {str(step.work["model"]) for step in left if step.kind == "answer"}
+    jobs = len(models) if models else len({step.group for step in left if step.kind in kinds})
+    engines = prepared.spec.engine.engines
+    apart = min(jobs, engines or jobs) * prepared.spec.engine.ranks
+    return {**found, "GPUs": gpus, "GPUs that idle": max(0, gpus - apart) if left else gpus}
 
 
 def _one_point_each(prepared: Prepared) -> list[str]:
@@ -176,5 +205,11 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
         console.print(f"{what}: {plan[what] / 1e9:,.2f} GB", highlight=False)
     for what in ("generations", "prompt tokens", "most new tokens", "judge calls"):
         console.print(f"{what}: {plan[what]:,}", highlight=False)
+    hours = plan["hours of one job"]
+    told = "unknown: nothing like it was done on this machine" if hours is None else f"{hours:.2g}"
+    console.print(f"hours, one job after the other: {told}", highlight=False)
+    if "GPUs" in plan:
+        idle = plan["GPUs that idle"]
+        console.print(f"GPUs: {plan['GPUs']}, of which {idle} idle", highlight=False)
     for note in plan["notes"]:
         console.print(f"note: {note}", highlight=False, markup=False)

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.assemble import assemble
-from safemerge_tasks.sweep.estimate import Estimator
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.local import LocalRunner, refuse_too_much, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
 from safemerge_tasks.sweep.outcomes import read_sweep
 from safemerge_tasks.sweep.prepare import Prepared, disk_budget
 from safemerge_tasks.sweep.progress import Progress
+from safemerge_tasks.sweep.rates import Rates
 from safemerge_tasks.sweep.rounds import next_round
 from safemerge_tasks.sweep.scheduler import Scheduler
 from safemerge_tasks.sweep.state import LOCK, STATE, describe, write_state
@@ -98,7 +98,7 @@ def _run_graph(
     earlier: Progress | None,
 ) -> Progress:
     spec, graph = prepared.spec, prepared.graph
-    estimator = Estimator(graph, prepared.store)
+    rates = Rates(graph, prepared.store)
     shown, assembled, there = 0.0, time.monotonic(), 0
 
     def show(progress: Progress, left: float | None) -> None:
@@ -116,7 +116,7 @@ def _run_graph(
             # Whoever draws the report meanwhile finds what is there.
             assemble(prepared, progress, out)
             assembled, there = time.monotonic(), finals
-        show(progress, estimator.remaining(progress, runner.slots))
+        show(progress, rates.remaining(progress, runner.slots))
 
     scheduler = Scheduler(
         graph,

@@ -45,6 +45,11 @@ class Store:
         """Return whether a step's result is there."""
         return self.folder(key).is_dir()
 
+    def results(self) -> list[str]:
+        """Return the keys of all results."""
+        parent = self.root / "steps"
+        return sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+
     def record(self, key: str) -> dict[str, Any]:
         """Return what was noted with a result: seconds, host, versions; empty if nothing was."""
         try:

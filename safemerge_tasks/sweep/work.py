@@ -14,6 +14,7 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL
+from safemerge_tasks.sweep.rates import about, amount_of
 from safemerge_tasks.sweep.scoring_beside import Scoring
 from safemerge_tasks.sweep.steps import (
     KINDS,
@@ -117,6 +118,8 @@ class Session:
             "seconds": round(now - self.begun, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "host": socket.gethostname(),
+            "amount": amount_of(step),
+            "about": about(step),
             "versions": {name: version_of(name) for name in LIBRARIES[step.kind]},
         }
         self.begun = now
