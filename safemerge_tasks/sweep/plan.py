@@ -55,7 +55,7 @@ def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
         "steps": {
             kind: {"all": counts[kind], "to do": todo[kind]} for kind in KINDS if counts[kind]
         },
-        "jobs": dict(Counter(step.kind for step in _one_a_group(left))),
+        "jobs": dict(Counter(kind for kind, _ in {(step.kind, step.group) for step in left})),
         "shared": _shared(graph),
         "fine-tuning": {name: _plain(outlook) for name, outlook in outlooks.items()},
         "bytes read": _bytes_read(prepared, merges),
@@ -121,10 +121,6 @@ def _cells(prepared: Prepared) -> dict[str, int]:
         name = f"{variant.tuning}, {what}" if variant.tuning else what
         counts[f"{name} ({served})"] += 1
     return dict(counts)
-
-
-def _one_a_group(steps: list[Step]) -> list[Step]:
-    return list({step.group: step for step in steps}.values())
 
 
 def _shared(graph: Graph) -> dict[str, int]:

@@ -5,14 +5,12 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESULTS
+from safemerge_tasks.sweep.session import Session
 from safemerge_tasks.sweep.steps import Step
-
-if TYPE_CHECKING:
-    from safemerge_tasks.sweep.work import Session
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +26,7 @@ class Scoring:
         beside: use a thread; else everything is scored when it is begun.
     """
 
-    def __init__(self, session: "Session", *, beside: bool) -> None:
+    def __init__(self, session: Session, *, beside: bool) -> None:
         self._session = session
         self._pool = ThreadPoolExecutor(1) if beside else None
         self._begun: list[tuple[Step, Future[str | None] | None]] = []

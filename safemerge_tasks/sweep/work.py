@@ -1,12 +1,9 @@
 """Doing the steps of one job, from answers to verdicts, each published as it is finished."""
 
 import shutil
-import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +11,15 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL
-from safemerge_tasks.sweep.rates import about, amount_of
 from safemerge_tasks.sweep.scoring_beside import Scoring
+from safemerge_tasks.sweep.session import Session, Tell
 from safemerge_tasks.sweep.steps import (
     KINDS,
-    LIBRARIES,
-    Kind,
     Step,
-    located,
     pass_of,
     recipe_of,
-    version_of,
 )
 from safemerge_tasks.sweep.store import JUDGING, Store
-
-Tell = Callable[[Mapping[str, Any]], None]
-"""Told what happens: `{"done": key}`, `{"failed": key, "reason": …}`, `{"progress": [n, of]}`, and
-`{"busy": key}` of what another sweep works on.
-"""
 
 
 class InputLostError(SafemergeError):
@@ -79,69 +67,6 @@ def do_steps(steps: Sequence[Step], store: Store, tell: Tell) -> None:
         for kind in KINDS:
             if session.ready(kind):
                 _HANDLERS[kind](session)
-
-
-class Session:
-    """The steps of a job that are left, with room to make their results in."""
-
-    def __init__(self, steps: Sequence[Step], store: Store, tell: Tell) -> None:
-        self.steps = list(steps)
-        self.settled: set[str] = set()
-        self.store = store
-        self.tell = tell
-        self.begun = time.time()
-        self.published = 0
-        self._percent = 0
-
-    def ready(self, kind: Kind) -> list[Step]:
-        """Return the steps of a kind that are left and have their inputs."""
-        return [
-            step
-            for step in self.steps
-            if step.kind == kind
-            and step.key not in self.settled
-            and all(map(self.store.done, step.inputs))
-        ]
-
-    def work(self, step: Step) -> dict[str, Any]:
-        """Return what to do, with the places of inputs as paths."""
-        found: dict[str, Any] = located(step.work, self.store)
-        return found
-
-    def publish(self, step: Step, staged: Path) -> None:
-        """Make a filled folder the step's result, and tell."""
-        now = time.time()
-        record = {
-            "name": step.name,
-            "kind": step.kind,
-            "inputs": list(step.inputs),
-            "seconds": round(now - self.begun, 3),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "host": socket.gethostname(),
-            "amount": amount_of(step),
-            "about": about(step),
-            "versions": {name: version_of(name) for name in LIBRARIES[step.kind]},
-        }
-        self.begun = now
-        self.store.publish(step.key, staged, record)
-        self.settled.add(step.key)
-        self.tell({"done": step.key})
-
-    def progress(self, done: int, total: int) -> None:
-        """Tell how far the job is."""
-        self.tell({"progress": [done, total]})
-
-    def percent(self, done: int, total: int) -> None:
-        """Tell how far a long piece of work is, not more often than a person would ask."""
-        percent = 100 * done // total
-        if percent != self._percent:
-            self._percent = percent
-            self.progress(percent, 100)
-
-    def failed(self, step: Step, reason: str) -> None:
-        """Tell that one step failed and others go on."""
-        self.settled.add(step.key)
-        self.tell({"failed": step.key, "reason": reason})
 
 
 def _finetune(session: Session) -> None:

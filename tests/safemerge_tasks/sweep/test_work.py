@@ -12,9 +12,10 @@ from merge.output.manifest import read_manifest
 from safemerge_tasks.sweep.scoring_beside import Scoring
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.session import Session
 from safemerge_tasks.sweep.steps import Step, place_of
 from safemerge_tasks.sweep.store import Store
-from safemerge_tasks.sweep.work import InputLostError, Session, do_steps
+from safemerge_tasks.sweep.work import InputLostError, do_steps
 
 
 @pytest.fixture(scope="module")
