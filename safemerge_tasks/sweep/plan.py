@@ -78,7 +78,9 @@ def _bytes_tuned(prepared: Prepared, left: list[Step]) -> int:
     """Return what full fine-tunings write, which stays in the store."""
     configs = [step.work["config"] for step in left if step.kind == "finetune"]
     whole = [config for config in configs if config["tuning"] == "full"]
-    return sum(weight_bytes(prepared.spec.base, config["dtype"]) for config in whole)
+    # `auto` is decided by the machine that it runs on; the base's own type is the likeliest.
+    dtypes = [None if config["dtype"] == "auto" else config["dtype"] for config in whole]
+    return sum(weight_bytes(prepared.spec.base, dtype) for dtype in dtypes)
 
 
 def _machine(prepared: Prepared, left: list[Step], gpus: int | None) -> dict[str, Any]:
