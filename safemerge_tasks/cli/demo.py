@@ -166,10 +166,9 @@ def _run(
     from safemerge_tasks.sweep.prepare import default_store, prepare
     from safemerge_tasks.sweep.report.files import write_report
     from safemerge_tasks.sweep.report.findings import find
-    from safemerge_tasks.sweep.run import run_sweep, warm_start
+    from safemerge_tasks.sweep.run import run_sweep
 
-    warm = warm_start(spec)
-    done = run_sweep(prepare(spec, default_store()), out, console, warm=warm)
+    done = run_sweep(prepare(spec, default_store()), out, console)
     written = write_report(out, out / "report")
     findings = find(done.manifest, out)
     print_document(demo_document(findings, shown), console)

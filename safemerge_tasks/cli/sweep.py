@@ -63,15 +63,17 @@ def sweep(
     spec = load_spec(file)
     where = Store(store.resolve()) if store else default_store()
     if plan:
-        _show_plan(prepare(spec, where, read=False), console, as_json)
-        return
-    from safemerge_tasks.sweep.run import run_sweep, warm_start
+        from safemerge_tasks.sweep.local import visible_gpus
 
-    warm = None if ray else warm_start(spec)
+        gpus = None if ray else len(visible_gpus())
+        _show_plan(prepare(spec, where, read=False), gpus, console, as_json)
+        return
+    from safemerge_tasks.sweep.run import run_sweep
+
     prepared = prepare(spec, where)
     folder = out or default_out(spec)
     try:
-        done = run_sweep(prepared, folder, console, ray_address if ray else None, warm)
+        done = run_sweep(prepared, folder, console, ray_address if ray else None)
     except KeyboardInterrupt:
         console.print("Interrupted; run the same command again to go on.")
         sys.exit(INTERRUPTED)
@@ -129,10 +131,36 @@ def status(
     console.print(as_table(state))
 
 
-def _show_plan(prepared: Any, console: "Console", as_json: bool) -> None:
+@app.command("prune")
+def prune_store(
+    older_than: Annotated[float, typer.Option(help="Days since a result was made.", min=0)],
+    store: Annotated[
+        Path | None, typer.Option(help="The store; else that below the cache folder.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove old results from the store; output folders keep their copies.
+
+    Example: safemerge sweep prune --older-than 30 --dry-run
+    """
+    from safemerge_tasks.sweep.prepare import default_store
+    from safemerge_tasks.sweep.pruning import prune
+    from safemerge_tasks.sweep.store import Store
+
+    where = Store(store.resolve()) if store else default_store()
+    if not where.root.is_dir():
+        raise SafemergeError(f"{where.root} is no folder; name a store with --store.")
+    done = prune(where, older_than, really=not dry_run)
+    print(
+        f"{'would remove' if dry_run else 'removed'} {done.steps} results, "
+        f"{done.nbytes / 1e9:.2f} GB, from {where.root}"
+    )
+
+
+def _show_plan(prepared: Any, gpus: int | None, console: "Console", as_json: bool) -> None:
     from safemerge_tasks.sweep.plan import make_plan, print_plan
 
-    made = make_plan(prepared)
+    made = make_plan(prepared, gpus)
     if as_json:
         print(json.dumps(made, indent=1, default=str))
     else:

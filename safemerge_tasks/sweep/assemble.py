@@ -59,8 +59,12 @@ def _copy(prepared: Prepared, outcomes: list[CellResult], folder: Path) -> None:
             continue
         shutil.rmtree(target, ignore_errors=True)
         if source.is_dir():
-            shutil.copytree(source / RESULTS, target)
-            mark.write_text(key, encoding="ascii")
+            # Whoever reads meanwhile finds all of it or nothing.
+            half = target.with_name(f".{task}.tmp")
+            shutil.rmtree(half, ignore_errors=True)
+            shutil.copytree(source / RESULTS, half)
+            (half / mark.name).write_text(key, encoding="ascii")
+            half.rename(target)
 
 
 def _origin(prepared: Prepared, outcome: CellResult) -> dict[str, Any]:

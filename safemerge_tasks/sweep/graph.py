@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 RESPONSES = "responses.json"
 RESULTS = "results"
 
-ADAPTERS = "answer adapters"
-"""The group of all requests that one engine answers with the base and its adapters."""
+ADAPTERS = "adapters "
+"""Begins the groups of what one engine answers with the base and adapters, and of its verdicts."""
+
+MERGED_ADAPTERS = "merge adapters "
+
+JOINED = (ADAPTERS, MERGED_ADAPTERS)
+"""Groups that begin alike are done together if they are ready together."""
 
 _PLACES = (CACHE_DIR, DATA_DIR, "SAFEMERGE_JUDGE")
 
@@ -76,13 +81,14 @@ class Graph:
     def targets(self) -> list[str]:
         """Return the steps whose results are wanted."""
         answers = [key for pair in self.pairs for key in (pair.adapter, pair.checkpoint)]
-        return list(dict.fromkeys([*self._finals(), *answers]))
+        return list(dict.fromkeys([*self.finals(), *answers]))
 
     def only_for_agreement(self) -> set[str]:
         """Return the steps that no cell's result needs."""
-        return self.steps.keys() - self._read_by(self._finals())
+        return self.steps.keys() - self._read_by(self.finals())
 
-    def _finals(self) -> list[str]:
+    def finals(self) -> list[str]:
+        """Return the steps that give cells' results."""
         every = (*self.outcomes.values(), *self.looks.values())
         return [one.final for outcomes in every for one in outcomes]
 
@@ -124,7 +130,8 @@ def build_graph(
     Raises:
         SafemergeError: the judge cannot work, or an input cannot be read.
     """
-    return _Builder(spec, sources, questions, judge_key(spec, read=read), wanted).build(cells)
+    judge, settings = judge_key(spec, read=read), _settings(read=read)
+    return _Builder(spec, sources, questions, judge, settings, wanted).build(cells)
 
 
 class _Builder:
@@ -134,6 +141,7 @@ class _Builder:
         sources: Sources,
         questions: Questions,
         judge: Mapping[str, Any],
+        settings: Mapping[str, str],
         wanted: Wanted | None,
     ) -> None:
         self._spec = spec
@@ -141,6 +149,7 @@ class _Builder:
         self._questions = questions
         self._graph = Graph()
         self._judge = judge
+        self._settings = settings
         self._wanted = wanted
         self._size: int | None = None
 
@@ -185,20 +194,20 @@ class _Builder:
         """Return how a cell is served, where it is, what makes it, and its group of requests."""
         variant, merging = cell.variant, cell.merging
         if variant.kind == "base":
-            return "adapter", None, self._sources.base, ADAPTERS
+            return "adapter", None, self._sources.base, f"{ADAPTERS}base"
         assert variant.tuning is not None
+        # All that is made of one fine-tuned model; its checkpoints have one engine, in place.
+        whose = f"{variant.tuning} {'+'.join(map(str, variant.seeds))}"
         tuned = [self._sources.tuned[variant.tuning][seed] for seed in variant.seeds]
         if merging is None:
             model = tuned[0]
             if not model.adapter and "+" not in model.place:
-                return "checkpoint", model.place, model, "answer given"
+                return "checkpoint", model.place, model, f"answer {whose}"
             if not exact and self._servable(cell, tuned):
-                return "adapter", model.place, model, ADAPTERS
+                return "adapter", model.place, model, f"{ADAPTERS}{whose}"
         step = self._merge(cell, tuned, exact=exact)
         served = str(step.work["recipe"]["output"])
-        # One engine for all checkpoints of one fine-tuned model: their weights are loaded in place.
-        seeds = "+".join(map(str, variant.seeds))
-        group = ADAPTERS if served == "adapter" else f"answer {variant.tuning} {seeds}"
+        group = f"{ADAPTERS}{whose}" if served == "adapter" else f"answer {whose}"
         return served, place_of(step.key, MODEL), step, group
 
     def _merge(self, cell: Cell, tuned: list[Source], *, exact: bool) -> Step:
@@ -224,9 +233,8 @@ class _Builder:
         if key in self._graph.steps:
             return self._graph.steps[key]
         # One process makes all merges of a fine-tuned model in one pass.
-        # Adapters are megabytes, and one engine waits for all of them.
         seeds = "+".join(map(str, variant.seeds))
-        group = "merge adapters" if adapter else f"merge {variant.tuning} {seeds}"
+        group = f"{MERGED_ADAPTERS if adapter else 'merge '}{variant.tuning} {seeds}"
         work = {
             "recipe": fields,
             "lambda": merging.weight,
@@ -315,6 +323,7 @@ class _Builder:
             "model": place,
             "base": self._spec.base,
             "engine": engine.model_dump(mode="json", include={"model", "model_args", "max_loras"}),
+            "requests": asked.requests,
         }
         key = make_key("answer", shaped_by, inputs)
         return self._add(
@@ -334,23 +343,28 @@ class _Builder:
                 if name not in ("data_dir", "include_path", "base")
             },
             "content": asked.scoring,
-            "settings": _settings(),
+            "settings": self._settings,
         }
         work = {
             "evaluation": asked.evaluation.to_json(),
             "recording": asked.recording,
             "responses": place_of(answer.key, RESPONSES),
             "model_args": arguments,
+            "requests": asked.requests,
         }
         key = make_key("score", shaped_by, (answer.key,))
         name = f"{cell.variant.id}, {asked.task}"
-        return self._add(Step(key, "score", name, "score", (answer.key,), work))
+        return self._add(Step(key, "score", name, answer.group, (answer.key,), work))
 
     def _judged(self, cell: Cell, asked: Asked, score: Step) -> Step:
-        work = {"results": place_of(score.key, RESULTS), "judge": dict(self._spec.judge)}
+        work = {
+            "results": place_of(score.key, RESULTS),
+            "judge": dict(self._spec.judge),
+            "requests": asked.requests,
+        }
         key = make_key("judge", {"judge": self._judge}, (score.key,))
         name = f"{cell.variant.id}, {asked.task}"
-        return self._add(Step(key, "judge", name, "judge", (score.key,), work))
+        return self._add(Step(key, "judge", name, score.group, (score.key,), work))
 
     def _add_agreement(self, cells: Sequence[Cell]) -> None:
         """Serve one merge of each method and fine-tuning both ways, on data that all are asked.
@@ -391,12 +405,20 @@ _WRITTEN_OUT = Merging("linear", 1.0, {}, 0, safety_vector=False)
 _SHAPING = ("method", "parameters", "seed", "output", "dtype", "vocabulary")
 
 
-def _settings() -> Mapping[str, str]:
-    """Return what the environment says about scoring."""
-    return {
+def _settings(*, read: bool) -> Mapping[str, str]:
+    """Return what the environment says about scoring; folders count by what is in them."""
+    from safemerge_tasks.sweep.identity import model_identity
+
+    said = {
         name: value
         for name, value in os.environ.items()
         if name.startswith("SAFEMERGE_") and not name.startswith(_PLACES)
+    }
+    return {
+        name: (model_identity(value, read=read) or f"unread {value}")
+        if Path(value).is_dir()
+        else value
+        for name, value in said.items()
     }
 
 
@@ -424,8 +446,12 @@ def _key_of(spec: SweepSpec, settings: "JudgeSettings", *, read: bool) -> dict[s
     if judge.deferred:
         raise SafemergeError(f"{spec.name}: a sweep needs verdicts; name a judge, not deferred.")
     judge.check()
+    cache = judge.cache_key()
+    if cache and settings.model and Path(settings.model).is_dir():
+        # Where its weights are and when they were copied there changes no verdict.
+        cache = {name: value for name, value in cache.items() if name not in ("model", "weights")}
     key: dict[str, Any] = {
-        "cache": judge.cache_key(),
+        "cache": cache,
         "name": settings.name,
         "answers": VERSION,
     }

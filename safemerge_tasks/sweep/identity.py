@@ -14,33 +14,34 @@ _IGNORED = (".md", ".log", ".lock")
 _TEMPLATES = "additional_chat_templates"
 
 
-def model_identity(model: str, *, read: bool = True) -> str | None:
+def model_identity(model: str, *, read: bool = True, suffixes: tuple[str, ...] = ()) -> str | None:
     """Return a name for a model's content.
 
     Args:
         model: folder or Hub id, perhaps `model+adapter` or `id@revision`.
         read: read files whose hash is not known yet; else None is returned for such a model.
+        suffixes: of the files that count; else all.
 
     Raises:
         SafemergeError: there is no such folder or id.
     """
     parts = [model] if Path(model).expanduser().exists() else model.split("+")
-    found = [_identity(part, read=read) for part in parts]
+    found = [_identity(part, read=read, suffixes=suffixes) for part in parts]
     return None if None in found else "+".join(str(one) for one in found)
 
 
-def _identity(model: str, *, read: bool) -> str | None:
+def _identity(model: str, *, read: bool, suffixes: tuple[str, ...]) -> str | None:
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return _folder_identity(folder, read=read)
+        return _folder_identity(folder, read=read, suffixes=suffixes)
     if folder.is_absolute() or model.count("/") != 1:
         raise SafemergeError(f"{model}: no such folder; check the path, or give a Hub id.")
     return _hub_identity(model)
 
 
-def _folder_identity(folder: Path, *, read: bool) -> str | None:
+def _folder_identity(folder: Path, *, read: bool, suffixes: tuple[str, ...]) -> str | None:
     digest = xxhash.xxh3_128()
-    files = list(_files(folder))
+    files = [path for path in _files(folder) if not suffixes or path.suffix in suffixes]
     if not files:
         raise SafemergeError(f"{folder} holds no files; name a model's folder.")
     for path in files:

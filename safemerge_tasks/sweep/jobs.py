@@ -1,7 +1,7 @@
 """Jobs: steps that one process does together, and what they take of a machine."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,23 +11,25 @@ from safemerge_tasks.sweep.steps import Kind, Step
 
 @dataclass(frozen=True)
 class Job:
-    """Steps of one group.
+    """Steps that one process does, of one group or of several that are alike.
 
     Attributes:
         number: counts the jobs of a run.
         steps: what to do.
         needs: cores and GPUs; a GPU count is 0 where a machine has none.
         tries: how often it was started and lost to a machine that failed.
+        then: what failed together with it, to be tried when it has ended.
     """
 
     number: int
     steps: tuple[Step, ...]
     needs: Needs
     tries: int = 0
+    then: tuple[Step, ...] = ()
 
     @property
     def kind(self) -> Kind:
-        """What its steps are."""
+        """What its first steps are."""
         return self.steps[0].kind
 
     @property
@@ -97,10 +99,22 @@ class Runner(Protocol):
         ...
 
 
-def needs_of(kind: Kind, resources: Resources, gpus: int) -> Needs:
-    """Return what a job takes: what the sweep says, else a GPU for what computes with a model."""
-    asked: Needs = getattr(resources, kind)
-    wants = asked.gpus
-    if wants is None:
-        wants = 1.0 if gpus and kind in ("finetune", "answer", "score", "judge") else 0.0
-    return Needs(cpus=asked.cpus, gpus=wants)
+def needs_of(kinds: Iterable[Kind], resources: Resources, gpus: int, ranks: int = 1) -> Needs:
+    """Return what a job takes: what the sweep says, else GPUs for what computes with a model.
+
+    Merging and scoring take none, so that they hold none while others could use it.
+
+    Args:
+        kinds: of steps in it, which are done one after the other.
+        resources: what the sweep says.
+        gpus: how many there are.
+        ranks: GPUs that one engine is spread over.
+    """
+    usual: Mapping[str, float] = {"finetune": 1.0, "answer": float(ranks), "judge": 1.0}
+    asked: Mapping[Kind, Needs] = {kind: getattr(resources, kind) for kind in kinds}
+    wants = [
+        (usual.get(kind, 0.0) if gpus else 0.0) if needs.gpus is None else needs.gpus
+        for kind, needs in asked.items()
+    ]
+    cpus = [needs.cpus for needs in asked.values() if needs.cpus is not None]
+    return Needs(cpus=max(cpus, default=None), gpus=max(wants))

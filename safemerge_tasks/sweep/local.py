@@ -3,29 +3,42 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.jobs import Event, Job
-from safemerge_tasks.sweep.processes import WarmStart, WorkerProcess, start_cold
+from safemerge_tasks.sweep.processes import WorkerProcess
+from safemerge_tasks.sweep.spec import SweepSpec
+from safemerge_tasks.sweep.steps import KINDS
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.work import step_to_json
 
 LOG_TAIL = 15
-_SLOW_TO_IMPORT = ("answer", "score", "judge")
+_BESIDE_GPUS = 2
+"""Jobs that may run beside one job a GPU: merging and scoring need none."""
 
 
 @dataclass
 class _Running:
-    """A job's process and what it holds; `left` are the steps of which it has told nothing yet."""
+    """A job's process and what it holds.
+
+    Attributes:
+        left: the steps of which it has told nothing yet.
+        heard: when it last told something.
+        stalled: it was killed because it told nothing for too long.
+    """
 
     process: WorkerProcess
     cores: list[int]
     gpus: list[str]
     left: set[str]
+    heard: float
+    stalled: bool = False
 
 
 class LocalRunner:
@@ -34,9 +47,9 @@ class LocalRunner:
     Args:
         store: where results go.
         logs: folder for what jobs print.
-        slots: jobs at once; else one a GPU, or one a core and at most 4.
+        slots: jobs at once; else one a GPU and some that need none, or one a core and at most 4.
         gpus: indices or names of the GPUs to use.
-        warm: starts the jobs that import the most.
+        stall: seconds without a word after which a job is taken for dead; None waits for ever.
     """
 
     def __init__(
@@ -45,23 +58,27 @@ class LocalRunner:
         logs: Path,
         slots: int | None = None,
         gpus: Sequence[str] | None = None,
-        warm: WarmStart | None = None,
+        stall: float | None = None,
     ) -> None:
-        self._warm = warm
+        self._stall = stall
         self._store = store
         self._logs = logs
         self._gpus = tuple(visible_gpus() if gpus is None else gpus)
         self._free_gpus = list(self._gpus)
         self._cores = sorted(os.sched_getaffinity(0))
         self._free_cores = list(self._cores)
-        self.slots = slots or len(self._free_gpus) or min(len(self._cores), 4)
+        beside = len(self._gpus) + _BESIDE_GPUS if self._gpus else min(len(self._cores), 4)
+        self.slots = slots or beside
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._running: dict[int, _Running] = {}
 
     def fits(self, job: Job) -> bool:
         """Return whether there is room for a job."""
         enough = len(self._free_gpus) >= job.gpus and len(self._free_cores) >= 1
-        return not self._running or (enough and len(self._running) < self.slots)
+        if not self._running:
+            # What asks for more than there is was refused before; a job of none never waits.
+            return len(self._free_gpus) >= job.gpus
+        return enough and len(self._running) < self.slots
 
     def start(self, job: Job, ready: int) -> None:
         """Start a job with its share of what is free."""
@@ -72,10 +89,10 @@ class LocalRunner:
         gpus, self._free_gpus = self._free_gpus[: job.gpus], self._free_gpus[job.gpus :]
         log = self._logs / f"{job.stem}.log"
         file = write_job(self._logs, job, self._store)
-        begin = self._warm.start if self._warm and job.kind in _SLOW_TO_IMPORT else start_cold
-        process = begin(file, log, job_environment(cores, gpus if self._gpus else None))
+        environment = job_environment(cores, gpus if self._gpus else None)
+        process = WorkerProcess(file, log, environment)
         left = {step.key for step in job.steps}
-        self._running[job.number] = _Running(process, cores, gpus, left)
+        self._running[job.number] = _Running(process, cores, gpus, left, time.monotonic())
         threading.Thread(target=self._listen, args=(job, process, log), daemon=True).start()
 
     def _listen(self, job: Job, process: WorkerProcess, log: Path) -> None:
@@ -95,22 +112,35 @@ class LocalRunner:
 
     def next_event(self, timeout: float) -> Event | None:
         """Wait for something to happen."""
+        self._strike_what_stalls()
         try:
             event = self._events.get(timeout=timeout)
         except Empty:
             return None
         running = self._running[event.job.number]
+        running.heard = time.monotonic()
         running.left -= {event.told.get("done"), event.told.get("failed")}
         if event.ended or not running.left:
             # A job with nothing left only ends its engine; what comes next may have its cores.
             self._free_cores = sorted({*self._free_cores, *running.cores})
             running.cores = []
         if event.ended:
+            if running.stalled:
+                reason = f"it told nothing for {(self._stall or 0) / 60:g} minutes"
+                event = replace(event, machine_failed=True, reason=reason)
             del self._running[event.job.number]
             free = {*self._free_gpus, *running.gpus}
             self._free_gpus = [gpu for gpu in self._gpus if gpu in free]
             running.process.let_go()
         return event
+
+    def _strike_what_stalls(self) -> None:
+        """Kill the jobs that have told nothing for too long; their ends come as events."""
+        for running in self._running.values():
+            silent = time.monotonic() - running.heard
+            if self._stall is not None and silent > self._stall and not running.stalled:
+                running.stalled = True
+                running.process.strike()
 
     def close(self) -> None:
         """Kill what runs, with all its children."""
@@ -148,6 +178,25 @@ def job_environment(cores: Sequence[int], gpus: Sequence[str] | None) -> dict[st
     environment.setdefault("OMP_NUM_THREADS", str(len(cores)))
     environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
     return environment
+
+
+def refuse_too_much(spec: SweepSpec, gpus: int) -> None:
+    """Refuse a sweep that asks for more GPUs than this machine has.
+
+    Raises:
+        SafemergeError: it does.
+    """
+    asked = {f"resources.{kind}.gpus": getattr(spec.resources, kind).gpus or 0 for kind in KINDS}
+    if spec.engine.ranks > 1:
+        asked["engine.model_args: tensor_parallel_size * pipeline_parallel_size"] = (
+            spec.engine.ranks
+        )
+    for name, count in asked.items():
+        if count > gpus:
+            raise SafemergeError(
+                f"{spec.name}: {name} is {count:g}, and this machine has "
+                f"{gpus or 'no'} GPU{'' if gpus == 1 else 's'}; lower it, or use --ray."
+            )
 
 
 def visible_gpus() -> list[str]:

@@ -8,14 +8,20 @@ from rich.console import Console
 from rich.table import Table
 
 from safemerge_tasks.sweep.graph import Graph
+from safemerge_tasks.sweep.local import refuse_too_much
 from safemerge_tasks.sweep.models import Source, weight_bytes
 from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges
 from safemerge_tasks.sweep.questions import SAFETY, TEST, UTILITY
+from safemerge_tasks.sweep.rates import Rates
 from safemerge_tasks.sweep.steps import KINDS, Step, pass_of
 
 
-def make_plan(prepared: Prepared) -> dict[str, Any]:
+def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
     """Check everything that can be checked and return what is to be done, as JSON.
+
+    Args:
+        prepared: the sweep.
+        gpus: how many this machine has; None if it is planned for others.
 
     Raises:
         SafemergeError: something would fail.
@@ -49,11 +55,11 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
         "steps": {
             kind: {"all": counts[kind], "to do": todo[kind]} for kind in KINDS if counts[kind]
         },
-        "jobs": dict(Counter(step.kind for step in _one_a_group(left))),
+        "jobs": dict(Counter(kind for kind, _ in {(step.kind, step.group) for step in left})),
         "shared": _shared(graph),
         "fine-tuning": {name: _plain(outlook) for name, outlook in outlooks.items()},
         "bytes read": _bytes_read(prepared, merges),
-        "bytes written": sum(step.nbytes for step in merges),
+        "bytes written": sum(step.nbytes for step in merges) + _bytes_tuned(prepared, left),
         "most bytes at once": _largest_group(merges),
         "generations": sum(one.requests for one in asked),
         "prompt tokens": sum(one.prompt_tokens for one in asked),
@@ -63,8 +69,33 @@ def make_plan(prepared: Prepared) -> dict[str, Any]:
             for step in left
             if step.kind == "judge"
         ),
+        **_machine(prepared, left, gpus),
         "notes": notes,
     }
+
+
+def _bytes_tuned(prepared: Prepared, left: list[Step]) -> int:
+    """Return what full fine-tunings write, which stays in the store."""
+    configs = [step.work["config"] for step in left if step.kind == "finetune"]
+    whole = [config for config in configs if config["tuning"] == "full"]
+    # `auto` is decided by the machine that it runs on; the base's own type is the likeliest.
+    dtypes = [None if config["dtype"] == "auto" else config["dtype"] for config in whole]
+    return sum(weight_bytes(prepared.spec.base, dtype) for dtype in dtypes)
+
+
+def _machine(prepared: Prepared, left: list[Step], gpus: int | None) -> dict[str, Any]:
+    """Return how long it takes and what of this machine stays idle, as far as that is known."""
+    seconds = Rates(prepared.graph, prepared.store).seconds(left)
+    found: dict[str, Any] = {"hours of one job": None if seconds is None else seconds / 3600}
+    if gpus is None:
+        return found
+    refuse_too_much(prepared.spec, gpus)
+    kinds = ("finetune", "answer", "judge")
+    models = {str(step.work["model"]) for step in left if step.kind == "answer"}
+    jobs = len(models) if models else len({step.group for step in left if step.kind in kinds})
+    engines = prepared.spec.engine.engines
+    apart = min(jobs, engines or jobs) * prepared.spec.engine.ranks
+    return {**found, "GPUs": gpus, "GPUs that idle": max(0, gpus - apart) if left else gpus}
 
 
 def _one_point_each(prepared: Prepared) -> list[str]:
@@ -92,10 +123,6 @@ def _cells(prepared: Prepared) -> dict[str, int]:
         name = f"{variant.tuning}, {what}" if variant.tuning else what
         counts[f"{name} ({served})"] += 1
     return dict(counts)
-
-
-def _one_a_group(steps: list[Step]) -> list[Step]:
-    return list({step.group: step for step in steps}.values())
 
 
 def _shared(graph: Graph) -> dict[str, int]:
@@ -176,5 +203,11 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
         console.print(f"{what}: {plan[what] / 1e9:,.2f} GB", highlight=False)
     for what in ("generations", "prompt tokens", "most new tokens", "judge calls"):
         console.print(f"{what}: {plan[what]:,}", highlight=False)
+    hours = plan["hours of one job"]
+    told = "unknown: nothing like it was done on this machine" if hours is None else f"{hours:.2g}"
+    console.print(f"hours, one job after the other: {told}", highlight=False)
+    if "GPUs" in plan:
+        idle = plan["GPUs that idle"]
+        console.print(f"GPUs: {plan['GPUs']}, of which {idle} idle", highlight=False)
     for note in plan["notes"]:
         console.print(f"note: {note}", highlight=False, markup=False)

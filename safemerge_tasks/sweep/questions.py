@@ -17,6 +17,7 @@ from safemerge_tasks.sweep.store import Store
 
 if TYPE_CHECKING:
     from safemerge_tasks.sweep.serving.evaluation import Evaluation
+    from safemerge_tasks.sweep.serving.recording import Recording
 
 
 SAFETY, UTILITY, TEST, LOOK = "safety", "utility", "test", "look"
@@ -251,10 +252,7 @@ def _record(
     if look:
         evaluation = replace(evaluation, limit=look[1])
     with _one_sentence(spec, task):
-        made = record(evaluation)
-    path = store.recording(made.name)
-    if not path.is_file():
-        made.save(path)
+        made = _first_recorded(store, record(evaluation))
     return Asked(
         task,
         split,
@@ -268,6 +266,19 @@ def _record(
         sum(_most_new_tokens(request.settings) for request in made.requests),
         look[0] if look else 0,
     )
+
+
+def _first_recorded(store: Store, made: "Recording") -> "Recording":
+    """Return the first recording of the same tasks and base that the store has; keep this one else.
+
+    Prompts need not come out alike twice: a chat template may hold the date, a task may walk
+    through a set. Every variant answers what was asked first, whenever a sweep goes on.
+    """
+    known = next(iter(sorted(store.recording(made.name).parent.glob(f"*-{made.whose}.json"))), None)
+    if known is not None:
+        return type(made).load(known)
+    made.save(store.recording(made.name))
+    return made
 
 
 # lm-eval's own, where a task has none.

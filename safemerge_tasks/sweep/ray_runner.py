@@ -32,10 +32,16 @@ _LEAVES_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "false"}
 
 @dataclass
 class _Handed:
-    """A job that the cluster has; `read` are the bytes of its events that were passed on."""
+    """A job that the cluster has.
+
+    Attributes:
+        read: bytes of its events that were passed on.
+        heard: when it last told something, once it was started.
+    """
 
     job: Job
     read: int = 0
+    heard: float | None = None
     error: dict[str, object] = field(default_factory=dict)
 
 
@@ -62,12 +68,16 @@ class RayRunner:
         store: where results go; the same folder on every machine.
         logs: folder for what jobs print; the same on every machine.
         address: of the cluster; `auto` finds a running one.
+        stall: seconds without a word after which a job is taken for dead; None waits for ever.
 
     Raises:
         SafemergeError: Ray is not installed, or there is no cluster.
     """
 
-    def __init__(self, store: Store, logs: Path, address: str = "auto") -> None:
+    def __init__(
+        self, store: Store, logs: Path, address: str = "auto", stall: float | None = None
+    ) -> None:
+        self._stall = stall
         self._ray: Any = join(address)
         self._machines = Machines(self._ray)
         self._store = store
@@ -110,6 +120,9 @@ class RayRunner:
             return self._events.get_nowait()
         except Empty:
             pass
+        if not self._running:
+            time.sleep(timeout)
+            return None
         finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
         for handed in self._running.values():
             self._read_told(handed)
@@ -118,6 +131,7 @@ class RayRunner:
         if time.monotonic() - self._machines.looked >= _LOOK_EVERY:
             self._machines.look()
             self._refuse_hopeless()
+            self._strike_what_stalls()
         try:
             return self._events.get_nowait()
         except Empty:
@@ -135,6 +149,17 @@ class RayRunner:
                 del self._running[reference]
                 self._refuse(handed.job)
 
+    def _strike_what_stalls(self) -> None:
+        """End the jobs that were started and have told nothing for too long."""
+        for reference, handed in list(self._running.items()):
+            if self._stall is None or handed.heard is None:
+                continue
+            if time.monotonic() - handed.heard > self._stall:
+                self._ray.cancel(reference, force=True)
+                del self._running[reference]
+                reason = f"it told nothing for {self._stall / 60:g} minutes"
+                self._events.put(Event(handed.job, ended=True, machine_failed=True, reason=reason))
+
     def _read_told(self, handed: _Handed) -> None:
         """Pass on what a job told since last time; its machine writes that beside the log."""
         try:
@@ -143,6 +168,8 @@ class RayRunner:
                 told = file.read()
         except FileNotFoundError:
             return
+        if told or handed.heard is None:
+            handed.heard = time.monotonic()
         # The last line may not be whole yet.
         told = told[: told.rfind(b"\n") + 1]
         handed.read += len(told)

@@ -188,10 +188,10 @@ def repair(
         SafemergeError: it cannot be done.
     """
     from safemerge_tasks.sweep.report.files import write_report
-    from safemerge_tasks.sweep.run import run_sweep, warm_start
+    from safemerge_tasks.sweep.run import run_sweep
 
     prepared = prepared or prepare_repair(request, store)
-    done = run_sweep(prepared, request.folder, console, warm=warm_start(prepared.spec))
+    done = run_sweep(prepared, request.folder, console)
     written = write_report(request.folder, request.folder / REPORT)
     findings = find(done.manifest, request.folder)
     choice = _best(findings.choices)

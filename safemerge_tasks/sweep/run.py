@@ -13,17 +13,15 @@ from rich.console import Console
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.assemble import assemble
-from safemerge_tasks.sweep.estimate import Estimator
 from safemerge_tasks.sweep.graph import Graph
-from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
+from safemerge_tasks.sweep.local import LocalRunner, refuse_too_much, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
 from safemerge_tasks.sweep.outcomes import read_sweep
 from safemerge_tasks.sweep.prepare import Prepared, disk_budget
-from safemerge_tasks.sweep.processes import WarmStart
 from safemerge_tasks.sweep.progress import Progress
+from safemerge_tasks.sweep.rates import Rates
 from safemerge_tasks.sweep.rounds import next_round
 from safemerge_tasks.sweep.scheduler import Scheduler
-from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.state import LOCK, STATE, describe, write_state
 from safemerge_tasks.sweep.view import View
 
@@ -32,24 +30,8 @@ if TYPE_CHECKING:
 
 # Seconds; a state is a file that is written through to the disk.
 _SHOW_EVERY = 0.5
+_ASSEMBLE_EVERY = 5.0
 _OURS = (STATE, LOCK, MANIFEST, "logs", "results", "report")
-
-
-def warm_start(spec: SweepSpec) -> WarmStart | None:
-    """Begin to load what a sweep's jobs on this machine will import, if that helps."""
-    if visible_gpus():
-        return None
-    serving = "safemerge_tasks.sweep.serving"
-    modules = [
-        f"{serving}.scoring",
-        f"{serving}.replaying_model",
-        "safemerge_tasks.judges.judging.saved_results",
-    ]
-    modules.append(f"{serving}.{spec.engine.model}_answers")
-    if spec.engine.model == "vllm":
-        # What an engine imports only as it starts.
-        modules.append("vllm.v1.worker.cpu_worker")
-    return WarmStart(modules)
 
 
 @dataclass(frozen=True)
@@ -66,7 +48,6 @@ def run_sweep(
     out: Path,
     console: Console,
     ray: str | None = None,
-    warm: WarmStart | None = None,
 ) -> Finished:
     """Do what is left of a sweep and put the results into `out`.
 
@@ -77,16 +58,16 @@ def run_sweep(
         out: output folder; that of an earlier run goes on.
         console: where progress is shown.
         ray: address of a Ray cluster to run on; None runs here.
-        warm: starts jobs here.
 
     Raises:
         SafemergeError: `out` is something else's, or another process is at it.
     """
     with _held(out):
         prepared.store.tidy()
-        runner, gpus = _runner(prepared, out / "logs", ray, warm)
+        runner, gpus = _runner(prepared, out / "logs", ray)
         # An engine of small models leaves cores idle that a GPU's would not.
-        engines = prepared.spec.engine.engines or (1 if gpus or ray else runner.slots)
+        usual = max(1, gpus // prepared.spec.engine.ranks) if gpus or ray else runner.slots
+        engines = prepared.spec.engine.engines or usual
         earlier = None
         try:
             with View(console) as view:
@@ -117,8 +98,8 @@ def _run_graph(
     earlier: Progress | None,
 ) -> Progress:
     spec, graph = prepared.spec, prepared.graph
-    estimator = Estimator(graph, prepared.store)
-    shown = 0.0
+    rates = Rates(graph, prepared.store)
+    shown, assembled, there = 0.0, time.monotonic(), 0
 
     def show(progress: Progress, left: float | None) -> None:
         state = describe(spec.name, graph, progress, left)
@@ -126,11 +107,16 @@ def _run_graph(
         view.show(state)
 
     def changed(progress: Progress) -> None:
-        nonlocal shown
+        nonlocal shown, assembled, there
         if time.monotonic() - shown < _SHOW_EVERY:
             return
         shown = time.monotonic()
-        show(progress, estimator.remaining(progress, runner.slots))
+        finals = sum(progress.status.get(key) == "done" for key in graph.finals())
+        if finals > there and shown - assembled >= _ASSEMBLE_EVERY:
+            # Whoever draws the report meanwhile finds what is there.
+            assemble(prepared, progress, out)
+            assembled, there = time.monotonic(), finals
+        show(progress, rates.remaining(progress, runner.slots))
 
     scheduler = Scheduler(
         graph,
@@ -138,6 +124,7 @@ def _run_graph(
         runner,
         resources=spec.resources,
         gpus=gpus,
+        ranks=spec.engine.ranks,
         engines=engines,
         disk=disk_budget(spec),
         keep=spec.keep_checkpoints,
@@ -150,17 +137,18 @@ def _run_graph(
         show(scheduler.progress, None)
 
 
-def _runner(
-    prepared: Prepared, logs: Path, ray: str | None, warm: WarmStart | None
-) -> "tuple[Runner, int]":
+def _runner(prepared: Prepared, logs: Path, ray: str | None) -> "tuple[Runner, int]":
     spec = prepared.spec
+    minutes = spec.resources.stall_minutes
+    stall = None if minutes is None else 60 * minutes
     if ray is not None:
         from safemerge_tasks.sweep.ray_runner import RayRunner
 
-        cluster = RayRunner(prepared.store, logs, ray)
+        cluster = RayRunner(prepared.store, logs, ray, stall)
         return cluster, cluster.gpus
     gpus = visible_gpus()
-    return LocalRunner(prepared.store, logs, spec.resources.jobs, gpus, warm), len(gpus)
+    refuse_too_much(spec, len(gpus))
+    return LocalRunner(prepared.store, logs, spec.resources.jobs, gpus, stall), len(gpus)
 
 
 @contextmanager

@@ -1,16 +1,17 @@
 """The steps of a graph, done in an order that keeps few merged checkpoints on disk.
 
 A step is needed if it is wanted, or if a needed step that is not done reads it. A group is started
-when all inputs of its needed steps are there or can no longer come.
+when all inputs of its needed steps are there, made by the group itself or can no longer come. What
+another sweep of the same store works on is left to it, and looked at again later.
 """
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
-from safemerge_tasks.sweep.blame import Blame, Failure
-from safemerge_tasks.sweep.graph import ADAPTERS, Graph
+from safemerge_tasks.sweep.graph import JOINED, Graph
 from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.room import Room
@@ -18,8 +19,18 @@ from safemerge_tasks.sweep.spec import Resources
 from safemerge_tasks.sweep.steps import KINDS, Step
 from safemerge_tasks.sweep.store import Store
 
-MACHINE_TRIES = 3
+MACHINE_TRIES = 2
+"""How often a job is tried again that a machine lost, or that stood still."""
+
 LOST_TRIES = 3
+HOPELESS = 3
+"""So many jobs that fail for one reason, without a success between, fail for no step's sake."""
+
+BUSY_SECONDS = 5.0
+"""How long what another sweep works on is left alone before it is looked at again."""
+
+MOST_REQUESTS = 20_000
+"""Of several fine-tuned models together on one engine: verdicts come when it has ended."""
 
 
 class Scheduler:
@@ -31,6 +42,7 @@ class Scheduler:
         runner: where jobs run.
         resources: what jobs may take.
         gpus: whether the machines have any.
+        ranks: GPUs that one engine is spread over.
         engines: how many engines share the adapters' requests.
         disk: bytes for merged checkpoints; else most of what is free.
         keep: leave merged checkpoints in the store.
@@ -46,6 +58,7 @@ class Scheduler:
         *,
         resources: Resources,
         gpus: int = 0,
+        ranks: int = 1,
         engines: int = 1,
         disk: int | None = None,
         keep: bool = False,
@@ -57,15 +70,17 @@ class Scheduler:
         self._runner = runner
         self._resources = resources
         self._gpus = gpus
+        self._ranks = ranks
         self._engines = engines
         self._keep = keep
         self._changed = changed
         self._queue: list[Job] = []
+        self._busy: dict[str, float] = {}
         self._lost: dict[int, list[str]] = {}
         self._remade: Counter[str] = Counter()
-        # What only the agreement reads holds no cell up.
+        self._in_vain: Counter[tuple[str, str]] = Counter()
+        # What only the agreement reads comes last.
         self._aside = graph.only_for_agreement()
-        self._blame = Blame(self._fail, lambda steps: self._again(steps, 0), self._withdraw)
         self.progress = Progress()
         self._room = Room(graph, store, self.progress, disk)
         if earlier:
@@ -85,11 +100,12 @@ class Scheduler:
         if not self._keep:
             self._room.clean_up()
         self._start_what_fits()
-        while self.progress.running:
+        while self.progress.running or self._busy:
             event = self._runner.next_event(timeout=1.0)
             if event:
                 self._take(event)
-            if event and event.ended:
+            freed = self._look_at_busy()
+            if freed or (event and (event.ended or "done" in event.told)):
                 self._start_what_fits()
             self._changed(self.progress)
         self._fail_what_has_no_room()
@@ -116,6 +132,23 @@ class Scheduler:
         for key in self._graph.needed(lambda key: status[key] == "idle"):
             status[key] = "waiting"
 
+    def _look_at_busy(self) -> bool:
+        """Return whether something that another sweep worked on is done, or left by it."""
+        now = time.monotonic()
+        free = []
+        for key, since in self._busy.items():
+            if self._store.done(key):
+                self.progress.status[key] = "done"
+                free.append(key)
+            elif now - since >= BUSY_SECONDS:
+                if self._store.is_held(key):
+                    self._busy[key] = now
+                else:
+                    free.append(key)
+        for key in free:
+            del self._busy[key]
+        return bool(free)
+
     def _start_what_fits(self) -> None:
         self._give_up_hopeless()
         self._start_jobs(whole=True)
@@ -130,7 +163,7 @@ class Scheduler:
         jobs.sort(key=lambda job: (self._is_aside(job), -KINDS.index(job.kind), -len(job.steps)))
         left = len(jobs)
         for job in jobs:
-            if self._runner.fits(job) and self._room.holds(job) and not self._held_back(job):
+            if self._runner.fits(job) and self._room.holds(job):
                 if job in self._queue:
                     self._queue.remove(job)
                 self._start(job, left)
@@ -139,24 +172,27 @@ class Scheduler:
     def _is_aside(self, job: Job) -> bool:
         return all(step.key in self._aside for step in job.steps)
 
-    def _held_back(self, job: Job) -> bool:
-        """Return whether a job would take the place of an engine that cells are about to need."""
-        if job.kind != "answer" or not self._is_aside(job) or not self.progress.running:
-            return False
-        return any(
-            step.kind == "answer"
-            and key not in self._aside
-            and self.progress.status[key] == "waiting"
-            for key, step in self._graph.steps.items()
-        )
-
     def _start(self, job: Job, ready: int) -> None:
+        steps = self._not_held_elsewhere(job.steps)
+        if not steps:
+            return
         self.progress.jobs += 1
-        numbered = replace(job, number=self.progress.jobs)
-        for step in job.steps:
+        numbered = replace(job, number=self.progress.jobs, steps=steps)
+        for step in steps:
             self.progress.status[step.key] = "running"
         self.progress.running[numbered.number] = (numbered, time.time())
         self._runner.start(numbered, ready)
+
+    def _not_held_elsewhere(self, steps: Sequence[Step]) -> tuple[Step, ...]:
+        """Return the steps that no other sweep works on, nor on what they read."""
+        free = []
+        for step in steps:
+            if any(key in self._busy for key in step.inputs) or self._store.is_held(step.key):
+                self._busy[step.key] = time.monotonic()
+                self.progress.status[step.key] = "waiting"
+            else:
+                free.append(step)
+        return tuple(free)
 
     def _give_up_hopeless(self) -> None:
         """Fail the steps that read what failed."""
@@ -172,59 +208,75 @@ class Scheduler:
                         reason = f"after {blamed.kind} {blamed.name} failed: {reason}"
                     self._fail(key, reason)
                     self.progress.consequences.add(key)
+                    self._busy.pop(key, None)
                     break
 
     def _ready_jobs(self, *, whole: bool) -> list[Job]:
         """Return what could start now: whole groups, else also parts that read checkpoints."""
         groups: dict[str, list[Step]] = defaultdict(list)
-        held = {step.key for job in self._queue for step in job.steps}
+        under_way = [*self._queue, *(job for job, _ in self.progress.running.values())]
+        held = {step.key for job in self._queue for step in job.steps} | self._busy.keys()
+        held |= {step.key for job in under_way for step in job.then}
         for key, step in self._graph.steps.items():
             if self.progress.status[key] == "waiting" and key not in held:
                 groups[step.group].append(step)
         jobs: list[Job] = []
-        for steps in groups.values():
-            ready = [step for step in steps if self._inputs_done(step)]
-            if not whole:
-                ready = [step for step in ready if self._reads_checkpoint(step)]
-            if ready and (len(ready) == len(steps) or not whole):
-                made = [self._job(part) for part in self._divided(ready)]
-                if len(made) == 1:
-                    jobs += made
-                else:
-                    # Queued, or what has to wait would be divided once more.
-                    self._queue += made
+        joined: dict[str, list[Step]] = defaultdict(list)
+        for name, steps in groups.items():
+            ready = self._startable(steps, whole=whole)
+            if not ready or (whole and len(ready) < len(steps)):
+                continue
+            together = next((one for one in JOINED if name.startswith(one)), None)
+            if together:
+                joined[together] += ready
+            else:
+                jobs.append(self._job(ready))
+        for steps in joined.values():
+            made = [self._job(part) for part in self._divided(steps)]
+            if len(made) == 1:
+                jobs += made
+            else:
+                # Queued, or what has to wait would be divided once more.
+                self._queue += made
         return jobs
 
-    def _divided(self, steps: list[Step]) -> list[list[Step]]:
-        """Divide a group's steps over engines, so that what shares something stays together.
-
-        Adapters' requests go by model; scoring goes by task, whose references are embedded once.
-        """
-        if steps[0].group == ADAPTERS:
-            shared, parts = "model", self._engines
-        elif steps[0].kind == "score":
-            shared, parts = "recording", self._runner.slots - len(self.progress.running)
-        else:
-            return [steps]
-        together: dict[str, list[Step]] = defaultdict(list)
+    def _startable(self, steps: Iterable[Step], *, whole: bool) -> list[Step]:
+        """Return the steps whose inputs are there, and those that read what these make."""
+        found: dict[str, Step] = {}
         for step in steps:
-            together[str(step.work.get(shared))].append(step)
-        divided: list[list[Step]] = [[] for _ in range(max(1, min(parts, len(together))))]
-        for number, part in enumerate(together.values()):
-            divided[number % len(divided)] += part
-        return divided
+            inside = [key for key in step.inputs if key in found]
+            there = all(self.progress.status[key] == "done" or key in found for key in step.inputs)
+            if there and (whole or inside or self._reads_checkpoint(step)):
+                found[step.key] = step
+        return list(found.values())
+
+    def _divided(self, steps: Sequence[Step]) -> list[list[Step]]:
+        """Divide the steps of joined groups over engines; what is done with one model stays so."""
+        owners: dict[str, str] = {}
+        models: dict[str, list[Step]] = defaultdict(list)
+        for step in steps:
+            maker = next((owners[key] for key in step.inputs if key in owners), None)
+            owners[step.key] = maker or str(step.work.get("model", step.key))
+            models[owners[step.key]].append(step)
+        if steps[0].kind == "merge":
+            return [list(steps)]
+        requests = sum(step.work.get("requests", 0) for step in steps if step.kind == "answer")
+        parts = max(self._engines, -(-requests // MOST_REQUESTS))
+        parts = max(1, min(parts, len(models)))
+        shared = list(models.values())
+        bounds = [number * len(shared) // parts for number in range(parts + 1)]
+        return [
+            [step for some in shared[low:high] for step in some] for low, high in pairwise(bounds)
+        ]
 
     def _reads_checkpoint(self, step: Step) -> bool:
         return any(self._graph.steps[key].nbytes for key in step.inputs)
 
-    def _inputs_done(self, step: Step) -> bool:
-        return all(self.progress.status[key] == "done" for key in step.inputs)
-
-    def _job(self, steps: list[Step], tries: int = 0) -> Job:
-        kind = steps[0].kind
-        if kind == "merge":
+    def _job(self, steps: Sequence[Step], tries: int = 0) -> Job:
+        if steps[0].kind == "merge":
             steps = self._room.fitting(steps) or steps[:1]
-        return Job(0, tuple(steps), needs_of(kind, self._resources, self._gpus), tries)
+        needs = needs_of({step.kind for step in steps}, self._resources, self._gpus, self._ranks)
+        return Job(0, tuple(steps), needs, tries)
 
     def _take(self, event: Event) -> None:
         job, told = event.job, event.told
@@ -232,6 +284,9 @@ class Scheduler:
             self.progress.status[told["done"]] = "done"
         elif "failed" in told:
             self._fail(told["failed"], str(told["reason"]))
+        elif "busy" in told:
+            self._busy[told["busy"]] = time.monotonic()
+            self.progress.status[told["busy"]] = "waiting"
         elif "progress" in told:
             done, total = told["progress"]
             self.progress.parts[job.number] = (done, total)
@@ -252,17 +307,75 @@ class Scheduler:
         if job.number in self._lost:
             # Another sweep shared the store and cleaned up: its inputs are made again.
             self._make_again(self._lost.pop(job.number), left)
-            left = []
-        reason = event.reason or "it ended without a result"
-        whole = len(left) == len(job.steps)
-        failure = Failure(tuple(left), reason, event.ours, whole)
-        if left and event.machine_failed and job.tries < MACHINE_TRIES:
-            self._blame.tried_again(job.steps, failure.steps)
-            self._again(failure.steps, job.tries + 1)
+        elif left and event.machine_failed and job.tries < MACHINE_TRIES:
+            self._again(left, job.tries + 1, job.then)
+            job = replace(job, then=())
+        elif left:
+            self._ended_early(job, left, event.reason or "it ended without a result")
         else:
-            self._blame.ended(job.steps, failure)
+            self._forget_failures(job)
+        rest = [step for step in job.then if self.progress.status[step.key] == "waiting"]
+        if rest:
+            self._again(rest, 0)
         if not self._keep:
             self._room.clean_up()
+
+    def _ended_early(self, job: Job, left: Sequence[Step], reason: str) -> None:
+        """Decide what the end of a job means for the steps that it left undone.
+
+        What follows from a step that failed fails with it. If the job got anywhere, the rest is
+        tried again; if not, the first variant is tried by itself, and fails if it is to blame.
+        """
+        of_failed = {step.key for step in left if self._follows_a_failure(step)}
+        for step in left:
+            if step.key in of_failed:
+                self.progress.status[step.key] = "waiting"
+        left = [step for step in left if step.key not in of_failed]
+        if not left:
+            return
+        if len(left) + len(of_failed) < len(job.steps):
+            self._forget_failures(job)
+            self._again(left, 0)
+            return
+        why = (job.kind, reason.partition("; see ")[0])
+        self._in_vain[why] += 1
+        first, rest = self._first_variant(left)
+        hopeless = self._in_vain[why] >= HOPELESS
+        if rest and not hopeless:
+            for step in rest:
+                self.progress.status[step.key] = "waiting"
+            self._again(first, 0, tuple(rest))
+            return
+        failed = [*left, *(job.then if hopeless else ())]
+        for step in failed:
+            # What reads one of the others is their consequence.
+            if any(key in {one.key for one in failed} for key in step.inputs):
+                self.progress.status[step.key] = "waiting"
+            else:
+                self._fail(step.key, reason)
+
+    def _follows_a_failure(self, step: Step) -> bool:
+        status = self.progress.status
+        return any(
+            status[key] == "failed" or self._follows_a_failure(self._graph.steps[key])
+            for key in step.inputs
+        )
+
+    def _first_variant(self, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+        """Return the steps with one model, and all others."""
+        first, mine = str(steps[0].work.get("model", steps[0].key)), set[str]()
+        for step in steps:
+            own = str(step.work.get("model", step.key)) == first
+            if own or any(key in mine for key in step.inputs):
+                mine.add(step.key)
+        return (
+            [step for step in steps if step.key in mine],
+            [step for step in steps if step.key not in mine],
+        )
+
+    def _forget_failures(self, job: Job) -> None:
+        for why in [why for why in self._in_vain if why[0] == job.kind]:
+            del self._in_vain[why]
 
     def _make_again(self, lost: list[str], readers: list[Step]) -> None:
         """Have what steps read made again, unless that was in vain too often."""
@@ -277,19 +390,11 @@ class Scheduler:
                 )
         self._take_stock()
 
-    def _again(self, steps: tuple[Step, ...], tries: int) -> None:
-        needs = needs_of(steps[0].kind, self._resources, self._gpus)
+    def _again(self, steps: Sequence[Step], tries: int, then: tuple[Step, ...] = ()) -> None:
         for step in steps:
             self.progress.status[step.key] = "waiting"
-        self._queue.append(Job(0, steps, needs, tries))
-
-    def _withdraw(self, keys: tuple[str, ...]) -> bool:
-        """Take a job out of the queue, if it is there."""
-        for job in self._queue:
-            if tuple(step.key for step in job.steps) == keys:
-                self._queue.remove(job)
-                return True
-        return False
+        needs = needs_of({step.kind for step in steps}, self._resources, self._gpus, self._ranks)
+        self._queue.append(Job(0, tuple(steps), needs, tries, then))
 
     def _fail(self, key: str, reason: str) -> None:
         self.progress.status[key] = "failed"

@@ -217,7 +217,7 @@ class EngineSpec(_Frozen):
     engines: int | None = Field(
         None,
         ge=1,
-        description="engines that share the adapters' requests; else one, or one a job on a CPU",
+        description="engines that share the adapters' requests; else one a GPU, or a job on a CPU",
     )
 
     @model_validator(mode="after")
@@ -226,6 +226,12 @@ class EngineSpec(_Frozen):
             if name in self.model_args:
                 raise ValueError(f"`model_args` has {name}, which does nothing there; {instead}")
         return self
+
+    @property
+    def ranks(self) -> int:
+        """GPUs that one engine is spread over."""
+        sizes = (self.model_args.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
+        return math.prod(int(size) for size in sizes)
 
 
 class Needs(_Frozen):
@@ -239,6 +245,11 @@ class Resources(_Frozen):
     """What jobs may take."""
 
     jobs: int | None = Field(None, ge=1, description="at once; else one a GPU or core, at most 4")
+    stall_minutes: float | None = Field(
+        60.0,
+        gt=0,
+        description="without a word, after which a job is killed and tried twice more; null: never",
+    )
     disk: str | None = Field(None, description="for merged checkpoints, such as 100GB")
     finetune: Needs = Needs()
     merge: Needs = Needs()

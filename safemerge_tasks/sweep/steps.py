@@ -1,6 +1,7 @@
 """Steps: pieces of work whose results are kept under a key of everything that shapes them."""
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,19 @@ LIBRARIES: Mapping[Kind, tuple[str, ...]] = {
     "judge": ("safemerge", "transformers", "vllm"),
 }
 """What else shapes a step's result. A new version of one of them makes a new key."""
+
+_SOURCES: Mapping[Kind, tuple[str, ...]] = {
+    "finetune": ("safemerge_tasks.finetune",),
+    "merge": ("merge",),
+    "answer": ("safemerge_tasks.sweep.serving",),
+    "score": (
+        *("safemerge_tasks.sweep.serving", "safemerge_tasks.harness", "safemerge_tasks.metrics"),
+        *("safemerge_tasks.suites", "safemerge_tasks.attacks", "safemerge_tasks.verdicts"),
+        *("safemerge_tasks.humaneval", "safemerge_tasks.sandbox"),
+    ),
+    "judge": ("safemerge_tasks.judges", "safemerge_tasks.metrics", "safemerge_tasks.verdicts"),
+}
+"""Our own code that shapes a step's result: a version stays the same from commit to commit."""
 
 _STEP = "step:"
 
@@ -63,6 +77,7 @@ def make_key(kind: Kind, shaped_by: Mapping[str, Any], inputs: Sequence[str] = (
         "shaped by": shaped_by,
         "inputs": list(inputs),
         "libraries": {name: version_of(name) for name in LIBRARIES[kind]},
+        "code": [source_hash(package) for package in _SOURCES[kind]],
     }
     text = json.dumps(content, sort_keys=True, default=str)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
@@ -75,6 +90,17 @@ def version_of(library: str) -> str | None:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
         return None
+
+
+@cache
+def source_hash(package: str) -> str:
+    """Return a hash of all of a package's modules."""
+    found = importlib.util.find_spec(package)
+    digest = hashlib.sha256()
+    for folder in map(Path, (found and found.submodule_search_locations) or ()):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def place_of(key: str, part: str) -> str:

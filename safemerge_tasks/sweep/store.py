@@ -45,6 +45,11 @@ class Store:
         """Return whether a step's result is there."""
         return self.folder(key).is_dir()
 
+    def results(self) -> list[str]:
+        """Return the keys of all results."""
+        parent = self.root / "steps"
+        return sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+
     def record(self, key: str) -> dict[str, Any]:
         """Return what was noted with a result: seconds, host, versions; empty if nothing was."""
         try:
@@ -62,21 +67,33 @@ class Store:
         return self.root / "recordings" / f"{name}.json"
 
     @contextmanager
-    def claimed(self, keys: Iterable[str]) -> Iterator[None]:
-        """Hold the locks of some steps; waits for other sweeps that hold one."""
-        wanted = sorted(set(keys))
+    def claimed(self, keys: Iterable[str]) -> Iterator[set[str]]:
+        """Hold the locks of those steps that nobody else holds; yields them, and never waits."""
+        wanted = set(keys)
         _allow_files(len(wanted) + _OTHER_FILES)
         with ExitStack() as stack:
-            # In one order everywhere, so that two jobs never wait for each other.
+            mine = set()
             for key in wanted:
-                stack.enter_context(self.lock(key))
-            yield
+                with suppress(Timeout):
+                    stack.enter_context(self.lock(key).acquire(blocking=False))
+                    mine.add(key)
+            yield mine
 
     def lock(self, key: str) -> FileLock:
         """Return a step's lock, not yet held."""
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{key}.lock")
+
+    def is_held(self, key: str) -> bool:
+        """Return whether someone works on a step now."""
+        if not (self.root / "locks" / f"{key}.lock").exists():
+            return False
+        try:
+            with self.lock(key).acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
 
     def tidy(self) -> None:
         """Remove what killed processes left unfinished, unless someone is at that step now."""

@@ -1,12 +1,9 @@
-"""Doing the steps of one job, each published as soon as it is finished."""
+"""Doing the steps of one job, from answers to verdicts, each published as it is finished."""
 
 import shutil
-import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,15 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL
-from safemerge_tasks.sweep.steps import LIBRARIES, Step, located, pass_of, recipe_of, version_of
+from safemerge_tasks.sweep.scoring_beside import Scoring
+from safemerge_tasks.sweep.session import Session, Tell
+from safemerge_tasks.sweep.steps import (
+    KINDS,
+    Step,
+    pass_of,
+    recipe_of,
+)
 from safemerge_tasks.sweep.store import JUDGING, Store
-
-Tell = Callable[[Mapping[str, Any]], None]
-"""Told what happens: `{"done": key}`, `{"failed": key, "reason": …}`, `{"progress": [n, of]}`."""
 
 
 class InputLostError(SafemergeError):
@@ -30,80 +31,48 @@ class InputLostError(SafemergeError):
 
 
 def do_steps(steps: Sequence[Step], store: Store, tell: Tell) -> None:
-    """Do steps of one kind; those whose result is there by now are only reported.
+    """Do steps, kind by kind; those whose result is there by now are only reported.
+
+    What another sweep holds is reported as busy, and left to it.
 
     Raises:
         InputLostError: a result to read is not there.
         SafemergeError: nothing more can be done of this job.
     """
     # Inputs are claimed too, so that no other sweep deletes a checkpoint that is being read.
-    read = [key for step in steps for key in step.inputs if key.startswith("merge-")]
-    with store.claimed([*(step.key for step in steps), *read]):
-        left = []
+    own = {step.key for step in steps}
+    read = {key for step in steps for key in step.inputs if key.startswith("merge-")} - own
+    with store.claimed([*own, *read]) as mine:
+        left: dict[str, Step] = {}
+        busy: set[str] = set()
         for step in steps:
             if store.done(step.key):
                 tell({"done": step.key})
+            elif step.key not in mine or any(
+                key in busy or key in read - mine for key in step.inputs
+            ):
+                busy.add(step.key)
+                tell({"busy": step.key})
             else:
-                left.append(step)
-        lost = [key for step in left for key in step.inputs if not store.done(key)]
+                left[step.key] = step
+        lost = [
+            key
+            for step in left.values()
+            for key in step.inputs
+            if key not in left and not store.done(key)
+        ]
         if lost:
             raise InputLostError(lost)
-        if left:
-            _HANDLERS[left[0].kind](_Session(left, store, tell))
+        session = Session(list(left.values()), store, tell)
+        for kind in KINDS:
+            if session.ready(kind):
+                _HANDLERS[kind](session)
 
 
-class _Session:
-    """The steps of a job that are left, with room to make their results in."""
-
-    def __init__(self, steps: Sequence[Step], store: Store, tell: Tell) -> None:
-        self.steps = list(steps)
-        self.store = store
-        self.tell = tell
-        self.begun = time.time()
-        self.published = 0
-        self._percent = 0
-
-    def work(self, step: Step) -> dict[str, Any]:
-        """Return what to do, with the places of inputs as paths."""
-        found: dict[str, Any] = located(step.work, self.store)
-        return found
-
-    def publish(self, step: Step, staged: Path) -> None:
-        """Make a filled folder the step's result, and tell."""
-        now = time.time()
-        record = {
-            "name": step.name,
-            "kind": step.kind,
-            "inputs": list(step.inputs),
-            "seconds": round(now - self.begun, 3),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "host": socket.gethostname(),
-            "versions": {name: version_of(name) for name in LIBRARIES[step.kind]},
-        }
-        self.begun = now
-        self.store.publish(step.key, staged, record)
-        self.tell({"done": step.key})
-
-    def progress(self, done: int, total: int) -> None:
-        """Tell how far the job is."""
-        self.tell({"progress": [done, total]})
-
-    def percent(self, done: int, total: int) -> None:
-        """Tell how far a long piece of work is, not more often than a person would ask."""
-        percent = 100 * done // total
-        if percent != self._percent:
-            self._percent = percent
-            self.progress(percent, 100)
-
-    def failed(self, step: Step, reason: str) -> None:
-        """Tell that one step failed and others go on."""
-        self.tell({"failed": step.key, "reason": reason})
-
-
-def _finetune(session: _Session) -> None:
+def _finetune(session: Session) -> None:
     from safemerge_tasks.finetune import FinetuneConfig, finetune
 
-    for step in session.steps:
+    for step in session.ready("finetune"):
         work = session.work(step)
         with session.store.staging(step.key) as staged:
             finetune(
@@ -116,10 +85,10 @@ def _finetune(session: _Session) -> None:
             session.publish(step, staged)
 
 
-def _merge(session: _Session) -> None:
+def _merge(session: Session) -> None:
     """Merge all that one pass makes together; a recipe that fails stops no other."""
     passes: dict[str, dict[str, list[Step]]] = {}
-    for step in sorted(session.steps, key=lambda step: step.work["lambda"] or 0.0):
+    for step in sorted(session.ready("merge"), key=lambda step: step.work["lambda"] or 0.0):
         passes.setdefault(pass_of(step), {}).setdefault(recipe_of(step), []).append(step)
     for number, recipes in enumerate(passes.values(), 1):
         _merge_pass(session, list(recipes.values()))
@@ -127,7 +96,7 @@ def _merge(session: _Session) -> None:
             session.progress(number, len(passes))
 
 
-def _merge_pass(session: _Session, recipes: Sequence[Sequence[Step]]) -> None:
+def _merge_pass(session: Session, recipes: Sequence[Sequence[Step]]) -> None:
     """Merge recipes, all λ of each, in one pass; one by one if that fails."""
     from merge import MergeError
 
@@ -142,7 +111,7 @@ def _merge_pass(session: _Session, recipes: Sequence[Sequence[Step]]) -> None:
             session.failed(step, in_sweep_words(error))
 
 
-def _merge_together(session: _Session, recipes: Sequence[Sequence[Step]]) -> None:
+def _merge_together(session: Session, recipes: Sequence[Sequence[Step]]) -> None:
     from merge import Options, build_recipe, merge_recipe, merge_recipes
 
     with ExitStack() as stack:
@@ -167,82 +136,73 @@ def _merge_together(session: _Session, recipes: Sequence[Sequence[Step]]) -> Non
                 session.publish(step, folder)
 
 
-def _answer(session: _Session) -> None:
-    """Answer the requests of many variants with one engine."""
+def _answer(session: Session) -> None:
+    """Answer the requests of many variants with one engine; each is scored beside the next ones."""
     from safemerge_tasks.sweep.serving.answering import (
         Asked,
         EngineSettings,
+        Listener,
         answer_with_adapters,
         answer_with_checkpoints,
     )
 
-    steps = {step.key: step for step in session.steps}
-    with ExitStack() as stack:
-        asked = []
-        for step in session.steps:
+    answers = session.ready("answer")
+    steps = {step.key: step for step in answers}
+    settings = EngineSettings(**session.work(answers[0])["engine"])
+    # Sampling of hf draws from the random numbers that lm-eval seeds anew for every evaluation.
+    with ExitStack() as stack, Scoring(session, beside=settings.model == "vllm") as scoring:
+        scoring.begin(session.ready("score"))
+        served: dict[str, list[Asked]] = {"adapter": [], "checkpoint": []}
+        for step in answers:
             work = session.work(step)
             staged = stack.enter_context(session.store.staging(step.key))
             model = Path(work["model"]) if work["model"] else None
-            served: dict[str, Any] = {str(work["served"]): model}
+            where: dict[str, Any] = {str(work["served"]): model}
             recording = session.store.recording(work["recording"])
-            asked.append(Asked(step.key, recording, staged / RESPONSES, **served))
-        places = {one.name: one.out.parent for one in asked}
+            one = Asked(step.key, recording, staged / RESPONSES, **where)
+            served[work["served"]].append(one)
+        places = {one.name: one.out.parent for some in served.values() for one in some}
 
         def done(name: str) -> None:
             session.publish(steps[name], places[name])
+            scoring.begin(step for step in session.steps if name in step.inputs)
 
-        first = session.work(session.steps[0])
-        engine = EngineSettings(**first["engine"])
-        if first["served"] == "adapter":
-            answer_with_adapters(first["base"], asked, engine, done, session.progress)
-        else:
-            answer_with_checkpoints(asked, engine, done, session.progress)
+        def failed(name: str, reason: str) -> None:
+            session.failed(steps[name], reason)
 
+        def unwanted(one: Asked) -> bool:
+            reason = scoring.hopeless(steps[one.name].work["recording"])
+            if reason:
+                failed(one.name, f"what was answered cannot be scored: {reason}")
+            return reason is not None
 
-def _score(session: _Session) -> None:
-    """Put responses through lm-eval, which scores what needs no judge."""
-    from safemerge_tasks.sweep.serving.evaluation import Evaluation
-    from safemerge_tasks.sweep.serving.scoring import Answered, score_many
-
-    steps = {step.key: step for step in session.steps}
-    with ExitStack() as stack:
-        answered = []
-        for step in session.steps:
-            work = session.work(step)
-            staged = stack.enter_context(session.store.staging(step.key))
-            answered.append(
-                Answered(
-                    name=step.key,
-                    evaluation=Evaluation.from_json(work["evaluation"]),
-                    recording=session.store.recording(work["recording"]),
-                    responses=Path(work["responses"]),
-                    out=staged / RESULTS,
-                    model_args=work["model_args"],
-                )
-            )
-        places = {one.name: one.out.parent for one in answered}
-
-        def done(name: str, failure: str | None) -> None:
-            if failure is None:
-                session.publish(steps[name], places[name])
-            else:
-                session.failed(steps[name], failure)
-
-        score_many(answered, done)
+        listener = Listener(done, session.progress, failed, unwanted)
+        if served["adapter"]:
+            base = session.work(answers[0])["base"]
+            answer_with_adapters(base, served["adapter"], settings, listener)
+        if served["checkpoint"]:
+            answer_with_checkpoints(served["checkpoint"], settings, listener)
 
 
-def _judge(session: _Session) -> None:
+def _score(session: Session) -> None:
+    """Score what was answered earlier."""
+    with Scoring(session, beside=False) as scoring:
+        scoring.begin(session.ready("score"))
+
+
+def _judge(session: Session) -> None:
     """Judge many results with one judge, loaded once."""
     from safemerge_tasks.judges import JudgeSettings
     from safemerge_tasks.judges.judging.saved_results import BACKUP_SUFFIX, judge_folder
     from safemerge_tasks.results import Run
     from safemerge_tasks.results.rewriting import LOCK
 
-    steps = {step.key: step for step in session.steps}
+    judged_now = session.ready("judge")
+    steps = {step.key: step for step in judged_now}
     total = len(steps)
     with ExitStack() as stack:
-        root = stack.enter_context(session.store.staging(f"{JUDGING}{session.steps[0].key}"))
-        for step in session.steps:
+        root = stack.enter_context(session.store.staging(f"{JUDGING}{judged_now[0].key}"))
+        for step in judged_now:
             shutil.copytree(session.work(step)["results"], root / step.key / RESULTS)
 
         def judged(run: Run, pending: int) -> None:
@@ -261,11 +221,11 @@ def _judge(session: _Session) -> None:
             session.published += 1
             session.progress(session.published, total)
 
-        settings = JudgeSettings.from_metadata(session.steps[0].work["judge"])
+        settings = JudgeSettings.from_metadata(judged_now[0].work["judge"])
         judge_folder(root, settings, on_judged=judged)
 
 
-_HANDLERS: Mapping[str, Callable[[_Session], None]] = {
+_HANDLERS: Mapping[str, Callable[[Session], None]] = {
     "finetune": _finetune,
     "merge": _merge,
     "answer": _answer,

@@ -137,7 +137,7 @@ def workers(out: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            # Forked ones have the fork server's command line; all print to their job's log.
+            # They and their engines print to their job's log.
             log = Path(f"/proc/{process.pid}/fd/2").readlink()
             alive = process.status() != psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, OSError):

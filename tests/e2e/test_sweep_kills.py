@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,21 @@ KILLS = 20
 BLIND = 5
 
 
-@pytest.fixture(scope="module")
-def sweeps(family: "ToyFamily", tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
-    return Sweeps(tmp_path_factory.mktemp("sweeps"), small_sweep(family))
+VLLM = {"model": "vllm", "model_args": {"dtype": "float32", "max_model_len": 2048}}
+
+
+@pytest.fixture(scope="module", params=["hf", pytest.param("vllm", marks=pytest.mark.vllm)])
+def sweeps(
+    request: pytest.FixtureRequest,
+    family: "ToyFamily",
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Sweeps]:
+    changes = {"engine": VLLM} if request.param == "vllm" else {}
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        yield Sweeps(tmp_path_factory.mktemp("sweeps"), small_sweep(family, **changes))
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.known_versions import refuse_unknown
-from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, OnAnswered
+from safemerge_tasks.sweep.serving.asked import Asked, EngineSettings, Listener
 from safemerge_tasks.sweep.serving.recording import Recording
 from safemerge_tasks.sweep.serving.responses import Responses
 
-__all__ = ["Asked", "EngineSettings", "answer_with_adapters", "answer_with_checkpoints"]
+__all__ = ["Asked", "EngineSettings", "Listener", "answer_with_adapters", "answer_with_checkpoints"]
 
 _log = logging.getLogger(__name__)
 
@@ -19,8 +19,7 @@ def answer_with_adapters(
     base: str,
     asked: Sequence[Asked],
     engine: EngineSettings,
-    done: Done,
-    progress: OnAnswered | None = None,
+    listener: Listener,
 ) -> None:
     """Have the base and its LoRA adapters answer, with vLLM all of them in one batch.
 
@@ -30,22 +29,20 @@ def answer_with_adapters(
         base: folder or Hub id of the model that the adapters belong to.
         asked: variants, each with an adapter or, for the base itself, without.
         engine: how to run the model.
-        done: called once a variant.
-        progress: called as requests are answered.
+        listener: told of each variant.
 
     Raises:
-        SafemergeError: an adapter cannot be served, or the engine's settings do not fit; before
-            the engine starts.
+        SafemergeError: the engine's settings do not fit; before the engine starts.
     """
     _check(asked, engine)
     wrong = [one.name for one in asked if one.checkpoint is not None]
     if wrong:
         raise SafemergeError(f"{wrong[0]} is a checkpoint; answer_with_checkpoints serves it.")
-    _backend(engine).adapters(base, _open(asked, done), engine, done, progress)
+    _backend(engine).adapters(base, _open(asked, listener), engine, listener)
 
 
 def answer_with_checkpoints(
-    asked: Sequence[Asked], engine: EngineSettings, done: Done, progress: OnAnswered | None = None
+    asked: Sequence[Asked], engine: EngineSettings, listener: Listener
 ) -> None:
     """Have whole checkpoints answer, one after the other; see `answer_with_adapters`.
 
@@ -55,7 +52,7 @@ def answer_with_checkpoints(
     wrong = [one.name for one in asked if one.checkpoint is None]
     if wrong:
         raise SafemergeError(f"{wrong[0]} is no checkpoint; answer_with_adapters serves it.")
-    _backend(engine).checkpoints(_open(asked, done), engine, done, progress)
+    _backend(engine).checkpoints(_open(asked, listener), engine, listener)
 
 
 def _check(asked: Sequence[Asked], engine: EngineSettings) -> None:
@@ -70,14 +67,14 @@ def _check(asked: Sequence[Asked], engine: EngineSettings) -> None:
             )
 
 
-def _open(asked: Sequence[Asked], done: Done) -> list[tuple[Asked, Recording]]:
+def _open(asked: Sequence[Asked], listener: Listener) -> list[tuple[Asked, Recording]]:
     """Return who has yet to answer, with what, and say who is done."""
     recordings = {path: Recording.load(path) for path in {one.recording for one in asked}}
     left = []
     for one in asked:
         recording = recordings[one.recording]
         if _answered(one, recording):
-            done(one.name)
+            listener.done(one.name)
         else:
             left.append((one, recording))
     return left

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safemerge_tasks.common.errors import SafemergeError
+
 Done = Callable[[str], None]
 """Told a variant's name when its responses are on disk."""
 
@@ -29,6 +31,27 @@ class Asked:
     out: Path
     adapter: Path | None = None
     checkpoint: Path | None = None
+
+
+def _raise(_name: str, reason: str) -> None:
+    raise SafemergeError(reason)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whoever wants the answers.
+
+    Attributes:
+        done: told each variant whose responses are on disk.
+        progress: told how many requests are answered.
+        failed: told a variant that cannot be served as it is, and why; else that is raised.
+        unwanted: asked before a variant is, whether it need not be any more.
+    """
+
+    done: Done
+    progress: OnAnswered | None = None
+    failed: Callable[[str, str], None] = _raise
+    unwanted: Callable[[Asked], bool] = lambda _one: False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 
 GENERATION = "generate_until"
+# What shapes a prompt: our own rooms, and the base's files beside its weights.
+_ROOMS = ("attacks", "harness", "suites", "sweep.serving")
+_TEXT = (".json", ".jinja", ".txt", ".model", ".py")
 KINDS = (GENERATION, "loglikelihood", "loglikelihood_rolling")
 
 
@@ -88,9 +91,20 @@ class Recording:
     @cached_property
     def name(self) -> str:
         """Name of all that is in this recording; the digest leaves out whose requests they are."""
-        content = [self.evaluation.to_json(), self.scoring]
-        whose = hashlib.sha256(_canonical(content).encode()).hexdigest()
-        return f"{self.digest[:32]}-{whose[:16]}"
+        return f"{self.digest[:32]}-{self.whose}"
+
+    @cached_property
+    def whose(self) -> str:
+        """Hash of all but the prompts that says what was recorded, and by what code."""
+        from safemerge_tasks.sweep.identity import model_identity
+        from safemerge_tasks.sweep.steps import source_hash, version_of
+
+        asked = self.evaluation.to_json()
+        base = model_identity(self.evaluation.base, suffixes=_TEXT)
+        code = [source_hash(f"safemerge_tasks.{name}") for name in _ROOMS]
+        versions = [version_of(name) for name in ("lm-eval", "transformers")]
+        content = [asked, base, self.scoring, code, versions]
+        return hashlib.sha256(_canonical(content).encode()).hexdigest()[:32]
 
     @property
     def counts(self) -> dict[str, int]:

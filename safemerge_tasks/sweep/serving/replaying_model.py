@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import Recording, Request
 from safemerge_tasks.sweep.serving.recording_model import as_requests
 from safemerge_tasks.sweep.serving.responses import Responses
+from safemerge_tasks.sweep.serving.task_content import scoring_hash
 from safemerge_tasks.sweep.serving.tokenizer_model import TokenizerModel
 
 
@@ -57,6 +59,7 @@ class ReplayingModel(TokenizerModel):
         Raises:
             SafemergeError: other requests were recorded.
         """
+        self._check_documents()
         asked = as_requests(kind, instances)
         positions = self._recording.by_kind().get(kind, [])
         recorded = [self._recording.requests[position] for position in positions]
@@ -66,6 +69,22 @@ class ReplayingModel(TokenizerModel):
         elif asked != recorded:
             raise SafemergeError(_difference(kind, recorded, asked))
         return [self._values[position] for position in positions]
+
+    def _check_documents(self) -> None:
+        """Refuse answers to other documents than lm-eval has now.
+
+        Raises:
+            SafemergeError: a task chooses or orders its documents otherwise in every process.
+        """
+        evaluation = LiveEvaluation.find()
+        if not self._same or evaluation is None:
+            return
+        if scoring_hash(evaluation.tasks) != self._recording.scoring:
+            raise SafemergeError(
+                f"{', '.join(evaluation.tasks)}: the documents, settings or code of the task are "
+                "not those that were recorded; if nobody changed them, the task draws or orders "
+                "its documents otherwise in every process: sort them, or seed what is drawn."
+            )
 
 
 def _place(request: Request) -> tuple[str, str, int, int, int]:

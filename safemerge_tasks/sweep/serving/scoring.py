@@ -1,10 +1,8 @@
 """Scores from recorded responses, by lm-eval itself."""
 
-import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +11,6 @@ from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import Recording
 from safemerge_tasks.sweep.serving.responses import Responses
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One variant's responses and where its scores go; see `score` for the fields."""
-
-    name: str
-    evaluation: Evaluation
-    recording: Path
-    responses: Path
-    out: Path
-    model_args: Mapping[str, Any]
-
-
-@dataclass
-class Scores:
-    """What `score_many` made: a run on disk for each variant, or why there is none."""
-
-    runs: dict[str, Run] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
 
 
 def score(
@@ -76,39 +52,6 @@ def score(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Run(out / run.path.name, {task: out / path.name for task, path in run.samples.items()})
-
-
-def score_many(
-    answered: Iterable[Answered], done: Callable[[str, str | None], None] | None = None
-) -> Scores:
-    """Score several variants in one process, which loads tasks' encoders once.
-
-    A variant that fails stops no other.
-
-    Args:
-        answered: what to score.
-        done: told each variant's name, and why it failed if it did.
-    """
-    scores = Scores()
-    recordings: dict[Path, Recording] = {}
-    for one in answered:
-        reason = None
-        try:
-            if one.recording not in recordings:
-                recordings[one.recording] = Recording.load(one.recording)
-            scores.runs[one.name] = score(
-                one.evaluation, recordings[one.recording], one.responses, one.out, one.model_args
-            )
-        except SafemergeError as error:
-            reason = str(error)
-        except Exception as error:  # whatever a task's own code raises
-            _log.exception("%s could not be scored", one.name)
-            reason = f"{type(error).__name__}: {error}"
-        if reason is not None:
-            scores.failed[one.name] = reason
-        if done is not None:
-            done(one.name, reason)
-    return scores
 
 
 def _run_and_save(

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safemerge_tasks.sweep.serving.own_modules import own_modules
+
 # Where a thing is in memory says nothing about it.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -44,13 +46,13 @@ def _plain(value: Any) -> Any:
     return _code(value) if callable(value) else _ADDRESS.sub("", str(value))
 
 
-def _code(what: Callable[..., Any]) -> list[str]:
-    """Return a function's or class's name and the hash of its file, where helpers are too."""
+def _code(what: Callable[..., Any]) -> list[Any]:
+    """Return a function's or class's name and hashes of its file and of what that imports."""
     while isinstance(what, functools.partial):
         what = what.func
     name = getattr(what, "__qualname__", type(what).__qualname__)
     try:
         source = Path(inspect.getsourcefile(inspect.unwrap(what)) or "")
-        return [name, hashlib.sha256(source.read_bytes()).hexdigest()]
+        return [name, [hashlib.sha256(one.read_bytes()).hexdigest() for one in own_modules(source)]]
     except (TypeError, OSError):
         return [name]

@@ -18,7 +18,7 @@ from vllm.platforms import current_platform
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.vllm import CPU_CACHE_BYTES, shut_down
 from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
-from safemerge_tasks.sweep.serving.asked import Asked, Done, EngineSettings, OnAnswered
+from safemerge_tasks.sweep.serving.asked import Asked, EngineSettings, Listener
 from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape, tied_embeddings
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
 from safemerge_tasks.sweep.serving.probe import (
@@ -47,10 +47,10 @@ def adapters(
     base: str,
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
-    done: Done,
-    progress: OnAnswered | None,
+    listener: Listener,
 ) -> None:
-    """Answer with one engine; the requests of all variants go to it together."""
+    """Answer with one engine; the requests of several variants go to it together."""
+    asked = [pair for pair in asked if _is_servable(*pair, listener)]
     if not asked:
         return
     tokenizer = _one_tokenizer(asked)
@@ -66,25 +66,44 @@ def adapters(
         folder: LoRARequest(str(folder), number, str(folder))
         for number, folder in enumerate(folders, 1)
     }
-    counter = Counter(progress, sum(len(recording.requests) for _, recording in asked))
+    counter = Counter(listener.progress, sum(len(recording.requests) for _, recording in asked))
     with _engine(arguments, tokenizer, engine) as model:
         about = _about(model, arguments)
         wrong = _wrong_adapters(model.model, base, requests, engine)
         members = []
         for one, recording in asked:
             if one.adapter in wrong:
+                listener.failed(
+                    one.name,
+                    f"{one.adapter} is not served as it is: {wrong[one.adapter]}; merge it into a "
+                    "checkpoint (exact: true).",
+                )
                 continue
             view = copy.copy(model)
             if one.adapter is not None:
                 view.lora_request = requests[one.adapter]
             facts = {**about, "adapter": str(one.adapter) if one.adapter else None}
             members.append((one, recording, view, facts))
-        _answer_together(members, model.model, engine, done, counter)
-    for adapter, mismatch in wrong.items():
-        raise SafemergeError(
-            f"{adapter} is not served as it is: {mismatch}; merge it into a checkpoint (exact: "
-            "true)."
+        _answer_together(members, model.model, engine, listener, counter)
+
+
+def _is_servable(one: Asked, recording: Recording, listener: Listener) -> bool:
+    """Return whether vLLM can serve a variant for what it is asked; say why if not."""
+    if one.adapter is None:
+        return True
+    try:
+        needs = check_servable(one.adapter)
+    except SafemergeError as error:
+        listener.failed(one.name, str(error))
+        return False
+    if needs.updates_head and recording.by_kind().keys() - {GENERATION}:
+        listener.failed(
+            one.name,
+            f"{one.adapter} updates lm_head, and vLLM computes likelihoods of whole prompts "
+            "without that update; merge it into a checkpoint.",
         )
+        return False
+    return True
 
 
 def _wrong_adapters(
@@ -107,11 +126,10 @@ def _wrong_adapters(
 def checkpoints(
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
-    done: Done,
-    progress: OnAnswered | None,
+    listener: Listener,
 ) -> None:
     """Answer with one engine for all checkpoints of one shape."""
-    counter = Counter(progress, sum(len(recording.requests) for _, recording in asked))
+    counter = Counter(listener.progress, sum(len(recording.requests) for _, recording in asked))
     alike: dict[str, list[tuple[Asked, Recording]]] = {}
     for one, recording in asked:
         assert one.checkpoint is not None
@@ -124,28 +142,17 @@ def checkpoints(
             key += tied_embeddings(one.checkpoint)
         alike.setdefault(key, []).append((one, recording))
     for group in alike.values():
-        _answer_in_place(group, engine, done, counter)
+        _answer_in_place(group, engine, listener, counter)
 
 
 def _lora_arguments(
     asked: Sequence[tuple[Asked, Recording]], engine: EngineSettings
 ) -> dict[str, Any]:
-    """Return the engine's arguments for all adapters; none for the base alone.
-
-    Raises:
-        SafemergeError: vLLM cannot serve one of them.
-    """
-    served = [(one.adapter, recording) for one, recording in asked if one.adapter is not None]
+    """Return the engine's arguments for all adapters; none for the base alone."""
+    served = [one.adapter for one, _ in asked if one.adapter is not None]
     if not served:
         return {}
-    needs = {adapter: check_servable(adapter) for adapter, _ in served}
-    for adapter, recording in served:
-        likelihoods = recording.by_kind().keys() - {GENERATION}
-        if needs[adapter].updates_head and likelihoods:
-            raise SafemergeError(
-                f"{adapter} updates lm_head, and vLLM computes likelihoods of whole prompts "
-                "without that update; merge it into a checkpoint."
-            )
+    needs = {adapter: check_servable(adapter) for adapter in served}
     together = reduce(or_, needs.values())
     slots = _slots(len(needs), engine)
     return {
@@ -171,7 +178,10 @@ def _slots(adapters: int, engine: EngineSettings) -> int:
 
 
 def _answer_in_place(
-    group: Sequence[tuple[Asked, Recording]], engine: EngineSettings, done: Done, counter: Counter
+    group: Sequence[tuple[Asked, Recording]],
+    engine: EngineSettings,
+    listener: Listener,
+    counter: Counter,
 ) -> None:
     left: dict[str, list[tuple[Asked, Recording]]] = {}
     for one, recording in group:
@@ -186,7 +196,10 @@ def _answer_in_place(
                     _load_in_place(model.model, checkpoint)
                 mismatch, before = _check_weights(model.model, checkpoint, engine, before)
                 if mismatch and checkpoint == first:
-                    raise SafemergeError(f"{checkpoint} is not served as it is: {mismatch}.")
+                    for one, _ in left.pop(checkpoint):
+                        reason = f"{checkpoint} is not served as it is: {mismatch}."
+                        listener.failed(one.name, reason)
+                    break
                 if mismatch:
                     _log.warning("%s gets an engine of its own: %s", checkpoint, mismatch)
                     break
@@ -196,7 +209,7 @@ def _answer_in_place(
                     (one, recording, copy.copy(model), facts)
                     for one, recording in left.pop(checkpoint)
                 ]
-                _answer_together(members, model.model, engine, done, counter)
+                _answer_together(members, model.model, engine, listener, counter)
 
 
 _Values = list[float]
@@ -252,35 +265,47 @@ def _answer_together(
     members: Sequence[_Member],
     llm: Any,
     engine: EngineSettings,
-    done: Done,
+    listener: Listener,
     counter: Counter,
 ) -> None:
     """Answer several recordings, each through its own view of lm-eval's model, in joint batches.
 
     A view is lm-eval's model in all but its engine, which `_JointLLM` stands for. A recording's
     responses are kept once its batch is answered, so batches are a few times what the engine works
-    on at once, and an engine that dies costs the last one.
+    on at once, and an engine that dies costs the last one. The first variant is a batch by itself:
+    what cannot be scored is then found out before the others are asked.
     """
-    batch: list[_Member] = []
-    size = 0
-    for member in members:
-        if batch and size + len(member[1].requests) > MOST_TOGETHER:
-            _answer_batch(batch, llm, engine, done, counter)
-            batch, size = [], 0
-        batch.append(member)
-        size += len(member[1].requests)
-    if batch:
-        _answer_batch(batch, llm, engine, done, counter)
+    left = list(members)
+    first = True
+    while left:
+        batch: list[_Member] = []
+        size, alone = 0, left[0][3].get("adapter")
+        while left:
+            one, recording, _, facts = left[0]
+            full = batch and size + len(recording.requests) > MOST_TOGETHER
+            if full or (first and batch and facts.get("adapter") != alone):
+                break
+            member = left.pop(0)
+            if not listener.unwanted(one):
+                batch.append(member)
+                size += len(recording.requests)
+        first = False
+        if batch:
+            _answer_batch(batch, llm, engine, listener, counter)
 
 
 def _answer_batch(
-    members: Sequence[_Member], llm: Any, engine: EngineSettings, done: Done, counter: Counter
+    members: Sequence[_Member],
+    llm: Any,
+    engine: EngineSettings,
+    listener: Listener,
+    counter: Counter,
 ) -> None:
     def member(one: Asked, recording: Recording, view: VLLM, facts: dict[str, Any]) -> Member:
         def run(ask: Ask[Any, Any]) -> None:
             view.model = _JointLLM(llm, ask)
             answer(view, recording, facts, _seed(engine)).save(one.out)
-            done(one.name)
+            listener.done(one.name)
 
         return run
 

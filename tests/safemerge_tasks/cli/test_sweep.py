@@ -28,7 +28,6 @@ def safemerge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Return a function that runs the command line in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     # A process has one fork server, which would go on to load vLLM beside other tests.
-    monkeypatch.setattr(run_module, "warm_start", lambda _spec: None)
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(smallest()))
 
     def run(*words: str) -> int:
@@ -51,9 +50,7 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         noted.update(spec=spec, store=store, read=read)
         return prepared
 
-    def run_sweep(
-        _prepared: Any, out: Path, _console: Any, ray: str | None = None, warm: Any = None
-    ) -> Any:
+    def run_sweep(_prepared: Any, out: Path, _console: Any, ray: str | None = None) -> Any:
         noted.update(out=out, ray=ray)
         if noted.get("interrupt"):
             raise KeyboardInterrupt

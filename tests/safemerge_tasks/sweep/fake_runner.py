@@ -77,6 +77,7 @@ class FakeRunner:
                 for step in job.steps
                 for key in step.inputs
                 if not self.store.done(step.key) and not self.store.done(key)
+                if key not in {one.key for one in job.steps}
             ]
             if lost:
                 self._events += [

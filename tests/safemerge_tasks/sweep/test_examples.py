@@ -113,7 +113,10 @@ def test_farn(repository: Path, tmp_path: Path) -> None:
     # Every variant is judged on 100 validation questions and 420 + 300 others.
     variants = sum(made["cells"].values())
     assert made["judge calls"] == variants * (100 + 420 + 300)
-    assert made["jobs"]["judge"] == 1
+    # A job a fine-tuned model and way to serve it, and one for the base.
+    assert made["jobs"]["judge"] == 1 + 4 * 3 + 4 * 3 + 4
+    # Nothing was ever done on this machine.
+    assert made["hours of one job"] is None
 
 
 def test_farn_with_test_data_of_chosen_points_only(repository: Path, tmp_path: Path) -> None:

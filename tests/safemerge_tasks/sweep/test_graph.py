@@ -1,6 +1,7 @@
 """The steps of a sweep: as few as possible, keyed by all that shapes them and nothing else."""
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ import transformers
 from merge_models import llama_config, random_model, write_tokenizer
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges.kinds.model_judge import ModelJudge
+from safemerge_tasks.sweep import steps
 from safemerge_tasks.sweep import steps as steps_module
 from safemerge_tasks.sweep.graph import ADAPTERS, Graph, build_graph
 from safemerge_tasks.sweep.manifest import Measured, Split, Tasks
@@ -168,11 +171,23 @@ class TestAsFewAsPossible:
             **{f"bread-slerp-seed-1-lambda-{weight}": "checkpoint" for weight in (0.4, 0.8)},
         }
 
-    def test_one_engine_for_the_base_and_all_adapters(self, made: Path) -> None:
+    def test_one_job_for_all_adapters_of_a_model_and_one_for_its_checkpoints(
+        self, made: Path
+    ) -> None:
         graph = graph_of(content(made))
         answers = [step for step in graph.steps.values() if step.kind == "answer"]
         groups = Counter(step.group for step in answers)
-        assert groups == {ADAPTERS: 5 * 6, "answer bread 1": 2 * 6 + 3}
+        assert groups == {
+            f"{ADAPTERS}base": 6,
+            f"{ADAPTERS}bread 1": 4 * 6,
+            "answer bread 1": 2 * 6 + 3,
+        }
+
+    def test_a_job_goes_from_answers_to_verdicts(self, made: Path) -> None:
+        steps = graph_of(content(made)).steps
+        for step in steps.values():
+            if step.kind in ("score", "judge"):
+                assert {steps[key].group for key in step.inputs} == {step.group}
 
     def test_one_pass_over_the_inputs_for_all_methods_and_lambda(self, made: Path) -> None:
         methods = [
@@ -190,10 +205,6 @@ class TestAsFewAsPossible:
         graph = graph_of(content(made, agreement=False))
         groups = Counter(step.group for step in merges(graph))
         assert sorted(groups.values()) == [2, 3]
-
-    def test_one_judge_for_all(self, made: Path) -> None:
-        steps = graph_of(content(made)).steps.values()
-        assert {step.group for step in steps if step.kind == "judge"} == {"judge"}
 
     def test_the_base_is_asked_every_task_and_each_tuning_its_own(self, made: Path) -> None:
         tunings = [
@@ -504,6 +515,65 @@ class TestKeys:
         other = graph_of(content(made, judge=judge))
         assert keys(one, LINEAR)[:2] == keys(other, LINEAR)[:2]
         assert not keys(one, LINEAR)[2] & keys(other, LINEAR)[2]
+
+    def test_a_judge_s_folder_that_was_touched_or_copied_is_the_same(
+        self, made: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ModelJudge, "check", lambda _self: None)
+
+        def found(folder: Path) -> Graph:
+            judge = {"judge": "wildguard", "judge_engine": "hf", "judge_model": str(folder)}
+            return graph_of(content(made, judge=judge))
+
+        one = found(models / "whole")
+        os.utime(models / "whole" / "config.json", (1, 1))
+        assert found(models / "whole").steps.keys() == one.steps.keys()
+        copy = Path(shutil.copytree(models / "whole", tmp_path / "copy"))
+        assert found(copy).steps.keys() == one.steps.keys()
+        (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
+        assert found(copy).steps.keys() != one.steps.keys()
+
+    def test_a_folder_that_the_environment_names_counts_by_its_content(
+        self, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Such as BERTScore's encoder."""
+
+        def found(folder: Path, weights: str) -> Graph:
+            folder.mkdir(exist_ok=True)
+            (folder / "model.safetensors").write_text(weights)
+            monkeypatch.setenv("SAFEMERGE_BERTSCORE_MODEL", str(folder))
+            return graph_of(content(made))
+
+        one, changed = found(tmp_path / "one", "a"), found(tmp_path / "one", "b")
+        for cell in one.outcomes:
+            assert keys(one, cell)[0] == keys(changed, cell)[0]
+            assert not keys(one, cell)[1] & keys(changed, cell)[1]
+        assert found(tmp_path / "other", "a").steps.keys() == one.steps.keys()
+
+    @pytest.mark.parametrize(
+        ("package", "kind"),
+        [
+            ("merge", "merge"),
+            ("safemerge_tasks.sweep.serving", "answer"),
+            ("safemerge_tasks.metrics", "score"),
+            ("safemerge_tasks.judges", "judge"),
+        ],
+    )
+    def test_our_own_code_counts_for_what_it_shapes(
+        self, made: Path, monkeypatch: pytest.MonkeyPatch, package: str, kind: str
+    ) -> None:
+        one = graph_of(content(made))
+        own = steps.source_hash
+        monkeypatch.setattr(
+            steps, "source_hash", lambda name: "changed" if name == package else own(name)
+        )
+        other = graph_of(content(made))
+        before, after = ({k for k, s in g.steps.items() if s.kind == kind} for g in (one, other))
+        assert not before & after
+        first = {
+            k for k, s in one.steps.items() if steps.KINDS.index(s.kind) < steps.KINDS.index(kind)
+        }
+        assert first <= other.steps.keys()
 
     def test_the_judge_in_the_environment(
         self, made: Path, monkeypatch: pytest.MonkeyPatch

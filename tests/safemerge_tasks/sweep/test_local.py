@@ -12,19 +12,17 @@ from typing import Any
 
 import pytest
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import local, processes
-from safemerge_tasks.sweep.local import LocalRunner, visible_gpus
-from safemerge_tasks.sweep.processes import WarmStart
+from safemerge_tasks.sweep.local import LocalRunner, refuse_too_much, visible_gpus
 from safemerge_tasks.sweep.store import Store
 from tests.safemerge_tasks.sweep.worker_jobs import (
-    STAND_IN,
     WITH_CHILD,
     alive,
     check_order_of_events,
     cold_start,
     gone,
     job,
-    stop_fork_server,
     until_end,
 )
 
@@ -47,25 +45,15 @@ def cold(tmp_path: Path) -> Path:
     return cold_start(tmp_path)
 
 
-@pytest.fixture(params=["cold", "warm"])
-def start(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return how workers are started, and stop the fork server of this process."""
-    stop_fork_server()
-    yield request.param
-    stop_fork_server()
-
-
 @pytest.fixture
 def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cold: Path, start: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cold: Path
 ) -> Iterator[Callable[..., LocalRunner]]:
-    if start == "cold":
-        monkeypatch.setattr(processes.sys, "executable", str(cold))
+    monkeypatch.setattr(processes.sys, "executable", str(cold))
     made: list[LocalRunner] = []
 
-    def runner(slots: int | None = None, gpus: Any = ()) -> LocalRunner:
-        warm = WarmStart([STAND_IN]) if start == "warm" else None
-        made.append(LocalRunner(Store(tmp_path / "store"), tmp_path / "logs", slots, gpus, warm))
+    def runner(slots: int | None = None, gpus: Any = (), stall: float | None = None) -> LocalRunner:
+        made.append(LocalRunner(Store(tmp_path / "store"), tmp_path / "logs", slots, gpus, stall))
         return made[-1]
 
     yield runner
@@ -140,7 +128,8 @@ class TestShares:
 
     def test_each_job_has_gpus_of_its_own(self, make: Callable[..., LocalRunner]) -> None:
         runner = make(gpus=["2", "GPU-5f"])
-        assert runner.slots == 2
+        # Two for what needs none.
+        assert runner.slots == 4
         runner.start(job(1, TELL_PLACE, gpus=1), ready=2)
         runner.start(job(2, TELL_PLACE, gpus=0.5), ready=1)
         told = {e.job.number: e.told for e in until_end(runner, 2) if e.told}
@@ -159,11 +148,41 @@ class TestShares:
         runner.start(job(1, TELL_PLACE, gpus=0), ready=1)
         assert until_end(runner)[0].told["CUDA_VISIBLE_DEVICES"] == ""
 
-    def test_more_gpus_than_there_are_is_as_good_as_it_gets(
+    def test_a_job_without_gpus_runs_beside_one_that_has_them_all(
         self, make: Callable[..., LocalRunner]
     ) -> None:
         runner = make(gpus=["0"])
-        assert runner.fits(job(1, TELL_PLACE, gpus=4))
+        runner.start(job(1, TELL_PLACE, gpus=1, cpus=1), ready=2)
+        assert runner.fits(job(2, TELL_PLACE, gpus=0))
+        assert not runner.fits(job(3, TELL_PLACE, gpus=1))
+
+    def test_more_gpus_than_there_are_do_not_fit(self, make: Callable[..., LocalRunner]) -> None:
+        assert not make(gpus=["0"]).fits(job(1, TELL_PLACE, gpus=4))
+
+    @pytest.mark.parametrize(
+        ("changes", "gpus", "reason"),
+        [
+            ({"resources": {"judge": {"gpus": 2}}}, 1, "judge.gpus is 2, .* machine has 1 GPU;"),
+            ({"resources": {"answer": {"gpus": 0.5}}}, 0, "answer.gpus is 0.5, .* has no GPUs;"),
+            (
+                {
+                    "engine": {
+                        "model_args": {f"{n}_parallel_size": 2 for n in ("tensor", "pipeline")}
+                    }
+                },
+                2,
+                "pipeline_parallel_size is 4, and this machine has 2 GPUs; lower it, or use --ray",
+            ),
+        ],
+    )
+    def test_a_sweep_that_asks_for_more_is_refused(
+        self, changes: Any, gpus: int, reason: str
+    ) -> None:
+        from tests.safemerge_tasks.sweep.test_run import spec_of
+
+        with pytest.raises(SafemergeError, match=reason):
+            refuse_too_much(spec_of(**changes), gpus)
+        refuse_too_much(spec_of(**changes), 4)
 
     @pytest.mark.parametrize(
         ("named", "found"),
@@ -174,6 +193,32 @@ class TestShares:
     ) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
         assert visible_gpus() == found
+
+
+class TestStalls:
+    def test_a_job_that_tells_nothing_is_killed_with_its_children(
+        self, make: Callable[..., LocalRunner]
+    ) -> None:
+        runner = make(stall=1.0)
+        started = time.monotonic()
+        runner.start(job(1, f"{WITH_CHILD}time.sleep(120)"), ready=1)
+        told, end = until_end(runner)
+        assert 1.0 <= time.monotonic() - started < 20
+        assert (end.machine_failed, end.reason) == (True, "it told nothing for 0.0166667 minutes")
+        assert gone(told.told["child"])
+
+    def test_one_that_is_stopped_too(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make(stall=1.0)
+        runner.start(job(1, "os.kill(os.getpid(), 19)"), ready=1)
+        (end,) = until_end(runner)
+        assert end.machine_failed
+
+    def test_one_that_goes_on_telling_is_left_alone(self, make: Callable[..., LocalRunner]) -> None:
+        runner = make(stall=1.5)
+        tells = "print('{}', flush=True); time.sleep(0.6)\n" * 4
+        runner.start(job(1, tells), ready=1)
+        end = until_end(runner)[-1]
+        assert (end.machine_failed, end.reason) == (False, None)
 
 
 class TestEnds:
@@ -234,23 +279,19 @@ class TestEnds:
         assert gone(told.told["child"])
 
 
-def test_workers_and_their_children_end_with_a_killed_starter(
-    cold: Path, start: str, tmp_path: Path
-) -> None:
+def test_workers_and_their_children_end_with_a_killed_starter(cold: Path, tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.local import LocalRunner
-from safemerge_tasks.sweep.processes import WarmStart
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.store import Store
-warm = WarmStart([{STAND_IN!r}]) if {start == "warm"!r} else None
 sys.executable = {str(cold)!r}
 work = {{"code": {WITH_CHILD + "time.sleep(120)"!r}}}
 folder = Path({str(tmp_path)!r})
-runner = LocalRunner(Store(folder / "store"), folder / "logs", 2, [], warm)
+runner = LocalRunner(Store(folder / "store"), folder / "logs", 2, [])
 for number in (1, 2):
     step = Step(f"answer-{{number}}", "answer", "x", "x", (), work)
     runner.start(Job(number, (step,), Needs()), 1)
@@ -271,20 +312,24 @@ time.sleep(120)
     assert all(map(gone, pids))
 
 
-def test_the_worker_ends_with_its_starter_while_it_waits_for_a_lock(tmp_path: Path) -> None:
+def test_a_step_that_another_holds_is_reported_and_left(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     file = tmp_path / "job.json"
-    step = {"key": "score-1", "kind": "score", "name": "x", "group": "score", "inputs": []}
-    file.write_text(json.dumps({"store": str(store.root), "steps": [step]}))
-    with store.claimed(["score-1"]):
+    keys = ("answer-1", "score-1")
+    steps = [
+        {"key": key, "kind": key[:-2], "name": "x", "group": "x", "inputs": keys[:number]}
+        for number, key in enumerate(keys)
+    ]
+    file.write_text(json.dumps({"store": str(store.root), "steps": steps}))
+    with store.claimed(["answer-1"]):
         worker = subprocess.Popen(
             [sys.executable, "-m", "safemerge_tasks.sweep.worker", str(file)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             start_new_session=True,
+            text=True,
         )
-        time.sleep(1.5)
-        assert worker.poll() is None
-        assert worker.stdin is not None
-        worker.stdin.close()
-        assert worker.wait(10) == -signal.SIGKILL
+        assert worker.stdout is not None
+        told = [json.loads(line) for line in worker.stdout]
+        assert worker.wait(60) == 0
+    assert told == [{"busy": key} for key in keys]

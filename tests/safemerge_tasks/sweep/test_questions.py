@@ -165,6 +165,48 @@ def test_a_base_that_moved_has_recordings_of_its_own(
     assert Recording.load(store.recording(other.recording)).evaluation.base == str(moved)
 
 
+def test_every_run_asks_what_was_asked_first(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    """A prompt may hold the date, or walk through a set: it comes out otherwise each time."""
+    store = Store(tmp_path / "store")
+    include = tasks(
+        "fickle",
+        ("def check", "def ask(doc):\n    import os\n    return os.urandom(9).hex()\n\ndef check"),
+    )
+    for name in ("warm", "cold"):
+        task = (include / f"{name}.yaml").read_text()
+        (include / f"{name}.yaml").write_text(
+            task.replace('doc_to_text: "{{question}}"', "doc_to_text: !function water.ask")
+        )
+    spec = spec_of(tiny_model, include)
+    first, again = (read_questions(spec, store).asked["test", "warm"] for _ in range(2))
+    assert first == again
+    made = Recording.load(store.recording(again.recording))
+    fresh = record(evaluation_of(spec, "test", ("warm",)))
+    assert fresh.requests[0].arguments != made.requests[0].arguments
+    assert fresh.whose == made.whose
+    # Another store, and another question, are asked by themselves.
+    assert read_questions(spec, Store(tmp_path / "other")).asked["test", "warm"] != first
+    longer = spec_of(tiny_model, include, tasks={"gen_kwargs": {"max_gen_toks": 9}})
+    assert read_questions(longer, store).asked["test", "warm"].recording != first.recording
+
+
+def test_a_template_that_changed_is_asked_anew(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    store, include = Store(tmp_path / "store"), tasks("template")
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    first = read_questions(spec_of(base, include), store).asked["test", "warm"]
+    path = base / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    (base / "chat_template.jinja").write_text("Now: {{ messages[0].content }}")
+    settings.pop("chat_template", None)
+    path.write_text(json.dumps(settings))
+    second = read_questions(spec_of(base, include), store).asked["test", "warm"]
+    assert first.digest != second.digest
+
+
 class TestScoring:
     def recorded(self, base: Path, include: Path, **settings: Any) -> Recording:
         return record(Evaluation(("warm",), str(base), include_path=str(include), **settings))
@@ -186,6 +228,19 @@ class TestScoring:
         assert one.digest == other.digest
         assert one.scoring != other.scoring
         assert one.name != other.name
+
+    def test_a_module_that_the_task_imports_counts(
+        self, tiny_model: Path, tasks: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = []
+        for name, score in (("one", "1.0"), ("other", "0.0"), ("same", "1.0")):
+            folder = tasks(name, ("import datasets", "import datasets\nfrom rye import weigh"))
+            (folder / "rye.py").write_text(f"def weigh():\n    return {score}\n")
+            monkeypatch.syspath_prepend(str(folder))
+            monkeypatch.delitem(sys.modules, "rye", raising=False)
+            made.append(self.recorded(tiny_model, folder))
+        assert made[0].digest == made[1].digest
+        assert made[0].scoring == made[2].scoring != made[1].scoring
 
     def test_documents_that_are_not_asked_do_not_count(
         self, tiny_model: Path, tasks: Write

@@ -70,8 +70,9 @@ def make(
     monkeypatch.setattr(ray_runner, "run_on_machine", with_executable(str(script)))
     made: list[RayRunner] = []
 
-    def runner() -> RayRunner:
-        made.append(RayRunner(Store(tmp_path / "store"), tmp_path / "logs", cluster.address))
+    def runner(stall: float | None = None) -> RayRunner:
+        store, logs = Store(tmp_path / "store"), tmp_path / "logs"
+        made.append(RayRunner(store, logs, cluster.address, stall))
         return made[-1]
 
     yield runner
@@ -89,6 +90,17 @@ def runner(
     monkeypatch.setattr(ray, "init", lambda **_arguments: None)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     return make()
+
+
+def test_a_job_that_tells_nothing_is_struck_and_may_be_tried_again(
+    runner: RayRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_runner, "_LOOK_EVERY", 0.1)
+    runner._stall = 1.0
+    runner.start(job(1, f"{WITH_CHILD}time.sleep(120)"), ready=1)
+    told, end = until_end(runner)
+    assert (end.machine_failed, end.reason) == (True, "it told nothing for 0.0166667 minutes")
+    assert gone(told.told["child"])
 
 
 def with_executable(script: str) -> Callable[..., int]:

@@ -172,7 +172,6 @@ class Measured:
 
         monkeypatch.setattr(prepare_module, "read_questions", lambda *_: Questions({}, {}))
         monkeypatch.setattr(prepare_module, "build_graph", lambda *_, **__: Graph())
-        monkeypatch.setattr(run_module, "warm_start", lambda _: None)
 
     def add(self, kind: str, hits: int, solved: int, **more: Any) -> None:
         found = {SAFETY: outcomes(hits, 100), UTILITY: outcomes(solved, 100)}

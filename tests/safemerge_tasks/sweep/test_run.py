@@ -13,6 +13,7 @@ from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.manifest import Manifest
 from safemerge_tasks.sweep.models import Source, Sources
 from safemerge_tasks.sweep.prepare import Prepared, prepare
+from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.questions import Questions
 from safemerge_tasks.sweep.run import Finished, run_sweep
 from safemerge_tasks.sweep.spec import SweepSpec
@@ -128,3 +129,28 @@ def test_a_disk_budget_that_is_no_size(tmp_path: Path, disk: str) -> None:
     spec = spec_of(resources={"disk": disk})
     with pytest.raises(SafemergeError, match=f"resources.disk is '{disk}'; give a size such as"):
         prepare(spec, Store(tmp_path))
+
+
+def test_results_are_put_together_while_the_sweep_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a report can be drawn at any moment."""
+    from safemerge_tasks.sweep import run as run_module
+    from tests.safemerge_tasks.sweep.fake_runner import FakeRunner, graph_of, step
+
+    seen: list[int] = []
+
+    def assemble(_prepared: Prepared, progress: Progress, _out: Path) -> None:
+        seen.append(sum(status == "done" for status in progress.status.values()))
+
+    monkeypatch.setattr(run_module, "assemble", assemble)
+    monkeypatch.setattr(run_module, "_SHOW_EVERY", 0.0)
+    monkeypatch.setattr(run_module, "_ASSEMBLE_EVERY", 0.0)
+    steps = [step(f"judge-{n}", "judge", f"g{n}") for n in range(3)]
+    store = Store(tmp_path / "store")
+    monkeypatch.setattr(run_module, "_runner", lambda *_: (FakeRunner(store), 0))
+    base = Source("base", "b", adapter=False)
+    graph = graph_of(*steps, wanted=[one.key for one in steps])
+    prepared = Prepared(spec_of(), store, Sources(base, {}, None), [], Questions({}, {}), graph)
+    run_sweep(prepared, tmp_path / "out", Console(file=io.StringIO()))
+    assert seen[:3] == [1, 2, 3]

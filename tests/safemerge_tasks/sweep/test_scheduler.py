@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from safemerge_tasks.sweep.graph import ADAPTERS, ServedBothWays
+from safemerge_tasks.sweep import scheduler as scheduler_module
+from safemerge_tasks.sweep.graph import ADAPTERS, MERGED_ADAPTERS, ServedBothWays
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.progress import Progress
-from safemerge_tasks.sweep.scheduler import LOST_TRIES, MACHINE_TRIES, Scheduler
+from safemerge_tasks.sweep.scheduler import HOPELESS, LOST_TRIES, MACHINE_TRIES, Scheduler
 from safemerge_tasks.sweep.spec import Needs, Resources
 from safemerge_tasks.sweep.store import Store
 from tests.safemerge_tasks.sweep.fake_runner import (
@@ -120,7 +121,7 @@ class TestOrder:
         assert {job.kind: job.needs for job in runner.jobs} == {
             "merge": Needs(cpus=None, gpus=0),
             "answer": Needs(cpus=3, gpus=1),
-            "score": Needs(cpus=None, gpus=1),
+            "score": Needs(cpus=None, gpus=0),
             "judge": Needs(cpus=None, gpus=2),
         }
 
@@ -138,34 +139,62 @@ class TestOrder:
 
 class TestEngines:
     def graph(self) -> Any:
-        steps = [step(f"answer-{n}", group=ADAPTERS, model=f"m{n // 2}") for n in range(8)]
-        return graph_of(*steps, wanted=[one.key for one in steps])
+        """Return four models of two fine-tunings, each asked, scored and judged."""
+        steps = []
+        for n in range(4):
+            group = f"{ADAPTERS}t{n // 2}"
+            steps += [
+                step(f"answer-{n}", group=group, model=f"m{n}", requests=9_000),
+                step(f"score-{n}", "score", group, [f"answer-{n}"]),
+                step(f"judge-{n}", "judge", group, [f"score-{n}"]),
+            ]
+        return graph_of(*steps, wanted=[f"judge-{n}" for n in range(4)])
 
-    def test_share_the_adapters_so_that_a_model_stays_together(self, runner: FakeRunner) -> None:
+    def of(self, *numbers: int) -> list[str]:
+        return [f"{kind}-{n}" for n in numbers for kind in ("answer", "score", "judge")]
+
+    def test_a_job_goes_from_answers_to_verdicts_and_engines_share_the_models(
+        self, runner: FakeRunner
+    ) -> None:
         runner.slots = 2
         run(self.graph(), runner, engines=2)
-        assert runner.started == [
-            ["answer-0", "answer-1", "answer-4", "answer-5"],
-            ["answer-2", "answer-3", "answer-6", "answer-7"],
-        ]
+        assert runner.started == [self.of(0, 1), self.of(2, 3)]
 
-    def test_as_many_as_asked_for_where_they_run_one_by_one(self, runner: FakeRunner) -> None:
-        run(self.graph(), runner, engines=2)
-        assert [len(keys) for keys in runner.started] == [4, 4]
-
-    def test_scoring_is_divided_by_task_over_the_machine(self, runner: FakeRunner) -> None:
-        steps = [step(f"score-{n}", "score", recording=f"r{n % 2}") for n in range(6)]
-        runner.slots = 4
-        run(graph_of(*steps, wanted=[one.key for one in steps]), runner)
-        assert runner.started == [
-            ["score-0", "score-2", "score-4"],
-            ["score-1", "score-3", "score-5"],
-        ]
+    def test_so_much_for_one_engine_that_verdicts_do_not_wait_for_all(
+        self, runner: FakeRunner
+    ) -> None:
+        run(self.graph(), runner)
+        # 36,000 requests, of which at most 20,000 go together.
+        assert runner.started == [self.of(0, 1), self.of(2, 3)]
 
     def test_never_more_than_models(self, runner: FakeRunner) -> None:
         runner.slots = 9
         run(self.graph(), runner, engines=9)
-        assert [len(keys) for keys in runner.started] == [2, 2, 2, 2]
+        assert runner.started == [self.of(n) for n in range(4)]
+
+    def test_a_fine_tuned_model_waits_for_no_other(self, runner: FakeRunner) -> None:
+        steps = []
+        for n in range(2):
+            made = [f"finetune-{n}"]
+            steps += [
+                step(f"finetune-{n}", "finetune", f"f{n}"),
+                step(f"merge-{n}", "merge", f"{MERGED_ADAPTERS}t{n}", made),
+                step(f"answer-{n}", "answer", f"{ADAPTERS}t{n}", [f"merge-{n}"], model=f"m{n}"),
+                step(f"judge-{n}", "judge", f"{ADAPTERS}t{n}", [f"answer-{n}"]),
+            ]
+        run(graph_of(*steps, wanted=["judge-0", "judge-1"]), runner)
+        assert runner.done[:4] == ["finetune-0", "merge-0", "answer-0", "judge-0"]
+
+    def test_adapters_that_are_ready_together_are_merged_by_one_process(
+        self, runner: FakeRunner
+    ) -> None:
+        steps = [step(f"merge-{n}", "merge", f"{MERGED_ADAPTERS}t{n}") for n in range(3)]
+        run(graph_of(*steps, wanted=[one.key for one in steps]), runner, engines=2)
+        assert runner.started == [["merge-0", "merge-1", "merge-2"]]
+
+    def test_an_engine_over_two_gpus_asks_for_both(self, runner: FakeRunner) -> None:
+        run(self.graph(), runner, gpus=4, ranks=2, engines=2)
+        assert {job.needs.gpus for job in runner.jobs} == {2}
 
 
 class TestFailures:
@@ -188,49 +217,63 @@ class TestFailures:
         assert progress.consequences == {"answer-0", "score-0", "judge-0"}
         assert runner.started == [["merge-0"]]
 
-    def test_one_bad_step_of_eight_is_found_by_halving(self, runner: FakeRunner) -> None:
-        runner.before = failing("answer-5")
+    @pytest.mark.parametrize("bad", [0, 5, 7])
+    def test_a_step_that_brings_down_every_job_is_found(self, runner: FakeRunner, bad: int) -> None:
+        runner.before = failing(f"answer-{bad}", ours=False)
         progress = run(group_of(8), runner)
-        assert only_failed(progress) == {"answer-5"}
+        assert only_failed(progress) == {f"answer-{bad}"}
         assert len(runner.done) == 7
-        # 8, two fours, two twos, two ones.
-        assert len(runner.jobs) == 7
 
-    @pytest.mark.parametrize("ours", [True, False])
-    def test_two_bad_steps_of_eight(self, runner: FakeRunner, ours: bool) -> None:
-        reasons = {"answer-1": "rank 3", "answer-6": "rank 5"}
+    def test_two_of_them_for_reasons_of_their_own(self, runner: FakeRunner) -> None:
+        reasons = {"answer-1": "rank 3", "answer-2": "rank 5"}
 
         def before(job: Job) -> None:
             for one in job.steps:
                 if one.key in reasons:
-                    raise JobFailedError(reasons[one.key], ours=ours)
+                    raise JobFailedError(reasons[one.key])
 
         runner.before = before
         progress = run(group_of(8), runner)
         assert progress.reasons == reasons
         assert len(runner.done) == 6
 
-    def test_a_sentence_that_both_halves_repeat_is_believed(self, runner: FakeRunner) -> None:
-        runner.before = failing(*(f"answer-{n}" for n in range(8)), reason="no engine")
-        progress = run(group_of(8), runner)
-        assert set(progress.reasons.values()) == {"no engine"}
-        assert len(progress.reasons) == 8
-        assert len(runner.jobs) == 3
-
-    def test_a_crash_of_everything_is_believed_soon(self, runner: FakeRunner) -> None:
+    def test_what_brings_down_everything_is_believed_soon(self, runner: FakeRunner) -> None:
         def before(job: Job) -> None:
             raise JobFailedError(f"signal 9; see {job.number}.log", ours=False)
 
         runner.before = before
         progress = run(group_of(64), runner)
         assert len(progress.reasons) == 64
-        # The whole, halves and quarters, and what was still under way then; not 127.
-        assert len(runner.jobs) <= 7
+        assert len(runner.jobs) == HOPELESS
 
-    def test_a_crash_of_one_step_is_found_even_among_many(self, runner: FakeRunner) -> None:
-        runner.before = failing("answer-40", ours=False)
-        progress = run(group_of(64), runner)
-        assert only_failed(progress) == {"answer-40"}
+    def test_what_follows_in_the_same_job_is_a_consequence(self, runner: FakeRunner) -> None:
+        steps = [
+            step("answer-0", group="g"),
+            step("score-0", "score", "g", ["answer-0"]),
+            step("judge-0", "judge", "g", ["score-0"]),
+            step("answer-1", group="g"),
+        ]
+        runner.refuse = {
+            "answer-0": "is a DoRA adapter",
+            **dict.fromkeys(("score-0", "judge-0"), ""),
+        }
+        quiet = runner.next_event
+
+        def next_event(timeout: float) -> Any:
+            event = quiet(timeout)
+            # The worker tells nothing of what it could not begin.
+            return None if event and event.told.get("failed") in ("score-0", "judge-0") else event
+
+        runner.next_event = next_event  # type: ignore[method-assign]
+        progress = run(graph_of(*steps, wanted=["judge-0", "answer-1"]), runner)
+        after = "after answer answer-0 failed: is a DoRA adapter"
+        assert progress.reasons == {
+            "answer-0": "is a DoRA adapter",
+            "score-0": after,
+            "judge-0": after,
+        }
+        assert progress.consequences == {"score-0", "judge-0"}
+        assert len(runner.jobs) == 1
 
     def test_what_was_published_before_a_crash_counts(self, runner: FakeRunner) -> None:
         def before(job: Job) -> None:
@@ -259,13 +302,13 @@ class TestFailures:
 
 
 class TestMachines:
-    def test_a_lost_machine_is_tried_three_times_more(self, runner: FakeRunner) -> None:
+    def test_a_lost_machine_or_a_stall_is_tried_twice_more(self, runner: FakeRunner) -> None:
         def before(job: Job) -> None:
             raise MachineFailedError("its machine failed (NodeDiedError)")
 
         runner.before = before
         progress = run(group_of(1), runner)
-        assert [job.tries for job in runner.jobs] == list(range(MACHINE_TRIES + 1))
+        assert [job.tries for job in runner.jobs] == list(range(MACHINE_TRIES + 1)) == [0, 1, 2]
         assert progress.reasons == {"answer-0": "its machine failed (NodeDiedError)"}
 
     def test_only_what_is_left_is_tried_again(self, runner: FakeRunner) -> None:
@@ -279,11 +322,9 @@ class TestMachines:
         assert runner.started == [["answer-0", "answer-1", "answer-2"], ["answer-1", "answer-2"]]
         assert set(progress.status.values()) == {"done"}
 
-    def test_a_half_that_loses_its_machine_still_tells_of_the_whole(
-        self, runner: FakeRunner
-    ) -> None:
+    def test_a_lost_machine_does_not_hide_what_is_to_blame(self, runner: FakeRunner) -> None:
         def before(job: Job) -> None:
-            if len(job.steps) == 2 and job.tries == 0:
+            if len(job.steps) == 3 and job.tries == 0:
                 raise MachineFailedError("gone")
             failing("answer-3")(job)
 
@@ -340,12 +381,20 @@ class TestDisk:
         assert not runner.store.done("merge-0")
 
     def test_what_another_sweep_reads_stays(self, runner: FakeRunner) -> None:
-        locks = runner.store.root / "locks"
-        locks.mkdir(parents=True)
-        with FileLock(locks / "merge-0.lock"):
+        held = FileLock(runner.store.root / "locks" / "merge-0.lock")
+        (runner.store.root / "locks").mkdir(parents=True)
+
+        def before(job: Job) -> None:
+            if job.kind == "answer":
+                held.acquire()
+
+        runner.before = before
+        try:
             run(pipeline(2), runner)
-            assert runner.store.done("merge-0")
-            assert not runner.store.done("merge-1")
+        finally:
+            held.release()
+        assert runner.store.done("merge-0")
+        assert not runner.store.done("merge-1")
 
     @pytest.mark.parametrize("disk", [4, 15, 25, 45])
     @pytest.mark.parametrize("bad", ["merge-2", "answer-2"])
@@ -393,11 +442,6 @@ class TestDisk:
         progress = run(graph_of(*steps, wanted=["answer-0", "answer-1"]), runner, disk=15)
         assert set(progress.status.values()) == {"done"}
         assert runner.most_bytes == 10
-
-    def test_a_tight_place_starts_scoring_and_judging_once(self, runner: FakeRunner) -> None:
-        run(pipeline(4), runner, disk=25)
-        kinds = [job.kind for job in runner.jobs]
-        assert kinds == ["merge", "answer", "merge", "answer", "score", "judge"]
 
     def test_a_queued_pass_waits_for_room_that_its_readers_free(self, runner: FakeRunner) -> None:
         """One engine serves the checkpoints of two passes, of which one lost its machine."""
@@ -516,39 +560,91 @@ class TestSharedStores:
         assert "answer-1" not in runner.done
 
 
+class TestSharedEngines:
+    """What another sweep of the same store works on."""
+
+    def test_is_left_to_it_and_everything_else_done(
+        self, runner: FakeRunner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scheduler_module, "BUSY_SECONDS", 0.0)
+        locks = runner.store.root / "locks"
+        locks.mkdir(parents=True)
+        held = FileLock(locks / "answer-0.lock")
+        held.acquire()
+        looks = []
+        taken = runner.next_event
+
+        def next_event(timeout: float) -> Any:
+            event = taken(timeout)
+            if event is None:
+                looks.append(list(runner.done))
+                if len(looks) == 3:
+                    runner.publish("answer-0")
+                    runner.done.remove("answer-0")
+                    held.release()
+            return event
+
+        runner.next_event = next_event  # type: ignore[method-assign]
+        steps = []
+        for n in range(2):
+            steps += [
+                step(f"answer-{n}", group="g", model=f"m{n}"),
+                step(f"judge-{n}", "judge", "g", [f"answer-{n}"]),
+            ]
+        progress = run(graph_of(*steps, wanted=["judge-0", "judge-1"]), runner)
+        # All that is free is done before the first look without news.
+        assert looks[0] == ["answer-1", "judge-1"]
+        assert set(progress.status.values()) == {"done"}
+        assert runner.done == ["answer-1", "judge-1", "judge-0"]
+
+    def test_is_done_here_if_the_other_gives_it_up(
+        self, runner: FakeRunner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scheduler_module, "BUSY_SECONDS", 0.0)
+        (runner.store.root / "locks").mkdir(parents=True)
+        held = FileLock(runner.store.root / "locks" / "answer-0.lock")
+        held.acquire()
+        taken = runner.next_event
+
+        def next_event(timeout: float) -> Any:
+            event = taken(timeout)
+            if event is None and held.is_locked:
+                held.release()
+            return event
+
+        runner.next_event = next_event  # type: ignore[method-assign]
+        assert set(run(group_of(2), runner).status.values()) == {"done"}
+        assert runner.done == ["answer-1", "answer-0"]
+
+
 class TestTheAgreement:
-    """Checkpoints that only say how well adapters agree with merging hold no cell up."""
+    """Checkpoints that only say how well adapters agree with merging come last."""
 
     @pytest.fixture
     def graph(self) -> Any:
         steps = [
-            step("merge-a", "merge", "merge adapters"),
+            step("merge-a", "merge", f"{MERGED_ADAPTERS}a"),
             step("merge-c", "merge", "merge checkpoint", nbytes=10),
-            *(step(f"answer-a{n}", group=ADAPTERS, inputs=["merge-a"], model=n) for n in range(2)),
+            *(
+                step(f"answer-a{n}", group=f"{ADAPTERS}a", inputs=["merge-a"], model=n)
+                for n in range(2)
+            ),
             step("answer-c", group="answer checkpoint", inputs=["merge-c"]),
-            *(step(f"score-{n}", "score", "score", [f"answer-a{n}"]) for n in range(2)),
+            *(step(f"score-{n}", "score", f"{ADAPTERS}a", [f"answer-a{n}"]) for n in range(2)),
         ]
         graph = graph_of(*steps, wanted=["score-0", "score-1"])
         graph.pairs.append(ServedBothWays("a", "test", "answer-a1", "answer-c"))
         return graph
 
-    def test_waits_until_no_cell_s_engine_does(self, runner: FakeRunner, graph: Any) -> None:
-        runner.slots = 2
-        # Its checkpoint is there first, and one slot is free.
+    def test_comes_after_the_cells(self, runner: FakeRunner, graph: Any) -> None:
         runner.publish("merge-c")
-        run(graph, runner, engines=2)
-        assert runner.started == [
-            ["merge-a"],
-            ["answer-a0"],
-            ["answer-a1"],
-            ["answer-c"],
-            ["score-0", "score-1"],
-        ]
+        run(graph, runner)
+        assert runner.done.index("answer-c") > runner.done.index("answer-a1")
 
     def test_comes_anyway_where_it_keeps_others_from_their_room(
         self, runner: FakeRunner, graph: Any
     ) -> None:
-        graph.steps["merge-a"] = step("merge-a", "merge", "merge adapters", nbytes=10)
+        graph.steps["merge-a"] = step("merge-a", "merge", "merge checkpoint a", nbytes=10)
         runner.publish("merge-c")
         progress = run(graph, runner, disk=10)
         assert set(progress.status.values()) == {"done"}

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.estimate import Estimator
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.progress import Progress
+from safemerge_tasks.sweep.rates import Rates
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.state import describe, read_state, write_state
 from safemerge_tasks.sweep.store import Store
@@ -174,32 +174,40 @@ class TestEstimate:
         store = Store(folder)
         for name, value in seconds.items():
             with store.staging(name.replace("_", "-")) as staged:
-                store.publish(name.replace("_", "-"), staged, {"seconds": value})
+                store.publish(
+                    name.replace("_", "-"),
+                    staged,
+                    {
+                        "seconds": value,
+                        "amount": 1,
+                        "kind": name.partition("_")[0],
+                    },
+                )
         return store
 
     def test_the_mean_of_each_kind_over_all_slots(self, tmp_path: Path) -> None:
         store = self.store(tmp_path, merge_1=5.0, answer_1=10.0, answer_2=20.0, judge_1=4.0)
-        estimator = Estimator(graph_of(*STEPS, wanted=[]), store)
+        rates = Rates(graph_of(*STEPS, wanted=[]), store)
         progress = progress_of(merge_1="done", answer_1="done", answer_2="done", judge_1="done")
         # answer-3 takes 15 s, judge-2 4 s.
-        assert estimator.remaining(progress, 1) == pytest.approx(19.0)
-        assert estimator.remaining(progress, 2) == pytest.approx(9.5)
+        assert rates.remaining(progress, 1) == pytest.approx(19.0)
+        assert rates.remaining(progress, 2) == pytest.approx(9.5)
 
     def test_nothing_is_said_before_every_kind_was_seen(self, tmp_path: Path) -> None:
         store = self.store(tmp_path, answer_1=10.0)
-        estimator = Estimator(graph_of(*STEPS, wanted=[]), store)
-        assert estimator.remaining(progress_of(answer_1="done"), 1) is None
+        rates = Rates(graph_of(*STEPS, wanted=[]), store)
+        assert rates.remaining(progress_of(answer_1="done"), 1) is None
 
     def test_nothing_left(self, tmp_path: Path) -> None:
-        estimator = Estimator(graph_of(*STEPS, wanted=[]), self.store(tmp_path))
+        rates = Rates(graph_of(*STEPS, wanted=[]), self.store(tmp_path))
         progress = progress_of(**{one.key.replace("-", "_"): "idle" for one in STEPS})
-        assert estimator.remaining(progress, 2) == 0
+        assert rates.remaining(progress, 2) == 0
 
     def test_a_deleted_checkpoint_s_time_is_remembered(self, tmp_path: Path) -> None:
         store = self.store(tmp_path, merge_1=5.0)
         steps = [STEPS[0], step("merge-2", "merge")]
-        estimator = Estimator(graph_of(*steps, wanted=[]), store)
+        rates = Rates(graph_of(*steps, wanted=[]), store)
         progress = Progress(status={"merge-1": "done", "merge-2": "waiting"})
-        assert estimator.remaining(progress, 1) == 5.0
+        assert rates.remaining(progress, 1) == 5.0
         store.remove("merge-1")
-        assert estimator.remaining(progress, 1) == 5.0
+        assert rates.remaining(progress, 1) == 5.0

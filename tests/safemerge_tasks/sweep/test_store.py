@@ -19,9 +19,9 @@ import sys, time
 from pathlib import Path
 from safemerge_tasks.sweep.store import Store
 store, notes = Store(Path(sys.argv[1])), Path(sys.argv[2])
-with store.claimed(["b", "a"] if len(sys.argv) > 3 else ["a", "b"]):
+with store.claimed(["b", "a"] if len(sys.argv) > 3 else ["a", "b"]) as mine:
     for key in ("a", "b"):
-        if store.done(key):
+        if store.done(key) or key not in mine:
             continue
         with notes.open("a") as file:
             file.write(key)
@@ -133,7 +133,7 @@ def test_tidying_leaves_alone_what_is_being_made(store: Store) -> None:
 
 def test_two_processes_that_want_the_same_do_it_once(store: Store, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    # Named in either order: neither may wait for the other for ever.
+    # None waits: what another holds is left to it.
     words = [sys.executable, "-c", MAKE_ONCE, str(store.root), str(notes)]
     processes = [subprocess.Popen([*words, *extra]) for extra in ([], ["reversed"], [])]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
@@ -145,8 +145,14 @@ def test_two_processes_that_want_the_same_do_it_once(store: Store, tmp_path: Pat
 def test_a_lock_ends_with_its_holder(store: Store) -> None:
     hang(store)
     started = time.monotonic()
-    with store.claimed([KEY]):
+    with store.claimed([KEY]) as mine:
+        assert mine == {KEY}
         assert time.monotonic() - started < 5
+        assert store.is_held(KEY)
+        with store.claimed([KEY, "other"]) as others:
+            assert others == {"other"}
+    assert not store.is_held(KEY)
+    assert not store.is_held("never heard of")
 
 
 def test_removing_takes_a_result_away_at_once(store: Store) -> None:

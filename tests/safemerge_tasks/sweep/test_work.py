@@ -9,7 +9,11 @@ from merge_models import copy_with, llama_config, random_model, weights, write_t
 import merge.engine.run
 from merge import verify
 from merge.output.manifest import read_manifest
-from safemerge_tasks.sweep.steps import Step
+from safemerge_tasks.sweep.scoring_beside import Scoring
+from safemerge_tasks.sweep.serving.evaluation import Evaluation
+from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.session import Session
+from safemerge_tasks.sweep.steps import Step, place_of
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.work import InputLostError, do_steps
 
@@ -141,3 +145,97 @@ def test_an_input_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputLostError) as caught:
         do_steps([step], Store(tmp_path), lambda _event: None)
     assert caught.value.keys == ["merge-gone"]
+
+
+BROKEN = """
+task: broken
+output_type: generate_until
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: [], do_sample: false, temperature: 0.0, max_gen_toks: 2}}
+process_results: !function oven.check
+metric_list: [{{metric: heat, aggregation: mean, higher_is_better: true}}]
+metadata: {{version: 1.0}}
+"""
+
+
+class TestAnswering:
+    """One job from answers to scores, with the engine that needs the least."""
+
+    @pytest.fixture
+    def steps(self, tmp_path: Path, tiny_model: Path, request: Any) -> list[Step]:
+        """Return answers and scores of three variants."""
+        tasks = tmp_path / "tasks"
+        tasks.mkdir()
+        data = tasks / "data.jsonl"
+        data.write_text('{"question": "Is the oven hot?", "answer": "yes"}\n')
+        (tasks / "broken.yaml").write_text(BROKEN.format(data=data))
+        (tasks / "oven.py").write_text(f"def check(doc, results):\n    {request.param}\n")
+        evaluation = Evaluation(("broken",), str(tiny_model), include_path=str(tasks))
+        made = record(evaluation)
+        made.save(Store(tmp_path / "store").recording(made.name))
+        steps = []
+        for number in range(3):
+            answer, score = f"answer-{number}", f"score-{number}"
+            work = {
+                "recording": made.name,
+                "served": "checkpoint",
+                "model": str(tiny_model),
+                "base": str(tiny_model),
+                "engine": {"model": "hf", "model_args": {"dtype": "float32"}},
+                "requests": 1,
+            }
+            steps.append(Step(answer, "answer", answer, "g", (), work))
+            work = {
+                "evaluation": evaluation.to_json(),
+                "recording": made.name,
+                "responses": place_of(answer, "responses.json"),
+                "model_args": {},
+            }
+            steps.append(Step(score, "score", score, "g", (answer,), work))
+        return steps
+
+    @pytest.mark.parametrize("steps", ["return {'heat': 1.0}"], indirect=True)
+    def test_each_variant_is_scored_as_soon_as_it_is_answered(
+        self, steps: list[Step], tmp_path: Path, told: list[Any]
+    ) -> None:
+        do_steps(steps, Store(tmp_path / "store"), told.append)
+        done = [event["done"] for event in told if "done" in event]
+        assert done == [f"{kind}-{n}" for n in range(3) for kind in ("answer", "score")]
+
+    @pytest.mark.parametrize("steps", ["raise KeyError('thermometer')"], indirect=True)
+    def test_what_cannot_be_scored_is_found_out_on_the_first_variant(
+        self, steps: list[Step], tmp_path: Path, told: list[Any]
+    ) -> None:
+        store = Store(tmp_path / "store")
+        do_steps(steps, store, told.append)
+        assert outcome(told, "done") == ["answer-0"]
+        failed = {event["failed"]: event["reason"] for event in told if "failed" in event}
+        assert failed.keys() == {"score-0", "answer-1", "answer-2"}
+        assert failed["score-0"] == "KeyError: 'thermometer'"
+        assert failed["answer-1"] == f"what was answered cannot be scored: {failed['score-0']}"
+        # A later run tries to score what there is before it asks anything.
+        told.clear()
+        do_steps(steps, store, told.append)
+        assert outcome(told, "done") == ["answer-0"]
+        assert outcome(told, "failed") == ["answer-1", "answer-2", "score-0"]
+
+    @pytest.mark.parametrize(
+        "steps",
+        ["import signal; signal.signal(signal.SIGALRM, signal.SIG_DFL); return {'heat': 1.0}"],
+        indirect=True,
+    )
+    def test_code_that_needs_the_main_thread_is_scored_there(
+        self, steps: list[Step], tmp_path: Path, told: list[Any]
+    ) -> None:
+        store = Store(tmp_path / "store")
+        do_steps([step for step in steps if step.kind == "answer"], store, told.append)
+        session = Session(steps, store, told.append)
+        with Scoring(session, beside=True) as scoring:
+            scoring.begin(session.ready("score"))
+            assert scoring.hopeless(steps[0].work["recording"]) is None
+        assert outcome(told, "failed") == []
+        assert all(store.done(step.key) for step in steps)

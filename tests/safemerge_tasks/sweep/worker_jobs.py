@@ -2,7 +2,6 @@
 
 import sys
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +66,6 @@ def gone(pid: int) -> bool:
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not alive(pid)
-
-
-def stop_fork_server() -> None:
-    """Stop the one fork server that this process may have, as Python's own tests do."""
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 def check_order_of_events(runner: Runner) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from safemerge_tasks.sweep.serving.answering import (
     Asked,
     EngineSettings,
+    Listener,
     answer_with_adapters,
     answer_with_checkpoints,
 )
@@ -26,9 +27,9 @@ def main() -> None:
         engine = EngineSettings(model_args=model_args)
         variants = [asked(variant) for variant in variants]
         if base is not None:
-            answer_with_adapters(base, variants, engine, lambda name: print("done", name))
+            answer_with_adapters(base, variants, engine, Listener(lambda name: print("done", name)))
         else:
-            answer_with_checkpoints(variants, engine, lambda name: print("done", name))
+            answer_with_checkpoints(variants, engine, Listener(lambda name: print("done", name)))
 
 
 if __name__ == "__main__":

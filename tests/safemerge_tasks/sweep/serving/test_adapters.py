@@ -1,6 +1,7 @@
 """Adapters that vLLM cannot serve are refused from their files, with the reason."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from safetensors.torch import save_file
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.adapters import Needs, check_servable, max_lora_rank
+from safemerge_tasks.sweep.serving.asked import Asked, EngineSettings, Listener
+from safemerge_tasks.sweep.serving.evaluation import Evaluation
+from safemerge_tasks.sweep.serving.recording import Recording, Request
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
 
@@ -89,3 +93,26 @@ def test_ranks_that_vllm_does_not_know_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_adapter_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(SafemergeError, match="adapter_config.json cannot be read"):
         check_servable(tmp_path)
+
+
+@pytest.mark.skipif(not find_spec("vllm"), reason="no vLLM fits this machine")
+def test_an_adapter_that_cannot_be_served_fails_by_itself(tmp_path: Path) -> None:
+    """No engine starts: none of the two is left to be asked."""
+    from safemerge_tasks.sweep.serving import vllm_answers
+
+    odd = adapter(tmp_path / "odd", use_dora=True)
+    head = adapter(tmp_path / "head")
+    factors = {f"base_model.model.lm_head.lora_{one}.weight": torch.zeros(4, 4) for one in "AB"}
+    save_file(factors, head / "adapter_model.safetensors")
+    rolling = Request("loglikelihood_rolling", "water", 0, 0, 0, ("Water.",))
+    recording = Recording(Evaluation(("water",), "base"), (rolling,), 1)
+    asked = [
+        (Asked(one.name, tmp_path / "requests", tmp_path / one.name, adapter=one), recording)
+        for one in (odd, head)
+    ]
+    failed: dict[str, str] = {}
+    listener = Listener(lambda _name: None, failed=failed.__setitem__)
+    vllm_answers.adapters("base", asked, EngineSettings(), listener)
+    assert failed.keys() == {"odd", "head"}
+    assert "is a DoRA adapter" in failed["odd"]
+    assert "updates lm_head" in failed["head"]

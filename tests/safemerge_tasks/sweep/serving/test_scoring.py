@@ -13,16 +13,18 @@ from safemerge_tasks.results import Run, find_runs
 from safemerge_tasks.sweep.serving.answering import (
     Asked,
     EngineSettings,
+    Listener,
     answer_with_adapters,
     answer_with_checkpoints,
 )
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import Recording, Request
 from safemerge_tasks.sweep.serving.responses import Responses, compare_responses
-from safemerge_tasks.sweep.serving.scoring import Answered, score, score_many
+from safemerge_tasks.sweep.serving.scoring import score
 
 HF = EngineSettings("hf", {"dtype": "float32"}, batch_size=4)
 SAMPLED = "water_sampled"
+NOBODY = Listener(lambda _name: None)
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +58,14 @@ def answered(
         Asked("adapter", recording_file, files["adapter"], adapter=adapter),
     ]
     answer_with_adapters(
-        str(tiny_model), asked, HF, done.append, lambda *numbers: told.append(numbers)
+        str(tiny_model), asked, HF, Listener(done.append, lambda *numbers: told.append(numbers))
     )
     assert done == ["base", "adapter"]
-    assert told == [(24, 48), (48, 48)]
+    # A sign of life at each batch, which changes nothing, and a step at each variant.
+    assert list(dict.fromkeys(told)) == [(0, 48), (24, 48), (48, 48)]
+    assert told.count((0, 48)) > 3
     checkpoint = Asked("c", recording_file, files["checkpoint"], checkpoint=tiny_model)
-    answer_with_checkpoints([checkpoint], HF, done.append)
+    answer_with_checkpoints([checkpoint], HF, Listener(done.append))
     return files
 
 
@@ -130,7 +134,7 @@ def test_responses_that_are_there_are_kept(
         str(tmp_path / "nowhere"),
         [Asked("base", recording_file, answered["base"])],
         HF,
-        done.append,
+        Listener(done.append),
     )
     assert done == ["base"]
     assert answered["base"].stat().st_mtime_ns == before
@@ -180,25 +184,24 @@ def test_responses_to_another_recording_are_refused(
         compare_responses(answered["base"], other)
 
 
-def test_a_variant_that_cannot_be_scored_stops_no_other(
-    evaluation: Evaluation,
-    recording_file: Path,
-    answered: dict[str, Path],
-    tmp_path: Path,
+def test_documents_that_changed_meanwhile_are_refused(
+    evaluation: Evaluation, recording: Recording, answered: dict[str, Path], tmp_path: Path
 ) -> None:
-    missing = tmp_path / "missing.json"
-    told: dict[str, str | None] = {}
-    scores = score_many(
-        [
-            Answered(name, evaluation, recording_file, path, tmp_path / name, {})
-            for name, path in {"lost": missing, "base": answered["base"]}.items()
-        ],
-        told.__setitem__,
-    )
-    assert scores.failed.keys() == {"lost"}
-    assert "missing.json does not exist" in scores.failed["lost"]
-    assert scores.runs["base"].path.is_file()
-    assert told == {"lost": scores.failed["lost"], "base": None}
+    """As they are where a task walks through a set to choose them."""
+    other = replace(recording, scoring="0")
+    with pytest.raises(SafemergeError, match="sort them, or seed what is drawn"):
+        score(evaluation, other, answered["base"], tmp_path / "out", {})
+
+
+def test_who_is_not_wanted_any_more_is_not_asked(
+    tiny_model: Path, recording_file: Path, tmp_path: Path
+) -> None:
+    done: list[str] = []
+    asked = [Asked(name, recording_file, tmp_path / f"{name}.json") for name in ("one", "two")]
+    listener = Listener(done.append, unwanted=lambda one: one.name == "one")
+    answer_with_adapters(str(tiny_model), asked, HF, listener)
+    assert done == ["two"]
+    assert [path.name for path in tmp_path.iterdir()] == ["two.json"]
 
 
 def test_scoring_again_replaces_what_was_there(
@@ -217,7 +220,7 @@ def test_half_a_file_of_responses_is_no_answer(
 ) -> None:
     out = tmp_path / "base.json"
     out.write_text('{"recording": "')
-    answer_with_adapters(str(tiny_model), [Asked("base", recording_file, out)], HF, lambda _: None)
+    answer_with_adapters(str(tiny_model), [Asked("base", recording_file, out)], HF, NOBODY)
     assert Responses.load(out).fits(Recording.load(recording_file))
     assert "holds no responses" in caplog.text
 
@@ -249,9 +252,9 @@ def test_what_does_not_fit_is_said_before_an_engine_starts(
         for name, adapter, checkpoint in asked
     ]
     with pytest.raises(SafemergeError, match=reason):
-        answer_with_adapters("base", variants, engine, lambda _: None)
+        answer_with_adapters("base", variants, engine, NOBODY)
 
 
 def test_an_adapter_is_no_checkpoint(recording_file: Path, tmp_path: Path) -> None:
     with pytest.raises(SafemergeError, match="b is no checkpoint"):
-        answer_with_checkpoints([Asked("b", recording_file, tmp_path)], HF, lambda _: None)
+        answer_with_checkpoints([Asked("b", recording_file, tmp_path)], HF, NOBODY)

@@ -1,0 +1,79 @@
+"""What a plan says of this machine, and of what full fine-tuning writes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.sweep import plan
+from safemerge_tasks.sweep.models import Source, Sources
+from safemerge_tasks.sweep.prepare import Prepared
+from safemerge_tasks.sweep.questions import Questions
+from safemerge_tasks.sweep.store import Store
+from tests.safemerge_tasks.sweep.fake_runner import graph_of, step
+from tests.safemerge_tasks.sweep.test_rates import keep
+from tests.safemerge_tasks.sweep.test_run import spec_of
+
+
+@pytest.fixture
+def steps() -> list[Any]:
+    """Return the requests of three models, two of them adapters."""
+    served = [step(f"answer-{n}", base="base", model=f"m{n}", requests=10) for n in range(3)]
+    return [*served, step("judge-0", "judge", inputs=["answer-0"], requests=10)]
+
+
+def prepared(tmp_path: Path, steps: list[Any], **changes: Any) -> Prepared:
+    base = Source("base", "b", adapter=False)
+    graph = graph_of(*steps, wanted=[one.key for one in steps])
+    store = Store(tmp_path / "store")
+    return Prepared(
+        spec_of(**changes), store, Sources(base, {}, None), [], Questions({}, {}), graph
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "changes", "idle"),
+    [
+        (8, {}, 5),
+        (2, {}, 0),
+        (8, {"engine": {"model_args": {"tensor_parallel_size": 2}}}, 2),
+        (8, {"engine": {"engines": 1}}, 7),
+    ],
+)
+def test_gpus_that_nothing_would_use(
+    tmp_path: Path, steps: list[Any], gpus: int, changes: Any, idle: int
+) -> None:
+    found = plan._machine(prepared(tmp_path, steps, **changes), steps, gpus)
+    assert (found["GPUs"], found["GPUs that idle"]) == (gpus, idle)
+    assert found["hours of one job"] is None
+
+
+def test_more_gpus_than_there_are_fail_the_plan(tmp_path: Path, steps: list[Any]) -> None:
+    asks = prepared(tmp_path, steps, engine={"model_args": {"tensor_parallel_size": 2}})
+    with pytest.raises(SafemergeError, match="is 2, and this machine has no GPUs; lower it, or us"):
+        plan._machine(asks, steps, 0)
+    # Other machines may have them.
+    assert plan._machine(asks, steps, None) == {"hours of one job": None}
+
+
+def test_hours_come_from_what_was_done_here(tmp_path: Path, steps: list[Any]) -> None:
+    made = prepared(tmp_path, steps)
+    keep(made.store, "answer-old", "answer", 900.0, 5.0, about="base")
+    keep(made.store, "judge-old", "judge", 36.0, 10.0)
+    # 30 requests of 180 s, 10 verdicts of 3.6 s.
+    hours = plan._machine(made, steps, 0)["hours of one job"]
+    assert hours == pytest.approx((30 * 180 + 10 * 3.6) / 3600)
+
+
+@pytest.mark.parametrize(("dtype", "each"), [("auto", 40), ("bfloat16", 20)])
+def test_what_full_fine_tuning_writes_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, each: int
+) -> None:
+    sizes = {None: 40, "bfloat16": 20}
+    monkeypatch.setattr(plan, "weight_bytes", lambda _model, asked=None: sizes[asked])
+    steps = [
+        step(f"finetune-{n}", "finetune", f"f{n}", config={"tuning": tuning, "dtype": dtype})
+        for n, tuning in enumerate(("full", "lora", "full"))
+    ]
+    assert plan._bytes_tuned(prepared(tmp_path, steps), steps) == 2 * each

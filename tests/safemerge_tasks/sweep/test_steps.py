@@ -1,0 +1,30 @@
+"""What our own code is, for keys."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from safemerge_tasks.sweep.steps import source_hash
+
+
+def test_every_module_of_a_package_counts_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "bakery_of_this_test"
+    (package / "oven").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def found(**files: str) -> str:
+        for name, text in {"__init__.py": "", **files}.items():
+            (package / name.replace("__in__", "/")).write_text(text)
+        source_hash.cache_clear()
+        sys.modules.pop(package.name, None)
+        return source_hash(package.name)
+
+    first = found(**{"oven__in__heat.py": "a = 1"})
+    assert found(**{"notes.txt": "changed"}) == first
+    second = found(**{"oven__in__heat.py": "a = 2"})
+    assert second != first
+    assert found(**{"oven__in__cold.py": ""}) != second
+    source_hash.cache_clear()
