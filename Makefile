@@ -12,7 +12,7 @@ demo: setup
 	@safemerge demo --out demo-output
 
 setup-demo-real: setup
-	@pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/demo-real.lock
+	@pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/demo-real.lock
 
 # The same story on a real language model: up to an hour. CUT=--cut only sees that it runs.
 demo-real: setup-demo-real
@@ -25,12 +25,12 @@ docs: build/docs
 
 build/docs: requirements/docs.lock | setup
 	@rm -rf $@
-	@pip install --quiet --disable-pip-version-check --no-deps --target $@ -r $<
+	@pip install -qq --disable-pip-version-check --no-deps --target $@ -r $<
 	@touch $@
 
 # A schema that tests read; its package wants a newer Python, and nothing of it is run.
 build/schemas: | setup
-	@pip install --quiet --disable-pip-version-check --no-deps --target $@ \
+	@pip install -qq --disable-pip-version-check --no-deps --target $@ \
 		--only-binary :all: --ignore-requires-python every-eval-ever==0.3.0
 
 test: setup build/schemas
@@ -59,7 +59,7 @@ test-clients: build/clients
 		pytest tests/safemerge_tasks/report/test_tracking.py tests/safemerge_tasks/gate/test_keyless.py
 
 build/clients: | setup
-	@pip install --quiet --disable-pip-version-check --target $@ $(CLIENTS)
+	@pip install -qq --disable-pip-version-check --target $@ $(CLIENTS)
 
 check: setup
 	ruff check
