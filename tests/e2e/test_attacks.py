@@ -210,6 +210,8 @@ def test_lm_evals_own_command_attacks(
 @pytest.fixture(scope="module")
 def real_model() -> Path:
     """Return a real small model."""
+    if not os.environ.get("SAFEMERGE_SLOW_TESTS"):
+        pytest.skip("takes minutes; set SAFEMERGE_SLOW_TESTS=1")
     if (find_spec(checkpoint.PACKAGE) is None or find_spec("gguf") is None) and not os.environ.get(
         "CI"
     ):
