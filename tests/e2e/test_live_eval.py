@@ -69,6 +69,8 @@ def environment(folder: Path) -> dict[str, str]:
         **os.environ,
         **cache,
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        # Other tests' engines leave this at 0 in their process.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
         "TERM": "xterm",
         "COLUMNS": "150",
         "OPENAI_API_KEY": "none",
