@@ -22,6 +22,14 @@ def about(step: Step) -> str | None:
     return None if base is None else str(base)
 
 
+_Sort = tuple[str, bool]
+"""A kind of step, and whether its amount is counted: an adapter is one, a checkpoint bytes."""
+
+
+def _sort(kind: str, amount: float) -> _Sort:
+    return kind, amount > 1
+
+
 class Rates:
     """Seconds for a piece of each kind of step, on this host and with this base.
 
@@ -32,8 +40,8 @@ class Rates:
     def __init__(self, graph: Graph, store: Store) -> None:
         self._graph = graph
         self._store = store
-        self._seconds: dict[str, float] = defaultdict(float)
-        self._amount: dict[str, float] = defaultdict(float)
+        self._seconds: dict[_Sort, float] = defaultdict(float)
+        self._amount: dict[_Sort, float] = defaultdict(float)
         self._seen: set[str] = set()
         bases = {about(step) for step in graph.steps.values()} | {None}
         for key in store.results():
@@ -45,9 +53,11 @@ class Rates:
         """Return what steps take one after the other; None if a kind was never done here."""
         total = 0.0
         for step in steps:
-            if not self._amount[step.kind]:
+            amount = amount_of(step)
+            sort = _sort(step.kind, amount)
+            if not self._amount[sort]:
                 return None
-            total += amount_of(step) * self._seconds[step.kind] / self._amount[step.kind]
+            total += amount * self._seconds[sort] / self._amount[sort]
         return total
 
     def remaining(self, progress: Progress, slots: int) -> float | None:
@@ -69,8 +79,9 @@ class Rates:
         record = self._store.record(key)
         seconds, amount = record.get("seconds"), record.get("amount")
         if isinstance(seconds, int | float) and isinstance(amount, int | float):
-            self._seconds[record["kind"]] += seconds
-            self._amount[record["kind"]] += amount
+            sort = _sort(record["kind"], amount)
+            self._seconds[sort] += seconds
+            self._amount[sort] += amount
 
 
 def age_of(record: dict[str, object]) -> float | None:

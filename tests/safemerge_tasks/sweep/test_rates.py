@@ -51,3 +51,11 @@ def test_what_the_sweep_does_itself_counts_once(store: Store) -> None:
     progress = Progress(status={"answer-1": "done", "answer-2": "waiting"})
     for _ in range(2):
         assert rates.remaining(progress, 1) == pytest.approx(10 * 150 / 30)
+
+
+def test_adapters_say_nothing_of_checkpoints(store: Store) -> None:
+    keep(store, "merge-adapter", "merge", 3.0, 1.0)
+    adapter, checkpoint = step("merge-1", "merge"), step("merge-2", "merge", nbytes=10**9)
+    rates = Rates(graph_of(adapter, checkpoint, wanted=["merge-1", "merge-2"]), store)
+    assert rates.seconds([adapter]) == pytest.approx(3.0)
+    assert rates.seconds([checkpoint]) is None
