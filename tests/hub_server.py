@@ -7,6 +7,7 @@ request says, by their SHA-256; a commit that names one which did not arrive is 
 import base64
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,6 +173,16 @@ def _mode(file: dict[str, object]) -> object:
         "uploadMode": "lfs" if large else "regular",
         "shouldIgnore": False,
         "oid": None,
+    }
+
+
+def hub_environment(url: str, home: Path) -> dict[str, str]:
+    """Return the environment of a process whose Hub is a server here."""
+    return os.environ | {
+        "HF_ENDPOINT": url,
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
     }
 
 

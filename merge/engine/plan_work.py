@@ -255,11 +255,12 @@ class PlanWork:
             self.result.different_copies.add(tensor.name)
         if not tensor.copied:
             reads.check_finite(base.stored, raw.values)
-        for number in range(self.plan.outputs):
-            if base.stored.dtype == tensor.dtype:
+        if base.stored.dtype == tensor.dtype:
+            for number in range(self.plan.outputs):
                 self.outputs.write_raw(task, tensor, number, raw)
-                continue
-            data = self._rounded(tensor, reads, reads.weight(base))
+            return
+        data = self._rounded(tensor, reads, reads.weight(base))
+        for number in range(self.plan.outputs):
             self.outputs.write(task, tensor, number, data)
 
     def _base_bits(self, tensor: TensorPlan, reads: Reads) -> RawBlock | None:

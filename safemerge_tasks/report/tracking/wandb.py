@@ -20,8 +20,8 @@ def send(records: Sequence[Record]) -> None:
         x_save_requirements=False,
         silent=True,
     )
+    project = os.environ.get("WANDB_PROJECT", PROJECT)
     for one in records:
-        project = os.environ.get("WANDB_PROJECT", PROJECT)
         with wandb.init(
             project=project, name=one.name, config=dict(one.settings), settings=settings
         ) as run:

@@ -1,6 +1,5 @@
 """Models on the Hub: merged from there, and checked without fetching their weights."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import torch
 from merge_models import weights
 
 from merge import merge
-from tests.hub_server import COMMIT, hub
+from tests.hub_server import COMMIT, hub, hub_environment
 
 SMALL_FILES = 20_000
 
@@ -22,13 +21,8 @@ def served(models, tmp_path):
     with hub(folders) as server:
 
         def run(*words, hub_url=server.url):
-            environment = os.environ | {
-                "HF_ENDPOINT": hub_url,
-                "HF_HOME": str(tmp_path / "hub"),
-                "HF_HUB_OFFLINE": "0",
-                "HF_HUB_DISABLE_XET": "1",
-                "TMPDIR": str(tmp_path / "temporary"),
-            }
+            environment = hub_environment(hub_url, tmp_path / "hub")
+            environment["TMPDIR"] = str(tmp_path / "temporary")
             (tmp_path / "temporary").mkdir(exist_ok=True)
             return subprocess.run(
                 [sys.executable, "-m", "safemerge_tasks", "merge", *map(str, words)],

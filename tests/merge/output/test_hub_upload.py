@@ -1,6 +1,5 @@
 """Uploading what was merged: verified first, complete, and without names of local folders."""
 
-import os
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ from merge_models import copy_with, edit_json
 
 from merge import MergeError, merge
 from merge.output.hub_upload import check_names, push
-from tests.hub_server import HubServer, hub
+from tests.hub_server import HubServer, hub, hub_environment
 
 
 @pytest.fixture
@@ -23,13 +22,7 @@ def run(server, models, tmp_path):
     """Return a function that runs `safemerge merge` against the stand-in."""
 
     def run(*words, token=HubServer.TOKEN, base=None, lambda_="0.5"):
-        environment = os.environ | {
-            "HF_ENDPOINT": server.url,
-            "HF_HOME": str(tmp_path / "hub"),
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_TOKEN": token,
-        }
+        environment = hub_environment(server.url, tmp_path / "hub") | {"HF_TOKEN": token}
         given = ["--method", "linear", "--base", base or models(0), "--tuned", models(1)]
         given += ["--lambda", lambda_, "--out", tmp_path / "out", *words]
         return subprocess.run(
