@@ -77,7 +77,7 @@ def test_what_is_read_is_what_was_written(
 
 def test_every_pin_has_a_hash(lock: Any, repository: Path) -> None:
     files = sorted((repository / "requirements").glob("*.lock"))
-    assert len(files) == 7
+    assert files
     for file in files:
         parts = file.read_text("utf-8").replace("\\\n", "").splitlines()
         pins = [line for line in parts if not line.startswith("#")]

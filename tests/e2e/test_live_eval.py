@@ -69,8 +69,9 @@ def environment(folder: Path) -> dict[str, str]:
         **os.environ,
         **cache,
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        # Other tests' engines leave this at 0 in their process.
+        # Other tests' engines leave the first at 0 in their process, TRL the second at ERROR.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+        "VLLM_LOGGING_LEVEL": "INFO",
         "TERM": "xterm",
         "COLUMNS": "150",
         "OPENAI_API_KEY": "none",
