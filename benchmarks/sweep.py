@@ -10,7 +10,8 @@ checkpoint, then `lm_eval --model vllm` evaluates it, with the judge loaded insi
 base and the fine-tuned models need no merge. Ours: `safemerge sweep` on the same adapters, tasks
 and judge, which also evaluates one merged checkpoint, for the agreement with adapter serving. Every
 process may use all cores. The ratio is printed for all 16 models of the usual way, and for its 12
-merged ones alone.
+merged ones alone. Beside it the loop of someone who knows vLLM (`engine_loop.py`): the same merges,
+one engine for the base and the 12 checkpoints, one judge for all of them.
 """
 
 import argparse
@@ -57,7 +58,8 @@ def main() -> None:
         root = arguments.root or Path(temporary)
         root.mkdir(parents=True, exist_ok=True)
         ours_seconds, ours = timed_sweep(family, root)
-        usual_seconds, usual = timed_usual(family, root, mergekit)
+        usual_seconds, usual, merge_seconds = timed_usual(family, root, mergekit)
+        loop_seconds, loop = timed_loop(family, root)
     merged = {
         name: seconds
         for name, seconds in usual_seconds.items()
@@ -67,7 +69,12 @@ def main() -> None:
         "sweep_seconds": ours_seconds,
         "usual_seconds": usual_seconds,
         "merged_seconds": merged,
-        "cells": {name: {"sweep": ours[name], "usual": usual[name]} for name in usual},
+        "loop_seconds": merge_seconds + loop_seconds,
+        "loop_merging_seconds": merge_seconds,
+        "cells": {
+            name: {"sweep": ours[name], "usual": usual[name], "loop": loop.get(name)}
+            for name in usual
+        },
         "agreement": ours["agreement"],
     }
     if arguments.save:
@@ -123,15 +130,16 @@ def timed_sweep(family: ToyFamily, root: Path) -> tuple[float, dict[str, Any]]:
 
 def timed_usual(
     family: ToyFamily, root: Path, mergekit: Path
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Merge and evaluate model by model; return the seconds and the rates of each."""
+) -> tuple[dict[str, float], dict[str, dict[str, float]], float]:
+    """Merge and evaluate model by model; return the seconds and rates of each, and of merging."""
     cells: dict[str, dict[str, float]] = {}
     seconds: dict[str, float] = {}
+    merging = 0.0
     log = root / "usual.log"
     for seed, weight in grid(family):
         name = cell_name(seed, weight)
         # lm-eval divides --model_args at commas.
-        place = f"seed-{seed}-lambda-{weight:g}"
+        place = place_name(seed, weight)
         results = root / "usual-results" / place
         shutil.rmtree(results, ignore_errors=True)
         begun = time.perf_counter()
@@ -140,12 +148,36 @@ def timed_usual(
         else:
             assert seed is not None
             merged = mergekit_merge(family, root / "usual" / place, mergekit, seed, weight, log)
+            merging += time.perf_counter() - begun
             command = lm_eval(merged, results, family)
         run(command, environment(family), log)
         seconds[name] = time.perf_counter() - begun
         cells[name] = rates(results)
         print(f"{name}: {seconds[name]:.0f} s", flush=True)
-    return seconds, cells
+    return seconds, cells, merging
+
+
+def timed_loop(family: ToyFamily, root: Path) -> tuple[float, dict[str, dict[str, float]]]:
+    """Evaluate the base and what was merged the usual way in one engine, and judge it together."""
+    results = root / "loop-results"
+    shutil.rmtree(results, ignore_errors=True)
+    asked = {
+        cell_name(seed, weight): root / "usual" / place_name(seed, weight)
+        for seed, weight in grid(family)
+        if weight not in (0.0, 1.0)
+    }
+    models = [family.aligned, *asked.values()]
+    script = str(Path(__file__).with_name("engine_loop.py"))
+    words = [*map(str, models), "--context", str(CONTEXT), "--out", str(results)]
+    log = root / "loop.log"
+    seconds = run([sys.executable, script, *words], environment(family), log)
+    metadata = ",".join(f"{key}={value}" for key, value in JUDGE.items())
+    judge = [str(SAFEMERGE), "judge", str(results), "--metadata", metadata]
+    seconds += run([*judge, "--model", str(family.guard)], environment(family), log)
+    names = [cell_name(None, 0.0), *asked]
+    return seconds, {
+        name: rates(results / model.name) for name, model in zip(names, models, strict=True)
+    }
 
 
 def mergekit_merge(
@@ -192,6 +224,11 @@ def grid(family: ToyFamily) -> Iterator[tuple[int | None, float]]:
             yield seed, weight
 
 
+def place_name(seed: int | None, weight: float) -> str:
+    """Return what a cell's folder is called."""
+    return f"seed-{seed}-lambda-{weight:g}"
+
+
 def cell_name(seed: int | None, weight: float) -> str:
     """Return what a cell is called."""
     return "base" if seed is None else f"seed {seed}, λ {weight:g}"
@@ -233,14 +270,23 @@ def show(figures: dict[str, Any]) -> None:
         )
     for one in figures["agreement"]:
         print(f"adapter against merged, {one['variant']}: {one['equal']} of {one['total']} equal")
+    differing = [
+        name for name, cell in figures["cells"].items() if cell["loop"] not in (None, cell["usual"])
+    ]
+    print(f"the loop's cells that differ from the usual way's: {', '.join(differing) or 'none'}")
     seconds = figures["sweep_seconds"]
     merged = figures["merged_seconds"]
     for what, usual in (("16 models", figures["usual_seconds"]), ("12 merged models", merged)):
         total = sum(usual.values())
         print(
             f"{what} the usual way {total:.0f} s, the sweep of all {seconds:.0f} s: "
-            f"{total / seconds:.1f} x (aim: 5 x)"
+            f"{total / seconds:.1f} x (aim: 7 x)"
         )
+    loop = figures["loop_seconds"]
+    print(
+        f"13 models by a loop in one engine {loop:.0f} s, {figures['loop_merging_seconds']:.0f} of "
+        f"them merging; the sweep of all {seconds:.0f} s: {loop / seconds:.1f} x (aim: 2 x)"
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import pkgutil
+import select
 import sys
 import traceback
 from collections import UserDict
@@ -71,9 +72,16 @@ class _Program(TyperGroup):
             raise
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+        except SystemExit as done:
+            # rich's own end where nobody reads any more is 1.
+            if isinstance(done.__context__, BrokenPipeError):
+                done.code = CRASHED
+            raise
         except Exception as error:
             if hasattr(error, "exit_code"):  # wrong usage and the like: click knows how these end
                 raise
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                sys.exit(CRASHED)
             if ctx.invoked_subcommand != "check" or os.environ.get(TRACEBACK):
                 print(printable_lines(traceback.format_exc()), end="", file=sys.stderr)
             print(
@@ -82,6 +90,21 @@ class _Program(TyperGroup):
                 file=sys.stderr,
             )
             sys.exit(CRASHED)
+
+
+def _nobody_reads() -> bool:
+    """Return whether whoever read the output has read enough, as `head` does."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # not a file
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    # The interpreter's own last flush would raise once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 app = typer.Typer(

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
 from tqdm.std import tqdm
@@ -35,6 +35,11 @@ def told(tell: Tell) -> Iterator[None]:
             yield
     finally:
         _listeners.remove(tell)
+
+
+def silenced() -> AbstractContextManager[None]:
+    """Draw no bar of this process."""
+    return told(lambda _name, _done, _total: None)
 
 
 def wanted() -> bool:

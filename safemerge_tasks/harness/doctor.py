@@ -13,6 +13,7 @@ from typing import Literal
 from safemerge_tasks.common.cache import cache_dir
 from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.common.known_versions import refuse_unknown
+from safemerge_tasks.common.local_data import DATA_DIR, data_dir
 from safemerge_tasks.suites.places import lm_eval_folder, packaged_folder
 
 State = Literal["works", "missing", "broken"]
@@ -162,8 +163,8 @@ def _questions() -> tuple[State, str]:
     if broken:
         return "broken", str(broken[0])
     here = sum(one.available in ("local", "cached") for one in suites)
-    named = os.environ.get("SAFEMERGE_DATA_DIR")
-    where = f"SAFEMERGE_DATA_DIR is {named}" if named else "SAFEMERGE_DATA_DIR is not set"
+    named = data_dir()
+    where = f"{DATA_DIR} is {named}" if named else f"{DATA_DIR} is not set"
     says = f"{here} of {len(suites)} suites are on this machine; {where}"
     return ("works" if here else "missing"), says + ("" if here else "; others are fetched on use")
 

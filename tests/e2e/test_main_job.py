@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safemerge_tasks.results import Run, find_runs
+from tests.e2e.conftest import OWN_ENGINE_PROCESS, VLLM
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 Command = Callable[..., "Ran"]
 TASK = "advbench_asr"
-VLLM = "dtype=float32,enforce_eager=True,max_model_len=2048"
 GUARD = "judge=wildguard,judge_dtype=float32,judge_max_model_len=2048"
 
 
@@ -53,7 +53,7 @@ def inline(
     metadata = f"{GUARD},judge_model={family.guard}"
     ran = command(
         *evaluation(str(family.tuned_full), "vllm", output, metadata=metadata),
-        environment={"SAFEMERGE_DATA_DIR": str(data)},
+        environment={"SAFEMERGE_DATA_DIR": str(data), **OWN_ENGINE_PROCESS},
     )
     assert ran.status == 0, ran.err[-3000:]
     return ran, output

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safemerge_tasks.results import find_runs
+from tests.e2e.conftest import VLLM
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -31,7 +32,7 @@ def test_thirty_prompts_score_in_two_commands(
         module="safemerge_tasks",
     )
     assert made.status == 0, made.err
-    model = f"pretrained={family.tuned_full},dtype=float32,enforce_eager=True,max_model_len=2048"
+    model = f"pretrained={family.tuned_full},{VLLM}"
     ran = command(
         *("--include_path", suites, "--tasks", "mysuite_asr", "--model", "vllm"),
         *("--model_args", model, "--apply_chat_template", "--log_samples"),

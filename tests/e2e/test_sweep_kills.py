@@ -17,14 +17,15 @@ from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep, wait_for,
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
 
-KILLS = 20
+SLOW = bool(os.environ.get("SAFEMERGE_SLOW_TESTS"))
+KILLS = 20 if SLOW else 8
 
 VLLM = {"model": "vllm", "model_args": {"dtype": "float32", "max_model_len": 2048}}
 
 
 @pytest.fixture(scope="module", params=["hf", pytest.param("vllm", marks=pytest.mark.vllm)])
 def kind(request: pytest.FixtureRequest) -> str:
-    if request.param == "vllm" and not os.environ.get("SAFEMERGE_SLOW_TESTS"):
+    if request.param == "vllm" and not SLOW:
         pytest.skip("starts vLLM some thirty times; set SAFEMERGE_SLOW_TESTS=1")
     return str(request.param)
 

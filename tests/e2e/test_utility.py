@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safemerge_tasks.results import find_runs
+from tests.e2e.conftest import VLLM
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -50,7 +51,7 @@ def test_both_tasks_in_one_command(
     ran = command(
         *("--model", "vllm", "--tasks", ",".join(TASKS), "--limit", str(LIMIT)),
         "--model_args",
-        f"pretrained={family.tuned_full},dtype=float32,enforce_eager=True,max_model_len=2048",
+        f"pretrained={family.tuned_full},{VLLM}",
         *("--apply_chat_template", "--log_samples", "--output_path", tmp_path / "out"),
         "--metadata",
         f"bertscore_model={encoder},bertscore_layer=6,bertscore_device=cpu",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import pytest
 
 from safemerge_tasks.results import Row, find_runs
+from tests.e2e.conftest import OWN_ENGINE_PROCESS, VLLM
 from tests.lm_eval_files import harms
 from tests.question_sets import SPOKEN, published, write_every_suite
 
@@ -77,12 +78,12 @@ def test_rows_of_categories_and_languages_add_up(
     ran = command(
         *("--model", "vllm", "--include_path", repository / "task_configs"),
         "--model_args",
-        f"pretrained={family.aligned},dtype=float32,enforce_eager=True,max_model_len=2048",
+        f"pretrained={family.aligned},{VLLM}",
         *("--tasks", "harmbench_asr,strongreject_asr,multijail_asr", "--apply_chat_template"),
         *(("--limit", str(CUT)) if sizes is not SIZES else ()),
         *("--gen_kwargs", "max_gen_toks=12", "--log_samples", "--output_path", tmp_path / "out"),
         *("--metadata", f"judge={tmp_path / 'sums.py'},judge_cache=false"),
-        environment={"SAFEMERGE_DATA_DIR": str(data)},
+        environment={"SAFEMERGE_DATA_DIR": str(data), **OWN_ENGINE_PROCESS},
     )
     assert ran.status == 0, "lm_eval failed"  # its words may have questions in them
     assert len(ran.engines) == 1

@@ -53,12 +53,10 @@ class VllmEngine:
             max_model_len=self.max_model_len,
             gpu_memory_utilization=settings.gpu_memory_utilization,
             tensor_parallel_size=settings.tensor_parallel_size,
-            # Compilation pays off on a GPU; on a CPU it costs more than a judge's whole run.
-            enforce_eager=on_cpu,
             # What the checkpoint's generation_config recommends must not change a verdict.
             generation_config="vllm",
             disable_log_stats=True,
-            **(_cpu_cache() if on_cpu else {}),
+            **(_on_cpu(settings) if on_cpu else {}),
         )
         self.tokenizer = self._llm.get_tokenizer()
         self._identity = {
@@ -104,10 +102,15 @@ class VllmEngine:
             self._llm = None
 
 
-def _cpu_cache() -> dict[str, int]:
-    if "VLLM_CPU_KVCACHE_SPACE" in os.environ:
-        return {}
-    return {"kv_cache_memory_bytes": CPU_CACHE_BYTES}
+def _on_cpu(settings: JudgeSettings) -> dict[str, Any]:
+    # Compilation pays off on a GPU; on a CPU it costs more than a judge's whole run.
+    found: dict[str, Any] = {"enforce_eager": True}
+    if settings.tensor_parallel_size == 1:
+        # A worker in the engine's process: one of its own imports vLLM once more.
+        found["distributed_executor_backend"] = "uni"
+    if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        found["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
+    return found
 
 
 def shut_down(llm: Any) -> None:

@@ -33,6 +33,22 @@ def test_nor_is_an_interrupt_or_a_closed_pipe(
     assert safemerge(*WORDS).status == status
 
 
+@pytest.mark.parametrize("read", [0, 1, 700])
+def test_a_reader_that_leaves_is_told_nothing(read: int) -> None:
+    """At once, while help is printed, or near its end."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "safemerge_tasks", "check", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None
+        running.stdout.read(read)
+        running.stdout.close()
+        assert running.stderr is not None
+        assert running.stderr.read() == b""
+        assert running.wait() in ((3,) if read == 0 else (0, 3))
+
+
 def test_other_commands_show_where_they_crashed(
     safemerge: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
