@@ -5,7 +5,9 @@ from drawn_merges import drawn_merges
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merge import build_recipe
 from merge.methods.sce import energy_shares, sce
+from merge.recipe.tensor_settings import Place
 
 
 def reference(deltas, select_topk):
@@ -45,6 +47,16 @@ def test_by_hand():
     # Where both agree they count by their energy.
     found = sce([torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.0])], 1.0)
     torch.testing.assert_close(found, torch.tensor([2.8, 2.8]))
+
+
+def test_where_signs_cancel_the_positive_one_counts_and_zeros_count_nowhere():
+    found = sce([torch.tensor([1.0, -2.0, 0.5]), torch.tensor([-1.0, 0.0, -2.0])], 1.0)
+    torch.testing.assert_close(found, torch.tensor([1.0, -2.0, -2.0]))
+
+
+def test_all_entries_are_merged_unless_told():
+    recipe = build_recipe(method="sce", base="a", tuned=[{"model": "b"}])
+    assert recipe.values_at(Place("", 0.0))["select_topk"] == 1
 
 
 def test_models_with_next_to_no_energy_count_alike():
