@@ -17,7 +17,15 @@ import transformers
 from merge_models import llama_config, random_model, write_tokenizer
 
 from merge import build_recipe, check
-from merge.methods import Method, describe_methods, find_method, known_roles, methods, register
+from merge.methods import (
+    Method,
+    describe_methods,
+    find_method,
+    known_roles,
+    methods,
+    register,
+    registry,
+)
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.kinds.model_judge import ModelJudge
 from safemerge_tasks.sweep import steps
@@ -383,9 +391,11 @@ class TestEveryMethod:
         assert one.work["recipe"]["method"] == f"{file}:Tug"
         (tmp_path / "elsewhere").mkdir()
         other = Path(shutil.copy(file, tmp_path / "elsewhere"))
+        monkeypatch.delitem(registry._registered, "tug")
         assert {step.key for step in merges(graph_of(described(other)))} == {
             step.key for step in merges(graph)
         }
+        monkeypatch.delitem(registry._registered, "tug")
         file.write_text(OWN.replace("- values", "+ values"))
         changed = graph_of(described(file))
         assert {step.key for step in merges(changed)}.isdisjoint(graph.steps)

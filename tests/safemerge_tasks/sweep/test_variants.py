@@ -150,7 +150,7 @@ def test_a_recipe_names_a_role_s_model_only_where_it_is_needed() -> None:
             "loaf, nuslerp: `seeds` has 7, and bread has 42, 1024, 48763, each to be named once; c",
         ),
         ([{"method": "nuslerp", "seeds": [42, 42]}], "loaf, nuslerp: `seeds` has 42, and bread"),
-        ([{"method": "lssf-surrogate"}], "loaf, lssf-surrogate: .* needs gamma .*; give gamma."),
+        ([{"method": "nearswap"}], r"loaf, nearswap: .* needs t \(.*; give t\."),
         (
             [{"method": "linear", "lambda": 0.5}, {"method": "linear", "lambda": 0.6}],
             "loaf: two methods are called linear; give each a `label` of its own.",
