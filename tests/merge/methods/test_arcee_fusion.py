@@ -63,6 +63,12 @@ def test_rows_are_scored_some_at_a_time(monkeypatch, elements):
     torch.testing.assert_close(importance(tuned, base), exact)
 
 
+def test_the_threshold_of_many_scores():
+    scores = torch.randn(5000, generator=torch.Generator().manual_seed(3))
+    low, middle, high = scores.sort().values[[1249, 2499, 3749]].tolist()
+    assert outlier_threshold(scores) == middle + 1.5 * (high - low)
+
+
 def test_probabilities_of_next_to_nothing_are_compared():
     scores = importance(torch.tensor([[0.0, 901.0]]), torch.tensor([[0.0, 900.0]]))
     assert bool(scores.isfinite().all())
