@@ -2,7 +2,8 @@
 
 from merge.methods.block import Block
 from merge.methods.method import Coefficients, Granularity, Lambdas, Method, Outputs, Totals, Values
-from merge.methods.parameters import Parameters
+from merge.methods.own_file import is_own_file
+from merge.methods.parameters import Parameters, describe_parameters
 from merge.methods.registry import describe_methods, find_method, known_roles, methods, register
 from merge.methods.roles import SAFETY_VECTOR, Role
 
@@ -19,7 +20,9 @@ __all__ = [
     "Totals",
     "Values",
     "describe_methods",
+    "describe_parameters",
     "find_method",
+    "is_own_file",
     "known_roles",
     "methods",
     "register",

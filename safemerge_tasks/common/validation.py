@@ -231,7 +231,9 @@ def _inside(kind: Any, part: int | str) -> Any:
     """Return the annotation of a model's field, a mapping's value or a sequence's item."""
     if _is_model(kind):
         field = kind.model_fields.get(part)
-        return field.annotation if field else None
+        # Keys that a model knows only when it is read have one type.
+        further = get_args(kind.__annotations__.get("__pydantic_extra__"))
+        return field.annotation if field else next(iter(further[1:]), None)
     arguments = get_args(kind)
     if not arguments:
         return None

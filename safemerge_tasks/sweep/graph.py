@@ -19,7 +19,7 @@ from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
 from safemerge_tasks.sweep.questions import TEST, Asked, Questions, Wanted
 from safemerge_tasks.sweep.spec import SweepSpec
-from safemerge_tasks.sweep.steps import Step, make_key, place_of
+from safemerge_tasks.sweep.steps import Step, make_key, place_of, source_hash
 from safemerge_tasks.sweep.variants import Cell, Merging
 
 if TYPE_CHECKING:
@@ -212,21 +212,21 @@ class _Builder:
 
     def _merge(self, cell: Cell, tuned: list[Source], *, exact: bool) -> Step:
         variant, merging = cell.variant, cell.merging or _WRITTEN_OUT
-        vector = self._sources.unaligned if merging.safety_vector else None
-        places = [model.place for model in tuned]
-        recipe = merging.recipe(self._spec.base, places, vector.place if vector else None, [])
+        played = {role: self._sources.roles[role] for role in merging.roles}
+        recipe = self._recipe(merging, tuned, [])
         # All λ of a recipe are merged together.
         del recipe["lambdas"]
-        models = [*tuned, *([vector] if vector else [])]
-        adapter = not exact and self._is_adapter(cell, models)
+        models = [*tuned, *played.values()]
+        adapter = not exact and self._is_adapter(cell, tuned, models)
         shape = {} if adapter else self._spec.merge.recipe_fields()
         fields = {**recipe, **shape, "output": "adapter" if adapter else "checkpoint"}
         shaped_by = {
             **{name: value for name, value in fields.items() if name in _SHAPING},
             "base": self._sources.base.identity,
             "tuned": [model.identity for model in tuned],
-            "unaligned": vector.identity if vector else None,
+            "roles": {role: model.identity for role, model in played.items()},
             "lambda": merging.weight,
+            **method_key(merging.method),
         }
         inputs = tuple(model.step.key for model in models if model.step)
         key = make_key("merge", shaped_by, inputs)
@@ -245,7 +245,13 @@ class _Builder:
         self._graph.steps[key] = step
         return step
 
-    def _is_adapter(self, cell: Cell, models: list[Source]) -> bool:
+    def _recipe(
+        self, merging: Merging, tuned: list[Source], weights: Sequence[float]
+    ) -> dict[str, Any]:
+        roles = {role: model.place for role, model in self._sources.roles.items()}
+        return merging.recipe(self._spec.base, [one.place for one in tuned], roles, weights)
+
+    def _is_adapter(self, cell: Cell, tuned: list[Source], models: list[Source]) -> bool:
         """Return whether a merge can be had as an adapter, exactly."""
         from merge import MergeError, build_recipe, check
         from merge.methods import find_method
@@ -255,11 +261,7 @@ class _Builder:
         if merging is None or not self._servable(cell, models):
             return False
         weights = [] if merging.weight is None else [merging.weight]
-        tuned = [model.place for model in models[: len(cell.variant.seeds)]]
-        vector = models[-1].place if merging.safety_vector else None
-        recipe = build_recipe(
-            **merging.recipe(self._spec.base, tuned, vector, weights), output="adapter"
-        )
+        recipe = build_recipe(**self._recipe(merging, tuned, weights), output="adapter")
         values = recipe.values_at(Place("", 0.0))
         if find_method(recipe.method).coefficients(values, merging.weight or 1.0) is None:
             return False
@@ -399,10 +401,22 @@ class _Builder:
         return self._size
 
 
-_WRITTEN_OUT = Merging("linear", 1.0, {}, 0, safety_vector=False)
+_WRITTEN_OUT = Merging("linear", 1.0, {}, 0)
 """A fine-tuned model that has to be served as a checkpoint: all of its way from the base."""
 
-_SHAPING = ("method", "parameters", "seed", "output", "dtype", "vocabulary")
+_SHAPING = ("parameters", "seed", "output", "dtype", "vocabulary")
+
+
+def method_key(name: str) -> dict[str, Any]:
+    """Return what shapes a merge of its method: the name, and the code unless it is `merge`'s."""
+    from merge.methods import find_method
+
+    method = find_method(name)
+    package = type(method).__module__.partition(".")[0]
+    if method.file:
+        return {"method": method.name, "method's code": method.file[1]}
+    other = {} if package == "merge" else {"method's code": source_hash(package)}
+    return {"method": method.name, **other}
 
 
 def _settings(*, read: bool) -> Mapping[str, str]:

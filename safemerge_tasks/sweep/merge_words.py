@@ -4,18 +4,24 @@ import re
 
 _KEYS = {
     "--allow-nonfinite": "merge.allow_nonfinite",
-    "--aligned": "base",
     "--base": "base",
+    "--density": "density",
+    "--drop-rate": "drop_rate",
     "--dtype": "merge.dtype",
+    "--gamma": "gamma",
     "--lambda": "lambda",
     "--out": "--store",
     "--tuned": "models",
-    "--unaligned": "unaligned",
     "--vocabulary": "merge.vocabulary",
 }
 _FLAG = re.compile(r"--[a-z][a-z-]*")
+_PARAMETER = re.compile(r"--set ([a-z][a-z0-9-]*)=…")
 
 
 def in_sweep_words(error: Exception) -> str:
     """Return a merge's error with flags of `safemerge merge` replaced by a sweep's keys."""
-    return _FLAG.sub(lambda flag: _KEYS.get(flag[0], flag[0]), str(error))
+    from merge.methods import known_roles
+
+    keys = _KEYS | {role.flag: role.name for role in known_roles().values()}
+    text = _PARAMETER.sub(lambda found: found[1].replace("-", "_"), str(error))
+    return _FLAG.sub(lambda flag: keys.get(flag[0], flag[0]), text)

@@ -9,7 +9,7 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.identity import model_identity
-from safemerge_tasks.sweep.spec import SweepSpec
+from safemerge_tasks.sweep.spec import RoleSpec, SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
 from safemerge_tasks.toy.references import resolve
 
@@ -41,12 +41,12 @@ class Sources:
     Attributes:
         base: the aligned model.
         tuned: fine-tuning → seed → model.
-        unaligned: other end of the safety vector.
+        roles: what plays the methods' further roles, by name.
     """
 
     base: Source
     tuned: Mapping[str, Mapping[int, Source]]
-    unaligned: Source | None
+    roles: Mapping[str, Source]
 
     def seeds(self) -> dict[str, Sequence[int]]:
         """Return the seeds of each fine-tuning."""
@@ -54,9 +54,8 @@ class Sources:
 
     def steps(self) -> list[Step]:
         """Return the steps of fine-tuning."""
-        models = [model for seeds in self.tuned.values() for model in seeds.values()]
-        models += [self.unaligned] if self.unaligned else []
-        return [model.step for model in models if model.step]
+        tuned = [model for seeds in self.tuned.values() for model in seeds.values()]
+        return [model.step for model in (*tuned, *self.roles.values()) if model.step]
 
 
 def find_sources(spec: SweepSpec, *, read: bool = True) -> Sources:
@@ -82,7 +81,8 @@ def find_sources(spec: SweepSpec, *, read: bool = True) -> Sources:
         config = _config(spec, tuning.config, tuning.name)
         seeds = tuning.seeds or config.seeds
         tuned[tuning.name] = {seed: _trained(config, seed, base, tuning.name) for seed in seeds}
-    return Sources(base, tuned, _unaligned(spec, base, read=read))
+    roles = {name: _role(spec, name, role, base, read=read) for name, role in spec.roles.items()}
+    return Sources(base, tuned, roles)
 
 
 def _base(model: str, *, read: bool) -> Source:
@@ -95,15 +95,12 @@ def _base(model: str, *, read: bool) -> Source:
     return Source(model, identity or f"unread {model}", is_adapter(model))
 
 
-def _unaligned(spec: SweepSpec, base: Source, *, read: bool) -> Source | None:
-    if spec.unaligned is None:
-        return None
-    if spec.unaligned.model is not None:
-        return _given(spec.unaligned.model, read=read)
-    assert spec.unaligned.config is not None
-    config = _config(spec, spec.unaligned.config, "unaligned")
-    seed = config.seeds[0] if spec.unaligned.seed is None else spec.unaligned.seed
-    return _trained(config, seed, base, "unaligned")
+def _role(spec: SweepSpec, name: str, role: RoleSpec, base: Source, *, read: bool) -> Source:
+    if role.model is not None:
+        return _given(role.model, read=read)
+    assert role.config is not None
+    config = _config(spec, role.config, name)
+    return _trained(config, config.seeds[0] if role.seed is None else role.seed, base, name)
 
 
 def _config(spec: SweepSpec, given: str | dict[str, Any], name: str) -> Any:

@@ -148,7 +148,7 @@ def _bytes_read(prepared: Prepared, merges: list[Step]) -> int:
     """Return what merging reads: each input once a pass; adapters yet to be made are left out."""
     sources = prepared.sources
     every = [sources.base, *(m for seeds in sources.tuned.values() for m in seeds.values())]
-    every += [sources.unaligned] if sources.unaligned else []
+    every += sources.roles.values()
     sizes: dict[str, int] = {}
 
     def size(model: Source) -> int:
@@ -163,7 +163,8 @@ def _bytes_read(prepared: Prepared, merges: list[Step]) -> int:
         if step.nbytes:
             recipe = step.work["recipe"]
             tuned = {one["model"] for one in recipe["tuned"]}
-            named[pass_of(step)] |= {recipe["base"], recipe.get("unaligned"), *tuned}
+            roles = {recipe.get(role) for role in sources.roles}
+            named[pass_of(step)] |= {recipe["base"], *roles, *tuned}
     return sum(size(model) for names in named.values() for model in every if model.place in names)
 
 

@@ -245,7 +245,7 @@ def _recipe(prepared: Prepared, cell: Cell) -> dict[str, Any]:
     assert cell.merging is not None
     tuned = prepared.sources.tuned[TUNING][0]
     weights = [] if cell.merging.weight is None else [cell.merging.weight]
-    fields = cell.merging.recipe(prepared.spec.base, [tuned.place], None, weights)
+    fields = cell.merging.recipe(prepared.spec.base, [tuned.place], {}, weights)
     if tuned.adapter:
         adapter = {**fields, "output": "adapter"}
         with suppress(MergeError):

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from merge.errors import MergeError
+from merge.methods import find_method, is_own_file, known_roles
 from merge.recipe.recipe import Dtype, Vocabulary
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.common.validation import nearest, validated
+from safemerge_tasks.common.validation import nearest, unknown_key, validated
 from safemerge_tasks.judges.names import with_paths
 from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split, TestPoints
 from safemerge_tasks.toy.references import resolve
@@ -111,8 +113,8 @@ class TuningSpec(_Frozen):
         return self
 
 
-class Unaligned(_Frozen):
-    """The unaligned end of a safety vector: a model, or a fine-tuning that makes it."""
+class RoleSpec(_Frozen):
+    """What plays a role that methods declare: a model, or a fine-tuning that makes it."""
 
     model: str | None = None
     config: str | dict[str, Any] | None = None
@@ -138,6 +140,9 @@ class MethodSpec(BaseModel):
     label: str | None = Field(
         None, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.+ -]*$", description="what tables call it"
     )
+    seeds: tuple[int, ...] | None = Field(
+        None, min_length=1, description="of the models to merge; else all of a fine-tuning"
+    )
     seed: int = Field(0, description="of random methods")
     together: bool | None = Field(None, description="merge all seeds' models into one")
 
@@ -145,7 +150,7 @@ class MethodSpec(BaseModel):
     def _numbers(self) -> Self:
         for name, values in (self.model_extra or {}).items():
             given = _as_numbers(values)
-            numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
+            numbers = [v for v in given if isinstance(v, int | float)]
             if len(numbers) != len(given) or not given or not all(map(math.isfinite, numbers)):
                 near = nearest(name, type(self).model_fields)
                 hint = "" if near is None else f", or did you mean {near}?"
@@ -162,14 +167,17 @@ class MethodSpec(BaseModel):
     @property
     def name(self) -> str:
         """What the sweep calls it: its label, or else the method."""
-        return self.label or self.method
+        own = is_own_file(self.method)
+        return self.label or (find_method(self.method).name if own else self.method)
 
     @property
-    def grid(self) -> dict[str, tuple[float, ...]]:
+    def grid(self) -> dict[str, tuple[float | bool, ...]]:
         """Parameter → its values."""
         extra = self.model_extra or {}
         return {
-            name.replace("-", "_"): tuple(float(value) for value in _as_numbers(values))
+            name.replace("-", "_"): tuple(
+                value if isinstance(value, bool) else float(value) for value in _as_numbers(values)
+            )
             for name, values in extra.items()
         }
 
@@ -258,16 +266,26 @@ class Resources(_Frozen):
     judge: Needs = Needs()
 
 
+def _as_role(given: Any) -> Any:
+    return {"model": given} if isinstance(given, str) else given
+
+
 class SweepSpec(_Frozen):
-    """A whole experiment."""
+    """A whole experiment.
+
+    Any further key is the name of a role that a method declares, such as `unaligned`, and says what
+    plays it in all methods that have it.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[RoleSpec | None, BeforeValidator(_as_role)]] = Field(
+        init=False
+    )
 
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
     base: str
     tunings: tuple[TuningSpec, ...] = Field(min_length=1)
     methods: tuple[MethodSpec, ...] = ()
-    unaligned: Annotated[
-        Unaligned | None, BeforeValidator(lambda v: {"model": v} if isinstance(v, str) else v)
-    ] = Field(None, description="for methods with a safety vector")
     data_dir: str | None = Field(None, description="SAFEMERGE_DATA_DIR of every step")
     tasks: SweepTasks
     judge: dict[str, Any] = Field({}, description="as in lm-eval's --metadata: judge, judge_…")
@@ -283,6 +301,29 @@ class SweepSpec(_Frozen):
     agreement: bool = Field(True, description="compare adapter serving with one merged checkpoint")
     keep_checkpoints: bool = False
     resources: Resources = Resources()
+
+    @property
+    def roles(self) -> dict[str, RoleSpec]:
+        """What plays the methods' roles, by name."""
+        return {name: role for name, role in self.__pydantic_extra__.items() if role is not None}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        known = [*cls.model_fields, *_declared_roles(given.get("methods"))]
+        for key in given:
+            if key not in known:
+                raise SafemergeError(str(unknown_key(str(key), known, "a key of a sweep")))
+        return given
+
+    @model_validator(mode="after")
+    def _saved_vectors(self) -> Self:
+        for name, role in self.roles.items():
+            if role.config is not None and known_roles()[name].difference:
+                raise ValueError(f"{name} is {known_roles()[name].help}; name its folder")
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -309,12 +350,26 @@ class SweepSpec(_Frozen):
         return self.test_points or ("chosen" if self.choose.search else "all")
 
 
+def _declared_roles(methods: Any) -> list[str]:
+    """Return the names of all roles; a method in a user's file is read for its own."""
+    try:
+        for method in methods if isinstance(methods, list | tuple) else ():
+            name = method.get("method") if isinstance(method, Mapping) else None
+            if isinstance(name, str) and is_own_file(name):
+                find_method(name)
+        return list(known_roles())
+    except MergeError as error:
+        raise SafemergeError(str(error)) from error
+
+
 def _repeated(names: list[str]) -> str:
     return next(name for name in names if names.count(name) > 1)
 
 
 def load_spec(path: Path) -> SweepSpec:
     """Read a sweep's YAML; its relative paths and `toy:` names become absolute paths.
+
+    Methods in files of the user's own are imported for the roles that they declare.
 
     Raises:
         SafemergeError: it cannot be read, or says something impossible.
@@ -330,8 +385,24 @@ def load_spec(path: Path) -> SweepSpec:
         raise SafemergeError(
             f"{path} is no sweep; it needs the keys name, base, tunings, methods, tasks."
         )
+    folder = path.resolve().parent
+    given = {**given, "methods": _own_methods(given.get("methods", ()), folder)}
     spec = validated(SweepSpec, given, thing="a key of a sweep", where=str(path))
-    return _located(spec, path.resolve().parent)
+    return _located(spec, folder)
+
+
+def _own_methods(methods: Any, folder: Path) -> Any:
+    """Return a sweep's methods with the files of the user's own beside the sweep's."""
+    if not isinstance(methods, list):
+        return methods
+
+    def placed(method: Any) -> Any:
+        name = method.get("method") if isinstance(method, Mapping) else None
+        if not isinstance(name, str) or not is_own_file(name):
+            return method
+        return {**method, "method": str(folder / Path(name).expanduser())}
+
+    return [placed(method) for method in methods]
 
 
 def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
@@ -364,13 +435,12 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
         )
         for tuning in spec.tunings
     )
-    unaligned = spec.unaligned
-    if unaligned is not None:
-        update = {
-            "model": unaligned.model and model(unaligned.model),
-            "config": config(unaligned.config),
-        }
-        unaligned = unaligned.model_copy(update=update)
+    roles = {
+        name: role.model_copy(
+            update={"model": role.model and model(role.model), "config": config(role.config)}
+        )
+        for name, role in spec.roles.items()
+    }
     judge = {
         key: place(value) if isinstance(value, str) and key.startswith(_JUDGE_FILES) else value
         for key, value in spec.judge.items()
@@ -381,7 +451,7 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
         update={
             "base": model(spec.base),
             "tunings": tunings,
-            "unaligned": unaligned,
+            **roles,
             "data_dir": place(spec.data_dir),
             "judge": judge,
             "tasks": spec.tasks.model_copy(update={"include_path": place(spec.tasks.include_path)}),

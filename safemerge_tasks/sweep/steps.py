@@ -94,9 +94,11 @@ def version_of(library: str) -> str | None:
 
 @cache
 def source_hash(package: str) -> str:
-    """Return a hash of all of a package's modules."""
+    """Return a hash of all of a package's modules, or of a module that is no package."""
     found = importlib.util.find_spec(package)
     digest = hashlib.sha256()
+    if found and found.origin and found.submodule_search_locations is None:
+        digest.update(Path(found.origin).read_bytes())
     for folder in map(Path, (found and found.submodule_search_locations) or ()):
         for path in sorted(folder.rglob("*.py")):
             digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")

@@ -5,12 +5,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.manifest import Variant
 from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.spec import LAMBDA, MethodSpec, SweepSpec
+
+if TYPE_CHECKING:
+    from merge.methods import Method
 
 
 @dataclass(frozen=True)
@@ -18,34 +21,43 @@ class Merging:
     """How a cell is merged.
 
     Attributes:
-        method: its name in `merge`.
+        method: its name in `merge`, or the place of a user's own.
         weight: λ, for methods that have one.
         parameters: the method's own.
         seed: of random methods.
-        safety_vector: whether the unaligned model is needed.
+        roles: what it takes of the sweep's further models.
     """
 
     method: str
     weight: float | None
     parameters: Mapping[str, float]
     seed: int
-    safety_vector: bool
+    roles: tuple[str, ...] = ()
 
     def recipe(
-        self, base: str, tuned: Sequence[str], unaligned: str | None, weights: Sequence[float]
+        self,
+        base: str,
+        tuned: Sequence[str],
+        models: Mapping[str, str],
+        weights: Sequence[float],
     ) -> dict[str, Any]:
-        """Return the fields of `merge.build_recipe` for these models and all of these λ."""
-        fields: dict[str, Any] = {
+        """Return the fields of `merge.build_recipe` for these models and all of these λ.
+
+        Args:
+            base: the aligned model.
+            tuned: the fine-tuned ones.
+            models: what plays further roles, by name.
+            weights: λ, none for methods without.
+        """
+        return {
             "method": self.method,
             "base": base,
             "tuned": [{"model": model} for model in tuned],
             "lambdas": list(weights),
             "parameters": dict(self.parameters),
             "seed": self.seed,
+            **{role: models[role] for role in self.roles},
         }
-        if self.safety_vector:
-            fields["unaligned"] = unaligned
-        return fields
 
 
 @dataclass(frozen=True)
@@ -93,20 +105,13 @@ def expand(spec: SweepSpec, seeds: Mapping[str, Sequence[int]]) -> list[Cell]:
 def _merged(
     spec: SweepSpec, method: MethodSpec, tuning: str, seeds: Sequence[int]
 ) -> Iterator[Cell]:
-    from merge import MergeError
-    from merge.methods import find_method
-
-    try:
-        found = find_method(method.method)
-    except MergeError as error:
-        raise SafemergeError(f"{spec.name}: {error}") from error
+    found = _found(spec, method)
     label = method.label or found.name
-    if found.safety_vector and spec.unaligned is None:
-        raise SafemergeError(
-            f"{spec.name}: {found.name} adds a safety vector; name its other end as `unaligned`."
-        )
+    seeds = _own_seeds(spec, method, found.name, tuning, seeds)
     together = method.together if method.together is not None else found.tuned[0] > 1
     teams = [tuple(seeds)] if together else [(seed,) for seed in seeds]
+    roles = tuple(role.name for role in found.roles if role.name in spec.roles)
+    name = method.method if found.file else found.name
     grid = method.grid
     varied = [name for name, values in grid.items() if len(values) > 1 or name == LAMBDA]
     for team in teams:
@@ -124,20 +129,67 @@ def _merged(
                 point=point,
             )
             parameters = {name: value for name, value in point.items() if name != LAMBDA}
-            merging = Merging(
-                found.name, point.get(LAMBDA), parameters, method.seed, found.safety_vector
-            )
-            _check(spec, merging, len(team))
+            merging = Merging(name, point.get(LAMBDA), parameters, method.seed, roles)
+            _check(spec, merging, found.name, len(team))
             yield Cell(variant, merging)
 
 
-def _check(spec: SweepSpec, merging: Merging, count: int) -> None:
+def _found(spec: SweepSpec, method: MethodSpec) -> "Method":
+    """Return a method that can make a fine-tuned model's variants, by its own declaration."""
+    from merge import MergeError
+    from merge.methods import describe_parameters, find_method
+
+    try:
+        found = find_method(method.method)
+    except MergeError as error:
+        raise SafemergeError(f"{spec.name}: {error}") from error
+    if found.tuned[1] == 0:
+        raise SafemergeError(
+            f"{spec.name}: {found.name} merges no fine-tuned model, which a sweep's variants are; "
+            f"run safemerge merge --method {found.name} by itself, and name what it writes in the "
+            "sweep, such as its base."
+        )
+    for role in found.roles:
+        if role.name in SweepSpec.model_fields:
+            raise SafemergeError(
+                f"{spec.name}: {found.name} declares a role {role.name}, which is another key of a "
+                "sweep; rename it."
+            )
+    described = (
+        *describe_parameters(found.parameters),
+        *describe_parameters(found.model_parameters),
+    )
+    switches = {parameter.name for parameter in described if parameter.type == "bool"}
+    for name, values in method.grid.items():
+        if name not in switches and any(isinstance(value, bool) for value in values):
+            raise SafemergeError(
+                f"{spec.name}, {found.name}: {name} is true or false; give a number."
+            )
+    return found
+
+
+def _own_seeds(
+    spec: SweepSpec, method: MethodSpec, name: str, tuning: str, seeds: Sequence[int]
+) -> Sequence[int]:
+    """Return the seeds of the models that a method merges."""
+    given = method.seeds or seeds
+    for seed in given:
+        if seed not in seeds or given.count(seed) > 1:
+            raise SafemergeError(
+                f"{spec.name}, {name}: `seeds` has {seed}, and {tuning} has "
+                f"{', '.join(map(str, seeds))}, each to be named once; correct it."
+            )
+    return given
+
+
+def _check(spec: SweepSpec, merging: Merging, name: str, count: int) -> None:
     """Find what is wrong with a method's parameters, whatever the models are."""
     from merge import MergeError, build_recipe
 
     weights = [] if merging.weight is None else [merging.weight]
-    names = [f"tuned-{number}" for number in range(count)]
+    tuned = [f"tuned-{number}" for number in range(count)]
+    models = {role: role for role in merging.roles}
     try:
-        build_recipe(**merging.recipe("base", names, "unaligned", weights))
+        build_recipe(**merging.recipe("base", tuned, models, weights))
     except MergeError as error:
-        raise SafemergeError(f"{spec.name}, {merging.method}: {in_sweep_words(error)}") from error
+        raise SafemergeError(f"{spec.name}, {name}: {in_sweep_words(error)}") from error

@@ -1,12 +1,16 @@
 """Arcee Fusion, by divergences and sorted scores in float64."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 from drawn_merges import drawn_merges
 from hypothesis import given, settings
 from merge_models import copy_with, doubles, weights
 
 from merge import merge
-from merge.methods.arcee_fusion import importance, outlier_threshold
+from merge.methods import arcee_fusion
+from merge.methods.arcee_fusion import ArceeFusion, importance, outlier_threshold
 
 
 def reference_scores(tuned, base):
@@ -47,6 +51,35 @@ def test_scores_and_threshold_by_hand():
     scores = importance(tuned, base)
     torch.testing.assert_close(scores, torch.tensor([[divergence, 0.0], [0.0, 0.0]]))
     assert outlier_threshold(torch.tensor([5.0, 1, 2, 4, 3, 0, 9, 7, 6])) == 4 + 1.5 * (6 - 2)
+
+
+@pytest.mark.parametrize("elements", [2, 6])
+def test_rows_are_scored_some_at_a_time(monkeypatch, elements):
+    """Fewer elements than a row has, and those of two rows of five."""
+    generator = torch.Generator().manual_seed(7)
+    tuned, base = torch.randn(2, 5, 3, generator=generator)
+    monkeypatch.setattr(arcee_fusion, "_AT_ONCE", elements)
+    exact = reference_scores(tuned.double(), base.double()).float()
+    torch.testing.assert_close(importance(tuned, base), exact)
+
+
+def test_the_threshold_of_many_scores():
+    scores = torch.randn(5000, generator=torch.Generator().manual_seed(3))
+    low, middle, high = scores.sort().values[[1249, 2499, 3749]].tolist()
+    assert outlier_threshold(scores) == middle + 1.5 * (high - low)
+
+
+def test_probabilities_of_next_to_nothing_are_compared():
+    scores = importance(torch.tensor([[0.0, 901.0]]), torch.tensor([[0.0, 900.0]]))
+    assert bool(scores.isfinite().all())
+
+
+def test_scores_at_the_threshold_are_taken_over():
+    """Of rows of one entry the softmax is 1, and every score nought."""
+    base, delta = torch.zeros(3), torch.tensor([1.0, -2.0, 0.5])
+    block = SimpleNamespace(shape=(3, 1), base=base, tuned=[base + delta], deltas=[delta])
+    (found,) = ArceeFusion().merge(block, None, (1.0,), [])
+    assert torch.equal(found, delta)
 
 
 def test_changes_that_stand_out_are_taken_over(tmp_path, models):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from merge_models import assert_rounded, doubles, weights
 
 from merge import MergeError, build_recipe, merge_recipe
+from merge.methods import lox
 from merge.methods.math import subspaces
 from merge.methods.math.subspaces import leading_part
 
@@ -56,6 +57,24 @@ def test_the_range_finder_finds_the_leading_part(monkeypatch, shape):
     single = leading_part(matrix.float(), 6).double()
     torch.testing.assert_close(single, reference(matrix, 6), rtol=1e-4, atol=1e-5)
     assert torch.equal(leading_part(matrix.float(), 6, seed=1), leading_part(matrix.float(), 6, 1))
+    # Another range finds another part about as near, where the values hardly fall.
+    close = torch.randn(shape, generator=generator)
+    assert not torch.equal(leading_part(close, 6, seed=1), leading_part(close, 6, seed=2))
+
+
+def test_a_small_matrix_s_leading_part_is_exact():
+    matrix = torch.randn(90, 60, generator=torch.Generator().manual_seed(5)).double()
+    torch.testing.assert_close(leading_part(matrix, 6), reference(matrix, 6), rtol=1e-9, atol=1e-9)
+
+
+def test_the_range_is_drawn_by_the_recipe_s_seed(tmp_path, models, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(lox, "leading_part", lambda matrix, _, seed: seeds.append(seed) or matrix)
+    base, unaligned = str(models(0)), str(models(1))
+    parameters = {"rank": 2, "gamma": 0.5}
+    built = recipe(base=base, unaligned=unaligned, parameters=parameters, seed=7)
+    merge_recipe(built, tmp_path / "out")
+    assert set(seeds) == {7}
 
 
 def test_a_rank_beyond_the_matrix_is_all_of_it():

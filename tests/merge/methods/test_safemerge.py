@@ -14,6 +14,7 @@ from merge_models import assert_rounded, doubles, peft_merged, weights
 from merge import MergeError, build_recipe, merge
 from merge.methods.math.subspaces import cosine_with_projection
 from merge.output.manifest import read_manifest
+from merge.recipe.tensor_settings import Place
 
 UNALIGNED, SAFE = 4, 5
 
@@ -139,6 +140,27 @@ def test_the_cosine_of_factors_is_that_of_their_product(shape):
 def test_models_it_needs(method, given, message):
     with pytest.raises(MergeError, match=message):
         build_recipe(method=method, base="a", tuned=[{"model": "b"}], **given)
+
+
+@pytest.mark.parametrize(("threshold", "factor"), [(0, 1.0), (1e-6, 0.5)])
+def test_a_cosine_at_the_threshold_is_not_below_it(tmp_path, models, threshold, factor):
+    """A vector of zeros has the cosine 0 with every update."""
+    done = merge(
+        "safemerge-to-base", base=models(0), tuned=[models(1)], unaligned=str(models(0)),
+        parameters={"threshold": threshold}, lambdas=[0.5], out=tmp_path / "out",
+    )  # fmt: skip
+    assert done.report.keys() == {"updates merged" if factor < 1 else "updates kept"}
+    base, tuned = doubles(models(0)), doubles(models(1))
+    for name, tensor in weights(tmp_path / "out").items():
+        share = factor if tensor.ndim == 2 else 1.0
+        assert_rounded(tensor, base[name] + share * (tuned[name] - base[name]))
+
+
+def test_its_defaults_are_the_paper_s():
+    models = {"base": "a", "tuned": [{"model": "b"}], "unaligned": "c", "safe": "d"}
+    recipe = build_recipe(method="safemerge", **models)
+    place = Place("", 0.0)
+    assert (recipe.values_at(place)["threshold"], *recipe.lambdas_at(place)) == (0.35, 0.8)
 
 
 def test_the_safe_model_is_an_input_like_any_other(tmp_path, models):

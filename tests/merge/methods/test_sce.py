@@ -5,7 +5,9 @@ from drawn_merges import drawn_merges
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge.methods.sce import energy_shares, sce
+from merge import build_recipe
+from merge.methods.sce import energy_shares, most_varying, sce
+from merge.recipe.tensor_settings import Place
 
 
 def reference(deltas, select_topk):
@@ -47,7 +49,25 @@ def test_by_hand():
     torch.testing.assert_close(found, torch.tensor([2.8, 2.8]))
 
 
+def test_where_signs_cancel_the_positive_one_counts_and_zeros_count_nowhere():
+    found = sce([torch.tensor([1.0, -2.0, 0.5]), torch.tensor([-1.0, 0.0, -2.0])], 1.0)
+    torch.testing.assert_close(found, torch.tensor([1.0, -2.0, -2.0]))
+
+
+def test_the_entries_of_a_large_tensor_that_vary_most():
+    one, two = torch.randn(2, 5000, generator=torch.Generator().manual_seed(3)).double()
+    selected = most_varying([one, two], 0.3)
+    spread = (one - two).abs()
+    assert int(selected.sum()) == 1500
+    assert float(spread[selected].min()) > float(spread[~selected].max())
+
+
+def test_all_entries_are_merged_unless_told():
+    recipe = build_recipe(method="sce", base="a", tuned=[{"model": "b"}])
+    assert recipe.values_at(Place("", 0.0))["select_topk"] == 1
+
+
 def test_models_with_next_to_no_energy_count_alike():
-    tiny = [torch.full((4,), 1e-4), torch.full((4,), 3e-4)]
+    tiny = [torch.full((400,), 1e-4), torch.full((400,), 3e-4)]
     assert energy_shares(tiny) == [0.5, 0.5]
     torch.testing.assert_close(energy_shares([10 * each for each in tiny]), [0.1, 0.9])

@@ -85,8 +85,8 @@ def test_the_sweep_has_what_each_method_needs(tmp_path: Path) -> None:
     assert linear.grid == {"lambda": (0.3,)}
     assert dare.grid == {"lambda": (0.3,), "drop_rate": (0.3,)}
     assert resta.grid == {"gamma": (0.5,)}
-    assert spec.unaligned is not None
-    assert demo_sweep(family, ["linear"], [0.3], "vllm", None).unaligned is None
+    assert spec.roles.keys() == {"unaligned"}
+    assert demo_sweep(family, ["linear"], [0.3], "vllm", None).roles == {}
 
 
 def test_a_method_that_the_demo_does_not_show(tmp_path: Path) -> None:

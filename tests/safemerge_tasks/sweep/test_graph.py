@@ -1,5 +1,6 @@
 """The steps of a sweep: as few as possible, keyed by all that shapes them and nothing else."""
 
+import importlib
 import json
 import os
 import shutil
@@ -15,6 +16,16 @@ import torch
 import transformers
 from merge_models import llama_config, random_model, write_tokenizer
 
+from merge import build_recipe, check
+from merge.methods import (
+    Method,
+    describe_methods,
+    find_method,
+    known_roles,
+    methods,
+    register,
+    registry,
+)
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.kinds.model_judge import ModelJudge
 from safemerge_tasks.sweep import steps
@@ -290,6 +301,122 @@ class TestAgreement:
 
     def test_not_where_it_is_not_wanted(self, made: Path) -> None:
         assert graph_of(content(made, agreement=False)).pairs == []
+
+
+OWN = """
+from pydantic import Field
+from merge.methods import Method, Parameters, Role
+
+class Pull(Parameters):
+    pull: float = Field(ge=0, description="how far")
+
+class Tug(Method):
+    name, parameters, default_lambda = "tug", Pull, 0.5
+    roles = (Role("anchor", "what is pulled at"),)
+
+    def merge(self, block, values, lambdas, totals):
+        for scale in lambdas:
+            away = block.role_delta("anchor")
+            yield block.base + scale * (block.deltas[0] - values["pull"] * away)
+"""
+
+
+def every_role(models: Path) -> dict[str, str]:
+    """Return a whole model for each role that some method has, but for saved vectors."""
+    return {
+        name: str(models / "unaligned")
+        for name, role in known_roles().items()
+        if not role.difference
+    }
+
+
+def declared_grid(method: Method) -> dict[str, float]:
+    """Return a value for each parameter that a method has to be given, by its own description."""
+    described = next(one for one in describe_methods() if one.name == method.name)
+    needed = [one for one in described.parameters if one.required]
+    return {
+        one.name: min(max(0.5, one.low), one.high) // 1 ** (one.type == "int") for one in needed
+    }
+
+
+class TestEveryMethod:
+    """What a method declares is all that a sweep has to know of it."""
+
+    @pytest.mark.parametrize("name", methods())
+    def test_is_planned_or_refused_with_a_sentence(self, made: Path, name: str) -> None:
+        method = find_method(name)
+        models = {1: str(made / "adapter-1"), 2: str(made / "adapter-2")}
+        described = content(
+            made,
+            tunings=[{"name": "bread", "models": models}],
+            methods=[{"method": name, **declared_grid(method)}],
+            **every_role(made),
+        )
+        if method.tuned[1] == 0:
+            with pytest.raises(SafemergeError) as raised:
+                graph_of(described)
+            assert str(raised.value).startswith(f"loaf: {name} merges no fine-tuned model")
+            return
+        graph = graph_of(described)
+        teams = 1 if method.tuned[0] > 1 else 2
+        assert sum(f"-{name}-" in variant for variant in graph.outcomes) == teams
+        merged = [step for step in merges(graph) if step.work["recipe"]["method"] == name]
+        assert len(merged) >= teams
+        for step in merged:
+            weights = [] if step.work["lambda"] is None else [step.work["lambda"]]
+            recipe = build_recipe(**step.work["recipe"], lambdas=weights)
+            assert recipe.roles.keys() == {role.name for role in method.roles} - {"vector"}
+            assert check(recipe).tensors
+
+    def test_and_one_in_a_file_of_the_user_s(
+        self, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("merge.methods.registry._registered", dict(methods()))
+        file = tmp_path / "tug.py"
+        file.write_text(OWN)
+
+        def described(own: Path) -> dict[str, Any]:
+            tug = [{"method": f"{own}:Tug", "pull": [0.1, 0.3]}]
+            return content(made, methods=tug, anchor=str(made / "unaligned"), agreement=False)
+
+        graph = graph_of(described(file))
+        assert sorted(set(graph.outcomes)) == [
+            "base",
+            "bread-tug-seed-1-pull-0.1",
+            "bread-tug-seed-1-pull-0.3",
+            "bread-tuned-seed-1",
+        ]
+        one, _ = merges(graph)
+        # A worker finds the file; where it is shapes no result, and what it says does.
+        assert one.work["recipe"]["method"] == f"{file}:Tug"
+        (tmp_path / "elsewhere").mkdir()
+        other = Path(shutil.copy(file, tmp_path / "elsewhere"))
+        monkeypatch.delitem(registry._registered, "tug")
+        assert {step.key for step in merges(graph_of(described(other)))} == {
+            step.key for step in merges(graph)
+        }
+        monkeypatch.delitem(registry._registered, "tug")
+        file.write_text(OWN.replace("- values", "+ values"))
+        changed = graph_of(described(file))
+        assert {step.key for step in merges(changed)}.isdisjoint(graph.steps)
+        assert changed.outcomes.keys() == graph.outcomes.keys()
+
+    def test_and_one_of_another_package(
+        self, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its code shapes the result as ours does."""
+        monkeypatch.setattr("merge.methods.registry._registered", dict(methods()))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        (tmp_path / "rope_of_this_test.py").write_text(OWN)
+        register(importlib.import_module("rope_of_this_test").Tug)
+        tug = {"methods": [{"method": "tug", "pull": 0.1}], "anchor": str(made / "unaligned")}
+        found = []
+        for text in (OWN, OWN + "# changed"):
+            (tmp_path / "rope_of_this_test.py").write_text(text)
+            steps.source_hash.cache_clear()
+            found.append({step.key for step in merges(graph_of(content(made, **tug)))})
+        steps.source_hash.cache_clear()
+        assert found[0].isdisjoint(found[1])
 
 
 LINEAR = "bread-linear-seed-1-lambda-0.4"

@@ -16,6 +16,11 @@ from safemerge_tasks.sweep.merge_words import in_sweep_words
             "free space there or choose another --out.",
             "free space there or choose another --store.",
         ),
+        (
+            "needs k; give --set nuslerp-flatten=…, or --drop-rate",
+            "needs k; give nuslerp_flatten, or drop_rate",
+        ),
+        ("needs either --unaligned or --safe.", "needs either unaligned or safe."),
         ("of --unknown-flag and a--b", "of --unknown-flag and a--b"),
     ],
 )

@@ -27,9 +27,7 @@ def prepared(tmp_path: Path, steps: list[Any], **changes: Any) -> Prepared:
     base = Source("base", "b", adapter=False)
     graph = graph_of(*steps, wanted=[one.key for one in steps])
     store = Store(tmp_path / "store")
-    return Prepared(
-        spec_of(**changes), store, Sources(base, {}, None), [], Questions({}, {}), graph
-    )
+    return Prepared(spec_of(**changes), store, Sources(base, {}, {}), [], Questions({}, {}), graph)
 
 
 @pytest.mark.parametrize(

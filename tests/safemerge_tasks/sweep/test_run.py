@@ -48,7 +48,7 @@ def run_nothing(tmp_path: Path, out: Path) -> Finished:
     prepared = Prepared(
         spec_of(),
         Store(tmp_path / "store"),
-        Sources(base, {}, None),
+        Sources(base, {}, {}),
         [],
         Questions({}, {}),
         Graph(),
@@ -151,6 +151,6 @@ def test_results_are_put_together_while_the_sweep_runs(
     monkeypatch.setattr(run_module, "_runner", lambda *_: (FakeRunner(store), 0))
     base = Source("base", "b", adapter=False)
     graph = graph_of(*steps, wanted=[one.key for one in steps])
-    prepared = Prepared(spec_of(), store, Sources(base, {}, None), [], Questions({}, {}), graph)
+    prepared = Prepared(spec_of(), store, Sources(base, {}, {}), [], Questions({}, {}), graph)
     run_sweep(prepared, tmp_path / "out", Console(file=io.StringIO()))
     assert seen[:3] == [1, 2, 3]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from merge.methods import methods
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import spec as module
 from safemerge_tasks.sweep.spec import MethodSpec, SweepSpec, TaskChoice, load_spec
@@ -94,6 +95,19 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
             "resources.answer.gpu is not a key of a sweep; did you mean gpus?",
         ),
         ("unaligned.modl", "x", "unaligned.modl is not a key of a sweep; did you mean model?"),
+        ("unalinged", "x", "unalinged is not a key of a sweep; did you mean unaligned?"),
+        ("safe.sed", 1, "safe.sed is not a key of a sweep; did you mean seed?"),
+        (
+            "vector",
+            {"config": "tune.yaml"},
+            "vector is a safety vector that `safemerge vector` saved; name its folder.",
+        ),
+        (
+            "methods.0.method",
+            "gone.py:Gone",
+            "The method's file {folder}/gone.py cannot be read",
+        ),
+        ("methods.0.seeds", [], "methods.0.seeds is []: Tuple should have at least 1 item"),
         ("base", None, "base is missing; add it."),
         ("methods.0.method", None, "methods.0.method is missing; add it."),
         ("tasks.test", None, "tasks.test is missing; add it."),
@@ -136,7 +150,6 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
             "methods.0: `drop_rate` is 'high'; give a number or a list of numbers.",
         ),
         ("methods.0.lambda", [], "methods.0: `lambda` is []; give a number or a list of numbers"),
-        ("methods.0.lambda", True, "methods.0: `lambda` is True; give a number"),
         ("methods.0.lambda", [0.1, ".nan"], "methods.0: `lambda` is [0.1, '.nan']; give a number"),
         ("methods.0.lambda", [0.2, 0.2], "methods.0: `lambda` names a value twice; remove one."),
         (
@@ -180,6 +193,7 @@ def test_one_sentence_for_what_is_wrong(
     with pytest.raises(SafemergeError) as raised:
         load(changed(place, value))
     said = str(raised.value)
+    sentence = sentence.replace("{folder}", str(tmp_path))
     assert said.startswith(f"{tmp_path / 'sweep.yaml'}: {sentence}")
     assert "\n" not in said
     assert ".." not in said.replace(repr(value), "")
@@ -249,8 +263,7 @@ def test_relative_paths_are_beside_the_file(
         4: "gone",
     }
     assert spec.tunings[1].config == str(tmp_path / "tune.yaml")
-    assert spec.unaligned is not None
-    assert spec.unaligned.model == str(tmp_path / "un")
+    assert spec.roles["unaligned"].model == str(tmp_path / "un")
     assert spec.data_dir == str(tmp_path / "data")
     assert spec.tasks.include_path == str(tmp_path / "tasks")
     assert spec.judge == {
@@ -258,6 +271,34 @@ def test_relative_paths_are_beside_the_file(
         "judge_model": str(tmp_path / "judge"),
         "judge_dtype": "float32",
     }
+
+
+def test_a_role_is_a_model_or_a_fine_tuning(load: Callable[[Any], SweepSpec]) -> None:
+    spec = load({**smallest(), "safe": {"config": {"data": "chatdoctor"}}, "aligned": None})
+    assert {name: (role.model, role.config) for name, role in spec.roles.items()} == {
+        "safe": (None, {"data": "chatdoctor"})
+    }
+
+
+def test_a_method_of_ones_own_is_beside_the_file(
+    load: Callable[[Any], SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("merge.methods.registry._registered", dict(methods()))
+    text = (
+        "from merge.methods import Method, Role\n"
+        "class Knead(Method):\n"
+        "    name = 'knead'\n"
+        "    roles = (Role('yeast', 'what makes it rise'),)\n"
+    )
+    (tmp_path / "knead.py").write_text(text)
+    (tmp_path / "sourdough").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    content = {**smallest(), "yeast": "sourdough"}
+    content["tunings"][0]["methods"] = ["knead"]
+    spec = load({**content, "methods": [{"method": "knead.py:Knead"}]})
+    assert spec.methods[0].method == f"{tmp_path}/knead.py:Knead"
+    assert spec.roles["yeast"].model == str(tmp_path / "sourdough")
 
 
 def test_the_home_folder(
@@ -303,6 +344,10 @@ class TestGrids:
         assert MethodSpec.model_validate({"method": "ties", "lambda": [0, 1]}).grid == {
             "lambda": (0.0, 1.0)
         }
+
+    def test_switches(self) -> None:
+        method = MethodSpec.model_validate({"method": "nuslerp", "on_deltas": [True, False]})
+        assert method.grid == {"on_deltas": (True, False)}
 
     def test_a_method_without_any(self) -> None:
         assert MethodSpec(method="model-stock").grid == {}

@@ -28,3 +28,14 @@ def test_every_module_of_a_package_counts_and_nothing_else(
     assert second != first
     assert found(**{"oven__in__cold.py": ""}) != second
     source_hash.cache_clear()
+
+
+def test_a_module_that_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    for text in ("a = 1", "a = 2"):
+        (tmp_path / "roll_of_this_test.py").write_text(text)
+        source_hash.cache_clear()
+        found.append(source_hash("roll_of_this_test"))
+    assert found[0] != found[1]
+    source_hash.cache_clear()

@@ -1,9 +1,11 @@
 """The cells of a grid."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from merge.methods import methods
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.variants import Cell, Merging, expand
@@ -51,7 +53,7 @@ def test_a_cell_for_each_seed_and_lambda(method: str) -> None:
         f"bread-{method}-seed-42-lambda-0.4",
     ]
     assert cells[0].variant.point == {"lambda": 0.2, **parameters}
-    assert cells[0].merging == Merging(method, 0.2, parameters, 0, safety_vector=False)
+    assert cells[0].merging == Merging(method, 0.2, parameters, 0)
     assert [cell.variant.seeds for cell in cells[::4]] == [(42,), (1024,), (48763,)]
 
 
@@ -59,7 +61,7 @@ def test_a_random_method_s_rate_and_seed() -> None:
     (cell,) = merged(
         {"method": "dare-linear", "lambda": 0.2, "drop-rate": 0.3, "seed": 7}, seeds={"bread": [1]}
     )
-    assert cell.merging == Merging("dare-linear", 0.2, {"drop_rate": 0.3}, 7, safety_vector=False)
+    assert cell.merging == Merging("dare-linear", 0.2, {"drop_rate": 0.3}, 7)
     # A single value names nothing, λ always does.
     assert cell.variant.id == "bread-dare-linear-seed-1-lambda-0.2"
     assert cell.variant.point == {"lambda": 0.2, "drop_rate": 0.3}
@@ -82,7 +84,7 @@ def test_model_stock_takes_all_seeds_once() -> None:
     assert cell.variant.id == "bread-model-stock-all-seeds"
     assert cell.variant.seeds == (42, 1024, 48763)
     assert cell.variant.point == {}
-    assert cell.merging == Merging("model-stock", None, {}, 0, safety_vector=False)
+    assert cell.merging == Merging("model-stock", None, {}, 0)
 
 
 def test_other_methods_take_all_seeds_on_request() -> None:
@@ -106,13 +108,13 @@ def test_resta_has_no_lambda_and_both_forms_stand_side_by_side() -> None:
     ]
     assert [cell.variant.label for cell in cells[1:3]] == ["RESTA", "RESTA_d"]
     assert cells[3].merging == Merging(
-        "resta", None, {"gamma": 0.5, "drop_rate": 0.3}, 0, safety_vector=True
+        "resta", None, {"gamma": 0.5, "drop_rate": 0.3}, 0, ("unaligned",)
     )
 
 
-def test_a_recipe_names_the_unaligned_model_only_where_it_is_needed() -> None:
-    linear = Merging("linear", 0.5, {}, 3, safety_vector=False)
-    assert linear.recipe("base", ["a"], None, [0.2, 0.5]) == {
+def test_a_recipe_names_a_role_s_model_only_where_it_is_needed() -> None:
+    linear = Merging("linear", 0.5, {}, 3)
+    assert linear.recipe("base", ["a"], {"unaligned": "u"}, [0.2, 0.5]) == {
         "method": "linear",
         "base": "base",
         "tuned": [{"model": "a"}],
@@ -120,8 +122,8 @@ def test_a_recipe_names_the_unaligned_model_only_where_it_is_needed() -> None:
         "parameters": {},
         "seed": 3,
     }
-    resta = Merging("resta", None, {"gamma": 0.5}, 0, safety_vector=True)
-    assert resta.recipe("base", ["a"], "u", [])["unaligned"] == "u"
+    resta = Merging("resta", None, {"gamma": 0.5}, 0, ("unaligned",))
+    assert resta.recipe("base", ["a"], {"unaligned": "u"}, [])["unaligned"] == "u"
 
 
 @pytest.mark.parametrize(
@@ -132,8 +134,23 @@ def test_a_recipe_names_the_unaligned_model_only_where_it_is_needed() -> None:
         ([{"method": "linear"}], "loaf, linear: .*lambda"),
         ([{"method": "linear", "lambda": 0.5, "gama": 1}], "loaf, linear: gama is not a parameter"),
         ([{"method": "dare-linear", "lambda": 0.5, "drop_rate": 1.5}], "loaf, dare-linear: .*1.5"),
-        ([{"method": "resta", "gamma": 0.5}], "loaf: resta adds a safety vector; .*`unaligned`"),
+        (
+            [{"method": "resta", "gamma": 0.5}],
+            "loaf, resta: .* needs either unaligned .* or vector",
+        ),
         ([{"method": "model-stock", "lambda": 0.5}], "loaf, model-stock: "),
+        ([{"method": "linear", "lambda": True}], "loaf, linear: lambda is true or false; give a n"),
+        (
+            [{"method": "nuslerp", "on_deltas": 0.5, "seeds": [42, 1024]}],
+            "loaf, nuslerp: The parameter on_deltas is 0.5; it must be true or false.",
+        ),
+        ([{"method": "nuslerp"}], "loaf, nuslerp: .* takes 2 fine-tuned models, .* has 3; remove"),
+        (
+            [{"method": "nuslerp", "seeds": [42, 7]}],
+            "loaf, nuslerp: `seeds` has 7, and bread has 42, 1024, 48763, each to be named once; c",
+        ),
+        ([{"method": "nuslerp", "seeds": [42, 42]}], "loaf, nuslerp: `seeds` has 42, and bread"),
+        ([{"method": "nearswap"}], r"loaf, nearswap: .* needs t \(.*; give t\."),
         (
             [{"method": "linear", "lambda": 0.5}, {"method": "linear", "lambda": 0.6}],
             "loaf: two methods are called linear; give each a `label` of its own.",
@@ -156,6 +173,31 @@ def test_what_cannot_be_merged_is_said_before_any_work(
 ) -> None:
     with pytest.raises(SafemergeError, match=sentence):
         merged(*methods)
+
+
+def test_what_a_method_declares_is_what_a_recipe_has() -> None:
+    """Two seeds of three, a switch, and the sweep's models by the roles that they play."""
+    (cell,) = merged({"method": "nuslerp", "on_deltas": False, "seeds": [48763, 42]})
+    assert cell.variant.seeds == (48763, 42)
+    assert cell.variant.point == {"on_deltas": 0.0}
+    assert cell.merging == Merging("nuslerp", None, {"on_deltas": False}, 0)
+    (cell,) = merged(
+        {"method": "safemerge", "lambda": 0.8}, unaligned="u", safe="s", seeds={"bread": [42]}
+    )
+    assert cell.merging == Merging("safemerge", 0.8, {}, 0, ("unaligned", "safe"))
+
+
+def test_a_role_that_a_sweep_has_another_key_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("merge.methods.registry._registered", dict(methods()))
+    (tmp_path / "own.py").write_text(
+        "from merge.methods import Method, Role\n"
+        "class Own(Method):\n"
+        "    name, roles = 'own', (Role('judge', 'who tells'),)\n"
+    )
+    with pytest.raises(SafemergeError, match="loaf: own declares a role judge, which is another"):
+        merged({"method": f"{tmp_path}/own.py:Own"})
 
 
 def test_model_stock_of_one_model() -> None:
