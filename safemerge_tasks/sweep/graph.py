@@ -1,7 +1,7 @@
 """The sweep as a graph of steps, as few as the mathematics allows.
 
-What is a scaled adapter is served beside the base and never merged; what has to be merged shares
-one pass over its inputs with all other merges of the same fine-tuned model; a task's requests are
+What is a scaled adapter is served beside the base and never merged; what has to be merged is merged
+where it is asked, and is a step of its own only if its checkpoint is to stay; a task's requests are
 made once for all variants.
 """
 
@@ -230,9 +230,7 @@ class _Builder:
         }
         inputs = tuple(model.step.key for model in models if model.step)
         key = make_key("merge", shaped_by, inputs)
-        if key in self._graph.steps:
-            return self._graph.steps[key]
-        # One process makes all merges of a fine-tuned model in one pass.
+        # One process makes all merges of a fine-tuned model.
         seeds = "+".join(map(str, variant.seeds))
         group = f"{MERGED_ADAPTERS if adapter else 'merge '}{variant.tuning} {seeds}"
         work = {
@@ -240,10 +238,11 @@ class _Builder:
             "lambda": merging.weight,
             "allow_nonfinite": self._spec.merge.allow_nonfinite,
         }
-        nbytes = 0 if adapter else self._checkpoint_bytes()
-        step = Step(key, "merge", variant.id, group, inputs, work, nbytes)
-        self._graph.steps[key] = step
-        return step
+        if adapter:
+            return self._add(Step(key, "merge", variant.id, group, inputs, work))
+        step = Step(key, "merge", variant.id, group, inputs, work, self._checkpoint_bytes())
+        # Whoever asks the model merges it, unless it is to stay.
+        return self._add(step) if self._spec.keep_checkpoints else step
 
     def _recipe(
         self, merging: Merging, tuned: list[Source], weights: Sequence[float]
@@ -309,7 +308,10 @@ class _Builder:
         engine = self._spec.engine
         step = maker if isinstance(maker, Step) else maker.step
         identity = None if step else maker.identity if isinstance(maker, Source) else None
-        inputs = (step.key,) if step else ()
+        made_by = (step.key,) if step else ()
+        merged_here = (
+            step is not None and step.kind == "merge" and step.key not in self._graph.steps
+        )
         shaped_by = {
             "served": served,
             "model": identity,
@@ -323,11 +325,13 @@ class _Builder:
             "recording": asked.recording,
             "served": served,
             "model": place,
+            **({"merge": step.work} if step and merged_here else {}),
             "base": self._spec.base,
             "engine": engine.model_dump(mode="json", include={"model", "model_args", "max_loras"}),
             "requests": asked.requests,
         }
-        key = make_key("answer", shaped_by, inputs)
+        key = make_key("answer", shaped_by, made_by)
+        inputs = step.inputs if step and merged_here else made_by
         return self._add(
             Step(key, "answer", f"{cell.variant.id}, {asked.task}", group, inputs, work)
         )

@@ -33,11 +33,6 @@ class Job:
         return self.steps[0].kind
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the merged checkpoints that it writes."""
-        return sum(step.nbytes for step in self.steps)
-
-    @property
     def gpus(self) -> int:
         """Whole GPUs that it needs."""
         return math.ceil(self.needs.gpus or 0)

@@ -7,13 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.local import refuse_too_much
-from safemerge_tasks.sweep.models import Source, weight_bytes
+from safemerge_tasks.sweep.models import weight_bytes
 from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges
 from safemerge_tasks.sweep.questions import SAFETY, TEST, UTILITY
 from safemerge_tasks.sweep.rates import Rates
-from safemerge_tasks.sweep.steps import KINDS, Step, pass_of
+from safemerge_tasks.sweep.steps import KINDS, Step
 
 
 def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
@@ -34,16 +33,15 @@ def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
         prepared = prepared.asking(dict.fromkeys(one_each, parts), read=False)
         expected.append(
             "one point of each method is counted; the search asks others too, most of them only "
-            "until they fail, and merges a checkpoint anew for every part that it is asked"
+            "until they fail, and merges a point anew for every part that it is asked"
             if searched
             else "test data are counted for the first point of each method's grid; validation data "
-            "will choose another, of the same cost, and merge a checkpoint once more"
+            "will choose another, of the same cost, and merge it once more"
         )
     graph = prepared.graph
     notes = [*graph.notes, *expected, *check_merges(prepared)]
     outlooks = check_finetunes(prepared)
     left = _left(prepared)
-    merges = [step for step in left if step.kind == "merge"]
     requests = {one.recording: one for one in prepared.questions.asked.values()}
     answers = [step for step in left if step.kind == "answer"]
     asked = [requests[step.work["recording"]] for step in answers]
@@ -56,11 +54,9 @@ def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
             kind: {"all": counts[kind], "to do": todo[kind]} for kind in KINDS if counts[kind]
         },
         "jobs": dict(Counter(kind for kind, _ in {(step.kind, step.group) for step in left})),
-        "shared": _shared(graph),
+        "shared": _shared(left),
         "fine-tuning": {name: _plain(outlook) for name, outlook in outlooks.items()},
-        "bytes read": _bytes_read(prepared, merges),
-        "bytes written": sum(step.nbytes for step in merges) + _bytes_tuned(prepared, left),
-        "most bytes at once": _largest_group(merges),
+        "bytes written": sum(step.nbytes for step in left) + _bytes_tuned(prepared, left),
         "generations": sum(one.requests for one in asked),
         "prompt tokens": sum(one.prompt_tokens for one in asked),
         "most new tokens": sum(one.most_new_tokens for one in asked),
@@ -125,54 +121,15 @@ def _cells(prepared: Prepared) -> dict[str, int]:
     return dict(counts)
 
 
-def _shared(graph: Graph) -> dict[str, int]:
-    """Return how many steps' work is shared: by adapters on one engine, and by merges."""
-    merges = [step for step in graph.steps.values() if step.kind == "merge" and step.nbytes]
-    served = [
-        step
-        for step in graph.steps.values()
-        if step.kind == "answer" and step.work["served"] == "adapter"
-    ]
-    models = {step.work["model"] for step in served}
+def _shared(left: list[Step]) -> dict[str, int]:
+    """Return how much of what is left shares an engine or its requests."""
+    answers = [step for step in left if step.kind == "answer"]
+    served = [step for step in answers if step.work["served"] == "adapter"]
     return {
-        "models on one engine": len(models),
-        "passes over weights": len({pass_of(step) for step in merges}),
-        "checkpoints merged in them": len(merges),
-        "recordings of requests": len(
-            {step.work["recording"] for step in graph.steps.values() if step.kind == "answer"}
-        ),
+        "models on one engine": len({step.work["model"] for step in served}),
+        "models merged to be asked": len({s.work["model"] for s in answers if "merge" in s.work}),
+        "recordings of requests": len({step.work["recording"] for step in answers}),
     }
-
-
-def _bytes_read(prepared: Prepared, merges: list[Step]) -> int:
-    """Return what merging reads: each input once a pass; adapters yet to be made are left out."""
-    sources = prepared.sources
-    every = [sources.base, *(m for seeds in sources.tuned.values() for m in seeds.values())]
-    every += sources.roles.values()
-    sizes: dict[str, int] = {}
-
-    def size(model: Source) -> int:
-        if model.step or model.adapter:
-            return 0
-        if model.place not in sizes:
-            sizes[model.place] = weight_bytes(model.place)
-        return sizes[model.place]
-
-    named: dict[str, set[str | None]] = defaultdict(set)
-    for step in merges:
-        if step.nbytes:
-            recipe = step.work["recipe"]
-            tuned = {one["model"] for one in recipe["tuned"]}
-            roles = {recipe.get(role) for role in sources.roles}
-            named[pass_of(step)] |= {recipe["base"], *roles, *tuned}
-    return sum(size(model) for names in named.values() for model in every if model.place in names)
-
-
-def _largest_group(merges: list[Step]) -> int:
-    sizes: Counter[str] = Counter()
-    for step in merges:
-        sizes[step.group] += step.nbytes
-    return max(sizes.values(), default=0)
 
 
 def _plain(outlook: object) -> Any:
@@ -200,8 +157,7 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
     for name, outlook in plan["fine-tuning"].items():
         facts = ", ".join(f"{key} {value}" for key, value in outlook.items() if key != "notes")
         console.print(f"fine-tuning {name}: {facts}", highlight=False, markup=False)
-    for what in ("bytes read", "bytes written", "most bytes at once"):
-        console.print(f"{what}: {plan[what] / 1e9:,.2f} GB", highlight=False)
+    console.print(f"bytes written: {plan['bytes written'] / 1e9:,.2f} GB", highlight=False)
     for what in ("generations", "prompt tokens", "most new tokens", "judge calls"):
         console.print(f"{what}: {plan[what]:,}", highlight=False)
     hours = plan["hours of one job"]

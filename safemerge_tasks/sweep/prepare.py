@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.known_versions import refuse_unknown
@@ -17,8 +18,8 @@ from safemerge_tasks.sweep.questions import (
     Wanted,
     read_questions,
 )
+from safemerge_tasks.sweep.serving.merges import Merge
 from safemerge_tasks.sweep.spec import SweepSpec
-from safemerge_tasks.sweep.steps import recipe_of
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.variants import Cell, expand
 
@@ -68,7 +69,6 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
         )
     if spec.engine.model == "vllm":
         refuse_unknown("vllm")
-    disk_budget(spec)
     sources = find_sources(spec, read=read)
     cells = expand(spec, sources.seeds())
     questions = read_questions(spec, store)
@@ -95,16 +95,14 @@ def check_merges(prepared: Prepared) -> list[str]:
     from merge import MergeError, build_recipe, check
 
     notes: list[str] = []
-    seen: set[str] = set()
+    seen: list[Any] = []
     for step in prepared.graph.steps.values():
-        if step.kind != "merge" or step.inputs or recipe_of(step) in seen:
+        work = step.work if step.kind == "merge" else step.work.get("merge")
+        if work is None or step.inputs or work["recipe"] in seen:
             continue
-        seen.add(recipe_of(step))
-        weight = step.work["lambda"]
+        seen.append(work["recipe"])
         try:
-            plan = check(
-                build_recipe(**step.work["recipe"], lambdas=[] if weight is None else [weight])
-            )
+            plan = check(build_recipe(**Merge.of(work).recipe))
         except MergeError as error:
             raise SafemergeError(f"{step.name}: {in_sweep_words(error)}") from error
         notes += [note for note in plan.notes if note not in notes]
@@ -127,26 +125,6 @@ def check_finetunes(prepared: Prepared) -> dict[str, object]:
         for step in steps
         if not prepared.store.done(step.key)
     }
-
-
-def disk_budget(spec: SweepSpec) -> int | None:
-    """Return the bytes that merged checkpoints may take, if the sweep says.
-
-    Raises:
-        SafemergeError: what it says is no size.
-    """
-    text = spec.resources.disk
-    if text is None:
-        return None
-    from merge import MergeError
-    from merge.recipe.sizes import parse_size
-
-    try:
-        return parse_size(text)
-    except MergeError as error:
-        raise SafemergeError(
-            f"{spec.name}: resources.disk is {text!r}; give a size such as 100GB."
-        ) from error
 
 
 def default_store() -> Store:

@@ -8,9 +8,6 @@ from typing import Any
 
 from safemerge_tasks.sweep.jobs import Job
 
-DISK = "disk"
-"""A custom resource, in GB, that a cluster may have for where its machines write checkpoints."""
-
 # Seconds. A machine that is started again, or another in its place, is usually there by then.
 _PATIENCE = 180.0
 # Ray refuses what is finer than a ten-thousandth.
@@ -34,7 +31,6 @@ class Machines:
         total = ray.cluster_resources()
         self.gpus = int(total.get("GPU", 0))
         self.cores = int(total.get("CPU", 1))
-        self._counts_disk = DISK in total
         self.looked = 0.0
 
     def asked(self, job: Job) -> dict[str, float]:
@@ -44,7 +40,6 @@ class Machines:
             "CPU": job.needs.cpus or 1,
             # Ray shares one GPU out, but no more than one.
             "GPU": job.gpus if gpus > 1 else _rounded_up(gpus),
-            DISK: _rounded_up(job.nbytes / 1e9) if self._counts_disk else 0,
         }
 
     def look(self) -> None:
@@ -91,12 +86,7 @@ def nowhere(job: Job, asked: Mapping[str, float], machines: Sequence[Mapping[str
 
 
 def _amounts(names: Iterable[str], of: Mapping[str, float]) -> str:
-    return " and ".join(
-        f"{of[name]:.4g} GB of the resource {DISK}"
-        if name == DISK
-        else f"{of[name]:g} {name}{'' if of[name] == 1 else 's'}"
-        for name in names
-    )
+    return " and ".join(f"{of[name]:g} {name}{'' if of[name] == 1 else 's'}" for name in names)
 
 
 def _holds(resources: Mapping[str, float], asked: Mapping[str, float]) -> bool:

@@ -20,7 +20,7 @@ from safemerge_tasks.sweep.jobs import Event, Job
 from safemerge_tasks.sweep.local import end_of, write_job
 from safemerge_tasks.sweep.processes import end_group_of
 from safemerge_tasks.sweep.ray_cluster import join
-from safemerge_tasks.sweep.ray_machines import DISK, Machines
+from safemerge_tasks.sweep.ray_machines import Machines
 from safemerge_tasks.sweep.store import Store
 
 _LOOK_EVERY = 5.0
@@ -108,7 +108,6 @@ class RayRunner:
         task = self._run.options(
             num_cpus=asked["CPU"],
             num_gpus=asked["GPU"],
-            resources={DISK: asked[DISK]} if asked[DISK] else None,
             runtime_env={"env_vars": _LEAVES_CHILDREN},
             name=job.name,
         )

@@ -17,7 +17,7 @@ from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.local import LocalRunner, refuse_too_much, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
 from safemerge_tasks.sweep.outcomes import read_sweep
-from safemerge_tasks.sweep.prepare import Prepared, disk_budget
+from safemerge_tasks.sweep.prepare import Prepared
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.rates import Rates
 from safemerge_tasks.sweep.rounds import next_round
@@ -126,8 +126,6 @@ def _run_graph(
         gpus=gpus,
         ranks=spec.engine.ranks,
         engines=engines,
-        disk=disk_budget(spec),
-        keep=spec.keep_checkpoints,
         changed=changed,
         earlier=earlier,
     )

@@ -1,4 +1,4 @@
-"""The steps of a graph, done in an order that keeps few merged checkpoints on disk.
+"""The steps of a graph, each as soon as what it reads is there.
 
 A step is needed if it is wanted, or if a needed step that is not done reads it. A group is started
 when all inputs of its needed steps are there, made by the group itself or can no longer come. What
@@ -7,14 +7,13 @@ another sweep of the same store works on is left to it, and looked at again late
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from safemerge_tasks.sweep.graph import JOINED, Graph
 from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
 from safemerge_tasks.sweep.progress import Progress
-from safemerge_tasks.sweep.room import Room
 from safemerge_tasks.sweep.spec import Resources
 from safemerge_tasks.sweep.steps import KINDS, Step
 from safemerge_tasks.sweep.store import Store
@@ -22,7 +21,6 @@ from safemerge_tasks.sweep.store import Store
 MACHINE_TRIES = 2
 """How often a job is tried again that a machine lost, or that stood still."""
 
-LOST_TRIES = 3
 HOPELESS = 3
 """So many jobs that fail for one reason, without a success between, fail for no step's sake."""
 
@@ -44,8 +42,6 @@ class Scheduler:
         gpus: whether the machines have any.
         ranks: GPUs that one engine is spread over.
         engines: how many engines share the adapters' requests.
-        disk: bytes for merged checkpoints; else most of what is free.
-        keep: leave merged checkpoints in the store.
         changed: called after every change of the progress.
         earlier: how a smaller graph went; what failed there is not tried again.
     """
@@ -60,8 +56,6 @@ class Scheduler:
         gpus: int = 0,
         ranks: int = 1,
         engines: int = 1,
-        disk: int | None = None,
-        keep: bool = False,
         changed: Callable[[Progress], None] = lambda _progress: None,
         earlier: Progress | None = None,
     ) -> None:
@@ -72,17 +66,13 @@ class Scheduler:
         self._gpus = gpus
         self._ranks = ranks
         self._engines = engines
-        self._keep = keep
         self._changed = changed
         self._queue: list[Job] = []
         self._busy: dict[str, float] = {}
-        self._lost: dict[int, list[str]] = {}
-        self._remade: Counter[str] = Counter()
         self._in_vain: Counter[tuple[str, str]] = Counter()
         # What only the agreement reads comes last.
         self._aside = graph.only_for_agreement()
         self.progress = Progress()
-        self._room = Room(graph, store, self.progress, disk)
         if earlier:
             self.progress.status = dict.fromkeys(earlier.reasons, "failed")
             self.progress.reasons = dict(earlier.reasons)
@@ -97,8 +87,6 @@ class Scheduler:
             self.progress.found = {
                 key for key, status in self.progress.status.items() if status == "done"
             }
-        if not self._keep:
-            self._room.clean_up()
         self._start_what_fits()
         while self.progress.running or self._busy:
             event = self._runner.next_event(timeout=1.0)
@@ -108,20 +96,8 @@ class Scheduler:
             if freed or (event and (event.ended or "done" in event.told)):
                 self._start_what_fits()
             self._changed(self.progress)
-        self._fail_what_has_no_room()
         self._changed(self.progress)
         return self.progress
-
-    def _fail_what_has_no_room(self) -> None:
-        """Fail what could not be started although nothing runs any more."""
-        for step in self._graph.steps.values():
-            if step.kind == "merge" and self.progress.status[step.key] == "waiting":
-                self._fail(
-                    step.key,
-                    f"resources.disk has no room for {step.nbytes / 1e9:.3g} GB beside the "
-                    "checkpoints that are kept; raise it, or set keep_checkpoints: false.",
-                )
-        self._give_up_hopeless()
 
     def _take_stock(self) -> None:
         """Find out what is done and what is needed."""
@@ -151,23 +127,17 @@ class Scheduler:
 
     def _start_what_fits(self) -> None:
         self._give_up_hopeless()
-        self._start_jobs(whole=True)
-        if not self.progress.running:
-            # Inputs wait for room that only a part of a group can free.
-            self._start_jobs(whole=False)
-        self._changed(self.progress)
-
-    def _start_jobs(self, *, whole: bool) -> None:
-        jobs = [*self._ready_jobs(whole=whole), *self._queue]
-        # What frees room and finishes variants goes first; of its kind, what is largest.
+        jobs = [*self._ready_jobs(), *self._queue]
+        # What finishes variants goes first; of its kind, what is largest.
         jobs.sort(key=lambda job: (self._is_aside(job), -KINDS.index(job.kind), -len(job.steps)))
         left = len(jobs)
         for job in jobs:
-            if self._runner.fits(job) and self._room.holds(job):
+            if self._runner.fits(job):
                 if job in self._queue:
                     self._queue.remove(job)
                 self._start(job, left)
             left -= 1
+        self._changed(self.progress)
 
     def _is_aside(self, job: Job) -> bool:
         return all(step.key in self._aside for step in job.steps)
@@ -211,8 +181,8 @@ class Scheduler:
                     self._busy.pop(key, None)
                     break
 
-    def _ready_jobs(self, *, whole: bool) -> list[Job]:
-        """Return what could start now: whole groups, else also parts that read checkpoints."""
+    def _ready_jobs(self) -> list[Job]:
+        """Return what could start now: groups whose inputs are there, or made by themselves."""
         groups: dict[str, list[Step]] = defaultdict(list)
         under_way = [*self._queue, *(job for job, _ in self.progress.running.values())]
         held = {step.key for job in self._queue for step in job.steps} | self._busy.keys()
@@ -223,14 +193,15 @@ class Scheduler:
         jobs: list[Job] = []
         joined: dict[str, list[Step]] = defaultdict(list)
         for name, steps in groups.items():
-            ready = self._startable(steps, whole=whole)
-            if not ready or (whole and len(ready) < len(steps)):
+            own = {step.key for step in steps}
+            inputs = {key for step in steps for key in step.inputs} - own
+            if any(self.progress.status[key] != "done" for key in inputs):
                 continue
             together = next((one for one in JOINED if name.startswith(one)), None)
             if together:
-                joined[together] += ready
+                joined[together] += steps
             else:
-                jobs.append(self._job(ready))
+                jobs.append(self._job(steps))
         for steps in joined.values():
             made = [self._job(part) for part in self._divided(steps)]
             if len(made) == 1:
@@ -239,16 +210,6 @@ class Scheduler:
                 # Queued, or what has to wait would be divided once more.
                 self._queue += made
         return jobs
-
-    def _startable(self, steps: Iterable[Step], *, whole: bool) -> list[Step]:
-        """Return the steps whose inputs are there, and those that read what these make."""
-        found: dict[str, Step] = {}
-        for step in steps:
-            inside = [key for key in step.inputs if key in found]
-            there = all(self.progress.status[key] == "done" or key in found for key in step.inputs)
-            if there and (whole or inside or self._reads_checkpoint(step)):
-                found[step.key] = step
-        return list(found.values())
 
     def _divided(self, steps: Sequence[Step]) -> list[list[Step]]:
         """Divide the steps of joined groups over engines; what is done with one model stays so."""
@@ -269,12 +230,7 @@ class Scheduler:
             [step for some in shared[low:high] for step in some] for low, high in pairwise(bounds)
         ]
 
-    def _reads_checkpoint(self, step: Step) -> bool:
-        return any(self._graph.steps[key].nbytes for key in step.inputs)
-
     def _job(self, steps: Sequence[Step], tries: int = 0) -> Job:
-        if steps[0].kind == "merge":
-            steps = self._room.fitting(steps) or steps[:1]
         needs = needs_of({step.kind for step in steps}, self._resources, self._gpus, self._ranks)
         return Job(0, tuple(steps), needs, tries)
 
@@ -290,8 +246,6 @@ class Scheduler:
         elif "progress" in told:
             done, total = told["progress"]
             self.progress.parts[job.number] = (done, total)
-        elif "lost" in told:
-            self._lost[job.number] = list(told["lost"])
         if event.ended:
             self._end(event)
 
@@ -304,10 +258,7 @@ class Scheduler:
             # Published, but the machine failed before it could tell.
             self.progress.status[step.key] = "done"
             left.remove(step)
-        if job.number in self._lost:
-            # Another sweep shared the store and cleaned up: its inputs are made again.
-            self._make_again(self._lost.pop(job.number), left)
-        elif left and event.machine_failed and job.tries < MACHINE_TRIES:
+        if left and event.machine_failed and job.tries < MACHINE_TRIES:
             self._again(left, job.tries + 1, job.then)
             job = replace(job, then=())
         elif left:
@@ -317,8 +268,6 @@ class Scheduler:
         rest = [step for step in job.then if self.progress.status[step.key] == "waiting"]
         if rest:
             self._again(rest, 0)
-        if not self._keep:
-            self._room.clean_up()
 
     def _ended_early(self, job: Job, left: Sequence[Step], reason: str) -> None:
         """Decide what the end of a job means for the steps that it left undone.
@@ -376,19 +325,6 @@ class Scheduler:
     def _forget_failures(self, job: Job) -> None:
         for why in [why for why in self._in_vain if why[0] == job.kind]:
             del self._in_vain[why]
-
-    def _make_again(self, lost: list[str], readers: list[Step]) -> None:
-        """Have what steps read made again, unless that was in vain too often."""
-        self._remade.update(lost)
-        for step in readers:
-            self.progress.status[step.key] = "idle"
-            if any(self._remade[key] > LOST_TRIES for key in step.inputs):
-                self._fail(
-                    step.key,
-                    f"the checkpoint that it reads was deleted {LOST_TRIES + 1} times before it "
-                    "could be read; set keep_checkpoints: true in all sweeps of this store.",
-                )
-        self._take_stock()
 
     def _again(self, steps: Sequence[Step], tries: int, then: tuple[Step, ...] = ()) -> None:
         for step in steps:

@@ -258,7 +258,6 @@ class Resources(_Frozen):
         gt=0,
         description="without a word, after which a job is killed and tried twice more; null: never",
     )
-    disk: str | None = Field(None, description="for merged checkpoints, such as 100GB")
     finetune: Needs = Needs()
     merge: Needs = Needs()
     answer: Needs = Needs()

@@ -52,7 +52,7 @@ class Step:
         group: steps of a group are done by one process, once all their inputs are there.
         inputs: keys of the steps whose results are read.
         work: what to do, as JSON; `step:KEY/…` stands for a place in another step's result.
-        nbytes: size of the result, if it is worth deleting after use.
+        nbytes: size of the checkpoint that is written.
     """
 
     key: str
@@ -108,22 +108,6 @@ def source_hash(package: str) -> str:
 def place_of(key: str, part: str) -> str:
     """Return what stands for a place in a step's result."""
     return f"{_STEP}{key}/{part}"
-
-
-def recipe_of(step: Step) -> str:
-    """Return what merges have in common that are one recipe with several λ."""
-    return json.dumps(step.work["recipe"], sort_keys=True)
-
-
-def pass_of(step: Step) -> str:
-    """Return what merges have in common that one pass over their inputs makes.
-
-    Those are all merges of one fine-tuned model; adapters are put together without any such pass.
-    """
-    recipe = step.work["recipe"]
-    if recipe.get("output") == "adapter":
-        return recipe_of(step)
-    return json.dumps([recipe["base"], recipe["tuned"]], sort_keys=True)
 
 
 def located(work: Any, store: Store) -> Any:

@@ -22,9 +22,8 @@ RECORD = "step.json"
 # For everything else that a process has open.
 _OTHER_FILES = 512
 
-JUDGING = "judging-"
-"""Begins the name of a folder in which several steps' results are judged, under the first's lock.
-"""
+SCRATCH = "scratch-"
+"""Begins the name of a folder in which several steps are worked on, under the first's lock."""
 
 
 class Store:
@@ -99,7 +98,7 @@ class Store:
         """Remove what killed processes left unfinished, unless someone is at that step now."""
         parent = self.root / "staging"
         for abandoned in parent.iterdir() if parent.is_dir() else ():
-            key = abandoned.name.rpartition("-")[0].removeprefix(JUDGING)
+            key = abandoned.name.rpartition("-")[0].removeprefix(SCRATCH)
             with suppress(Timeout), self.lock(key).acquire(blocking=False):
                 shutil.rmtree(abandoned, ignore_errors=True)
 

@@ -9,25 +9,12 @@ from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
-from safemerge_tasks.sweep.merge_words import in_sweep_words
 from safemerge_tasks.sweep.models import MODEL
 from safemerge_tasks.sweep.scoring_beside import Scoring
+from safemerge_tasks.sweep.serving.merges import Merge
 from safemerge_tasks.sweep.session import Session, Tell
-from safemerge_tasks.sweep.steps import (
-    KINDS,
-    Step,
-    pass_of,
-    recipe_of,
-)
-from safemerge_tasks.sweep.store import JUDGING, Store
-
-
-class InputLostError(SafemergeError):
-    """What a step reads was deleted meanwhile, by another sweep that needed it no more."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        super().__init__(f"the result of {keys[0]} is gone")
-        self.keys = list(keys)
+from safemerge_tasks.sweep.steps import KINDS, Step
+from safemerge_tasks.sweep.store import SCRATCH, Store
 
 
 def do_steps(steps: Sequence[Step], store: Store, tell: Tell) -> None:
@@ -36,21 +23,15 @@ def do_steps(steps: Sequence[Step], store: Store, tell: Tell) -> None:
     What another sweep holds is reported as busy, and left to it.
 
     Raises:
-        InputLostError: a result to read is not there.
-        SafemergeError: nothing more can be done of this job.
+        SafemergeError: nothing more can be done of this job; a result to read is not there.
     """
-    # Inputs are claimed too, so that no other sweep deletes a checkpoint that is being read.
-    own = {step.key for step in steps}
-    read = {key for step in steps for key in step.inputs if key.startswith("merge-")} - own
-    with store.claimed([*own, *read]) as mine:
+    with store.claimed(step.key for step in steps) as mine:
         left: dict[str, Step] = {}
         busy: set[str] = set()
         for step in steps:
             if store.done(step.key):
                 tell({"done": step.key})
-            elif step.key not in mine or any(
-                key in busy or key in read - mine for key in step.inputs
-            ):
+            elif step.key not in mine or any(key in busy for key in step.inputs):
                 busy.add(step.key)
                 tell({"busy": step.key})
             else:
@@ -62,7 +43,10 @@ def do_steps(steps: Sequence[Step], store: Store, tell: Tell) -> None:
             if key not in left and not store.done(key)
         ]
         if lost:
-            raise InputLostError(lost)
+            raise SafemergeError(
+                f"{store.folder(lost[0])} is gone, as if the store had been pruned meanwhile; run "
+                "the sweep again."
+            )
         session = Session(list(left.values()), store, tell)
         for kind in KINDS:
             if session.ready(kind):
@@ -86,54 +70,17 @@ def _finetune(session: Session) -> None:
 
 
 def _merge(session: Session) -> None:
-    """Merge all that one pass makes together; a recipe that fails stops no other."""
-    passes: dict[str, dict[str, list[Step]]] = {}
-    for step in sorted(session.ready("merge"), key=lambda step: step.work["lambda"] or 0.0):
-        passes.setdefault(pass_of(step), {}).setdefault(recipe_of(step), []).append(step)
-    for number, recipes in enumerate(passes.values(), 1):
-        _merge_pass(session, list(recipes.values()))
-        if len(passes) > 1:
-            session.progress(number, len(passes))
-
-
-def _merge_pass(session: Session, recipes: Sequence[Sequence[Step]]) -> None:
-    """Merge recipes, all λ of each, in one pass; one by one if that fails."""
-    from merge import MergeError
-
-    try:
-        _merge_together(session, recipes)
-    except MergeError as error:
-        if len(recipes) > 1:
-            for steps in recipes:
-                _merge_pass(session, [steps])
-            return
-        for step in recipes[0]:
-            session.failed(step, in_sweep_words(error))
-
-
-def _merge_together(session: Session, recipes: Sequence[Sequence[Step]]) -> None:
-    from merge import Options, build_recipe, merge_recipe, merge_recipes
-
-    with ExitStack() as stack:
-        staged = [[stack.enter_context(session.store.staging(s.key)) for s in r] for r in recipes]
-        built = {}
-        for number, steps in enumerate(recipes):
-            weights = [step.work["lambda"] for step in steps if step.work["lambda"] is not None]
-            recipe = session.work(steps[0])["recipe"]
-            built[str(number)] = build_recipe(**recipe, lambdas=weights)
-        out = staged[0][0] / "pass"
-        options = Options(allow_nonfinite=recipes[0][0].work["allow_nonfinite"])
-        if built["0"].output == "adapter":
-            made = [merge_recipe(built["0"], out, options=options)]
-        else:
-            made = [*merge_recipes(built, out, options=options, progress=session.percent).values()]
-        for folders, merged in zip(staged, made, strict=True):
-            for folder, checkpoint in zip(folders, merged.folders, strict=True):
-                checkpoint.rename(folder / MODEL)
-        shutil.rmtree(out, ignore_errors=True)
-        for steps, folders in zip(recipes, staged, strict=True):
-            for step, folder in zip(steps, folders, strict=True):
-                session.publish(step, folder)
+    """Write adapters, and checkpoints that are to stay; one that fails stops no other."""
+    steps = session.ready("merge")
+    for number, step in enumerate(steps, 1):
+        with session.store.staging(step.key) as staged:
+            try:
+                Merge.of(session.work(step)).write(staged / MODEL, session.percent)
+            except SafemergeError as error:
+                session.failed(step, str(error))
+            else:
+                session.publish(step, staged)
+        session.progress(number, len(steps))
 
 
 def _answer(session: Session) -> None:
@@ -158,6 +105,8 @@ def _answer(session: Session) -> None:
             staged = stack.enter_context(session.store.staging(step.key))
             model = Path(work["model"]) if work["model"] else None
             where: dict[str, Any] = {str(work["served"]): model}
+            if "merge" in work:
+                where = {"merge": Merge.of(work["merge"])}
             recording = session.store.recording(work["recording"])
             one = Asked(step.key, recording, staged / RESPONSES, **where)
             served[work["served"]].append(one)
@@ -181,7 +130,8 @@ def _answer(session: Session) -> None:
             base = session.work(answers[0])["base"]
             answer_with_adapters(base, served["adapter"], settings, listener)
         if served["checkpoint"]:
-            answer_with_checkpoints(served["checkpoint"], settings, listener)
+            scratch = stack.enter_context(session.store.staging(f"{SCRATCH}{answers[0].key}"))
+            answer_with_checkpoints(served["checkpoint"], settings, listener, scratch)
 
 
 def _score(session: Session) -> None:
@@ -201,7 +151,7 @@ def _judge(session: Session) -> None:
     steps = {step.key: step for step in judged_now}
     total = len(steps)
     with ExitStack() as stack:
-        root = stack.enter_context(session.store.staging(f"{JUDGING}{judged_now[0].key}"))
+        root = stack.enter_context(session.store.staging(f"{SCRATCH}{judged_now[0].key}"))
         for step in judged_now:
             shutil.copytree(session.work(step)["results"], root / step.key / RESULTS)
 

@@ -39,15 +39,12 @@ def _run(file: Path) -> int:
 
     from safemerge_tasks.common.errors import SafemergeError
     from safemerge_tasks.sweep.store import Store
-    from safemerge_tasks.sweep.work import InputLostError, do_steps, step_from_json
+    from safemerge_tasks.sweep.work import do_steps, step_from_json
 
     job = json.loads(file.read_text(encoding="utf-8"))
     steps = [step_from_json(step) for step in job["steps"]]
     try:
         do_steps(steps, Store(Path(job["store"])), tell)
-    except InputLostError as error:
-        tell({"lost": error.keys})
-        return 1
     except SafemergeError as error:
         tell({"error": str(error), "ours": True})
         return 1

@@ -124,11 +124,8 @@ def finished(store: Path) -> dict[str, tuple[int, str]]:
     """Return every finished step with the number of its folder and when it was finished."""
     found = {}
     for folder in (store / "steps").glob("*"):
-        try:
-            record = json.loads((folder / "step.json").read_text())
-            found[folder.name] = (folder.stat().st_ino, record["finished"])
-        except FileNotFoundError:
-            continue  # A checkpoint, deleted just now.
+        record = json.loads((folder / "step.json").read_text())
+        found[folder.name] = (folder.stat().st_ino, record["finished"])
     return found
 
 

@@ -106,8 +106,7 @@ def test_a_machine_that_dies_changes_nothing(sweeps: Sweeps, cluster: Any) -> No
     sweeps.must_succeed(process)
     assert workers(out) == []
     after = finished(store)
-    kept = {key for key in before if not key.startswith("merge-")}
-    assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
+    assert before.items() <= after.items()
 
     # What the dead machine had left was given out again, and to nobody before.
     # What is left of a job may begin with a score.

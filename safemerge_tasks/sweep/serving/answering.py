@@ -1,18 +1,15 @@
 """Have many variants answer recorded requests."""
 
-import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.sweep.serving.asked import Asked, EngineSettings, Listener
 from safemerge_tasks.sweep.serving.recording import Recording
-from safemerge_tasks.sweep.serving.responses import Responses
 
 __all__ = ["Asked", "EngineSettings", "Listener", "answer_with_adapters", "answer_with_checkpoints"]
-
-_log = logging.getLogger(__name__)
 
 
 def answer_with_adapters(
@@ -22,8 +19,6 @@ def answer_with_adapters(
     listener: Listener,
 ) -> None:
     """Have the base and its LoRA adapters answer, with vLLM all of them in one batch.
-
-    Responses that are there already are kept, and `done` is told of them as well.
 
     Args:
         base: folder or Hub id of the model that the adapters belong to.
@@ -35,24 +30,31 @@ def answer_with_adapters(
         SafemergeError: the engine's settings do not fit; before the engine starts.
     """
     _check(asked, engine)
-    wrong = [one.name for one in asked if one.checkpoint is not None]
+    wrong = [one.name for one in asked if one.checkpoint or one.merge]
     if wrong:
         raise SafemergeError(f"{wrong[0]} is a checkpoint; answer_with_checkpoints serves it.")
-    _backend(engine).adapters(base, _open(asked, listener), engine, listener)
+    _backend(engine).adapters(base, _with_recordings(asked), engine, listener)
 
 
 def answer_with_checkpoints(
-    asked: Sequence[Asked], engine: EngineSettings, listener: Listener
+    asked: Sequence[Asked], engine: EngineSettings, listener: Listener, scratch: Path
 ) -> None:
-    """Have whole checkpoints answer, one after the other; see `answer_with_adapters`.
+    """Have whole checkpoints and merges answer, one after the other; see `answer_with_adapters`.
 
-    With vLLM one engine serves checkpoints of one shape: their weights are loaded in place.
+    With vLLM one engine serves all of one shape: their weights are loaded in place, and tensors of
+    merges go straight into it.
+
+    Args:
+        asked: variants, each with a checkpoint or a merge.
+        engine: how to run the model.
+        listener: told of each variant.
+        scratch: a folder for what is there for a while, one merged checkpoint at most.
     """
     _check(asked, engine)
-    wrong = [one.name for one in asked if one.checkpoint is None]
+    wrong = [one.name for one in asked if not (one.checkpoint or one.merge)]
     if wrong:
         raise SafemergeError(f"{wrong[0]} is no checkpoint; answer_with_adapters serves it.")
-    _backend(engine).checkpoints(_open(asked, listener), engine, listener)
+    _backend(engine).checkpoints(_with_recordings(asked), engine, listener, scratch)
 
 
 def _check(asked: Sequence[Asked], engine: EngineSettings) -> None:
@@ -67,27 +69,9 @@ def _check(asked: Sequence[Asked], engine: EngineSettings) -> None:
             )
 
 
-def _open(asked: Sequence[Asked], listener: Listener) -> list[tuple[Asked, Recording]]:
-    """Return who has yet to answer, with what, and say who is done."""
+def _with_recordings(asked: Sequence[Asked]) -> list[tuple[Asked, Recording]]:
     recordings = {path: Recording.load(path) for path in {one.recording for one in asked}}
-    left = []
-    for one in asked:
-        recording = recordings[one.recording]
-        if _answered(one, recording):
-            listener.done(one.name)
-        else:
-            left.append((one, recording))
-    return left
-
-
-def _answered(one: Asked, recording: Recording) -> bool:
-    if not one.out.is_file():
-        return False
-    try:
-        return Responses.load(one.out).fits(recording)
-    except SafemergeError as error:
-        _log.warning("%s", error)
-        return False
+    return [(one, recordings[one.recording]) for one in asked]
 
 
 def _backend(engine: EngineSettings) -> Any:

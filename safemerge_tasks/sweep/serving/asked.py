@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.sweep.serving.merges import Merge
 
 Done = Callable[[str], None]
 """Told a variant's name when its responses are on disk."""
@@ -23,7 +24,8 @@ class Asked:
         recording: the file of the requests.
         out: the file to write the responses to.
         adapter: folder of a LoRA adapter of the base.
-        checkpoint: folder of whole weights. With neither: the base itself.
+        checkpoint: folder of whole weights.
+        merge: what makes whole weights that are in no folder. With none of these: the base itself.
     """
 
     name: str
@@ -31,6 +33,12 @@ class Asked:
     out: Path
     adapter: Path | None = None
     checkpoint: Path | None = None
+    merge: Merge | None = None
+
+    @property
+    def weights(self) -> str:
+        """Tells its weights from those of others."""
+        return self.merge.name if self.merge else str(self.checkpoint or self.adapter)
 
 
 def _raise(_name: str, reason: str) -> None:

@@ -1,24 +1,27 @@
-"""Which checkpoints can take each other's place in a running engine."""
+"""Which weights can take each other's place in a running engine."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.headers import tensors
 
-_OUTPUTS = ("lm_head.weight", "embed_out.weight", "output.weight")
-_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 # Where a configuration says what it is, not how the model is built.
 _NAMES = ("_name_or_path", "transformers_version")
 
 
-def shape(checkpoint: Path) -> str:
+def shape(checkpoint: Path, weights: Mapping[str, Any] | None = None) -> str:
     """Return a hash of configuration and tensors' names, shapes and types.
 
-    vLLM keeps the old weights of a layer that a new checkpoint does not hold, with a warning only,
-    so nothing may be missing.
+    vLLM keeps the old weights of a layer that new ones do not hold, with a warning only, so
+    nothing may be missing.
+
+    Args:
+        checkpoint: the folder.
+        weights: tensor → its type and shape, where the folder holds no weights.
 
     Raises:
         SafemergeError: there is no such checkpoint.
@@ -30,40 +33,13 @@ def shape(checkpoint: Path) -> str:
             config = _json(path)
             kept = {key: value for key, value in config.items() if key not in _NAMES}
             digest.update(json.dumps([name, kept], sort_keys=True).encode())
-    found: dict[str, Any] = {}
-    files = sorted(checkpoint.glob("*.safetensors"))
-    if not files:
+    found = dict(weights or {})
+    files = [] if weights else sorted(checkpoint.glob("*.safetensors"))
+    if not files and not weights:
         raise SafemergeError(f"{checkpoint} holds no safetensors file; give a whole checkpoint.")
     for file in files:
         found |= tensors(file)
     digest.update(json.dumps(found, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def tied_embeddings(checkpoint: Path) -> str:
-    """Return a hash of embeddings that are the output's too; empty where the output has its own.
-
-    vLLM's CPU build packs the output's weights once: weights loaded in place renew the embeddings
-    and leave the packed copy of the old ones, without a word.
-
-    Raises:
-        SafemergeError: there is no such checkpoint.
-    """
-    import torch
-    from safetensors import safe_open
-
-    files = sorted(checkpoint.glob("*.safetensors"))
-    names = {name: file for file in files for name in tensors(file)}
-    if any(name.endswith(_OUTPUTS) for name in names):
-        return ""
-    embeddings = sorted(name for name in names if name.endswith(_EMBEDDINGS))
-    if not embeddings:
-        # Called otherwise: such a checkpoint is like no other.
-        return str(checkpoint)
-    digest = hashlib.sha256()
-    for name in embeddings:
-        with safe_open(names[name], "pt") as file:
-            digest.update(file.get_tensor(name).contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

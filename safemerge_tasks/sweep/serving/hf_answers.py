@@ -2,13 +2,18 @@
 
 import gc
 from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.asked import Asked, EngineSettings, Listener
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
+from safemerge_tasks.sweep.serving.progress import Counter
 from safemerge_tasks.sweep.serving.recording import Recording
 
 # lm-eval looks for the largest batch that fits by running out of memory, which a CPU never does.
@@ -22,30 +27,44 @@ def adapters(
     listener: Listener,
 ) -> None:
     """Load the base anew for every adapter."""
-    _answer_each(base, asked, engine, listener)
+    counter = Counter(listener.progress, sum(len(recording.requests) for _, recording in asked))
+    _answer_each(base, asked, engine, listener, counter)
 
 
 def checkpoints(
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     listener: Listener,
+    scratch: Path,
 ) -> None:
-    """Load one checkpoint after the other."""
-    _answer_each(None, asked, engine, listener)
+    """Load one checkpoint after the other; a merge is one for as long as it is asked."""
+    counter = Counter(listener.progress, sum(len(recording.requests) for _, recording in asked))
+    for _, group in groupby(asked, key=lambda pair: pair[0].weights):
+        if not (pairs := [pair for pair in group if not listener.unwanted(pair[0])]):
+            continue
+        folder, merge = pairs[0][0].checkpoint, pairs[0][0].merge
+        with ExitStack() as stack:
+            try:
+                if merge:
+                    folder = stack.enter_context(merge.written(scratch / "checkpoint"))
+            except SafemergeError as error:
+                for one, _ in pairs:
+                    listener.failed(one.name, str(error))
+            else:
+                _answer_each(str(folder), pairs, engine, listener, counter)
 
 
 def _answer_each(
-    base: str | None,
+    weights: str,
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     listener: Listener,
+    counter: Counter,
 ) -> None:
-    total = sum(len(recording.requests) for _, recording in asked)
-    answered = 0
     for one, recording in asked:
         if listener.unwanted(one):
             continue
-        arguments = {"pretrained": base or str(one.checkpoint), **engine.model_args}
+        arguments = {"pretrained": weights, **engine.model_args}
         if one.adapter is not None:
             arguments["peft"] = str(one.adapter)
         # HFLM's own default, plain `cuda`, fails where there is none.
@@ -55,30 +74,27 @@ def _answer_each(
             batch_size=_batch_size(engine),
             **{"device": device, **arguments},
         )
-        _tell_batches(model, listener, answered, total)
+        _tell_batches(model, counter)
         # HFLM takes no seed for a request, so sampled responses depend on the batches.
         torch.manual_seed(DEFAULT_SEED)
         about = {"model": "hf", "model_args": arguments, "versions": versions("peft")}
+        if one.merge is not None:
+            about["merge"] = one.merge.recipe
         answer(model, recording, about, seed=None).save(one.out)
         del model
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        answered += len(recording.requests)
-        if listener.progress is not None:
-            listener.progress(answered, total)
+        counter.add(len(recording.requests))
         listener.done(one.name)
 
 
-def _tell_batches(model: HFLM, listener: Listener, answered: int, total: int) -> None:
+def _tell_batches(model: HFLM, counter: Counter) -> None:
     """Have each batch give a sign of life: a variant's requests may take hours."""
-    if listener.progress is None:
-        return
-    tell = listener.progress
 
     def telling(own: Any) -> Any:
         def told(*args: Any, **kwargs: Any) -> Any:
-            tell(answered, total)
+            counter.add(0)
             return own(*args, **kwargs)
 
         return told

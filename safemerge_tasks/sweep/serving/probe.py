@@ -7,7 +7,7 @@ any error (vLLM's CPU build keeps a packed copy of tied embeddings; see also vll
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,31 @@ def log_probabilities(
     return found
 
 
-def load_reference(model: str | Path, dtype: str, *, trust_remote_code: bool = False) -> Any:
-    """Return a model of transformers on the CPU, its files mapped rather than copied."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def load_reference(
+    model: str | Path,
+    dtype: str,
+    *,
+    trust_remote_code: bool = False,
+    tensors: Iterable[tuple[str, Any]] | None = None,
+) -> Any:
+    """Return a model of transformers on the CPU.
 
-    found = AutoModelForCausalLM.from_pretrained(
-        str(model), dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
-    )
+    Args:
+        model: folder or Hub id; its files are mapped rather than copied.
+        dtype: torch's name of the type to compute in.
+        trust_remote_code: run the code that comes with it.
+        tensors: its weights, where the folder has the configuration alone; they are copied.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    how = {"dtype": getattr(torch, dtype), "trust_remote_code": trust_remote_code}
+    if tensors is None:
+        return AutoModelForCausalLM.from_pretrained(str(model), **how).eval()
+    config = AutoConfig.from_pretrained(str(model), trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    found = type(empty).from_pretrained(None, config=config, state_dict=dict(tensors), **how)
     return found.eval()
 
 

@@ -3,12 +3,14 @@
 import copy
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lm_eval.models.vllm_causallms import VLLM
 from vllm import SamplingParams
@@ -17,10 +19,12 @@ from vllm.platforms import current_platform
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.vllm import CPU_CACHE_BYTES, shut_down
+from safemerge_tasks.sweep.serving import worker_extension
 from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
 from safemerge_tasks.sweep.serving.asked import Asked, EngineSettings, Listener
-from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape, tied_embeddings
+from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape
 from safemerge_tasks.sweep.serving.lm_eval_answers import DEFAULT_SEED, answer, versions
+from safemerge_tasks.sweep.serving.merges import Merge
 from safemerge_tasks.sweep.serving.probe import (
     LIMITS,
     Mismatch,
@@ -41,6 +45,8 @@ MOST_LORAS = 8
 
 # vLLM's default is 256 requests at once.
 MOST_TOGETHER = 1024
+
+_Values = list[float]
 
 
 def adapters(
@@ -127,22 +133,90 @@ def checkpoints(
     asked: Sequence[tuple[Asked, Recording]],
     engine: EngineSettings,
     listener: Listener,
+    scratch: Path,
 ) -> None:
-    """Answer with one engine for all checkpoints of one shape."""
+    """Answer with one engine for all weights of one shape."""
     counter = Counter(listener.progress, sum(len(recording.requests) for _, recording in asked))
-    alike: dict[str, list[tuple[Asked, Recording]]] = {}
+    pairs: dict[tuple[str, str], list[tuple[Asked, Recording]]] = {}
     for one, recording in asked:
-        assert one.checkpoint is not None
         # The tokenizer is the engine's, not the weights'.
-        key = f"{shape(one.checkpoint)} {recording.evaluation.base}"
-        if "quantization" in engine.model_args or is_quantised(one.checkpoint):
+        pairs.setdefault((one.weights, recording.evaluation.base), []).append((one, recording))
+    alike: dict[str, list[_Variant]] = {}
+    folders: dict[str, Path] = {}
+    for number, ((_, base), some) in enumerate(pairs.items()):
+        try:
+            variant = _Variant.of(some, scratch / f"{number}")
+        except SafemergeError as error:
+            _fail(some, str(error), listener)
+            continue
+        if variant.merge and variant.form in folders:
+            # A tokenizer is megabytes, and merges are many.
+            shutil.rmtree(variant.folder)
+            variant = replace(variant, folder=folders[variant.form])
+        elif variant.merge:
+            folders[variant.form] = variant.folder
+        key = f"{variant.form} {base}"
+        if "quantization" in engine.model_args or is_quantised(variant.folder):
             # Loading in place was compared with a new engine for plain weights only.
-            key = str(one.checkpoint)
-        if current_platform.is_cpu():
-            key += tied_embeddings(one.checkpoint)
-        alike.setdefault(key, []).append((one, recording))
+            key += f" {number}"
+        alike.setdefault(key, []).append(variant)
     for group in alike.values():
-        _answer_in_place(group, engine, listener, counter)
+        # An engine that began without weights reads no checkpoint later.
+        group.sort(key=lambda variant: variant.merge is not None)
+        _answer_in_place(group, engine, listener, counter, scratch)
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """Whole weights, and who is asked what with them.
+
+    Attributes:
+        folder: the checkpoint; of a merge all but its weights.
+        merge: what makes the weights that are not in the folder.
+        form: what weights have in common that can take each other's place.
+        asked: all that they are to answer.
+    """
+
+    folder: Path
+    merge: Merge | None
+    form: str
+    asked: Sequence[tuple[Asked, Recording]]
+
+    @classmethod
+    def of(cls, asked: Sequence[tuple[Asked, Recording]], scratch: Path) -> Self:
+        """Return a variant; what a merge needs beside its weights goes into a new folder.
+
+        Raises:
+            SafemergeError: there is no such checkpoint, or the merge cannot be.
+        """
+        merge, checkpoint = asked[0][0].merge, asked[0][0].checkpoint
+        if merge is None:
+            assert checkpoint is not None
+            return cls(checkpoint, None, shape(checkpoint), asked)
+        plan = merge.write_all_but_weights(scratch)
+        weights = {tensor.name: (tensor.dtype, list(tensor.shape)) for tensor in plan.tensors}
+        return cls(scratch, merge, shape(scratch, weights), asked)
+
+    def put(self, llm: Any) -> None:
+        """Put the weights into a running engine, and forget what the old ones computed."""
+        merge = asdict(self.merge) if self.merge else None
+        llm.collective_rpc("put_weights", args=(str(self.folder), merge))
+        if not llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not reset its prefix cache between two checkpoints")
+
+    def log_probabilities(self, llm: Any, engine: EngineSettings) -> _Values:
+        """Return what the probe's are by transformers.
+
+        Raises:
+            SafemergeError: the merge cannot be done.
+        """
+        tensors = self.merge.tensors() if self.merge else None
+        return log_probabilities(_reference(llm, self.folder, engine, tensors), _probe(llm))
+
+
+def _fail(asked: Sequence[tuple[Asked, Recording]], reason: str, listener: Listener) -> None:
+    for one, _ in asked:
+        listener.failed(one.name, reason)
 
 
 def _lora_arguments(
@@ -178,52 +252,79 @@ def _slots(adapters: int, engine: EngineSettings) -> int:
 
 
 def _answer_in_place(
-    group: Sequence[tuple[Asked, Recording]],
+    variants: Sequence[_Variant],
     engine: EngineSettings,
     listener: Listener,
     counter: Counter,
+    scratch: Path,
 ) -> None:
-    left: dict[str, list[tuple[Asked, Recording]]] = {}
-    for one, recording in group:
-        left.setdefault(str(one.checkpoint), []).append((one, recording))
+    """Answer with one engine, and a new one wherever that has not the weights that it should.
+
+    A merge that an engine did not take is written, and loaded like any checkpoint.
+    """
+    everyone = [pair for variant in variants for pair in variant.asked]
+    left = list(variants)
+    distrusted: _Variant | None = None
     while left:
-        first = next(iter(left))
-        arguments = {**_defaults(group), "pretrained": first, **engine.model_args}
-        before = None
-        with _engine(arguments, _one_tokenizer(group), engine) as model:
-            for checkpoint in list(left):
-                if checkpoint != first:
-                    _load_in_place(model.model, checkpoint)
-                mismatch, before = _check_weights(model.model, checkpoint, engine, before)
-                if mismatch and checkpoint == first:
-                    for one, _ in left.pop(checkpoint):
-                        reason = f"{checkpoint} is not served as it is: {mismatch}."
-                        listener.failed(one.name, reason)
-                    break
+        first = left[0]
+        if first.merge and (first is distrusted or "quantization" in engine.model_args):
+            _answer_written(left.pop(0), first.merge, engine, listener, counter, scratch)
+            continue
+        arguments = {**_defaults(everyone), "pretrained": str(first.folder), **engine.model_args}
+        if first.merge:
+            # What it starts with is random, so that a tensor which no merge brings is noticed.
+            arguments["load_format"] = "dummy"
+        before, mismatch = None, None
+        with _engine(arguments, _one_tokenizer(everyone), engine) as model:
+            limit = _limit(model.model, engine)
+            while left and not mismatch:
+                variant = left[0]
+                in_place = variant is not first or variant.merge is not None
+                own = None
+                try:
+                    if limit:
+                        own = variant.log_probabilities(model.model, engine)
+                except SafemergeError as error:
+                    _fail(left.pop(0).asked, str(error), listener)
+                    continue
+                if in_place:
+                    variant.put(model.model)
+                if limit and own:
+                    found = _asked(model.model, _probe(model.model))
+                    mismatch, before = compare(found, own, limit, before), own
                 if mismatch:
-                    _log.warning("%s gets an engine of its own: %s", checkpoint, mismatch)
                     break
-                arguments["pretrained"] = checkpoint
-                facts = {**_about(model, arguments), "loaded_in_place": checkpoint != first}
-                members = [
-                    (one, recording, copy.copy(model), facts)
-                    for one, recording in left.pop(checkpoint)
-                ]
+                arguments["pretrained"] = str(variant.folder)
+                facts = {**_about(model, arguments), "loaded_in_place": in_place}
+                if variant.merge:
+                    facts["merge"] = variant.merge.recipe
+                members = [(*pair, copy.copy(model), facts) for pair in left.pop(0).asked]
                 _answer_together(members, model.model, engine, listener, counter)
+        if mismatch and left[0] is first and not first.merge:
+            reason = f"{first.folder} is not served as it is: {mismatch}."
+            _fail(left.pop(0).asked, reason, listener)
+        elif mismatch:
+            distrusted = left[0]
+            _log.warning("%s gets an engine of its own: %s", distrusted.asked[0][0].name, mismatch)
 
 
-_Values = list[float]
-
-
-def _check_weights(
-    llm: Any, checkpoint: str, engine: EngineSettings, before: _Values | None
-) -> tuple[Mismatch | None, _Values | None]:
-    """Return what is wrong with the engine's weights, and what a checkpoint's own values are."""
-    if not (limit := _limit(llm, engine)):
-        return None, None
-    tokens = _probe(llm)
-    own = log_probabilities(_reference(llm, checkpoint, engine), tokens)
-    return compare(_asked(llm, tokens), own, limit, before), own
+def _answer_written(
+    variant: _Variant,
+    merge: Merge,
+    engine: EngineSettings,
+    listener: Listener,
+    counter: Counter,
+    scratch: Path,
+) -> None:
+    """Answer with a merge whose tensors cannot go straight into an engine."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(merge.written(scratch / "checkpoint"))
+        except SafemergeError as error:
+            _fail(variant.asked, str(error), listener)
+            return
+        written = replace(variant, folder=folder, merge=None)
+        _answer_in_place([written], engine, listener, counter, scratch)
 
 
 def _limit(llm: Any, engine: EngineSettings) -> float | None:
@@ -242,9 +343,14 @@ def _probe(llm: Any) -> list[int]:
     return probe_tokens(llm.llm_engine.model_config.get_vocab_size())
 
 
-def _reference(llm: Any, model: str, engine: EngineSettings) -> Any:
+def _reference(
+    llm: Any,
+    model: str | Path,
+    engine: EngineSettings,
+    tensors: Iterable[tuple[str, Any]] | None = None,
+) -> Any:
     trust = bool(engine.model_args.get("trust_remote_code"))
-    return load_reference(model, _dtype(llm), trust_remote_code=trust)
+    return load_reference(model, _dtype(llm), trust_remote_code=trust, tensors=tensors)
 
 
 def _asked(llm: Any, tokens: list[int], adapter: LoRARequest | None = None) -> _Values:
@@ -316,13 +422,6 @@ def _answer_batch(
         raise error
 
 
-def _load_in_place(llm: Any, checkpoint: str) -> None:
-    """Put other weights into a running engine, and forget what the old ones computed."""
-    llm.collective_rpc("reload_weights", kwargs={"weights_path": checkpoint})
-    if not llm.reset_prefix_cache():
-        raise RuntimeError("vLLM did not reset its prefix cache between two checkpoints")
-
-
 _Question = tuple[Any, Any, Any]
 """A prompt, its sampling parameters and the adapter that answers it."""
 
@@ -373,7 +472,11 @@ def _engine(arguments: dict[str, Any], tokenizer: str, engine: EngineSettings) -
             "data_parallel_size > 1 starts new engines for every batch; leave it out, a sweep's "
             "steps run beside one another instead."
         )
-    model = VLLM(**arguments, tokenizer=tokenizer, batch_size=engine.batch_size)
+    model = VLLM(
+        **{**arguments, "worker_extension_cls": worker_extension.NAME},
+        tokenizer=tokenizer,
+        batch_size=engine.batch_size,
+    )
     try:
         yield model
     finally:

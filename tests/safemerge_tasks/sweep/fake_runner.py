@@ -35,7 +35,6 @@ class FakeRunner:
         before: called with a job before its steps; may raise one of the errors above.
         refuse: step → why it alone fails while the job goes on.
         jobs: all that were started.
-        most_bytes: of merged checkpoints that were there at once.
     """
 
     store: Store
@@ -44,13 +43,11 @@ class FakeRunner:
     refuse: dict[str, str] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
-    most_bytes: int = 0
     closed: bool = False
 
     def __post_init__(self) -> None:
         self._running: deque[Job] = deque()
         self._events: deque[Event] = deque()
-        self._sizes: dict[str, int] = {}
 
     def fits(self, job: Job) -> bool:
         return len(self._running) < self.slots
@@ -59,7 +56,6 @@ class FakeRunner:
         assert ready >= 1
         self.jobs.append(job)
         self._running.append(job)
-        self._sizes |= {step.key: step.nbytes for step in job.steps}
 
     def next_event(self, timeout: float) -> Event | None:
         if not self._events and self._running:
@@ -72,19 +68,6 @@ class FakeRunner:
     def _do(self, job: Job) -> None:
         try:
             self.before(job)
-            lost = [
-                key
-                for step in job.steps
-                for key in step.inputs
-                if not self.store.done(step.key) and not self.store.done(key)
-                if key not in {one.key for one in job.steps}
-            ]
-            if lost:
-                self._events += [
-                    Event(job, {"lost": lost}),
-                    Event(job, ended=True, reason="the process ended with status 1"),
-                ]
-                return
             for step in job.steps:
                 if step.key in self.refuse:
                     told = {"failed": step.key, "reason": self.refuse[step.key]}
@@ -103,8 +86,6 @@ class FakeRunner:
             with self.store.staging(key) as staged:
                 self.store.publish(key, staged, {})
             self.done.append(key)
-        there = sum(size for one, size in self._sizes.items() if self.store.done(one))
-        self.most_bytes = max(self.most_bytes, there)
 
     def close(self) -> None:
         self.closed = True
@@ -133,9 +114,9 @@ def graph_of(*steps: Step, wanted: Sequence[str]) -> Graph:
     return Graph({one.key: one for one in steps}, outcomes)
 
 
-def merged_grid(count: int, nbytes: int = 10) -> Graph:
+def merged_grid(count: int) -> Graph:
     """Return merges of one pass with their answers, of which one engine gives all."""
-    merges = [step(f"merge-{n}", "merge", "pass", nbytes=nbytes) for n in range(count)]
+    merges = [step(f"merge-{n}", "merge", "pass") for n in range(count)]
     answers = [step(f"answer-{n}", inputs=[f"merge-{n}"]) for n in range(count)]
     return graph_of(*merges, *answers, wanted=[one.key for one in answers])
 
@@ -150,5 +131,4 @@ def run(graph: Graph, runner: FakeRunner, **options: Any) -> Progress:
         before(job)
 
     runner.before = limited
-    options.setdefault("disk", 10**9)
     return Scheduler(graph, runner.store, runner, resources=Resources(), **options).run()

@@ -36,7 +36,7 @@ from safemerge_tasks.sweep.models import find_sources
 from safemerge_tasks.sweep.questions import SAFETY, TEST, UTILITY, Asked, Questions, Wanted
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.spec import SPLITS, SweepSpec
-from safemerge_tasks.sweep.steps import Step, pass_of
+from safemerge_tasks.sweep.steps import Step
 from safemerge_tasks.sweep.variants import expand
 
 
@@ -133,7 +133,15 @@ def kinds(graph: Graph) -> dict[str, int]:
 
 
 def merges(graph: Graph) -> list[Step]:
-    return [step for step in graph.steps.values() if step.kind == "merge"]
+    """Return all merges; those that are done to be asked as if they were steps of their own."""
+    found = {step.key: step for step in graph.steps.values() if step.kind == "merge"}
+    for step in graph.steps.values():
+        if "merge" in step.work:
+            key = step.work["model"].removeprefix("step:").partition("/")[0]
+            name = step.name.partition(",")[0]
+            merged = Step(key, "merge", name, step.group, step.inputs, step.work["merge"])
+            found.setdefault(key, merged)
+    return list(found.values())
 
 
 def keys(graph: Graph, cell: str) -> tuple[set[str], set[str], set[str]]:
@@ -152,8 +160,8 @@ class TestAsFewAsPossible:
         # 1 base, 1 fine-tuned, 3 linear, 2 slerp; three tasks in each of two splits.
         assert len(graph.outcomes) == 7
         assert kinds(graph) == {
-            # 3 adapters, 2 checkpoints, and one checkpoint to compare adapters with.
-            "merge": 6,
+            # 3 adapters. 2 others, and one to compare adapters with, are merged to be asked.
+            "merge": 3,
             # That one answers the three test tasks.
             "answer": 7 * 6 + 3,
             "score": 7 * 6,
@@ -173,8 +181,9 @@ class TestAsFewAsPossible:
             **{f"bread-linear-seed-1-lambda-{weight}": "adapter" for weight in (0.2, 0.4, 0.6)},
             **{f"bread-slerp-seed-1-lambda-{weight}": "checkpoint" for weight in (0.4, 0.8)},
         }
-        for step in merges(graph):
-            assert (step.nbytes > 0) == (step.work["recipe"]["output"] == "checkpoint")
+        assert {step.name for step in graph.steps.values() if step.kind == "merge"} == {
+            name for name, output in outputs.items() if output == "adapter"
+        }
         assert graph.served == {
             "base": "adapter",
             "bread-tuned-seed-1": "adapter",
@@ -200,7 +209,7 @@ class TestAsFewAsPossible:
             if step.kind in ("score", "judge"):
                 assert {steps[key].group for key in step.inputs} == {step.group}
 
-    def test_one_pass_over_the_inputs_for_all_methods_and_lambda(self, made: Path) -> None:
+    def test_one_engine_for_all_methods_and_lambda(self, made: Path) -> None:
         methods = [
             {"method": "slerp", "lambda": [0.4, 0.8]},
             {"method": "dare-linear", "lambda": 0.5, "drop_rate": [0.1, 0.3]},
@@ -210,12 +219,25 @@ class TestAsFewAsPossible:
         graph = graph_of(content(made, methods=methods, unaligned=unaligned, agreement=False))
         assert len(merges(graph)) == 2 + 2 + 1
         assert len({step.group for step in merges(graph)}) == 1
-        assert len({pass_of(step) for step in merges(graph)}) == 1
+        assert "merge" not in kinds(graph)
 
     def test_adapters_are_put_together_by_one_job(self, made: Path) -> None:
         graph = graph_of(content(made, agreement=False))
-        groups = Counter(step.group for step in merges(graph))
-        assert sorted(groups.values()) == [2, 3]
+        groups = Counter(step.group for step in graph.steps.values() if step.kind == "merge")
+        assert list(groups.values()) == [3]
+
+    def test_checkpoints_that_stay_are_steps_that_answers_read(self, made: Path) -> None:
+        one = graph_of(content(made, agreement=False))
+        kept = graph_of(content(made, agreement=False, keep_checkpoints=True))
+        more = kept.steps.keys() - one.steps.keys()
+        assert {kept.steps[key].name for key in more} == {SLERP, "bread-slerp-seed-1-lambda-0.8"}
+        assert all(kept.steps[key].nbytes > 0 for key in more)
+        # Where the weights come from is all that differs.
+        assert one.steps.keys() <= kept.steps.keys()
+        for key in keys(kept, SLERP)[0]:
+            assert set(kept.steps[key].inputs) <= more
+            assert one.steps[key].inputs == ()
+            assert "merge" not in kept.steps[key].work
 
     def test_the_base_is_asked_every_task_and_each_tuning_its_own(self, made: Path) -> None:
         tunings = [
@@ -264,7 +286,7 @@ class TestExact:
         assert served.pop("base") == "adapter"
         assert set(served.values()) == {"checkpoint"}
         assert {step.work["recipe"]["output"] for step in merges(graph)} == {"checkpoint"}
-        # The fine-tuned model itself is the linear merge at 1, from the same pass.
+        # The fine-tuned model itself is the linear merge at 1.
         tuned = next(step for step in merges(graph) if step.name == "bread-tuned-seed-1")
         assert tuned.work["lambda"] == 1.0
         assert graph.pairs == []
@@ -518,7 +540,10 @@ class TestHowCheckpointsAreMerged:
             assert said == (merge if recipe["output"] == "checkpoint" else {})
 
     def test_bytes_are_of_the_type_that_is_written(self, made: Path) -> None:
-        graphs = [graph_of(content(made, merge={"dtype": d})) for d in ("float32", "float16")]
+        graphs = [
+            graph_of(content(made, merge={"dtype": dtype}, keep_checkpoints=True))
+            for dtype in ("float32", "float16")
+        ]
         wide, narrow = (sum(step.nbytes for step in merges(graph)) for graph in graphs)
         assert wide == 2 * narrow > 0
 
@@ -543,7 +568,7 @@ class TestKeys:
             ],
             keep_checkpoints=True,
             choose={"max_asr": 0.5},
-            resources={"disk": "1GB", "jobs": 7},
+            resources={"jobs": 7},
             engine={"engines": 3, "max_loras": 2},
         )
         one, other = graph_of(content(made)), graph_of(there)

@@ -27,7 +27,6 @@ from tests.safemerge_tasks.sweep.worker_jobs import (
 
 ray = pytest.importorskip("ray")
 
-GB = 10**9
 TELL_STARTED = "print(json.dumps({'progress': [0, 1]}), flush=True); "
 
 
@@ -39,7 +38,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Return a cluster whose one machine has 2 cores, 2 GPUs (so it says) and 10 GB."""
+    """Return a cluster whose one machine has 2 cores and 2 GPUs (so it says)."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +50,6 @@ def cluster() -> Iterator[Any]:
             head_node_args={
                 "num_cpus": 2,
                 "num_gpus": 2,
-                "resources": {"disk": 10},
                 "include_dashboard": False,
             },
         )
@@ -113,11 +111,6 @@ def with_executable(script: str) -> Callable[..., int]:
         return run_on_machine(*arguments)
 
     return run
-
-
-def merge_of(nbytes: int, code: str = "pass") -> Job:
-    step = Step("merge-1", "merge", "the loaf", "merges", (), {"code": code}, nbytes=nbytes)
-    return Job(1, (step,), Needs())
 
 
 def first(runner: RayRunner) -> Event:
@@ -295,11 +288,6 @@ class TestShares:
         runner.start(job(1, "print(json.dumps(os.environ['CUDA_VISIBLE_DEVICES']))", gpus=1.5), 1)
         assert sorted(str(first(runner).told).split(",")) == ["0", "1"]
 
-    def test_any_size_fits_on_the_disk(self, runner: RayRunner) -> None:
-        for nbytes in (1, 12_345, 3_700_000_001):
-            runner.start(merge_of(nbytes), ready=1)
-            assert until_end(runner)[-1].reason is None
-
 
 class TestTooBig:
     @pytest.mark.parametrize(
@@ -317,11 +305,6 @@ class TestTooBig:
                 "more than 2 CPUs and 2 GPUs; lower resources.answer.cpus and "
                 "resources.answer.gpus in the file of the sweep, or start a machine that has them",
             ),
-            (
-                merge_of(12 * GB),
-                "it asks for 12 GB of the resource disk of one machine, and none in the Ray "
-                "cluster has more than 10 GB of the resource disk; start a machine that has them",
-            ),
         ],
     )
     def test_it_ends_at_once_with_one_sentence(
@@ -333,7 +316,7 @@ class TestTooBig:
         assert runner.next_event(0) is None
 
     def test_no_machine_has_all_of_it(self) -> None:
-        asked = {"CPU": 8, "GPU": 0.5, "disk": 0}
+        asked = {"CPU": 8, "GPU": 0.5}
         machines = [{"CPU": 16.0}, {"CPU": 4.0, "GPU": 1.0}]
         assert ray_machines.nowhere(job(1, "pass"), asked, machines) == (
             "it asks for 8 CPUs and 0.5 GPUs of one machine, and none in the Ray cluster has all "

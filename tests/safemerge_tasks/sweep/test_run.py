@@ -12,7 +12,7 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.manifest import Manifest
 from safemerge_tasks.sweep.models import Source, Sources
-from safemerge_tasks.sweep.prepare import Prepared, prepare
+from safemerge_tasks.sweep.prepare import Prepared
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.questions import Questions
 from safemerge_tasks.sweep.run import Finished, run_sweep
@@ -122,13 +122,6 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
 def test_looking_at_a_folder_writes_nothing_into_it(tmp_path: Path) -> None:
     assert not is_running(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("disk", ["much", "5 apples"])
-def test_a_disk_budget_that_is_no_size(tmp_path: Path, disk: str) -> None:
-    spec = spec_of(resources={"disk": disk})
-    with pytest.raises(SafemergeError, match=f"resources.disk is '{disk}'; give a size such as"):
-        prepare(spec, Store(tmp_path))
 
 
 def test_results_are_put_together_while_the_sweep_runs(

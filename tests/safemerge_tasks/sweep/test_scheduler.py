@@ -1,6 +1,5 @@
 """The scheduler, on steps that are done in memory and results in a real store."""
 
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from safemerge_tasks.sweep import scheduler as scheduler_module
 from safemerge_tasks.sweep.graph import ADAPTERS, MERGED_ADAPTERS, ServedBothWays
 from safemerge_tasks.sweep.jobs import Job
 from safemerge_tasks.sweep.progress import Progress
-from safemerge_tasks.sweep.scheduler import HOPELESS, LOST_TRIES, MACHINE_TRIES, Scheduler
+from safemerge_tasks.sweep.scheduler import HOPELESS, MACHINE_TRIES, Scheduler
 from safemerge_tasks.sweep.spec import Needs, Resources
 from safemerge_tasks.sweep.store import Store
 from tests.safemerge_tasks.sweep.fake_runner import (
@@ -41,7 +40,7 @@ def pipeline(count: int = 2) -> Any:
     steps = []
     for n in range(count):
         steps += [
-            step(f"merge-{n}", "merge", "pass", nbytes=10),
+            step(f"merge-{n}", "merge", "pass"),
             step(f"answer-{n}", "answer", inputs=[f"merge-{n}"]),
             step(f"score-{n}", "score", inputs=[f"answer-{n}"]),
             step(f"judge-{n}", "judge", inputs=[f"score-{n}"]),
@@ -94,8 +93,7 @@ class TestOrder:
         progress = run(pipeline(), again)
         assert again.jobs == []
         assert {key for key in progress.found if key.startswith("judge")} == {"judge-0", "judge-1"}
-        # The checkpoints are deleted, and nobody needs them.
-        assert progress.status["merge-0"] == "idle"
+        assert progress.status["merge-0"] == "done"
 
     def test_a_run_goes_on_where_the_last_one_was_killed(self, runner: FakeRunner) -> None:
         graph = pipeline(3)
@@ -115,7 +113,6 @@ class TestOrder:
             runner,
             resources=Resources(answer=Needs(cpus=3), judge=Needs(gpus=2)),
             gpus=1,
-            disk=100,
         )
         scheduler.run()
         assert {job.kind: job.needs for job in runner.jobs} == {
@@ -297,7 +294,7 @@ class TestFailures:
             return Event(runner.jobs[-1], ended=True)
 
         runner.next_event = next_event  # type: ignore[method-assign]
-        progress = Scheduler(graph, runner.store, runner, resources=Resources(), disk=1).run()
+        progress = Scheduler(graph, runner.store, runner, resources=Resources()).run()
         assert progress.reasons == {"answer-0": "it ended without a result"}
 
 
@@ -333,143 +330,6 @@ class TestMachines:
         assert only_failed(progress) == {"answer-3"}
 
 
-class TestDisk:
-    def test_a_group_is_done_in_portions_that_fit(self, runner: FakeRunner) -> None:
-        progress = run(merged_grid(5), runner, disk=25)
-        assert set(progress.status.values()) == {"done"}
-        assert runner.most_bytes == 20
-        assert runner.started == [
-            ["merge-0", "merge-1"],
-            ["answer-0", "answer-1"],
-            ["merge-2", "merge-3"],
-            ["answer-2", "answer-3"],
-            ["merge-4"],
-            ["answer-4"],
-        ]
-
-    def test_a_budget_below_one_checkpoint_does_them_one_by_one(self, runner: FakeRunner) -> None:
-        progress = run(merged_grid(3), runner, disk=4)
-        assert set(progress.status.values()) == {"done"}
-        assert runner.most_bytes == 10
-
-    def test_checkpoints_go_once_all_readers_are_done(self, runner: FakeRunner) -> None:
-        run(pipeline(2), runner)
-        assert not runner.store.done("merge-0")
-        assert runner.store.done("answer-0")
-
-    def test_checkpoints_of_failed_readers_go_as_well(self, runner: FakeRunner) -> None:
-        runner.before = failing("answer-0", "answer-1")
-        run(merged_grid(2), runner)
-        assert not runner.store.done("merge-0")
-
-    def test_checkpoints_stay_on_request(self, runner: FakeRunner) -> None:
-        run(pipeline(2), runner, keep=True)
-        assert runner.store.done("merge-0")
-
-    def test_what_has_no_room_beside_kept_ones_fails_with_a_reason(
-        self, runner: FakeRunner
-    ) -> None:
-        progress = run(merged_grid(4), runner, disk=20, keep=True)
-        assert only_failed(progress) == {"merge-2", "merge-3", "answer-2", "answer-3"}
-        assert "raise it, or set keep_checkpoints: false" in progress.reasons["merge-2"]
-        assert progress.reasons["answer-2"].startswith("after merge merge-2 failed: resources.disk")
-
-    def test_what_an_earlier_run_left_is_deleted(self, runner: FakeRunner) -> None:
-        for key in ("merge-0", "answer-0"):
-            runner.publish(key)
-        run(merged_grid(1), runner)
-        assert not runner.store.done("merge-0")
-
-    def test_what_another_sweep_reads_stays(self, runner: FakeRunner) -> None:
-        held = FileLock(runner.store.root / "locks" / "merge-0.lock")
-        (runner.store.root / "locks").mkdir(parents=True)
-
-        def before(job: Job) -> None:
-            if job.kind == "answer":
-                held.acquire()
-
-        runner.before = before
-        try:
-            run(pipeline(2), runner)
-        finally:
-            held.release()
-        assert runner.store.done("merge-0")
-        assert not runner.store.done("merge-1")
-
-    @pytest.mark.parametrize("disk", [4, 15, 25, 45])
-    @pytest.mark.parametrize("bad", ["merge-2", "answer-2"])
-    def test_a_bad_step_in_a_tight_place(self, runner: FakeRunner, disk: int, bad: str) -> None:
-        runner.before = failing(bad, ours=False)
-        progress = run(merged_grid(4), runner, disk=disk)
-        assert only_failed(progress) == {bad, "answer-2"}
-        assert len([key for key in runner.done if key.startswith("answer")]) == 3
-        assert runner.most_bytes <= max(disk, 10)
-
-    @pytest.mark.parametrize("disk", [15, 25, 35])
-    def test_a_lost_machine_in_a_tight_place(self, runner: FakeRunner, disk: int) -> None:
-        def before(job: Job) -> None:
-            if job.kind == "merge" and job.tries == 0:
-                if len(job.steps) > 1:
-                    runner.publish(job.steps[0].key)
-                raise MachineFailedError("gone")
-
-        runner.before = before
-        runner.slots = 2
-        progress = run(merged_grid(4), runner, disk=disk)
-        assert set(progress.status.values()) == {"done"}
-        assert runner.most_bytes <= disk
-
-    def test_adapters_need_no_room(self, runner: FakeRunner) -> None:
-        steps = [
-            step("merge-big", "merge", "a", nbytes=100),
-            step("merge-adapter", "merge", "b"),
-            step("answer-adapter", "answer", ADAPTERS, inputs=["merge-adapter"]),
-            step("answer-base", "answer", ADAPTERS),
-            step("answer-big", "answer", "c", inputs=["merge-big"]),
-        ]
-        wanted = ["answer-adapter", "answer-base", "answer-big"]
-        progress = run(graph_of(*steps, wanted=wanted), runner, disk=10)
-        assert set(progress.status.values()) == {"done"}
-        assert ["answer-adapter", "answer-base"] in runner.started
-
-    def test_two_readers_with_other_inputs_do_not_wait_for_ever(self, runner: FakeRunner) -> None:
-        steps = [
-            step("merge-0", "merge", "a", nbytes=10),
-            step("merge-1", "merge", "b", nbytes=10),
-            step("answer-0", "answer", "both", inputs=["merge-0"]),
-            step("answer-1", "answer", "both", inputs=["merge-1"]),
-        ]
-        progress = run(graph_of(*steps, wanted=["answer-0", "answer-1"]), runner, disk=15)
-        assert set(progress.status.values()) == {"done"}
-        assert runner.most_bytes == 10
-
-    def test_a_queued_pass_waits_for_room_that_its_readers_free(self, runner: FakeRunner) -> None:
-        """One engine serves the checkpoints of two passes, of which one lost its machine."""
-        steps = [
-            step("merge-a0", "merge", "a", nbytes=10),
-            step("merge-a1", "merge", "a", nbytes=10),
-            step("merge-b0", "merge", "b", nbytes=10),
-            *(step(f"answer-{n}", "answer", "all", inputs=[f"merge-{n}"]) for n in ("a0", "a1")),
-            step("answer-b0", "answer", "all", inputs=["merge-b0"]),
-        ]
-
-        def before(job: Job) -> None:
-            if job.steps[0].key == "merge-a0" and job.tries == 0:
-                runner.publish("merge-b0")
-                raise MachineFailedError("gone")
-
-        runner.before = before
-        wanted = ["answer-a0", "answer-a1", "answer-b0"]
-        progress = run(graph_of(*steps, wanted=wanted), runner, disk=25)
-        assert set(progress.status.values()) == {"done"}
-
-    def test_without_a_budget_most_of_the_free_disk_is_used(self, runner: FakeRunner) -> None:
-        free = shutil.disk_usage(runner.store.root.parent).free
-        run(merged_grid(3, nbytes=free // 3), runner, disk=None)
-        # 80 % of what is free holds two of them.
-        assert len(runner.jobs[0].steps) == 2
-
-
 class TestStages:
     """A graph that grew out of one that was run already."""
 
@@ -482,9 +342,7 @@ class TestStages:
         graph.outcomes |= graph_of(wanted=["answer-x", "answer-y"]).outcomes
         tried, jobs = list(runner.done), len(runner.jobs)
         progress = run(graph, runner, earlier=first)
-        # Checkpoints were deleted when all that read them was done.
-        again = ["merge-0", "merge-1", "answer-x", "answer-y"]
-        assert sorted(runner.done[len(tried) :]) == sorted(again)
+        assert sorted(runner.done[len(tried) :]) == ["answer-x", "answer-y"]
         assert progress.reasons == first.reasons
         assert progress.consequences == first.consequences == {"score-0", "judge-0"}
         assert [job.number for job in runner.jobs] == list(range(1, len(runner.jobs) + 1))
@@ -493,61 +351,6 @@ class TestStages:
 
 
 class TestSharedStores:
-    def test_what_another_sweep_deleted_is_made_again(self, runner: FakeRunner) -> None:
-        stolen: list[str] = []
-
-        def before(job: Job) -> None:
-            if job.kind == "answer" and not stolen:
-                stolen.append("merge-1")
-                runner.store.remove("merge-1")
-
-        runner.before = before
-        progress = run(merged_grid(3), runner)
-        assert set(progress.status.values()) == {"done"}
-        assert Counter(runner.done)["merge-1"] == 2
-        assert runner.done.count("answer-1") == 1
-
-    def test_what_is_deleted_again_and_again_fails_with_what_reads_it(
-        self, runner: FakeRunner
-    ) -> None:
-        def before(job: Job) -> None:
-            if job.kind == "answer":
-                runner.store.remove("merge-1")
-
-        runner.before = before
-        progress = run(merged_grid(3), runner)
-        assert only_failed(progress) == {"answer-1"}
-        assert "deleted 4 times" in progress.reasons["answer-1"]
-        assert Counter(runner.done)["merge-1"] == LOST_TRIES + 1
-
-    def test_what_came_back_meanwhile_is_read_by_the_next_try(self, runner: FakeRunner) -> None:
-        """The other sweep makes the lost checkpoint again before this one looks."""
-        looks: list[bool] = []
-        runner.slots = 2
-
-        def before(job: Job) -> None:
-            if job.kind == "answer" and not looks:
-                runner.store.remove("merge-0")
-                looks.append(False)
-
-        taken = Store.done
-
-        def done(key: str) -> bool:
-            if key == "merge-0" and looks:
-                looks.append(taken(runner.store, key))
-                # The job has looked; the scheduler looks next.
-                if len(looks) == 3:
-                    runner.publish(key)
-            return taken(runner.store, key)
-
-        runner.before = before
-        runner.store.done = done  # type: ignore[method-assign]
-        progress = run(merged_grid(2), runner)
-        assert set(progress.status.values()) == {"done"}
-        # The end of the first try must not be taken for the second's.
-        answers = ["answer-0", "answer-1"]
-        assert runner.started == [["merge-0", "merge-1"], answers, answers]
-
     def test_a_step_that_another_sweep_finished_is_not_done_again(self, runner: FakeRunner) -> None:
         def before(job: Job) -> None:
             if job.kind == "answer":
@@ -624,7 +427,7 @@ class TestTheAgreement:
     def graph(self) -> Any:
         steps = [
             step("merge-a", "merge", f"{MERGED_ADAPTERS}a"),
-            step("merge-c", "merge", "merge checkpoint", nbytes=10),
+            step("merge-c", "merge", "merge checkpoint"),
             *(
                 step(f"answer-a{n}", group=f"{ADAPTERS}a", inputs=["merge-a"], model=n)
                 for n in range(2)
@@ -640,12 +443,3 @@ class TestTheAgreement:
         runner.publish("merge-c")
         run(graph, runner)
         assert runner.done.index("answer-c") > runner.done.index("answer-a1")
-
-    def test_comes_anyway_where_it_keeps_others_from_their_room(
-        self, runner: FakeRunner, graph: Any
-    ) -> None:
-        graph.steps["merge-a"] = step("merge-a", "merge", "merge checkpoint a", nbytes=10)
-        runner.publish("merge-c")
-        progress = run(graph, runner, disk=10)
-        assert set(progress.status.values()) == {"done"}
-        assert runner.started[:2] == [["answer-c"], ["merge-a"]]

@@ -88,7 +88,7 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
         ),
         ("engine.modl", "hf", "engine.modl is not a key of a sweep; did you mean model?"),
         ("choose.max_as", 0.1, "choose.max_as is not a key of a sweep; did you mean max_asr?"),
-        ("resources.dsk", "1GB", "resources.dsk is not a key of a sweep; did you mean disk?"),
+        ("resources.jbs", 2, "resources.jbs is not a key of a sweep; did you mean jobs?"),
         (
             "resources.answer.gpu",
             1,

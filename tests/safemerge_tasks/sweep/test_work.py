@@ -1,21 +1,27 @@
-"""Merging jobs: each λ in its own step, all of a fine-tuned model in one pass, failures alone."""
+"""Jobs: merges that stay, each λ in its own step, failures alone; answers, scores, verdicts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from merge_models import copy_with, llama_config, random_model, weights, write_tokenizer
 
-import merge.engine.run
+import merge
 from merge import verify
-from merge.output.manifest import read_manifest
+from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.judges.judging import saved_results
+from safemerge_tasks.results import HARMFUL_QUESTIONS, write_run
 from safemerge_tasks.sweep.scoring_beside import Scoring
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.record import record
+from safemerge_tasks.sweep.serving.responses import Responses
 from safemerge_tasks.sweep.session import Session
 from safemerge_tasks.sweep.steps import Step, place_of
 from safemerge_tasks.sweep.store import Store
-from safemerge_tasks.sweep.work import InputLostError, do_steps
+from safemerge_tasks.sweep.work import do_steps
+from tests.lm_eval_files import sample_row, summary_of
 
 
 @pytest.fixture(scope="module")
@@ -63,34 +69,7 @@ def test_every_lambda_of_a_recipe_is_a_step_of_its_own(
     assert not list((tmp_path / "staging").iterdir())
 
 
-def test_all_recipes_of_a_model_are_one_pass(
-    models: list[Path], tmp_path: Path, told: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passes = []
-    original = merge.engine.run.run
-
-    def counted(plans: Any, *rest: Any) -> Any:
-        passes.append([plan.recipe.method for plan in plans])
-        return original(plans, *rest)
-
-    monkeypatch.setattr("merge.api.run", counted)
-    store = Store(tmp_path)
-    steps = [merging(models, "linear", weight) for weight in (0.2, 0.8)]
-    steps.append(merging(models, "slerp", 0.5))
-    do_steps(steps, store, told.append)
-    assert sorted(passes[0]) == ["linear", "slerp"]
-    assert len(passes) == 1
-    assert outcome(told, "done") == ["merge-linear-0.2", "merge-linear-0.8", "merge-slerp-0.5"]
-    for step in steps:
-        verify(store.folder(step.key) / "model")
-    manifest = read_manifest(store.folder("merge-slerp-0.5") / "model")
-    assert manifest["recipe"]["method"] == "slerp"
-    assert manifest["lambda"] == 0.5
-    assert {"progress": [100, 100]} in told
-    assert not list((tmp_path / "staging").iterdir())
-
-
-def test_a_recipe_that_fails_stops_no_other_of_its_pass(
+def test_a_recipe_that_fails_stops_no_other(
     models: list[Path], tmp_path: Path, told: list[Any]
 ) -> None:
     steps = [
@@ -142,9 +121,38 @@ def test_what_is_there_is_not_made_again(
 
 def test_an_input_that_is_gone_is_named(tmp_path: Path) -> None:
     step = Step("answer-1", "answer", "base", "answer", inputs=("merge-gone",))
-    with pytest.raises(InputLostError) as caught:
+    with pytest.raises(SafemergeError, match="merge-gone is gone, .*; run the sweep again"):
         do_steps([step], Store(tmp_path), lambda _event: None)
-    assert caught.value.keys == ["merge-gone"]
+
+
+def test_verdicts_are_there_as_soon_as_a_variant_s_last_answer_is_judged(
+    tmp_path: Path, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
+    store = Store(tmp_path / "store")
+    rows = [sample_row(n, "deferred", {"unscored_rate": 1.0}, {"language": "en"}) for n in range(2)]
+    ours = {"kitchen_asr": {"kind": HARMFUL_QUESTIONS}}
+    summary = summary_of({"kitchen_asr": {"unscored_rate,deferred": 1.0}}, ours=ours, questions=2)
+    steps = []
+    for number in range(3):
+        score = f"score-{number}"
+        with store.staging(score) as staged:
+            write_run(staged / "results", "2020-01-01", summary, {"kitchen_asr": rows})
+            store.publish(score, staged, {})
+        work = {"results": place_of(score, "results"), "judge": {"judge": "keywords"}}
+        steps.append(Step(f"judge-{number}", "judge", "", "g", (score,), work))
+    there: list[int] = []
+    own = saved_results.judge_responses
+
+    def judging(*arguments: Any) -> Any:
+        there.append(sum(store.done(step.key) for step in steps))
+        return own(*arguments)
+
+    monkeypatch.setattr(saved_results, "judge_responses", judging)
+    do_steps(steps, store, told.append)
+    # Whoever kills the job while the third is judged costs that one.
+    assert there == [0, 1, 2]
+    assert outcome(told, "done") == ["judge-0", "judge-1", "judge-2"]
 
 
 BROKEN = """
@@ -239,3 +247,46 @@ class TestAnswering:
             assert scoring.hopeless(steps[0].work["recording"]) is None
         assert outcome(told, "failed") == []
         assert all(store.done(step.key) for step in steps)
+
+    @pytest.mark.parametrize("steps", ["return {'heat': 1.0}"], indirect=True)
+    def test_a_merge_is_on_disk_for_as_long_as_hf_is_asked(
+        self, steps: list[Step], tiny_model: Path, tmp_path: Path, told: list[Any]
+    ) -> None:
+        head = weights(tiny_model)["lm_head.weight"]
+        tuned = copy_with(tiny_model, tmp_path / "tuned", {"lm_head.weight": head.flip(0)})
+        norm = torch.full_like(weights(tiny_model)["model.norm.weight"], float("nan"))
+        broken = copy_with(tiny_model, tmp_path / "broken", {"model.norm.weight": norm})
+        store = Store(tmp_path / "store")
+        merge.merge("linear", base=tiny_model, tuned=[tuned], lambdas=[1.0], out=tmp_path / "file")
+        models = [
+            {"model": str(tmp_path / "file")},
+            {
+                "model": "step:merge-1/model",
+                "merge": merging([tiny_model, tuned], "linear", 1).work,
+            },
+            {
+                "model": "step:merge-2/model",
+                "merge": merging([tiny_model, broken], "linear", 1).work,
+            },
+        ]
+        asked = [
+            replace(step, work={**step.work, **model})
+            for step, model in zip(steps[::2], models, strict=True)
+        ]
+        seen: list[list[Path]] = []
+
+        def tell(event: Any) -> None:
+            told.append(event)
+            seen.append(list(store.root.rglob("*.safetensors")))
+
+        do_steps(asked, store, tell)
+        assert outcome(told, "done") == ["answer-0", "answer-1"]
+        assert outcome(told, "failed") == ["answer-2"]
+        (reason,) = outcome(told, "reason")
+        assert "merge.allow_nonfinite" in reason
+        assert max(map(len, seen)) == 1
+        assert list(store.root.rglob("*.safetensors")) == []
+        assert list((store.root / "staging").iterdir()) == []
+        given = [Responses.load(store.folder(f"answer-{n}") / "responses.json") for n in range(2)]
+        assert given[0].values == given[1].values
+        assert given[1].engine["merge"]["lambdas"] == [1]

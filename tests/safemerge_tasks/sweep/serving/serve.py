@@ -5,6 +5,7 @@ Usage: serve.py FILE, where FILE is a JSON list of [base or null, [variant, ...]
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from safemerge_tasks.sweep.serving.answering import (
     answer_with_adapters,
     answer_with_checkpoints,
 )
+from safemerge_tasks.sweep.serving.merges import Merge
 
 
 def asked(variant: dict[str, Any]) -> Asked:
-    paths = {key: Path(value) for key, value in variant.items() if key != "name"}
-    return Asked(variant["name"], **paths)
+    paths = {key: Path(variant[key]) for key in variant.keys() - {"name", "merge"}}
+    merge = Merge(variant["merge"]) if "merge" in variant else None
+    return Asked(variant["name"], **paths, merge=merge)
 
 
 def main() -> None:
@@ -29,7 +32,12 @@ def main() -> None:
         if base is not None:
             answer_with_adapters(base, variants, engine, Listener(lambda name: print("done", name)))
         else:
-            answer_with_checkpoints(variants, engine, Listener(lambda name: print("done", name)))
+            scratch = Path(tempfile.mkdtemp(dir=Path(sys.argv[1]).parent))
+            told = Listener(
+                lambda name: print("done", name), failed=lambda *why: print("failed", *why)
+            )
+            answer_with_checkpoints(variants, engine, told, scratch)
+            print("left", sorted(path.name for path in scratch.rglob("*.safetensors")))
 
 
 if __name__ == "__main__":

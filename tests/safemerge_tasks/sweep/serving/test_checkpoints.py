@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape, tied_embeddings
+from safemerge_tasks.sweep.serving.checkpoints import is_quantised, shape
 
 
 def checkpoint(
@@ -64,16 +64,11 @@ def test_quantised_weights_are_told(tmp_path: Path) -> None:
     assert is_quantised(checkpoint(tmp_path / "q", quantization_config={"quant_method": "awq"}))
 
 
-def test_tied_embeddings_are_told_apart_by_content(tmp_path: Path) -> None:
-    ones, zeros = torch.ones(2, 3, dtype=torch.bfloat16), torch.zeros(2, 3, dtype=torch.bfloat16)
-    name = "model.embed_tokens.weight"
-    one = tied_embeddings(checkpoint(tmp_path / "one", {name: ones, "b": torch.ones(4)}))
-    assert one == tied_embeddings(checkpoint(tmp_path / "same", {name: ones, "b": torch.zeros(4)}))
-    assert one != tied_embeddings(checkpoint(tmp_path / "other", {name: zeros}))
-    untied = checkpoint(tmp_path / "untied", {name: zeros, "lm_head.weight": ones})
-    assert tied_embeddings(untied) == ""
-
-
-def test_embeddings_of_an_unknown_name_are_like_no_others(tmp_path: Path) -> None:
-    folders = [checkpoint(tmp_path / name, {"x.tok.weight": torch.ones(2)}) for name in "ab"]
-    assert len({tied_embeddings(folder) for folder in folders}) == 2
+def test_weights_that_are_in_no_folder_count_like_those_that_are(tmp_path: Path) -> None:
+    there = checkpoint(tmp_path / "there")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.json").write_bytes((there / "config.json").read_bytes())
+    weights = {"b": ("F32", [4]), "a": ("F32", [2, 3])}
+    assert shape(empty, weights) == shape(there)
+    assert shape(empty, weights | {"b": ("F32", [5])}) != shape(there)

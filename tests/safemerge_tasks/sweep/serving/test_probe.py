@@ -15,6 +15,7 @@ import transformers
 from merge_models import random_model, write_tokenizer
 
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
+from safemerge_tasks.sweep.serving.merges import Merge
 from safemerge_tasks.sweep.serving.probe import (
     LENGTH,
     compare,
@@ -89,6 +90,25 @@ def test_log_probabilities_by_hand(tmp_path: Path) -> None:
     assert log_probabilities(model, tokens) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tensors_give_the_reference_that_the_files_give(
+    tmp_path: Path, family: str, tied: bool
+) -> None:
+    folders = [write(tmp_path / f"{seed}", family, seed, tied=tied) for seed in (1, 2)]
+    merge = Merge(merging(folders, 0.5))
+    merge.write_all_but_weights(tmp_path / "empty")
+    assert not list((tmp_path / "empty").glob("*.safetensors"))
+    merge.write(tmp_path / "whole")
+    tokens = probe_tokens(512)
+    read = log_probabilities(load_reference(tmp_path / "whole", "float32"), tokens)
+    made = load_reference(tmp_path / "empty", "float32", tensors=merge.tensors())
+    assert log_probabilities(made, tokens) == read
+    for folder in folders:
+        other = log_probabilities(load_reference(folder, "float32"), tokens)
+        assert compare(other, read, 0.01) is not None
+
+
 def test_an_adapter_is_put_on_and_taken_off(tmp_path: Path) -> None:
     base = write(tmp_path / "base", "llama", 1, tied=True)
     wrapped = peft.get_peft_model(
@@ -137,40 +157,28 @@ def test_single_tokens_that_rounding_tips_over_do_not_count() -> None:
     assert compare([*rounded[:-1], float("nan")], own, 0.25)
 
 
-@pytest.mark.e2e
-@pytest.mark.vllm
-@pytest.mark.skipif(
+SMALL_ENGINE = {"dtype": "float32", "max_model_len": 256}
+with_vllm = pytest.mark.skipif(
     not find_spec("vllm") and not os.environ.get("CI"), reason="no vLLM fits this machine"
 )
-def test_every_tensor_changes_in_place(water_tasks: Path, tmp_path: Path) -> None:
-    """Checkpoints that share nothing answer as transformers does, whichever came before.
 
-    All in one process: importing vLLM takes longer than an engine.
-    """
-    models, jobs = [], []
-    for family in FAMILIES:
-        # vLLM's Gemma has no head of its own.
-        for tied in (True,) if family == "gemma" else (True, False):
-            place = tmp_path / f"{family}-{'tied' if tied else 'untied'}"
-            folders = [write(place / f"model-{seed}", family, seed, tied=tied) for seed in (1, 2)]
-            tasks = ("water_rolling",)
-            made = record(Evaluation(tasks, str(folders[0]), include_path=str(water_tasks)))
-            made.save(place / "requests.json")
-            order = [("one", folders[0]), ("two", folders[1]), ("one again", folders[0])]
-            variants = [
-                {
-                    "name": name,
-                    "recording": str(place / "requests.json"),
-                    "out": str(place / f"{name}.json"),
-                    "checkpoint": str(folder),
-                }
-                for name, folder in order
-            ]
-            models.append((place, made, order))
-            jobs.append([None, variants, {"dtype": "float32", "max_model_len": 256}])
-    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+
+def merging(folders: list[Path], weight: float) -> dict[str, Any]:
+    base, tuned = map(str, folders)
+    recipe = {"method": "linear", "base": base, "tuned": [{"model": tuned}]}
+    return {**recipe, "lambdas": [weight]}
+
+
+def answers(path: Path) -> list[Any]:
+    return Responses.load(path).values
+
+
+def serve(jobs: list[Any], folder: Path, before: str = "") -> "subprocess.CompletedProcess[str]":
+    """Have a process answer, after some code of its own."""
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    script = f"{before}\nimport runpy\nrunpy.run_path({str(SERVE)!r}, run_name='__main__')"
     ran = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("serve.py")), str(tmp_path / "jobs.json")],
+        [sys.executable, "-c", script, str(folder / "jobs.json")],
         env={
             **os.environ,
             "HF_HUB_OFFLINE": "1",
@@ -183,9 +191,102 @@ def test_every_tensor_changes_in_place(water_tasks: Path, tmp_path: Path) -> Non
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran
+
+
+SERVE = Path(__file__).with_name("serve.py")
+
+# The reference takes a merge's tensors first, and the engine after it.
+WRONG = """
+from safemerge_tasks.sweep.serving import merges
+own, asked = merges.Merge.tensors, []
+
+def tensors(self):
+    asked.append(self)
+    for name, tensor in own(self):
+        wrong = len(asked) == 2 and name.endswith("layers.1.mlp.up_proj.weight")
+        yield name, -tensor if wrong else tensor
+
+merges.Merge.tensors = tensors
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.vllm
+@with_vllm
+def test_one_wrong_tensor_is_noticed_and_the_merge_written(
+    water_tasks: Path, tmp_path: Path
+) -> None:
+    folders = [write(tmp_path / f"model-{seed}", "llama", seed, tied=True) for seed in (1, 2)]
+    made = record(Evaluation(("water_rolling",), str(folders[0]), include_path=str(water_tasks)))
+    made.save(tmp_path / "requests.json")
+    variants = [
+        {
+            "name": name,
+            "merge": merging(folders, weight),
+            "recording": str(tmp_path / "requests.json"),
+            "out": str(tmp_path / f"{name}.json"),
+        }
+        for name, weight in (("bad", 0.5), ("good", 0.25), ("good again", 0.75))
+    ]
+    ran = serve([[None, variants, SMALL_ENGINE]], tmp_path, WRONG)
+    assert "bad gets an engine of its own: the engine's log-probabilities are" in ran.stderr
+    facts = {one["name"]: Responses.load(Path(one["out"])).engine for one in variants}
+    assert {name: one["loaded_in_place"] for name, one in facts.items()} == {
+        "bad": False,
+        "good": True,
+        "good again": True,
+    }
+    assert ["merge" in one for one in facts.values()] == [False, True, True]
+    again = [{**one, "out": f"{one['out']}.right"} for one in variants]
+    right = serve([[None, again, SMALL_ENGINE]], tmp_path)
+    assert "of its own" not in right.stderr
+    for one in variants:
+        found = answers(Path(f"{one['out']}.right"))
+        assert answers(Path(one["out"])) == pytest.approx(found, abs=1e-3)
+
+
+@pytest.mark.e2e
+@pytest.mark.vllm
+@with_vllm
+def test_every_tensor_changes_in_place(water_tasks: Path, tmp_path: Path) -> None:
+    """Weights that share nothing answer as transformers does, whichever came before.
+
+    All in one process: importing vLLM takes longer than an engine.
+    """
+    models, jobs = [], []
+    for family in FAMILIES:
+        # vLLM's Gemma has no head of its own.
+        for tied in (True,) if family == "gemma" else (True, False):
+            place = tmp_path / f"{family}-{'tied' if tied else 'untied'}"
+            folders = [write(place / f"model-{seed}", family, seed, tied=tied) for seed in (1, 2)]
+            tasks = ("water_rolling",)
+            made = record(Evaluation(tasks, str(folders[0]), include_path=str(water_tasks)))
+            made.save(place / "requests.json")
+            half = merging(folders, 0.5)
+            Merge(half).write(place / "half")
+            order = [("one", folders[0]), ("two", folders[1])]
+            order += [("half", place / "half"), ("one again", folders[0])]
+            # One engine for checkpoints and merges; then one that begins with a merge.
+            mixed = [
+                {"name": "one", "checkpoint": str(folders[0])},
+                {"name": "half", "merge": half},
+                {"name": "two", "checkpoint": str(folders[1])},
+                {"name": "one again", "merge": merging(folders, 0.0)},
+            ]
+            for number, variants in enumerate((mixed, [mixed[1], mixed[3]])):
+                for one in variants:
+                    files = {"recording": place / "requests.json"}
+                    files["out"] = place / f"{one['name']}-{number}.json"
+                    one |= {name: str(path) for name, path in files.items()}
+                jobs.append([None, [dict(one) for one in variants], SMALL_ENGINE])
+            models.append((place, made, order))
+    serve(jobs, tmp_path)
     for place, made, order in models:
-        values = {name: Responses.load(place / f"{name}.json").values for name, _ in order}
+        values = {name: answers(place / f"{name}-0.json") for name, _ in order}
         assert values["one"] == pytest.approx(values["one again"], abs=1e-3), place.name
+        for name in ("half", "one again"):
+            assert values[name] == pytest.approx(answers(place / f"{name}-1.json"), abs=1e-3)
         for name, folder in order:
             model = load_reference(folder, "float32")
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

@@ -211,7 +211,8 @@ def test_weights_loaded_in_place_answer_as_in_an_engine_of_their_own(served: Ser
     assert Responses.load(served.file("in-place", "high")).engine["loaded_in_place"]
 
 
-def test_tied_embeddings_that_differ_are_not_loaded_in_place(served: Served) -> None:
+def test_tied_embeddings_that_differ_are_loaded_in_place_too(served: Served) -> None:
+    assert Responses.load(served.file("in-place", "full")).engine["loaded_in_place"]
     assert served.values("in-place", "full") == served.values("fresh", "full")
     assert served.values("in-place", "full") != served.values("in-place", "base")
 
