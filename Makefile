@@ -59,7 +59,7 @@ test-clients: build/clients
 		pytest tests/safemerge_tasks/report/test_tracking.py tests/safemerge_tasks/gate/test_keyless.py
 
 build/clients: | setup
-	@pip install -qq --disable-pip-version-check --target $@ $(CLIENTS)
+	@pip install -qq --disable-pip-version-check --no-warn-conflicts --target $@ $(CLIENTS)
 
 check: setup
 	ruff check
