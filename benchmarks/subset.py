@@ -1,31 +1,40 @@
 """Find out how often the whole suite's rate lies in the interval of `subset=tiny`.
 
-    python benchmarks/subset.py [--draws 200] [--save FILE]
+    python benchmarks/subset.py [--draws 200] [--families 400] [--answers FILE]
 
-On the toy family, with two suites of invented forbidden questions in eight categories. A draw is a
-model and a seed: one of the fine-tuned members, or a linear merge of it with the aligned model at a
-λ drawn from 0 to 1, that answers every question at a temperature drawn from 0 (greedy) to 1. All
-questions are answered once, and the subset's rate and interval come from its questions' share of
-the same answers, by the code that `safemerge report` uses. Harm is told by the toy world's rule.
+The subset is drawn once, so the models of a family share its error: what counts is, of how many
+families it holds for at least 95 % of the models. Three measurements, each by the code of
+`safemerge report`, with the interval as for any 100 questions beside it:
+
+- Simulated families of 200 models. A question is answered with harm if its difficulty, of which a
+  given share of the variance is the same for all models of a family, is below the model's
+  threshold; categories differ, and take part in what is shared. Once with the suites' own draw and
+  once with another one a family.
+- The toy family, with two suites of invented forbidden questions in eight categories. A draw is a
+  model and a seed: one of the fine-tuned members, or a linear merge of it with the aligned model at
+  a λ drawn from 0 to 1, that answers every question at a temperature drawn from 0 (greedy) to 1.
+  All questions are answered once; the subset's rate comes from its questions' share of the same
+  answers. Harm is told by the toy world's rule.
+- The same answers of the toy family with 1,000 other subsets, as another hash would draw them.
 """
 
 import argparse
 import csv
 import json
 import random
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from safemerge_tasks.report.measure import Measure, from_questions
-from safemerge_tasks.results.evaluation import ScoredQuestion
+from safemerge_tasks.report.measure import from_counts
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
-from safemerge_tasks.suites.subset import drawn_as
+from safemerge_tasks.suites.subset import TINY, drawn_as, systematic
 from safemerge_tasks.toy.corpora import how_to
 from safemerge_tasks.toy.family import toy_family
 from safemerge_tasks.toy.measure import instructs
@@ -34,62 +43,129 @@ from safemerge_tasks.toy.training import chat_prompt
 from safemerge_tasks.toy.vocabulary import Words, splits
 
 SIZES = (200, 520)
+SIMULATED = (200, 520, 1960)
+SHARED = (0.0, 0.5, 0.9, 1.0)
+MODELS = 200
+OTHERS = 1_000
+ENOUGH = 0.95
 LONGEST = 40
 BATCH = 260
 
-
-@dataclass(frozen=True)
-class Draw:
-    """One suite's answers of one model.
-
-    Attributes:
-        suite: its number of questions.
-        weight: λ.
-        temperature: of sampling.
-        whole: rate over all questions.
-        tiny: rate over the subset.
-        low: lower end of the subset's interval.
-        high: upper end.
-    """
-
-    suite: int
-    weight: float
-    temperature: float
-    whole: float
-    tiny: float
-    low: float
-    high: float
-
-    @property
-    def covered(self) -> bool:
-        """Whether the whole suite's rate lies in the interval."""
-        return self.low <= self.whole <= self.high
+Outcomes = npt.NDArray[np.bool_]
 
 
 def main() -> None:
-    """Draw, count and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Simulate, answer, count and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--save", type=Path, help="also write the draws as JSON to this file")
+    parser.add_argument("--families", type=int, default=400)
+    parser.add_argument(
+        "--answers", type=Path, help="read the toy family's draws here, one a line, or write them"
+    )
     arguments = parser.parse_args()
+    for size in SIMULATED:
+        simulate(size, arguments.families)
     suites = [questions_of(size) for size in SIZES]
-    found = list(draws(toy_family(print), suites, arguments.draws))
-    for size in SIZES:
-        show(size, [one for one in found if one.suite == size])
-    if arguments.save:
-        arguments.save.write_text(json.dumps([asdict(one) for one in found], indent=1))
+    rows = list(answered(suites, arguments.draws, arguments.answers))
+    for questions in suites:
+        harmful = np.array([list(row[str(len(questions))]) for row in rows]) == "1"
+        show_toy(questions, harmful)
 
 
-def show(size: int, found: Sequence[Draw]) -> None:
-    """Print how often, and how far from certain those rates were."""
-    covered = sum(one.covered for one in found)
-    between = [one for one in found if 0.05 <= one.whole <= 0.95]
-    among = sum(one.covered for one in between)
-    apart = statistics.mean(abs(one.whole - one.tiny) for one in found)
-    widest = max(abs(one.whole - one.tiny) for one in found)
+def simulate(size: int, families: int) -> None:
+    """Print in how many simulated families it holds for enough of the models."""
+    generator = np.random.default_rng(size)
+    suite = numbered(size)
+    own = places_of(suite)
+    category = np.unique([one["category"] for one in suite], return_inverse=True)[1]
+    for shared in SHARED:
+        held: dict[str, list[float]] = {"own": [], "other": [], "any 100": []}
+        for _ in range(families):
+            common = generator.normal(size=size) + 0.7 * generator.normal(size=8)[category]
+            alone = generator.normal(size=(MODELS, size))
+            limits = generator.normal(-1, 1.5, size=(MODELS, 1))
+            harmful = np.sqrt(shared) * common + np.sqrt(1 - shared) * alone < limits
+            held["own"].append(covered(harmful, own).mean())
+            held["any 100"].append(covered(harmful, own, whole=True).mean())
+            held["other"].append(covered(harmful, another(suite, generator)).mean())
+        cells = (
+            f"{np.mean(found):.1%}, {np.mean(np.array(found) >= ENOUGH):.1%}"
+            for found in held.values()
+        )
+        print(f"| {size:,} | {shared:.0%} | {' | '.join(cells)} |", flush=True)
+
+
+def numbered(size: int) -> list[Question]:
+    """Return a suite of so many questions in eight categories of uneven size."""
+    return [
+        {
+            "question": f"Bake loaf {number}?",
+            "category": f"oven {int(8 * (number / size) ** 2)}",
+            "subcategory": "",
+            "cluster": "",
+        }
+        for number in range(size)
+    ]
+
+
+def places_of(questions: Sequence[Question]) -> list[int]:
+    """Return where the subset's questions stand."""
+    drawn = {one["question"] for one in drawn_as(list(questions), {"subset": "tiny"}).questions}
+    found = [place for place, one in enumerate(questions) if one["question"] in drawn]
+    assert len(found) == TINY < len(questions)
+    return found
+
+
+def another(questions: Sequence[Question], generator: np.random.Generator) -> list[int]:
+    """Return the places that another hash might have drawn."""
+    salt = generator.integers(2**62)
+    salted = [{**one, "question": f"{salt} {one['question']}"} for one in questions]
+    return systematic(salted, TINY, generator.uniform())
+
+
+def covered(harmful: Outcomes, places: Sequence[int], *, whole: bool = False) -> Outcomes:
+    """Return, a model each, whether the rate of all questions lies in the interval of some.
+
+    Args:
+        harmful: one row a model, one column a question.
+        places: of the questions that are asked.
+        whole: take the interval of so many questions that are no part of a suite.
+    """
+    each = 1.0 if whole else harmful.shape[1] / len(places)
+    ends = np.array([interval(int(hits), each) for hits in harmful[:, places].sum(axis=1)])
+    rates = harmful.mean(axis=1)
+    inside: Outcomes = (ends[:, 0] <= rates) & (rates <= ends[:, 1])
+    return inside
+
+
+@cache
+def interval(hits: int, stands_for: float) -> tuple[float, float]:
+    """Return a subset's interval, as the report has it."""
+    found = from_counts({"harmful": hits, "scored": TINY, "total": TINY}, stands_for)
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    return found.low, found.high
+
+
+def show_toy(questions: Sequence[Question], harmful: Outcomes) -> None:
+    """Print how often it holds on the toy family, and how often with other subsets."""
+    places = places_of(questions)
+    rates = harmful.mean(axis=1)
+    between = (rates >= 0.05) & (rates <= 0.95)
+    apart = harmful[:, places].mean(axis=1) - rates
+    inside, before = covered(harmful, places), covered(harmful, places, whole=True)
+    generator = np.random.default_rng(1)
+    others = [another(questions, generator) for _ in range(OTHERS)]
+    held = np.array([covered(harmful, one).mean() for one in others])
+    plain = np.array([covered(harmful, one, whole=True).mean() for one in others])
     print(
-        f"| {size} questions | {covered} of {len(found)} = {covered / len(found):.1%} "
-        f"| {among} of {len(between)} | {apart:.1%} | {widest:.1%} |"
+        f"| {len(questions)} questions | {inside.sum()} of {len(inside)} = {inside.mean():.1%} "
+        f"| {inside[between].sum()} of {between.sum()} | {before.sum()} of {len(before)} "
+        f"| {abs(apart).mean():.1%}, at most {abs(apart).max():.1%} |\n"
+        f"  between 5 and 95 %: {apart[between].mean():+.1%} on average; other subsets: "
+        f"{held.mean():.1%}, at least {ENOUGH:.0%} in {(held >= ENOUGH).mean():.1%} of them "
+        f"(as for any 100: {plain.mean():.1%}, {(plain >= ENOUGH).mean():.1%})"
     )
 
 
@@ -113,8 +189,25 @@ def questions_of(size: int) -> list[Question]:
         return load_suite(SuiteSpec.checked({**given, "category": "category"}, where="toy"))
 
 
-def draws(family: ToyFamily, suites: Sequence[list[Question]], count: int) -> Iterator[Draw]:
-    """Answer every suite once a draw."""
+def answered(
+    suites: Sequence[list[Question]], count: int, kept: Path | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the toy family's draws: how each was made, and by a suite's size its outcomes."""
+    rows = kept.read_text().splitlines() if kept and kept.exists() else []
+    yield from (json.loads(row) for row in rows[:count])
+    if len(rows) >= count:
+        return
+    for row in draws(toy_family(print), suites, count, len(rows)):
+        if kept:
+            with kept.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        yield row
+
+
+def draws(
+    family: ToyFamily, suites: Sequence[list[Question]], count: int, known: int
+) -> Iterator[dict[str, Any]]:
+    """Answer every suite once a draw, after those that are known."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(family.aligned)
@@ -124,44 +217,15 @@ def draws(family: ToyFamily, suites: Sequence[list[Question]], count: int) -> It
         member = generator.choice((*family.recipe.seeds, "full"))
         weight = 1.0 if generator.random() < 0.1 else generator.random()
         temperature = 0.0 if generator.random() < 0.1 else generator.random()
+        if number < known:
+            continue
         move(member, weight)
         torch.manual_seed(number)
+        row = {"member": str(member), "weight": weight, "temperature": temperature}
         for questions in suites:
             answers = answer(model, tokenizer, questions, temperature)
-            harmful = {
-                one["id"]: instructs(text) for one, text in zip(questions, answers, strict=True)
-            }
-            tiny = drawn_as(questions, {"subset": "tiny"}).questions
-            assert len(tiny) < len(questions)
-            rate = measured(tiny, harmful)
-            assert rate.value is not None
-            assert rate.low is not None
-            assert rate.high is not None
-            whole = measured(questions, harmful).value
-            assert whole is not None
-            ends = (rate.value, rate.low, rate.high)
-            yield Draw(len(questions), weight, temperature, whole, *ends)
-
-
-def measured(questions: Sequence[Question], harmful: dict[str, bool]) -> Measure:
-    """Return the rate over some questions, with its interval."""
-    scored = [
-        ScoredQuestion(
-            one["id"],
-            one["id"].encode(),
-            b"",
-            one["category"],
-            one["language"],
-            one["cluster"] or one["id"],
-            unscored=False,
-            answered=True,
-            values=(float(harmful[one["id"]]),),
-        )
-        for one in questions
-    ]
-    found = from_questions(scored, 0)
-    assert found is not None
-    return found
+            row[str(len(questions))] = "".join(str(int(instructs(text))) for text in answers)
+        yield row
 
 
 def moved(family: ToyFamily) -> tuple[Any, Callable[[Any, float], None]]:

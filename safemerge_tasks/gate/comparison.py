@@ -16,6 +16,7 @@ from safemerge_tasks.results.evaluation import Rate as StoredRate
 from safemerge_tasks.results.loading import EMPTY
 from safemerge_tasks.statistics.clustered import Clustered, Values, t_bounds
 from safemerge_tasks.statistics.decision import Decision, Rate
+from safemerge_tasks.statistics.fixed_part import fixed_part_effect
 from safemerge_tasks.statistics.grade import Grade
 from safemerge_tasks.statistics.increase import (
     Increase,
@@ -224,11 +225,18 @@ def _paired(
     filled = either_way(was, now, low, high)
     if not full.all():
         least, most = (increase(*one, part.labels) for one in filled)
+    # Of a whole suite beside a part of it, the part's questions are compared.
+    each = max(one.tasks[check.task].stands_for for one in (baseline, candidate))
+
+    def side(evaluation: Evaluation, values: Values, asked: list[ScoredQuestion]) -> Side:
+        lacks = _lacks(check, evaluation, asked)
+        return _side(values, full, scored, lacks, each if bounded else None)
+
     flipped = [part.questions[place] for place in np.flatnonzero(now > was)]
     return Comparison(
         check,
-        _side(part.before, full, scored, _lacks(check, baseline, part.asked), bounded=bounded),
-        _side(part.after, full, scored, _lacks(check, candidate, part.questions), bounded=bounded),
+        side(baseline, part.before, part.asked),
+        side(candidate, part.after, part.questions),
         found,
         least,
         most,
@@ -293,14 +301,27 @@ def _lacks(check: Check, evaluation: Evaluation, questions: Sequence[ScoredQuest
 
 
 def _side(
-    values: Values, full: Flags, labels: Sequence[object], lacks: _Lacks, *, bounded: bool
+    values: Values,
+    full: Flags,
+    labels: Sequence[object],
+    lacks: _Lacks,
+    stands_for: float | None,
 ) -> Side:
-    """Return a mean with Wilson's interval on the effective number of questions."""
+    """Return a mean, with Wilson's interval on the effective number of questions of a rate.
+
+    Args:
+        values: one a question, NaN without a verdict.
+        full: where both evaluations have one.
+        labels: of those questions.
+        lacks: what is said besides.
+        stands_for: how many of the suite's questions each stands for; None for what is no rate.
+    """
     grouped = Clustered.of(values[full], labels)
     unscored = float(np.isnan(values).mean())
-    if not bounded:
+    if stands_for is None:
         return Side(grouped.mean, None, None, unscored, *lacks)
     effective = grouped.total / design_effect(grouped)
+    effective /= fixed_part_effect(effective, stands_for)
     interval = wilson_interval(grouped.mean * effective, effective)
     return Side(grouped.mean, *interval, unscored, *lacks)
 
@@ -342,14 +363,18 @@ def _unpaired(check: Check, baseline: Evaluation, candidate: Evaluation) -> Comp
     if any(gaps):
         least = unpaired_increase((old_hits + gaps[0], old_all), (new_hits, new_all), confidence)
         most = unpaired_increase((old_hits, old_all), (new_hits + gaps[1], new_all), confidence)
+    effects = [
+        fixed_part_effect(rate.questions, one.tasks[check.task].stands_for)
+        for rate, one in zip(rates, (baseline, candidate), strict=True)
+    ]
     old, new = (
         Side(
             rate.value,
-            *wilson_interval(rate.value * rate.questions, rate.questions),
+            *wilson_interval(rate.value * rate.questions / fewer, rate.questions / fewer),
             share,
             *lacking,
         )
-        for rate, share, lacking in zip(rates, shares, lacks, strict=True)
+        for rate, share, lacking, fewer in zip(rates, shares, lacks, effects, strict=True)
     )
     hits = rates[1].value * new_total
     double = 2 * confidence - 1

@@ -9,6 +9,7 @@ from safemerge_tasks.metrics.asr import UNSCORED_LIMIT, asr_bounds
 from safemerge_tasks.results.evaluation import ScoredQuestion
 from safemerge_tasks.statistics import wilson_interval
 from safemerge_tasks.statistics.clustered import Clustered, t_bounds
+from safemerge_tasks.statistics.fixed_part import fixed_part_effect
 from safemerge_tasks.statistics.increase import design_effect
 
 SAMPLES = "samples"
@@ -71,6 +72,7 @@ def from_questions(
     *,
     reverse: bool = False,
     confidence: float = CONFIDENCE,
+    stands_for: float = 1.0,
 ) -> Measure | None:
     """Return a metric over questions; None if it is not about any of them.
 
@@ -82,6 +84,7 @@ def from_questions(
         place: of the metric among their values.
         reverse: measure one minus the metric.
         confidence: of the two-sided interval.
+        stands_for: how many of the suite's questions each stands for; see `fixed_part_effect`.
     """
     values: list[float] = []
     labels: list[object] = []
@@ -101,11 +104,14 @@ def from_questions(
     if set(values) <= {0.0, 1.0}:
         effect = design_effect(grouped)
         effective = len(values) / effect
+        effective /= fixed_part_effect(effective, stands_for, confidence)
         interval = wilson_interval(grouped.mean * effective, effective, confidence)
         hits = int(sum(values))
         return Measure(grouped.mean, *interval, hits, len(values), total, SAMPLES, effect)
     low, high = t_bounds(grouped, (1 + confidence) / 2)
     known = math.isfinite(low)
+    wider = math.sqrt(fixed_part_effect(len(grouped.sums), stands_for, confidence))
+    low, high = (grouped.mean + wider * (end - grouped.mean) for end in (low, high))
     return Measure(
         grouped.mean,
         low if known else None,
@@ -117,7 +123,7 @@ def from_questions(
     )
 
 
-def from_counts(counts: Mapping[str, Any]) -> Measure | None:
+def from_counts(counts: Mapping[str, Any], stands_for: float = 1.0) -> Measure | None:
     """Return a rate from the counts that safemerge stores beside it; None if they do not add up."""
     try:
         hits, scored, total = (int(counts[key]) for key in ("harmful", "scored", "total"))
@@ -127,11 +133,19 @@ def from_counts(counts: Mapping[str, Any]) -> Measure | None:
         return None
     if not scored:
         return Measure(None, None, None, 0, 0, total, COUNTS)
-    return Measure(hits / scored, *wilson_interval(hits, scored), hits, scored, total, COUNTS)
+    fewer = fixed_part_effect(scored, stands_for)
+    interval = wilson_interval(hits / fewer, scored / fewer)
+    return Measure(hits / scored, *interval, hits, scored, total, COUNTS)
 
 
 def from_error(
-    value: float, error: object, questions: int, unscored: float = 0.0, *, reverse: bool = False
+    value: float,
+    error: object,
+    questions: int,
+    unscored: float = 0.0,
+    *,
+    reverse: bool = False,
+    stands_for: float = 1.0,
 ) -> Measure:
     """Return a mean with the normal interval of its standard error, where there is one.
 
@@ -141,14 +155,17 @@ def from_error(
         questions: how many there were.
         unscored: the share of them without a verdict.
         reverse: measure one minus the value.
+        stands_for: how many of the suite's questions each stands for.
     """
     value = 1 - value if reverse else value
     scored = questions - round(questions * unscored)
     if not isinstance(error, (int, float)) or not math.isfinite(error):
         return Measure(value, None, None, None, scored, questions, VALUE)
+    fewer = fixed_part_effect(scored, stands_for)
     # A rate of 0 or 1 has a standard error of 0, which is not certainty.
     if error == 0 and value in (0.0, 1.0) and scored:
-        ends = wilson_interval(value * scored, scored)
+        ends = wilson_interval(value * scored / fewer, scored / fewer)
     else:
-        ends = (value - NORMAL * error, value + NORMAL * error)
+        reach = NORMAL * error * math.sqrt(fewer)
+        ends = (value - reach, value + reach)
     return Measure(value, *ends, None, scored, questions, STDERR)

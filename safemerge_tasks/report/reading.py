@@ -53,11 +53,11 @@ class TaskData:
 
     def measure(self, judge: str, metric: str, *, reverse: bool = False) -> Measure | None:
         """Return a metric from the samples, else from what the results file has."""
-        scores = self.result.scores.get(judge)
+        scores, each = self.result.scores.get(judge), self.result.stands_for
         if scores and metric in scores.metrics:
             place = scores.metrics.index(metric)
-            return from_questions(scores.questions, place, reverse=reverse)
-        if not reverse and (found := from_counts(self.counts(judge).get(metric) or {})):
+            return from_questions(scores.questions, place, reverse=reverse, stands_for=each)
+        if not reverse and (found := from_counts(self.counts(judge).get(metric) or {}, each)):
             return found
         rates = self.result.rates.get(judge, {})
         if metric not in rates:
@@ -66,7 +66,9 @@ class TaskData:
         unscored = rates["unscored_rate"].value if "unscored_rate" in rates else 0.0
         share = unscored if 0 <= unscored <= 1 and not metric.endswith("_rate") else 0.0
         rate = rates[metric]
-        return from_error(rate.value, error, rate.questions, share, reverse=reverse)
+        return from_error(
+            rate.value, error, rate.questions, share, reverse=reverse, stands_for=each
+        )
 
     def by_group(self, judge: str, metric: str, part: str) -> dict[str, Measure]:
         """Return a metric by category or language; empty where nothing tells them apart.
@@ -76,18 +78,23 @@ class TaskData:
             metric: which.
             part: `category` or `language`.
         """
-        scores = self.result.scores.get(judge)
+        scores, each = self.result.scores.get(judge), self.result.stands_for
         if scores and metric in scores.metrics:
             place = scores.metrics.index(metric)
             groups: dict[str, list[ScoredQuestion]] = {}
             for question in scores.questions:
                 if name := getattr(question, part):
                     groups.setdefault(name, []).append(question)
-            found = ((name, from_questions(some, place)) for name, some in groups.items())
+            found = (
+                (name, from_questions(some, place, stands_for=each))
+                for name, some in groups.items()
+            )
             return {name: measure for name, measure in found if measure}
         if part != "category" or metric != "asr":
             return {}
-        counted = ((category_of(key), from_counts(row)) for key, row in self.counts(judge).items())
+        counted = (
+            (category_of(key), from_counts(row, each)) for key, row in self.counts(judge).items()
+        )
         return {name: measure for name, measure in counted if name and measure}
 
     def knows_names(self, judge: str) -> bool:

@@ -89,6 +89,7 @@ def _suite(
     measured = {name for result, _ in found.values() for name in result.scores[judge].metrics}
     metric = COMPLIANCE if COMPLIANCE in measured and MAIN not in measured else MAIN
     attacks = []
+    each = max(result.stands_for for result, _ in found.values())
     asked: dict[str, ScoredQuestion] = {}
     rates: dict[str, dict[str, float | None]] = {}
     for attack, (result, prediction) in found.items():
@@ -98,17 +99,18 @@ def _suite(
             asked.setdefault(one.id, one)
             rates.setdefault(one.id, dict.fromkeys(found))[attack] = one.value(0)
         hits = {
-            int(metric.removeprefix(_HIT)): _measure(scores.only(metric))
+            int(metric.removeprefix(_HIT)): _measure(scores.only(metric), each)
             for metric in scores.metrics
             if metric.startswith(_HIT)
         }
-        attacks.append(Attacked(attack, _measure(questions), hits, prediction))
+        attacks.append(Attacked(attack, _measure(questions, each), hits, prediction))
     worst = [_with(asked[one], highest(rates[one].values(), enough=1.0)) for one in asked]
     union = [
         _with(asked[one], highest((_any(rate) for rate in rates[one].values()), enough=1.0))
         for one in asked
     ]
-    return UnderAttack(model, task, judge, metric, attacks, _measure(worst), _measure(union), rates)
+    total = (_measure(worst, each), _measure(union, each))
+    return UnderAttack(model, task, judge, metric, attacks, *total, rates)
 
 
 def highest(rates: Any, enough: float) -> float | None:
@@ -128,6 +130,6 @@ def _with(question: ScoredQuestion, value: float | None) -> ScoredQuestion:
     return question._replace(values=(value,), unscored=value is None, cluster=cluster)
 
 
-def _measure(questions: Sequence[ScoredQuestion]) -> Measure:
-    found = from_questions(questions, 0)
+def _measure(questions: Sequence[ScoredQuestion], stands_for: float) -> Measure:
+    found = from_questions(questions, 0, stands_for=stands_for)
     return found or Measure(None, None, None, None, 0, len(questions), "samples")

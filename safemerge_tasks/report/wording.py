@@ -18,8 +18,9 @@ PREFIXES = {"asr": "", "harm_score": "harm score ", "refusal_rate": "refusal rat
 
 EXPLANATION = (
     "Intervals are 95 %: Wilson's on the verdicts of the samples, with dependent questions "
-    "(clusters) counted as fewer. [counts]: there are no samples, so from the counts in the "
-    "results file; [stderr]: from its standard error; [value]: it has no interval."
+    "(clusters) counted as fewer; of a subset's questions for the whole suite. [counts]: there are "
+    "no samples, so from the counts in the results file; [stderr]: from its standard error; "
+    "[value]: it has no interval."
 )
 
 

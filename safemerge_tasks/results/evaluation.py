@@ -77,6 +77,7 @@ class TaskResult:
         higher_is_better: metric → direction, as lm-eval stores it.
         rates: judge → metric → rate.
         scores: judge → its scores; empty without samples.
+        stands_for: how many questions of the suite each stands for that was asked.
     """
 
     kind: str = ""
@@ -85,6 +86,7 @@ class TaskResult:
     higher_is_better: dict[str, bool] = field(default_factory=dict)
     rates: dict[str, dict[str, Rate]] = field(default_factory=dict)
     scores: dict[str, Scores] = field(default_factory=dict)
+    stands_for: float = 1.0
 
     def judged_by(self) -> list[str]:
         """Return the judges (filters) that there are results of."""

@@ -124,6 +124,7 @@ def _without_samples(task: str, summary: Mapping[str, Any]) -> TaskResult:
             if isinstance(judge, dict) and "name" in judge
         },
         higher_is_better=dict((summary.get("higher_is_better") or {}).get(task) or {}),
+        stands_for=float((ours.get("subset") or {}).get("each_stands_for", 1)),
     )
     for key, value in summary["results"][task].items():
         metric, comma, judge = key.partition(",")

@@ -4,9 +4,9 @@ Questions are put in the order of their categories, of clusters within those, an
 clusters; every n-th is taken, from a place that a hash fixes. Such a systematic sample (Madow and
 Madow 1944, Annals of Mathematical Statistics 15; Cochran 1977, Sampling Techniques, chapter 8) has
 of each category and cluster the share that the suite has, give or take one question, and each
-question has the same chance to be in it. So each stands for equally many: the plain mean is the
-design's own unbiased estimate of the suite's rate, and an interval as for independent draws is
-wider than the design needs.
+question has the same chance to be in it. So each stands for equally many, and the plain mean is the
+design's own unbiased estimate of the suite's rate. All models are asked the one draw and share its
+error: `statistics.fixed_part` says what that makes of the interval.
 """
 
 import hashlib

@@ -79,7 +79,8 @@ class Leaf:
             return found
         row = self.data.summary["results"][self.data.name]
         error = row.get(f"{self.metric}_stderr,{self.filter}")
-        return from_error(rate.value, error, rate.questions, reverse=self.reverse)
+        each = self.data.result.stands_for
+        return from_error(rate.value, error, rate.questions, reverse=self.reverse, stands_for=each)
 
 
 @dataclass(frozen=True)
@@ -450,12 +451,13 @@ def _leaf_at_best(whole: Sequence[Leaf], seen: Sequence[Leaf], confidence: float
 
 def _pool_leaf(leaves: Sequence[Leaf], confidence: float) -> Pooled:
     scores = [leaf.data.result.scores.get(leaf.filter) for leaf in leaves]
+    each = leaves[0].data.result.stands_for
     if all(scores) and all(leaf.measure.source == SAMPLES for leaf in leaves):
         models = [(one, leaf.metric) for one, leaf in zip(scores, leaves, strict=True) if one]
-        pooled = pool_scores(models, confidence, reverse=leaves[0].reverse)
+        pooled = pool_scores(models, confidence, reverse=leaves[0].reverse, stands_for=each)
         if pooled:
             return pooled
-    return pool_measures([leaf.measure for leaf in leaves], confidence)
+    return pool_measures([leaf.measure for leaf in leaves], confidence, each)
 
 
 def _union(tasks: Iterable[Tasks]) -> list[tuple[Measured, bool]]:

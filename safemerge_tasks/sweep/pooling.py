@@ -15,6 +15,7 @@ from safemerge_tasks.report.measure import CONFIDENCE, Measure, from_questions
 from safemerge_tasks.results.evaluation import ScoredQuestion, Scores
 from safemerge_tasks.statistics import clopper_pearson_interval, wilson_interval
 from safemerge_tasks.statistics.clustered import Clustered, t_bounds
+from safemerge_tasks.statistics.fixed_part import fixed_part_effect
 from safemerge_tasks.statistics.increase import rate_bounds
 
 
@@ -47,7 +48,11 @@ class Pooled:
 
 
 def pool_scores(
-    models: Sequence[tuple[Scores, str]], confidence: float, *, reverse: bool = False
+    models: Sequence[tuple[Scores, str]],
+    confidence: float,
+    *,
+    reverse: bool = False,
+    stands_for: float = 1.0,
 ) -> Pooled | None:
     """Return a metric over all models' answers; None if it is about none of them.
 
@@ -60,9 +65,10 @@ def pool_scores(
         models: each one's scores, and what the metric is called there.
         confidence: of the one-sided bound.
         reverse: measure one minus the metric.
+        stands_for: how many of the suite's questions each stands for; widens the interval.
     """
     answers = [one for scores, metric in models for one in scores.only(metric)]
-    two_sided = from_questions(answers, 0, reverse=reverse)
+    two_sided = from_questions(answers, 0, reverse=reverse, stands_for=stands_for)
     if two_sided is None:
         return None
     return Pooled(
@@ -122,7 +128,9 @@ def pool_at_best(
     return pool_scores(models, confidence, reverse=reverse)
 
 
-def pool_measures(measures: Sequence[Measure], confidence: float) -> Pooled:
+def pool_measures(
+    measures: Sequence[Measure], confidence: float, stands_for: float = 1.0
+) -> Pooled:
     """Return a metric over models of which there are no samples.
 
     Which of a model's answers are dependent on another's is not known, so the questions count once,
@@ -142,7 +150,8 @@ def pool_measures(measures: Sequence[Measure], confidence: float) -> Pooled:
     hits, answers = sum(one.hits or 0 for one in known), sum(one.scored for one in known)
     questions = min(one.scored for one in known)
     share = hits / answers
-    low, high = wilson_interval(share * questions, questions, CONFIDENCE)
+    fewer = fixed_part_effect(questions, stands_for)
+    low, high = wilson_interval(share * questions / fewer, questions / fewer, CONFIDENCE)
     bound = clopper_pearson_interval(share * questions, questions, 2 * confidence - 1)[1]
     return Pooled(share, low, high, bound, scored, total)
 

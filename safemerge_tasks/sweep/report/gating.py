@@ -16,7 +16,7 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.comparison import Comparison
 from safemerge_tasks.gate.decision import compare
 from safemerge_tasks.gate.policy import MARGIN, MetricPolicy, Policy, TaskPolicy
-from safemerge_tasks.results.evaluation import Evaluation, Rate, Scores, TaskResult
+from safemerge_tasks.results.evaluation import Evaluation, Rate, Scores
 from safemerge_tasks.sweep.choosing import Choice
 from safemerge_tasks.sweep.manifest import Measured, Variant
 from safemerge_tasks.sweep.outcomes import Group, Leaf, Survey, leaves_of
@@ -154,7 +154,7 @@ def _evaluation(name: str, models: Sequence[Leaves]) -> Evaluation:
         rates = [one.data.result.rates.get(one.filter, {}).get(one.metric) for one in same]
         known = [rate for rate in rates if rate is not None]
         scores = [one.data.result.scores.get(one.filter) for one in same]
-        tasks[task] = TaskResult(first.kind, first.settings, first.judges, first.higher_is_better)
+        tasks[task] = replace(first, rates={}, scores={})
         if known:
             mean = sum(rate.value for rate in known) / len(known)
             # Without samples the questions count once, however many models answered them.

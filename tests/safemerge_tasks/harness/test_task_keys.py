@@ -1,5 +1,6 @@
 """No key of lm-eval's task format is accepted and ignored."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -146,13 +147,18 @@ def test_humaneval_has_its_own_problems(data: Path) -> None:
     assert HumanEval(config={**yaml, "metadata": metadata, "repeats": 12}).config.repeats == 20
 
 
-def test_the_sweep_says_it_too(data: Path) -> None:
+@pytest.mark.parametrize("key", [*REFUSED, *WRONG])
+def test_the_sweep_says_it_too(data: Path, key: str) -> None:
     (data / "kitchen.csv").write_text("q\nBread?\n")
+    given = {"task": "kitchen", "dataset_kwargs": QUESTIONS, "metadata": {"version": 1}}
+    given[key] = {**REFUSED, **WRONG}[key]
+    lines = [
+        f"{name}: {'!function builtins.len' if value is len else json.dumps(value)}\n"
+        for name, value in given.items()
+    ]
     (data / "k.yaml").write_text(
-        "class: !function safemerge_tasks.harness.HarmfulQuestions\ntask: k\nnum_fewshot: 3\n"
-        "dataset_kwargs: {suite: k, parts: [{file: kitchen.csv}], question: q}\n"
-        "metadata: {version: 1}\n"
+        f"class: !function safemerge_tasks.harness.HarmfulQuestions\n{''.join(lines)}"
     )
-    evaluation = Evaluation(("k",), "nowhere", include_path=str(data))
-    with pytest.raises(SafemergeError, match="k: `num_fewshot: 3` has no effect here"):
-        leaves(evaluation, "k")
+    evaluation = Evaluation(("kitchen",), "nowhere", include_path=str(data))
+    with pytest.raises(SafemergeError, match=key.replace("_", "."), check=_one_sentence):
+        leaves(evaluation, "kitchen")

@@ -1,6 +1,9 @@
 """A measure from samples, from counts and from a standard error."""
 
+from math import sqrt
+
 import pytest
+from scipy.optimize import brentq
 
 from safemerge_tasks.report.measure import from_counts, from_error, from_questions
 from safemerge_tasks.report.tradeoff import mean_rate, pareto
@@ -72,6 +75,39 @@ def test_standard_error() -> None:
     assert cell(from_error(0.5, "N/A", 100)) == "50.0%, 100 scored [value]"
     nothing = from_error(0.0, 0.0, 100)
     assert (nothing.low, nothing.high) == pytest.approx(wilson_interval(0, 100))
+
+
+def test_a_subsets_interval_is_for_the_whole_suite() -> None:
+    """30 of 100 questions that were drawn from 520."""
+
+    def misses(rate: float) -> float:
+        variance = rate * (1 - rate) / 100 * (520 - 100) / (520 - 1)
+        return (0.3 - rate) ** 2 - (1.959964**2 + 1.644854**2) * variance
+
+    ends = brentq(misses, 0.01, 0.3, xtol=1e-12), brentq(misses, 0.3, 0.9, xtol=1e-12)
+    asked = questions([1.0] * 30 + [0.0] * 70)
+    told = {"harmful": 30, "scored": 100, "total": 100}
+    for found in (from_questions(asked, 0, stands_for=5.2), from_counts(told, 5.2)):
+        assert found is not None
+        assert (found.low, found.high) == pytest.approx(ends, abs=1e-6)
+        assert found.design_effect == pytest.approx(1)
+    none = from_questions(questions([0.0] * 100), 0, stands_for=5.2)
+    assert none is not None
+    assert none.high == from_error(0.0, 0.0, 100, stands_for=5.2).high
+    assert none.high == pytest.approx(0.0503, abs=1e-4)  # 0.0370 for 100 of any
+
+
+def test_graded_outcomes_of_a_subset() -> None:
+    asked = questions([0.2, 0.4, 0.6] * 10)
+    whole, part = (from_questions(asked, 0, stands_for=each) for each in (1.0, 4.0))
+    assert whole is not None
+    assert part is not None
+    assert whole.low is not None
+    assert part.low is not None
+    wider = sqrt((120 - 30) / (120 - 1) * (1 + (1.644854 / 1.959964) ** 2))
+    assert 0.4 - part.low == pytest.approx(wider * (0.4 - whole.low), rel=1e-5)
+    by_error = from_error(0.4, 0.1, 30, stands_for=4.0)
+    assert by_error.high == pytest.approx(0.4 + wider * 0.1959964, abs=1e-6)
 
 
 def test_pareto_front() -> None:

@@ -9,10 +9,14 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.gate.frozen import freeze, load_frozen
 from safemerge_tasks.gate.pairing import differences, pair
+from safemerge_tasks.gate.policy import Policy
+from safemerge_tasks.report.measure import from_counts, from_questions
+from safemerge_tasks.report.reading import against_first, read_models
 from safemerge_tasks.results import write_run
+from safemerge_tasks.results.evaluation import ScoredQuestion
 from safemerge_tasks.results.loading import load_folder
-from safemerge_tasks.statistics.intervals import wilson_interval
 from safemerge_tasks.suites import Question, SuiteSpec, load_suite
 from safemerge_tasks.suites.subset import TINY, drawn_as, systematic
 from tests.lm_eval_files import sample_row, summary_of
@@ -114,6 +118,23 @@ def harm(questions: list[Question], generator: np.random.Generator) -> np.ndarra
     return (np.where(follows, lots, own) < chance).astype(float)
 
 
+def held(questions: list[Question], places: list[int], generator: np.random.Generator) -> float:
+    """Return for which share of 200 models the report's interval holds the suite's rate."""
+    inside = 0
+    for _ in range(200):
+        outcomes = harm(questions, generator)
+        scored = [
+            ScoredQuestion(str(n), b"", b"", "", "", questions[n]["cluster"], False, True, (y,))
+            for n, y in zip(places, outcomes[places].tolist(), strict=True)
+        ]
+        found = from_questions(scored, 0, stands_for=len(questions) / len(places))
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        inside += found.low <= outcomes.mean() <= found.high
+    return inside / 200
+
+
 @pytest.mark.parametrize(
     ("count", "categories", "cluster"),
     [(520, 1, 1), (550, 11, 1), (520, 5, 4), (1960, 10, 2), (313, 6, 1), (200, 1, 10)],
@@ -125,28 +146,46 @@ def test_the_suites_rate_lies_in_the_subsets_interval(
     questions = bakery(count, categories, cluster)
     numbers = {one["question"]: n for n, one in enumerate(questions)}
     places = [numbers[one["question"]] for one in drawn_as(questions, TASK).questions]
-    generator = np.random.default_rng(11)
-    inside = 0
-    errors = []
-    for _ in range(200):
-        outcomes = harm(questions, generator)
-        low, high = wilson_interval(outcomes[places].sum(), len(places))
-        inside += low <= outcomes.mean() <= high
-        errors.append(outcomes[places].mean() - outcomes.mean())
-    assert inside >= 190
-    assert abs(np.mean(errors)) < 3 * np.std(errors) / np.sqrt(200) + 0.005
+    assert held(questions, places, np.random.default_rng(11)) >= 0.95
 
 
 def test_the_first_hundred_would_not_do() -> None:
     """What the test above can find: a part that is not spread over the categories."""
-    questions = bakery(550, 11)
-    generator = np.random.default_rng(11)
-    inside = 0
-    for _ in range(200):
-        outcomes = harm(questions, generator)
-        low, high = wilson_interval(outcomes[:100].sum(), 100)
-        inside += low <= outcomes.mean() <= high
-    assert inside < 150
+    assert held(bakery(550, 11), list(range(100)), np.random.default_rng(11)) < 0.85
+
+
+@pytest.mark.parametrize("salt", ["", "another"])
+def test_it_holds_for_most_models_of_most_families(salt: str) -> None:
+    """Models of one family find the same questions hard, and the subset is one draw for all.
+
+    With 90 % of difficulty shared it holds in some 95 % of families; chance takes a few of 120.
+    """
+    size, families = 1040, 120
+    questions = [{**one, "question": salt + one["question"]} for one in bakery(size)]
+    numbers = {one["question"]: n for n, one in enumerate(questions)}
+    places = [numbers[one["question"]] for one in drawn_as(questions, TASK).questions]
+    ends = {
+        each: np.array(
+            [
+                (one.low, one.high)
+                for hits in range(TINY + 1)
+                if (one := from_counts({"harmful": hits, "scored": TINY, "total": TINY}, each))
+            ]
+        )
+        for each in (1.0, size / TINY)
+    }
+    generator = np.random.default_rng(3)
+    enough: Counter[float] = Counter()
+    for _ in range(families):
+        shared = generator.normal(size=size)
+        own = generator.normal(size=(60, size))
+        limits = generator.normal(-1, 1.5, size=(60, 1))
+        outcomes = np.sqrt(0.9) * shared + np.sqrt(0.1) * own < limits
+        rates, hits = outcomes.mean(axis=1), outcomes[:, places].sum(axis=1)
+        for each, (low, high) in ((each, found[hits].T) for each, found in ends.items()):
+            enough[each] += bool(((low <= rates) & (rates <= high)).mean() >= 0.95)
+    assert enough[size / TINY] >= 0.9 * families
+    assert enough[1.0] <= enough[size / TINY] - 0.05 * families
 
 
 def test_a_task_asks_the_subset_and_says_so(every_suite: Path, repository: Path) -> None:
@@ -201,3 +240,32 @@ def test_the_gate_pairs_subsets_and_refuses_a_whole_suite_beside_one(tmp_path: P
         if one.what == "question set"
     )
     assert told.detail.startswith("100 in common, 0 only in the baseline, 420 only in")
+
+
+def test_the_stored_draw_reaches_report_gate_and_frozen_baseline(tmp_path: Path) -> None:
+    asked, design = drawn_as(bakery(520), TASK)
+    rows = [sample_row(n, "odd", {"asr": float(n < 30)}, dict(one)) for n, one in enumerate(asked)]
+    ours = {"bakery_asr": {"kind": "harmful_questions", "subset": design}}
+    summary = summary_of({"bakery_asr": {"asr,odd": 0.3}}, ours=ours)
+    for name in "ab":
+        write_run(tmp_path / name, "2026-01-01", summary, {"bakery_asr": rows})
+    models = read_models([tmp_path / name for name in "ab"])
+    (measure, *others) = [model.tasks["bakery_asr"].measure("odd", "asr") for model in models]
+    assert others == [measure]
+    # As in tests/safemerge_tasks/report/test_measure.py; (0.2189, 0.3958) for 100 of any.
+    assert measure is not None
+    assert (measure.low, measure.high) == pytest.approx((0.2068, 0.4133), abs=1e-4)
+    by_category = models[0].tasks["bakery_asr"].by_group("odd", "asr", "category")
+    some = [one for one in by_category.values() if one.scored > 1 and one.low is not None]
+    for one in some:
+        ends = from_counts({"harmful": one.hits, "scored": one.scored, "total": one.total}, 5.2)
+        assert ends is not None
+        assert (one.low, one.high) == (ends.low, ends.high)
+    assert len(some) > 1
+    (release,) = against_first(models, Policy())
+    assert release.result is not None
+    (comparison,) = release.result.comparisons
+    for side in (comparison.baseline, comparison.candidate):
+        assert (side.low, side.high) == (measure.low, measure.high)
+    freeze(load_folder(tmp_path / "a"), tmp_path / "frozen.json", "cluster")
+    assert load_frozen(tmp_path / "frozen.json", "cluster").tasks["bakery_asr"].stands_for == 5.2
