@@ -261,7 +261,7 @@ class _Builder:
             **merging.recipe(self._spec.base, tuned, vector, weights), output="adapter"
         )
         values = recipe.values_at(Place("", 0.0))
-        if find_method(recipe.method).coefficients(values, merging.weight or 1.0) is None:
+        if find_method(recipe.method).coefficients(values, 1.0) is None:
             return False
         if any(model.step for model in models):
             return True

@@ -299,6 +299,13 @@ class SweepSpec(_Frozen):
         for split in SPLITS:
             if not self.tasks.of(split).safety:
                 raise ValueError(f"tasks.{split}.safety is empty; name a task such as advbench_asr")
+        for tuning in self.tunings:
+            own = tuning.utility.validation if tuning.utility else ()
+            if self.choose.groups and not (own or self.tasks.validation.utility):
+                raise ValueError(
+                    f"choose.groups needs a utility that may be better; name a task of "
+                    f"{tuning.name} as tasks.validation.utility"
+                )
         if self.choose.search and self.test_points == "all":
             raise ValueError("a search asks some points only; remove `test_points: all`")
         return self

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from merge.recipe.recipe import Lambda
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.manifest import Variant
+from safemerge_tasks.statistics.search import line_ahead
+from safemerge_tasks.sweep.manifest import Rule, Variant
 from safemerge_tasks.sweep.merge_words import in_sweep_words
+from safemerge_tasks.sweep.searching import grows
 from safemerge_tasks.sweep.spec import LAMBDA, MethodSpec, SweepSpec
 
 
@@ -19,20 +22,20 @@ class Merging:
 
     Attributes:
         method: its name in `merge`.
-        weight: λ, for methods that have one.
+        weight: λ, for methods that have one; or one for each group of layers.
         parameters: the method's own.
         seed: of random methods.
         safety_vector: whether the unaligned model is needed.
     """
 
     method: str
-    weight: float | None
+    weight: Lambda | None
     parameters: Mapping[str, float]
     seed: int
     safety_vector: bool
 
     def recipe(
-        self, base: str, tuned: Sequence[str], unaligned: str | None, weights: Sequence[float]
+        self, base: str, tuned: Sequence[str], unaligned: str | None, weights: Sequence[Lambda]
     ) -> dict[str, Any]:
         """Return the fields of `merge.build_recipe` for these models and all of these λ."""
         fields: dict[str, Any] = {
@@ -108,12 +111,12 @@ def _merged(
     together = method.together if method.together is not None else found.tuned[0] > 1
     teams = [tuple(seeds)] if together else [(seed,) for seed in seeds]
     grid = method.grid
-    varied = [name for name, values in grid.items() if len(values) > 1 or name == LAMBDA]
+    constant = [name for name, values in grid.items() if len(values) == 1 and name != LAMBDA]
     for team in teams:
-        for values in itertools.product(*grid.values()):
-            point = dict(zip(grid, values, strict=True))
+        for point in (*_points(grid), *_points_ahead(found.name, grid, spec.choose)):
             who = "all-seeds" if together else f"seed-{team[0]}"
-            parts = [tuning, label, who, *(f"{name}-{point[name]:g}" for name in varied)]
+            varied = [f"{name}-{value:g}" for name, value in point.items() if name not in constant]
+            parts = [tuning, label, who, *varied]
             variant = Variant(
                 id=re.sub(r"[_ ]", "-", "-".join(parts)),
                 kind="merged",
@@ -123,12 +126,30 @@ def _merged(
                 seeds=team,
                 point=point,
             )
-            parameters = {name: value for name, value in point.items() if name != LAMBDA}
-            merging = Merging(
-                found.name, point.get(LAMBDA), parameters, method.seed, found.safety_vector
-            )
+            parameters = {name: point[name] for name in grid if name != LAMBDA}
+            by_layers = {name: value for name, value in point.items() if name not in grid}
+            weight = by_layers or point.get(LAMBDA)
+            merging = Merging(found.name, weight, parameters, method.seed, found.safety_vector)
             _check(spec, merging, len(team))
             yield Cell(variant, merging)
+
+
+def _points(grid: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def _points_ahead(
+    method: str, grid: Mapping[str, Sequence[float]], rule: Rule
+) -> Iterator[dict[str, float]]:
+    """Return the points of a search's second stage: one group of layers is ahead of the others."""
+    weights = sorted(grid.get(LAMBDA, ()))
+    for point in _points({name: values for name, values in grid.items() if name != LAMBDA}):
+        if not grows(method, point, rule):
+            continue
+        for group in rule.groups:
+            for others, own in line_ahead(len(weights)):
+                yield {**dict.fromkeys(rule.groups, weights[others]), group: weights[own], **point}
 
 
 def _check(spec: SweepSpec, merging: Merging, count: int) -> None:

@@ -88,7 +88,7 @@ def _finetune(session: Session) -> None:
 def _merge(session: Session) -> None:
     """Merge all that one pass makes together; a recipe that fails stops no other."""
     passes: dict[str, dict[str, list[Step]]] = {}
-    for step in sorted(session.ready("merge"), key=lambda step: step.work["lambda"] or 0.0):
+    for step in sorted(session.ready("merge"), key=lambda step: str(step.work["lambda"])):
         passes.setdefault(pass_of(step), {}).setdefault(recipe_of(step), []).append(step)
     for number, recipes in enumerate(passes.values(), 1):
         _merge_pass(session, list(recipes.values()))

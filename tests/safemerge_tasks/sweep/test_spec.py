@@ -102,6 +102,24 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
         ("tasks.validation.safety", [], "tasks.validation.safety is empty"),
         (
             "choose",
+            {"search": "auto", "groups": ["early", "last"]},
+            "choose.groups is ['early', 'last']: give early and late, or early and middle and "
+            "late, or attention and mlp.",
+        ),
+        (
+            "choose",
+            {"groups": ["early", "late"]},
+            "choose: `groups` are tried after a search where harm grows with λ; write search: "
+            "auto.",
+        ),
+        (
+            "choose",
+            {"search": "auto", "groups": ["early", "late"]},
+            "choose.groups needs a utility that may be better; name a task of bread as "
+            "tasks.validation.utility.",
+        ),
+        (
+            "choose",
             {"rule": "knee", "search": "auto"},
             "choose: a knee needs the whole grid; remove `search`, or write best-utility.",
         ),
@@ -319,3 +337,9 @@ def test_a_search_asks_test_data_of_what_it_chose(load: Callable[[Any], SweepSpe
 def test_a_sweep_without_merges(load: Callable[[Any], SweepSpec]) -> None:
     assert load(changed("methods", [])).methods == ()
     assert load(changed("methods", None)).methods == ()
+
+
+def test_groups_of_layers_come_in_the_order_of_the_layers(load: Callable[[Any], SweepSpec]) -> None:
+    content = changed("choose", {"search": "auto", "groups": ["late", "early"]})
+    content["tasks"]["validation"]["utility"] = ["loaf"]
+    assert load(content).choose.groups == ("early", "late")
