@@ -339,7 +339,7 @@ class _Builder:
         shaped_by = {
             "tasks": {
                 name: value
-                for name, value in asked.evaluation.to_json().items()
+                for name, value in asked.evaluation.to_key().items()
                 if name not in ("data_dir", "include_path", "base")
             },
             "content": asked.scoring,

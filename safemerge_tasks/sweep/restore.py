@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from merge.recipe.layer_groups import DIVISIONS
 from merge.recipe.recipe import shown_lambda
+from safemerge_tasks.attacks.names import BETWEEN, with_path
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
@@ -137,9 +138,9 @@ def sweep_of(request: Request) -> SweepSpec:
         "tasks": {
             "include_path": request.include_path and resolve(request.include_path),
             "limit": request.limit,
-            "validation": {"safety": [safety], "utility": [utility]},
+            "validation": {"safety": [_from_here(safety)], "utility": [utility]},
             "test": {
-                "safety": [request.safety],
+                "safety": [_from_here(request.safety)],
                 "utility": [request.utility],
                 "metadata": {"split": "test_rest"},
             },
@@ -235,10 +236,20 @@ def _validation_of(request: Request, task: str) -> str:
     """Return the task of a task's validation questions, if one is called so; else itself."""
     from safemerge_tasks.sweep.serving.asking import is_task
 
-    stem, end = (task.removesuffix("_asr"), "_asr") if task.endswith("_asr") else (task, "")
+    asked, between, attack = task.partition(BETWEEN)
+    stem, end = (asked.removesuffix("_asr"), "_asr") if asked.endswith("_asr") else (asked, "")
     name = f"{stem}_val{end}"
     include = request.include_path and resolve(request.include_path)
-    return name if is_task(name, include) else task
+    return f"{name}{between}{attack}" if is_task(name, include) else task
+
+
+def _from_here(task: str) -> str:
+    """Return a task with the whole path of its attack's file, if it has one."""
+    asked, between, attack = task.partition(BETWEEN)
+    if not between:
+        return task
+    placed = with_path(attack, lambda path: str(Path(path).expanduser().absolute()))
+    return f"{asked}{between}{placed}"
 
 
 def _check_merge(prepared: Prepared, cell: Cell) -> None:

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from merge.recipe.recipe import Dtype, Vocabulary
+from safemerge_tasks.attacks.names import BETWEEN, with_path
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, validated
 from safemerge_tasks.judges.names import with_paths
@@ -384,6 +385,26 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
     }
     if isinstance(named := judge.get("judge"), str):
         judge["judge"] = with_paths(named, lambda path: place(path) or path)
+
+    def attacked(text: str) -> str:
+        task, between, attack = text.partition(BETWEEN)
+        return f"{task}{between}{attack_at(attack)}" if between else text
+
+    def attack_at(attack: str) -> str:
+        return with_path(attack, lambda path: place(path) or path)
+
+    def asked(split: SplitTasks) -> SplitTasks:
+        safety = tuple(one.model_copy(update={"task": attacked(one.task)}) for one in split.safety)
+        metadata = dict(split.metadata)
+        if "attack" in metadata:
+            metadata["attack"] = attack_at(str(metadata["attack"]))
+        return split.model_copy(update={"safety": safety, "metadata": metadata})
+
+    tasks = {
+        "include_path": place(spec.tasks.include_path),
+        "validation": asked(spec.tasks.validation),
+        "test": asked(spec.tasks.test),
+    }
     return spec.model_copy(
         update={
             "base": model(spec.base),
@@ -391,7 +412,7 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
             "unaligned": unaligned,
             "data_dir": place(spec.data_dir),
             "judge": judge,
-            "tasks": spec.tasks.model_copy(update={"include_path": place(spec.tasks.include_path)}),
+            "tasks": spec.tasks.model_copy(update=tasks),
         }
     )
 

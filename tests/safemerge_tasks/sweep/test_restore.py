@@ -82,6 +82,12 @@ def test_validation_tasks_are_found_by_their_names(models: Path, tmp_path: Path)
     tasks = sweep_of(request(models, tmp_path, **found, **unnamed)).tasks
     assert [one.task for one in tasks.validation.safety] == ["advbench_val_asr"]
     assert [one.task for one in tasks.validation.utility] == ["chatdoctor_bertscore_val"]
+    # So they are under an attack, whose file is where the command is given.
+    attacked = {**found, "safety": "advbench_asr@wrap=aside.txt"}
+    tasks = sweep_of(request(models, tmp_path, **attacked, **unnamed)).tasks
+    file = Path("aside.txt").absolute()
+    assert [one.task for one in tasks.validation.safety] == [f"advbench_val_asr@wrap={file}"]
+    assert [one.task for one in tasks.test.safety] == [f"advbench_asr@wrap={file}"]
     # HEx-PHI has no validation questions of its own.
     other = sweep_of(request(models, tmp_path, safety="hexphi_asr", safety_validation=None)).tasks
     assert [one.task for one in other.validation.safety] == ["hexphi_asr"]

@@ -343,3 +343,19 @@ def test_groups_of_layers_come_in_the_order_of_the_layers(load: Callable[[Any], 
     content = changed("choose", {"search": "auto", "groups": ["late", "early"]})
     content["tasks"]["validation"]["utility"] = ["loaf"]
     assert load(content).choose.groups == ("early", "late")
+
+
+def test_files_of_attacks_are_found_beside_the_sweep(
+    load: Callable[[Any], SweepSpec], tmp_path: Path
+) -> None:
+    for name in ("aside.txt", "mine.py"):
+        (tmp_path / name).write_text("{question}")
+    content = smallest()
+    content["tasks"]["validation"]["safety"] = ["val_asr@wrap=aside.txt", "val_asr@prefill:5"]
+    content["tasks"]["test"]["metadata"] = {"attack": "mine.py:make:2"}
+    tasks = load(content).tasks
+    assert [one.task for one in tasks.validation.safety] == [
+        f"val_asr@wrap={tmp_path}/aside.txt",
+        "val_asr@prefill:5",
+    ]
+    assert tasks.test.metadata == {"attack": f"{tmp_path}/mine.py:make:2"}
