@@ -1,6 +1,7 @@
 """What users write to name attacks: `NAME`, `NAME:argument`, `NAME=FILE`, a file of their own."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -37,6 +38,14 @@ class AttackName(NamedTuple):
     argument: str = ""
     function: str = ""
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it is, or that it takes; None for an attack without one."""
+        if self.function:
+            return Path(self.name)
+        takes = self.spelt.startswith(f"{self.name}=") and self.argument
+        return Path(self.argument).expanduser() if takes else None
+
     @classmethod
     def read(cls, text: str) -> Self:
         """Read what a user wrote.
@@ -65,6 +74,20 @@ class AttackName(NamedTuple):
                 "may be in it; rename the file."
             )
         return found
+
+
+def with_path(text: str, place: Callable[[str], str]) -> str:
+    """Return what a user wrote with the path of a file as `place` gives it.
+
+    Raises:
+        SafemergeError: it is no attack's name.
+    """
+    name = AttackName.read(text)
+    if name.file is None:
+        return text
+    if own := _OWN.fullmatch(name.spelt):
+        return place(own["path"]) + name.spelt[own.end("path") :]
+    return f"{name.name}={place(name.argument)}"
 
 
 def _with(name: str, sign: str, argument: str) -> str:

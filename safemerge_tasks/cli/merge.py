@@ -37,7 +37,7 @@ Lambda = Annotated[
     typer.Option(
         "--lambda",
         help="Weight of the fine-tuned side; several, such as 0.2,0.4, or one for each part of the "
-        "layers, early=0.2,late=0.8 (or early, middle, late). May be repeated.",
+        "layers, early=0.2,late=0.8 (or early, middle, late; or attention, mlp). May be repeated.",
     ),
 ]
 DropRate = Annotated[float | None, typer.Option(help="Share of delta entries DARE drops.")]

@@ -36,6 +36,10 @@ def restore(
     lambdas: Annotated[
         str | None, typer.Option("--lambda", help="Weights to search; else 0.05, 0.1, … 0.95.")
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Then λ by groups of layers: early,late, or as in `safemerge merge`."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="lm-eval's engine, vllm or hf; else what is installed.")
     ] = None,
@@ -87,6 +91,7 @@ def restore(
         safety_validation=safety_validation,
         methods=methods.split(","),
         lambdas=LAMBDAS if lambdas is None else read_weights(lambdas),
+        groups=groups.split(",") if groups else (),
         judge={"judge": judge, **parse_pairs(metadata or [])},
         engine=model or ("vllm" if find_spec("vllm") else "hf"),
         model_args=_arguments(model_args),

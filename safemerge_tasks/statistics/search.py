@@ -16,12 +16,26 @@ answers depend on another's:
   passed is kept (as in Bretz et al. 2009, Statistics in Medicine 28(4)); what is left is divided
   by the failures that may still come. With room for one failure this is the search in order.
 
+After the search over one dose there may be a second stage, where the dose differs between groups,
+such as groups of layers. It has one line of points for each group, laid down beforehand: that
+group's dose is some places ahead of what all others have (`line_ahead`). Where harm grows with each
+group's dose, what is nowhere beyond the best of the first stage is within the limit if that is;
+what comes next in the line, up to the best, is tested in order (`further`). Where a line is
+entered depends on the first stage. Which of its points is the first above the limit does
+not, and what is taken of the line is above it only if that one passes. So stages and lines divide
+the level: if the first stage has half of it, and each of n lines 1/n of the other half, the choice
+is wrong at most as often as the whole level says, over both stages and however the answers depend
+on each other. Which of the points that pass is taken may rest on anything else, such as utility.
+
 A test that is stopped as soon as it can no longer pass passes exactly as often as one that is not.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+
+LEAD = 0.25
+"""How far a group is ahead of the others in the second stage, as a share of the doses."""
 
 Outcome = Callable[[int, float], bool | None]
 """Whether a point passes at a level; None if that is not known yet."""
@@ -93,6 +107,29 @@ def walk(points: int, level: float, outcome: Outcome, failures: int = IN_ORDER) 
         else:
             high, level, failures = point, level - share, failures - 1
     return Walk(tuple(tests))
+
+
+def line_ahead(doses: int) -> list[tuple[int, int]]:
+    """Return a line of the second stage: the dose of all other groups, and of the one ahead.
+
+    Two points for each `LEAD`, where that is so many doses: more of them cost more than they gain.
+
+    Args:
+        doses: how many there are; they are numbered from the safest.
+    """
+    lead = max(1, int(LEAD * doses))
+    return [(others, others + lead) for others in range(0, doses - lead, max(1, lead // 2))]
+
+
+def further(best: int, doses: int) -> list[int]:
+    """Return which points of a line of the second stage are tested, by their number in it.
+
+    Args:
+        best: the largest dose that passed in the first stage.
+        doses: how many there are.
+    """
+    line = enumerate(line_ahead(doses))
+    return [number for number, (others, own) in line if others <= best < own]
 
 
 @dataclass(frozen=True, order=True)

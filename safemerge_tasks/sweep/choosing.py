@@ -8,6 +8,14 @@ holds with the rule's confidence for what is chosen of a method, however many po
 With `search` only some points are asked. The best of them that is within the limit, or the one
 below it, is taken, whichever has the better utility; nothing where none is within it.
 
+With `groups` a search has a second stage, in which λ differs between groups of layers: from the
+best single λ, each group in turn goes ahead of the others. The stages have half of the level each,
+so that the limit holds with the rule's confidence for the choice over both (`statistics.search`
+says why, and how far ahead). A point of it is taken only if its utility is above that of every
+single λ whose utility was asked, with the rule's confidence for all groups together (Bonferroni),
+by a paired test on the same questions (`utility_gain`). Of several the best is taken; without any
+it stays the single λ.
+
 `knee` takes the knee of the Pareto front of (ASR, utility): of the points that no other one beats
 in both, with both axes scaled to [0, 1] over the front, the one furthest above the chord between
 the front's safest and most useful end (Das 1999, Structural Optimization 18(2); Satopaa et al. 2011
@@ -20,14 +28,17 @@ utility, then the smaller grid values, in the order of the parameters' names.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from merge.recipe.recipe import shown_lambda
 from safemerge_tasks.report.tradeoff import pareto
+from safemerge_tasks.statistics.search import Walk
 from safemerge_tasks.sweep.manifest import Manifest, Measured, Rule, Tasks, Tuning
-from safemerge_tasks.sweep.outcomes import Group, Point, Survey, read_sweep
+from safemerge_tasks.sweep.outcomes import Group, Point, Survey, layer_weights, read_sweep
 from safemerge_tasks.sweep.searching import Line, lines
+from safemerge_tasks.sweep.utility_gain import surely_better
 
 DECIMALS = 12
 
@@ -74,7 +85,7 @@ class Choice:
         asr: on validation data.
         bound: one-sided upper bound of it.
         utility: on validation data.
-        candidates: all grid points, in the manifest's order.
+        candidates: all grid points, in the manifest's order; of a second stage those it asked.
         reason: why this one, in words.
         notes: what else has to be known.
     """
@@ -130,9 +141,13 @@ def in_words(rule: Rule) -> str:
 def point_words(point: Point | None) -> str:
     """Return a grid point as in `λ = 0.4, drop_rate = 0.3`."""
     names = {"lambda": "λ"}
-    return ", ".join(
-        f"{names.get(name, name[:NAME_LIMIT])} = {value:g}" for name, value in point or ()
-    )
+    weights = layer_weights(point or ())
+    found = [
+        f"{names.get(name, name[:NAME_LIMIT])} = {value:g}"
+        for name, value in point or ()
+        if name not in weights
+    ]
+    return ", ".join([shown_lambda(weights), *found] if weights else found)
 
 
 def passes(group: Group, tasks: Sequence[Measured], limit: float, confidence: float) -> bool | None:
@@ -152,17 +167,29 @@ def _choose(
     rule, tasks = survey.manifest.choose, tuning.validation
     seeds, notes = _expected(points, tasks)
     found: dict[Point, Candidate] = {}
-    ended = True
+    walks: list[tuple[Line, Walk]] = []
     for line in lines(points, tasks.safety, rule, survey.tuned(tuning.name)):
         if rule.search:
-            ended &= _searched(line, tasks, seeds, rule, found)
+            walks.append((line, _searched(line, tasks, seeds, rule, found)))
+            best = walks[-1][1].best
+            ahead = [] if best is None else line.second_stage(best)
+            walks += [(one, _searched(one, tasks, seeds, rule, found)) for one in ahead]
         else:
             _in_order(line, tasks, seeds, rule, found)
-    candidates = tuple(found[one.point] for one in points)
+    candidates = tuple(found[one.point] for one in points if one.point in found)
     able = [one for one in candidates if not one.obstacle]
     if rule.search:
-        asked = sum(bool(one.complete("validation", tasks.safety)) for one in points)
-        chosen, meets, reason = _best_found(candidates, rule, asked, ended=ended)
+        single = [one for one in points if not one.by_layers]
+        asked = sum(bool(one.complete("validation", tasks.safety)) for one in single)
+        chosen, meets, reason = _best_found(
+            [found[one.point] for one in single],
+            rule,
+            asked,
+            ended=all(walk.open is None for _, walk in walks),
+        )
+        if rule.groups and chosen:
+            chosen, said = _by_layers(survey, tasks, walks, found, chosen)
+            reason += said
     elif rule.rule == "knee":
         chosen, meets, reason = _knee(able)
     else:
@@ -197,8 +224,8 @@ def _in_order(
 
 def _searched(
     line: Line, tasks: Tasks, seeds: set[int], rule: Rule, found: dict[Point, Candidate]
-) -> bool:
-    """Judge the points that a search asked; return whether it has ended."""
+) -> Walk:
+    """Judge the points that a search asked, and return it."""
     search = line.walk(
         lambda group, confidence: passes(group, tasks.safety, rule.max_asr, confidence)
     )
@@ -208,6 +235,8 @@ def _searched(
     for number, group in enumerate(line.groups):
         confidence = 1 - levels.get(number, line.level)
         one = _candidate(group, tasks, seeds, rule, confidence)
+        if line.by_layers and number not in levels:
+            continue
         if group in taken and best:
             utility = _utility(group, tasks.utility)
             lacking = bool(tasks.utility) and utility is None
@@ -223,7 +252,50 @@ def _searched(
         else:
             one = replace(one, within=one.within and not one.obstacle)
         found[group.point] = one
-    return search.open is None
+    return search
+
+
+def _by_layers(
+    survey: Survey,
+    tasks: Tasks,
+    walks: Sequence[tuple[Line, Walk]],
+    found: Mapping[Point, Candidate],
+    single: Candidate,
+) -> tuple[Candidate, str]:
+    """Return what both stages take, and what is to be said of the second one."""
+    rule = survey.manifest.choose
+    taken = [
+        (line.by_layers, group)
+        for line, walk in walks
+        if walk.best is not None
+        for group in line.wanted(walk.best)
+        if not found[group.point].obstacle
+    ]
+    others = [group for ahead, group in taken if not ahead]
+    lines_ahead = sum(len(line.ahead) for line, _ in walks)
+    if not lines_ahead:
+        return single, (
+            "; λ by groups of layers was not searched, which takes a method whose harm grows with "
+            "λ, several λ and enough validation questions for both stages"
+        )
+    confidence = 1 - (1 - rule.confidence) / lines_ahead
+    within = [group for ahead, group in taken if ahead]
+    better = [
+        found[group.point]
+        for group in within
+        if others
+        and all(surely_better(survey, group, one, tasks.utility, confidence) for one in others)
+    ]
+    if not better:
+        return single, (
+            f"; by groups of layers nothing better was found: {len(within)} of {lines_ahead} "
+            "groups may be ahead within the limit, none with surely more utility"
+        )
+    best = min(better, key=lambda one: (-_rounded(one.utility), *_safer(one)))
+    return best, (
+        f"; then by groups of layers, with surely more utility than {point_words(single.point)} "
+        f"has ({_rounded(single.utility):.1%})"
+    )
 
 
 def _best_found(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from merge.recipe.recipe import Lambda
 from safemerge_tasks.common.cache import VARIABLE as CACHE_DIR
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.local_data import DATA_DIR
@@ -245,7 +246,7 @@ class _Builder:
         return self._add(step) if self._spec.keep_checkpoints else step
 
     def _recipe(
-        self, merging: Merging, tuned: list[Source], weights: Sequence[float]
+        self, merging: Merging, tuned: list[Source], weights: Sequence[Lambda]
     ) -> dict[str, Any]:
         roles = {role: model.place for role, model in self._sources.roles.items()}
         return merging.recipe(self._spec.base, [one.place for one in tuned], roles, weights)
@@ -262,7 +263,7 @@ class _Builder:
         weights = [] if merging.weight is None else [merging.weight]
         recipe = build_recipe(**self._recipe(merging, tuned, weights), output="adapter")
         values = recipe.values_at(Place("", 0.0))
-        if find_method(recipe.method).coefficients(values, merging.weight or 1.0) is None:
+        if find_method(recipe.method).coefficients(values, 1.0) is None:
             return False
         if any(model.step for model in models):
             return True
@@ -345,7 +346,7 @@ class _Builder:
         shaped_by = {
             "tasks": {
                 name: value
-                for name, value in asked.evaluation.to_json().items()
+                for name, value in asked.evaluation.to_key().items()
                 if name not in ("data_dir", "include_path", "base")
             },
             "content": asked.scoring,

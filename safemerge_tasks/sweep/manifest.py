@@ -6,8 +6,16 @@ It lies in the sweep's output folder; results are lm-eval's own files in folders
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from merge.recipe.layer_groups import DIVISIONS
 from safemerge_tasks.common.atomic_write import replace_file
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import mistakes
@@ -58,8 +66,29 @@ class Rule(_Frozen):
         "not, auto by the method; else the whole grid",
     )
 
+    groups: tuple[str, ...] = Field(
+        (),
+        description="with a search, then λ by groups of layers: [early, late], [early, middle, "
+        "late] or [attention, mlp]; taken if its utility is better with confidence",
+    )
+
+    @field_validator("groups")
+    @classmethod
+    def _of_one_division(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if not given:
+            return given
+        for names in DIVISIONS:
+            if set(names) == set(given):
+                return names
+        known = ", or ".join(" and ".join(names) for names in DIVISIONS)
+        raise ValueError(f"give {known}")
+
     @model_validator(mode="after")
     def _has_a_limit(self) -> Self:
+        if self.groups and self.search not in ("auto", "bisect"):
+            raise ValueError(
+                "`groups` are tried after a search where harm grows with λ; write search: auto"
+            )
         if self.search and self.rule == "knee":
             raise ValueError("a knee needs the whole grid; remove `search`, or write best-utility")
         return self
@@ -87,7 +116,8 @@ class Variant(_Frozen):
         method: how it was merged, such as `dare-linear`; None for the base and fine-tuned models.
         label: what tables call the method, such as RESTA_d.
         seeds: of the fine-tuned models in it; none for the base, several for Model Stock.
-        point: the grid's values, such as {"lambda": 0.4, "drop_rate": 0.3}.
+        point: the grid's values, such as {"lambda": 0.4, "drop_rate": 0.3}; where λ differs between
+            groups of layers, {"early": 0.2, "late": 0.4}.
         served: as an adapter on the base's engine, or as a checkpoint.
         results: split → folder of lm-eval's files; a split that was not evaluated is missing.
         failure: why results are missing.

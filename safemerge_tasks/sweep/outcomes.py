@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from merge.recipe.layer_groups import DIVISIONS
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.plan import PENDING
 from safemerge_tasks.judges.names import rows_of
@@ -41,6 +42,14 @@ Point = tuple[tuple[str, float], ...]
 
 AGREES = 1e-6
 """A metric whose samples have another mean than the results file is not their mean."""
+
+
+def layer_weights(point: Point) -> dict[str, float]:
+    """Return λ by groups of layers; nothing where it is one for all."""
+    given = dict(point)
+    having = (names for names in DIVISIONS if given.keys() >= set(names))
+    names = () if "lambda" in given else max(having, key=len, default=())
+    return {name: given[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,11 @@ class Group:
     def seeds(self) -> tuple[int, ...]:
         """All seeds in it."""
         return tuple(sorted({seed for variant in self.variants for seed in variant.seeds}))
+
+    @property
+    def by_layers(self) -> bool:
+        """Whether λ differs between groups of layers."""
+        return bool(layer_weights(self.point))
 
     def complete(self, split: Split, tasks: Iterable[Measured]) -> list[Cell]:
         """Return the cells that have all of some tasks."""

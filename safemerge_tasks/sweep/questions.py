@@ -9,6 +9,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.attacks import refuse_settings_of_none
+from safemerge_tasks.attacks.names import BETWEEN
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness.live_evaluation import token_limit
 from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split, Tasks
@@ -116,7 +117,8 @@ def _read(spec: SweepSpec, store: Store) -> Questions:
             tasks.setdefault(tuning.name, {})[split] = Tasks(safety=safety, utility=utility)
             for one in (*safety, *utility):
                 if (split, one.task) not in asked:
-                    made = _record(spec, store, one.task, split, safety=one in safety)
+                    named = loader.named[one.task]
+                    made = _record(spec, store, one.task, named, split, safety=one in safety)
                     asked[split, one.task] = made
     looks = tuple(_looks(spec, store, asked.values())) if spec.choose.search else ()
     return Questions(tasks, asked, looks)
@@ -129,7 +131,9 @@ def _looks(spec: SweepSpec, store: Store, asked: Iterable[Asked]) -> Iterator[As
             continue
         for number, share in enumerate(LOOKS, 1):
             limit = share if spec.tasks.limit is None else math.ceil(share * spec.tasks.limit)
-            yield _record(spec, store, whole.task, "validation", safety=True, look=(number, limit))
+            (named,) = whole.evaluation.tasks
+            look = (number, limit)
+            yield _record(spec, store, whole.task, named, "validation", safety=True, look=look)
 
 
 def _refuse_unused_attack_settings(spec: SweepSpec, split: Split) -> None:
@@ -203,20 +207,34 @@ def evaluation_of(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) ->
 
 
 class _Loader:
-    """Finds tasks below what the sweep names, and their metrics."""
+    """Finds tasks below what the sweep names, and their metrics.
+
+    Attributes:
+        named: task → how to ask for it, with the whole path of an attack's file.
+    """
 
     def __init__(self, spec: SweepSpec, split: Split) -> None:
+        self.named: dict[str, str] = {}
         self._spec = spec
         self._evaluation = evaluation_of(spec, split)
 
     def measured(self, choices: tuple[TaskChoice, ...], *, safety: bool) -> tuple[Measured, ...]:
+        from safemerge_tasks.harness.attacked_tasks import attack_on
         from safemerge_tasks.sweep.serving.asking import leaves
 
         found = []
         for choice in choices:
             with _one_sentence(self._spec, choice.task):
                 tasks = leaves(self._evaluation, choice.task)
+            attack = attack_on(choice.task, self._evaluation.metadata)
             for leaf, metrics in tasks.items():
+                task, between, _ = leaf.partition(BETWEEN)
+                named = f"{task}{between}{attack}" if between else leaf
+                if self.named.setdefault(leaf, named) != named:
+                    raise SafemergeError(
+                        f"{self._spec.name}: {self.named[leaf]} and {named} would have the same "
+                        f"name in the results, {leaf}; rename one file."
+                    )
                 metric = choice.metric or ("asr" if safety else _first_to_raise(leaf, metrics))
                 # Metrics come as name or, under a filter, name,filter.
                 if not safety and metrics and metric not in metrics:
@@ -241,6 +259,7 @@ def _record(
     spec: SweepSpec,
     store: Store,
     task: str,
+    named: str,
     split: Split,
     *,
     safety: bool,
@@ -248,7 +267,7 @@ def _record(
 ) -> Asked:
     from safemerge_tasks.sweep.serving.record import record
 
-    evaluation = evaluation_of(spec, split, (task,))
+    evaluation = evaluation_of(spec, split, (named,))
     if look:
         evaluation = replace(evaluation, limit=look[1])
     with _one_sentence(spec, task):

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from merge.recipe.layer_groups import DIVISIONS
+from merge.recipe.recipe import shown_lambda
+from safemerge_tasks.attacks.names import BETWEEN, with_path
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
@@ -63,6 +66,7 @@ class Request:
         safety_validation: the same for `safety`.
         methods: merge methods to search, some of `METHODS`.
         lambdas: weights of the fine-tuned model to search.
+        groups: of layers that may have a λ each in a second stage, as in a sweep's `choose`.
         judge: as in lm-eval's `--metadata`.
         engine: lm-eval's model type.
         model_args: and its arguments.
@@ -82,6 +86,7 @@ class Request:
     safety_validation: str | None = None
     methods: Sequence[str] = ("linear",)
     lambdas: Sequence[float] = LAMBDAS
+    groups: Sequence[str] = ()
     judge: Mapping[str, Any] = field(default_factory=dict)
     engine: str = "vllm"
     model_args: Mapping[str, Any] = field(default_factory=dict)
@@ -114,6 +119,9 @@ def sweep_of(request: Request) -> SweepSpec:
     for weight in request.lambdas:
         if not 0 < weight <= 1:
             raise SafemergeError(f"--lambda {weight:g}: give weights above 0 and up to 1.")
+    if request.groups and set(request.groups) not in map(set, DIVISIONS):
+        known = ", or ".join(map(",".join, DIVISIONS))
+        raise SafemergeError(f"--groups {','.join(request.groups)}: give {known}.")
     safety = request.safety_validation or _validation_of(request, request.safety)
     utility = request.utility_validation or _validation_of(request, request.utility)
     # The limit is to hold for the best of all methods.
@@ -130,16 +138,21 @@ def sweep_of(request: Request) -> SweepSpec:
         "tasks": {
             "include_path": request.include_path and resolve(request.include_path),
             "limit": request.limit,
-            "validation": {"safety": [safety], "utility": [utility]},
+            "validation": {"safety": [_from_here(safety)], "utility": [utility]},
             "test": {
-                "safety": [request.safety],
+                "safety": [_from_here(request.safety)],
                 "utility": [request.utility],
                 "metadata": {"split": "test_rest"},
             },
         },
         "judge": {key: resolve(value) for key, value in request.judge.items()},
         "engine": {"model": request.engine, "model_args": dict(request.model_args)},
-        "choose": {"search": "auto", "max_asr": request.max_asr, "confidence": confidence},
+        "choose": {
+            "search": "auto",
+            "max_asr": request.max_asr,
+            "confidence": confidence,
+            "groups": request.groups,
+        },
         "merge": {"vocabulary": request.vocabulary},
         "agreement": False,
     }
@@ -223,10 +236,20 @@ def _validation_of(request: Request, task: str) -> str:
     """Return the task of a task's validation questions, if one is called so; else itself."""
     from safemerge_tasks.sweep.serving.asking import is_task
 
-    stem, end = (task.removesuffix("_asr"), "_asr") if task.endswith("_asr") else (task, "")
+    asked, between, attack = task.partition(BETWEEN)
+    stem, end = (asked.removesuffix("_asr"), "_asr") if asked.endswith("_asr") else (asked, "")
     name = f"{stem}_val{end}"
     include = request.include_path and resolve(request.include_path)
-    return name if is_task(name, include) else task
+    return f"{name}{between}{attack}" if is_task(name, include) else task
+
+
+def _from_here(task: str) -> str:
+    """Return a task with the whole path of its attack's file, if it has one."""
+    asked, between, attack = task.partition(BETWEEN)
+    if not between:
+        return task
+    placed = with_path(attack, lambda path: str(Path(path).expanduser().absolute()))
+    return f"{asked}{between}{placed}"
 
 
 def _check_merge(prepared: Prepared, cell: Cell) -> None:
@@ -261,9 +284,9 @@ def _check_written(out: Path, cell: Cell) -> None:
     found = (manifest["recipe"]["method"], manifest["lambda"])
     if found != (cell.merging.method, cell.merging.weight):
         raise SafemergeError(
-            f"{out} holds what an earlier call chose, {found[0]} at λ = {found[1]:g}, and now it "
-            f"is {cell.merging.method} at λ = {cell.merging.weight:g}; remove it, or give another "
-            "--out."
+            f"{out} holds what an earlier call chose, {found[0]} at {shown_lambda(found[1])}, and "
+            f"now it is {cell.merging.method} at {shown_lambda(cell.merging.weight or 0.0)}; "
+            "remove it, or give another --out."
         )
 
 

@@ -12,7 +12,7 @@ from safemerge_tasks.sweep.outcomes import Group, Leaf, Survey, leaves_of
 from safemerge_tasks.sweep.prepare import Prepared
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.questions import LOOK, LOOKS, SAFETY, TEST, UTILITY, Wanted
-from safemerge_tasks.sweep.searching import lines
+from safemerge_tasks.sweep.searching import Line, lines
 
 _FIRST = f"{LOOK} 1"
 
@@ -42,7 +42,8 @@ def next_round(prepared: Prepared, progress: Progress, survey: Survey) -> Round:
     """Return what to ask after what is known by now; nothing is left where nothing is wanted.
 
     A search asks a point's first questions before all of them; when it has ended, the utility of
-    what it found and of the point below; test data are asked once the choice is made.
+    what it found and of the point below, and of its second stage; test data are asked once the
+    choice is made.
 
     Args:
         prepared: the sweep.
@@ -96,14 +97,14 @@ class _Search:
         """Add what its searches ask next."""
         tasks = next(one for one in self._survey.manifest.tunings if one.name == tuning).validation
         rule, shape = self._survey.manifest.choose, self._survey.tuned(tuning)
-        for line in lines(points, tasks.safety, rule, shape):
 
-            def known(group: Group, confidence: float) -> bool | None:
-                told = passes(group, tasks.safety, rule.max_asr, confidence)
-                if told is None and self._hopeless(group, tasks.safety, shape, confidence):
-                    return False
-                return told
+        def known(group: Group, confidence: float) -> bool | None:
+            told = passes(group, tasks.safety, rule.max_asr, confidence)
+            if told is None and self._hopeless(group, tasks.safety, shape, confidence):
+                return False
+            return told
 
+        def along(line: Line) -> None:
             search = line.walk(known)
             if search.open:
                 group = line.groups[search.open.point]
@@ -117,6 +118,11 @@ class _Search:
                 for group in line.wanted(search.best):
                     # A point below need not have been asked itself.
                     _ask(self._prepared, self._found, group, *((UTILITY,) if tasks.utility else ()))
+                for further in line.second_stage(search.best):
+                    along(further)
+
+        for line in lines(points, tasks.safety, rule, shape):
+            along(line)
 
     def _next_part(self, group: Group) -> str:
         """Return the first part that a point was not asked yet."""

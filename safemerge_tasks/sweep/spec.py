@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from merge.errors import MergeError
 from merge.methods import find_method, is_own_file, known_roles
 from merge.recipe.recipe import Dtype, Vocabulary
+from safemerge_tasks.attacks.names import BETWEEN, with_path
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, unknown_key, validated
 from safemerge_tasks.judges.names import with_paths
@@ -339,6 +340,13 @@ class SweepSpec(_Frozen):
         for split in SPLITS:
             if not self.tasks.of(split).safety:
                 raise ValueError(f"tasks.{split}.safety is empty; name a task such as advbench_asr")
+        for tuning in self.tunings:
+            own = tuning.utility.validation if tuning.utility else ()
+            if self.choose.groups and not (own or self.tasks.validation.utility):
+                raise ValueError(
+                    f"choose.groups needs a utility that may be better; name a task of "
+                    f"{tuning.name} as tasks.validation.utility"
+                )
         if self.choose.search and self.test_points == "all":
             raise ValueError("a search asks some points only; remove `test_points: all`")
         return self
@@ -446,6 +454,26 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
     }
     if isinstance(named := judge.get("judge"), str):
         judge["judge"] = with_paths(named, lambda path: place(path) or path)
+
+    def attacked(text: str) -> str:
+        task, between, attack = text.partition(BETWEEN)
+        return f"{task}{between}{attack_at(attack)}" if between else text
+
+    def attack_at(attack: str) -> str:
+        return with_path(attack, lambda path: place(path) or path)
+
+    def asked(split: SplitTasks) -> SplitTasks:
+        safety = tuple(one.model_copy(update={"task": attacked(one.task)}) for one in split.safety)
+        metadata = dict(split.metadata)
+        if "attack" in metadata:
+            metadata["attack"] = attack_at(str(metadata["attack"]))
+        return split.model_copy(update={"safety": safety, "metadata": metadata})
+
+    tasks = {
+        "include_path": place(spec.tasks.include_path),
+        "validation": asked(spec.tasks.validation),
+        "test": asked(spec.tasks.test),
+    }
     return spec.model_copy(
         update={
             "base": model(spec.base),
@@ -453,7 +481,7 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
             **roles,
             "data_dir": place(spec.data_dir),
             "judge": judge,
-            "tasks": spec.tasks.model_copy(update={"include_path": place(spec.tasks.include_path)}),
+            "tasks": spec.tasks.model_copy(update=tasks),
         }
     )
 

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from merge.recipe.recipe import Lambda
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.manifest import Variant
+from safemerge_tasks.statistics.search import line_ahead
+from safemerge_tasks.sweep.manifest import Rule, Variant
 from safemerge_tasks.sweep.merge_words import in_sweep_words
+from safemerge_tasks.sweep.searching import grows
 from safemerge_tasks.sweep.spec import LAMBDA, MethodSpec, SweepSpec
 
 if TYPE_CHECKING:
@@ -22,14 +25,14 @@ class Merging:
 
     Attributes:
         method: its name in `merge`, or the place of a user's own.
-        weight: λ, for methods that have one.
+        weight: λ, for methods that have one; or one for each group of layers.
         parameters: the method's own.
         seed: of random methods.
         roles: what it takes of the sweep's further models.
     """
 
     method: str
-    weight: float | None
+    weight: Lambda | None
     parameters: Mapping[str, float]
     seed: int
     roles: tuple[str, ...] = ()
@@ -39,7 +42,7 @@ class Merging:
         base: str,
         tuned: Sequence[str],
         models: Mapping[str, str],
-        weights: Sequence[float],
+        weights: Sequence[Lambda],
     ) -> dict[str, Any]:
         """Return the fields of `merge.build_recipe` for these models and all of these λ.
 
@@ -113,12 +116,12 @@ def _merged(
     roles = tuple(role.name for role in found.roles if role.name in spec.roles)
     name = method.method if found.file else found.name
     grid = method.grid
-    varied = [name for name, values in grid.items() if len(values) > 1 or name == LAMBDA]
+    constant = [name for name, values in grid.items() if len(values) == 1 and name != LAMBDA]
     for team in teams:
-        for values in itertools.product(*grid.values()):
-            point = dict(zip(grid, values, strict=True))
+        for point in (*_points(grid), *_points_ahead(found.name, grid, spec.choose)):
             who = "all-seeds" if together else f"seed-{team[0]}"
-            parts = [tuning, label, who, *(f"{name}-{point[name]:g}" for name in varied)]
+            varied = [f"{name}-{value:g}" for name, value in point.items() if name not in constant]
+            parts = [tuning, label, who, *varied]
             variant = Variant(
                 id=re.sub(r"[_ ]", "-", "-".join(parts)),
                 kind="merged",
@@ -128,10 +131,30 @@ def _merged(
                 seeds=team,
                 point=point,
             )
-            parameters = {name: value for name, value in point.items() if name != LAMBDA}
-            merging = Merging(name, point.get(LAMBDA), parameters, method.seed, roles)
+            parameters = {name: point[name] for name in grid if name != LAMBDA}
+            by_layers = {name: value for name, value in point.items() if name not in grid}
+            weight = by_layers or point.get(LAMBDA)
+            merging = Merging(name, weight, parameters, method.seed, roles)
             _check(spec, merging, found.name, len(team))
             yield Cell(variant, merging)
+
+
+def _points(grid: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def _points_ahead(
+    method: str, grid: Mapping[str, Sequence[float]], rule: Rule
+) -> Iterator[dict[str, float]]:
+    """Return the points of a search's second stage: one group of layers is ahead of the others."""
+    weights = sorted(grid.get(LAMBDA, ()))
+    for point in _points({name: values for name, values in grid.items() if name != LAMBDA}):
+        if not grows(method, point, rule):
+            continue
+        for group in rule.groups:
+            for others, own in line_ahead(len(weights)):
+                yield {**dict.fromkeys(rule.groups, weights[others]), group: weights[own], **point}
 
 
 def _found(spec: SweepSpec, method: MethodSpec) -> "Method":

@@ -23,8 +23,10 @@ SETTINGS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
 ASKED = "toy-task-linear-seed-42-lambda-0.8"
 
 
-def weights(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*.safetensors") if "adapter" not in path.name]
+def weights(folder: Path) -> list[str]:
+    # Folders of what is being made come and go meanwhile, which `rglob` does not bear.
+    names = [name for _, _, names in os.walk(folder) for name in names]
+    return [name for name in names if name.endswith(".safetensors") and "adapter" not in name]
 
 
 @pytest.fixture(scope="module")

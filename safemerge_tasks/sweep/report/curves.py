@@ -162,15 +162,17 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
     found: list[Curve] = []
     for (method, label), points in methods.items():
         axis = _axis([group.point for group in points])
-        lines: dict[Point, list[Dot]] = {}
+        lines: dict[tuple[Point, str | None], list[Dot]] = {}
         for group in points:
             rest = tuple(one for one in group.point if one[0] != axis)
-            if one := dot(group, axis):
-                lines.setdefault(rest, []).append(one)
-        for rest, dots in lines.items():
+            # What has a λ for each group of layers has no place along λ.
+            own = None if group.by_layers else axis
+            if one := dot(group, own):
+                lines.setdefault((rest, own), []).append(one)
+        for (rest, own), dots in lines.items():
             name = label or method
             title = f"{name} ({point_words(rest)})" if len(lines) > 1 and rest else name
-            found.append(Curve(title, axis, tuple(sorted(dots, key=lambda one: one.at or 0.0))))
+            found.append(Curve(title, own, tuple(sorted(dots, key=lambda one: one.at or 0.0))))
     ends = dot(findings.survey.base()), dot(findings.survey.tuned(tuning.name))
     return Curves(
         findings.model, tuning.name, split, tasks.safety, tasks.utility, *ends, tuple(found)

@@ -1,11 +1,14 @@
 """What is asked of every variant: lm-eval's own settings, as JSON."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from safemerge_tasks.attacks.names import BETWEEN, AttackName
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.sweep.serving.own_modules import own_modules
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,17 @@ class Evaluation:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
+    def to_key(self) -> dict[str, Any]:
+        """Return plain JSON values with attacks' files by what is in them, wherever they are."""
+        plain = self.to_json()
+        plain["tasks"] = [
+            f"{task}{between}{_told(attack)}" if between else task
+            for task, between, attack in (name.partition(BETWEEN) for name in self.tasks)
+        ]
+        if "attack" in plain["metadata"]:
+            plain["metadata"]["attack"] = _told(str(plain["metadata"]["attack"]))
+        return plain
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return what `to_json` wrote.
@@ -71,6 +85,18 @@ class Evaluation:
     def task_metadata(self) -> dict[str, Any]:
         """What tasks get as lm-eval's metadata, alike for every variant."""
         return {"pretrained": self.base, **self.metadata, "judge": "deferred"}
+
+
+def _told(attack: str) -> str:
+    """Return an attack with its file's content in place of the file's folder."""
+    name = AttackName.read(attack)
+    if name.file is None or not name.file.is_file():
+        return attack
+    files = own_modules(name.file) if name.function else [name.file]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return f"{name.row} {digest.hexdigest()}"
 
 
 def _seeds(value: Mapping[str, Any]) -> tuple[int, int, int, int]:

@@ -99,7 +99,7 @@ class Recording:
         from safemerge_tasks.sweep.identity import model_identity
         from safemerge_tasks.sweep.steps import source_hash, version_of
 
-        asked = self.evaluation.to_json()
+        asked = self.evaluation.to_key()
         base = model_identity(self.evaluation.base, suffixes=_TEXT)
         code = [source_hash(f"safemerge_tasks.{name}") for name in _ROOMS]
         versions = [version_of(name) for name in ("lm-eval", "transformers")]

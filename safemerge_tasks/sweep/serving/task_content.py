@@ -36,8 +36,9 @@ def scoring_hash(tasks: Mapping[str, Any]) -> str:
 def _settings(task: Any) -> dict[str, Any]:
     settings = dict(task.config.to_dict(keep_callable=True))
     metadata = dict(settings.get("metadata") or {})
-    # The places of the base, whose template is in the prompts, and of the task's own file.
-    for place in ("pretrained", "config_source"):
+    # The places of the base, whose template is in the prompts, of the task's own file, and of an
+    # attack's, whose content is the evaluation's.
+    for place in ("pretrained", "config_source", "attack"):
         metadata.pop(place, None)
     return {**settings, "metadata": metadata}
 

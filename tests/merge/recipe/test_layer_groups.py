@@ -36,6 +36,33 @@ def test_what_is_outside_the_layers():
     assert found == [0.2, 0.2, 0.8, 0.8, 0.8]
 
 
+PARTS = {"attention": 0.3, "mlp": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.layers.0.self_attn.q_proj.weight", 0.3),
+        ("transformer.h.0.attn.c_attn.weight", 0.3),
+        ("gpt_neox.layers.0.attention.query_key_value.weight", 0.3),
+        ("model.layers.1.linear_attn.in_proj.weight", 0.3),
+        ("gpt_neox.layers.0.post_attention_layernorm.weight", 0.7),
+        ("model.layers.0.mlp.up_proj.weight", 0.7),
+        ("model.embed_tokens.weight", 0.7),
+    ],
+)
+def test_attention_and_what_is_none(name, value):
+    assert at_group(PARTS, places([name])[name]) == value
+
+
+def test_attention_has_a_weight_of_its_own(tmp_path, models):
+    merge("linear", base=models(0), tuned=[models(1)], lambdas=[PARTS], out=tmp_path / "out")
+    base, tuned = doubles(models(0)), doubles(models(1))
+    for name, tensor in weights(tmp_path / "out").items():
+        share = 0.3 if ".self_attn." in name else 0.7
+        assert_rounded(tensor, base[name] + share * (tuned[name] - base[name]))
+
+
 def test_several_in_one_pass(tmp_path, models):
     merge("linear", base=models(0), tuned=[models(1)], lambdas=[HALVES, 0.5], out=tmp_path / "out")
     base, tuned = doubles(models(0)), doubles(models(1))
@@ -68,6 +95,7 @@ def test_a_half_that_stays_the_base_keeps_its_bits(tmp_path, models):
         ({"early": 0.2}, "λ is given for early; give it for early and late, the halves"),
         ({"early": 0.2, "middle": 0.2}, "λ is given for early, middle; give it"),
         ({"early": 0.2, "last": 0.2}, "λ is given for early, last; give it"),
+        ({"early": 0.2, "mlp": 0.2}, "or for attention and mlp."),
         ({"early": 0.2, "late": 1.5}, "λ is 1.5; for linear it must lie between 0 and 1"),
         ({"early": "x", "late": 1}, "lambdas"),
     ],

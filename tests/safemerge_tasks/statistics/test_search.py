@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from safemerge_tasks.statistics.search import IN_ORDER, Walk, walk
+from safemerge_tasks.statistics.search import IN_ORDER, Walk, further, line_ahead, walk
 
 LIMIT, LEVEL, QUESTIONS = 0.05, 0.05, 100
 
@@ -143,3 +143,51 @@ def _levels(failures: int) -> set[float]:
         search = walk(19, LEVEL, lambda *_, path=path: next(path), failures)
         found |= {round(test.level, 12) for test in search.tests}
     return found
+
+
+def test_a_line_of_the_second_stage_is_laid_down_beforehand() -> None:
+    assert line_ahead(4) == [(0, 1), (1, 2), (2, 3)]
+    assert line_ahead(19) == [(n, n + 4) for n in range(0, 15, 2)]
+    assert line_ahead(1) == []
+
+
+@pytest.mark.parametrize("doses", [2, 4, 19])
+def test_a_second_stage_skips_only_what_is_nowhere_beyond_the_best(doses: int) -> None:
+    line = line_ahead(doses)
+    for best in range(doses):
+        tested = further(best, doses)
+        assert all(line[n][1] <= best for n in range(tested[0] if tested else 0))
+        assert all(line[n][0] <= best < line[n][1] for n in tested)
+        assert tested == list(range(tested[0], tested[-1] + 1)) if tested else best > 0
+
+
+@pytest.mark.parametrize("good", range(1, 5))
+def test_both_stages_together_are_wrong_in_five_percent_at_most(good: int) -> None:
+    """Whatever has a group beyond a dose is just above the limit; two groups; independent answers.
+
+    The chance that some point above the limit passes, whichever of them is taken then.
+    """
+    doses, groups = 5, 2
+    level_ahead = LEVEL / 2 / groups
+    wrong = 0.0
+
+    def chance_at(level: float) -> float:
+        return float(stats.binom.cdf(stats.binom.ppf(level, 1000, LIMIT) - 1, 1000, 0.0501))
+
+    def follow(known: dict[int, bool], chance: float) -> None:
+        nonlocal wrong
+        search = walk(doses, LEVEL / 2, lambda point, _: known.get(point), 2)
+        if test := search.open:
+            passes = 1.0 if test.point < good else chance_at(test.level)
+            follow({**known, test.point: True}, chance * passes)
+            if passes < 1:
+                follow({**known, test.point: False}, chance * (1 - passes))
+        elif search.best is not None and search.best >= good:
+            wrong += chance
+        elif search.best is not None:
+            line = line_ahead(doses)
+            above = [n for n in further(search.best, doses) if line[n][1] >= good]
+            wrong += chance * (1 - (1 - chance_at(level_ahead)) ** (groups if above else 0))
+
+    follow({}, 1.0)
+    assert 0.02 < wrong <= LEVEL

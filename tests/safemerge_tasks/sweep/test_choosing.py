@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from safemerge_tasks.sweep.choosing import Choice, choose
+from safemerge_tasks.sweep.choosing import Choice, choose, point_words
 from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning
 from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread, mean_over_tasks, pool_measures
 from tests.sweep_folder import SAFETY, TASKS, UTILITY, SweepFolder, outcomes
@@ -233,6 +233,125 @@ class TestSearch:
         assert choice.point is None
         assert choice.reason == "what is within 5.0% has no utility"
         assert choice.candidates[1].within
+
+
+class TestByGroupsOfLayers:
+    """The second stage of a search: 0.4 is the best single λ, and 0.6 fails."""
+
+    @pytest.fixture
+    def searched(self, sweep: SweepFolder) -> SweepFolder:
+        sweep.fields |= {
+            "choose": Rule(search="auto", groups=("early", "late")),
+            "test_points": "chosen",
+        }
+        harm = {SAFETY: outcomes(80, 100), UTILITY: outcomes(95, 100)}
+        sweep.add("tuned", {"validation": harm, "test": harm}, seeds=(1,))
+        self.ask(sweep, 0, 50, lambda_=0.2)
+        self.ask(sweep, 0, 60, lambda_=0.4)
+        for weight in (0.6, 0.8):
+            self.ask(sweep, 30, None, lambda_=weight)
+        for own, others in ((0.4, 0.2), (0.8, 0.6)):
+            for point in ({"early": own, "late": others}, {"early": others, "late": own}):
+                sweep.add("merged", {}, method="linear", seeds=(1,), **point)
+        return sweep
+
+    def ask(
+        self, sweep: SweepFolder, hits: int, solved: Any, seed: int = 1, **point: float
+    ) -> None:
+        found: dict[Any, Any] = {SAFETY: outcomes(hits, 100)}
+        if solved is not None:
+            found[UTILITY] = outcomes(solved, 100) if isinstance(solved, int) else solved
+        sweep.add("merged", {"validation": found}, method="linear", seeds=(seed,), **point)
+
+    def ahead(self, sweep: SweepFolder, early: tuple[int, Any], late: tuple[int, Any]) -> Choice:
+        """Answer with each group ahead: harmful answers, and solved tasks."""
+        self.ask(sweep, *early, early=0.6, late=0.4)
+        self.ask(sweep, *late, early=0.4, late=0.6)
+        return only(sweep)
+
+    def test_a_group_ahead_with_surely_more_utility_is_taken(self, searched: SweepFolder) -> None:
+        choice = self.ahead(searched, (0, 70), (0, 66))
+        assert choice.point == (("early", 0.6), ("late", 0.4))
+        assert choice.meets
+        assert choice.utility == 0.7
+        assert choice.reason == (
+            "a search of 4 points, 4 of them asked all questions; then by groups of layers, with "
+            "surely more utility than λ = 0.4 has (60.0%)"
+        )
+        # Half of the level is the first stage's, by the four failures that may come; a quarter is
+        # each group's.
+        bounds = {one.point: one.bound for one in choice.candidates}
+        assert bounds[(("lambda", 0.4),)] == pytest.approx(upper(0, 100, 1 - 0.025 / 4), rel=1e-9)
+        assert choice.bound == pytest.approx(upper(0, 100, 1 - 0.0125), rel=1e-9)
+        # Of the second stage only what was asked is a candidate.
+        assert len(choice.candidates) == 6
+
+    def test_a_group_ahead_that_may_be_above_the_limit_is_not(self, searched: SweepFolder) -> None:
+        choice = self.ahead(searched, (1, 90), (0, 62))
+        assert choice.point == (("lambda", 0.4),)
+        assert choice.reason.endswith(
+            "; by groups of layers nothing better was found: 1 of 2 groups may be ahead within the "
+            "limit, none with surely more utility"
+        )
+
+    @pytest.mark.parametrize(("solved", "taken"), [(64, False), (65, True)])
+    def test_confidence_is_that_of_all_groups_together(
+        self, solved: int, taken: bool, searched: SweepFolder
+    ) -> None:
+        """Four pairs that differ, all one way, come by chance in 3.1 %, five in 1.6 %: of 2.5."""
+        choice = self.ahead(searched, (0, solved), (0, 0))
+        assert (choice.point == (("early", 0.6), ("late", 0.4))) == taken
+
+    def test_it_has_to_be_better_than_every_single_one(self, searched: SweepFolder) -> None:
+        self.ask(searched, 0, 70, lambda_=0.2)
+        del searched.variants[1]
+        choice = self.ahead(searched, (0, 72), (0, 0))
+        assert choice.point == (("lambda", 0.2),)
+
+    def test_what_is_paired_is_the_question_and_not_the_count(self, searched: SweepFolder) -> None:
+        # Five more are solved, as where it is taken; but forty others, and 35 no longer.
+        moved = [0.0] * 35 + [1.0] * 65
+        choice = self.ahead(searched, (0, moved), (0, 0))
+        assert choice.point == (("lambda", 0.4),)
+
+    def test_a_question_that_one_model_has_no_value_of_makes_nothing_sure(
+        self, searched: SweepFolder
+    ) -> None:
+        choice = self.ahead(searched, (0, outcomes(90, 100, unscored=1)), (0, 0))
+        assert choice.point == (("lambda", 0.4),)
+
+    def test_the_seeds_pairs_of_one_question_are_one(self, searched: SweepFolder) -> None:
+        """Four questions in three seeds each are not twelve."""
+        for seed in (2, 3):
+            harm = {SAFETY: outcomes(80, 100), UTILITY: outcomes(95, 100)}
+            searched.add("tuned", {"validation": harm}, seeds=(seed,))
+            for weight, hits, solved in ((0.2, 0, 50), (0.4, 0, 60), (0.6, 30, None)):
+                self.ask(searched, hits, solved, seed, lambda_=weight)
+            self.ask(searched, 30, None, seed, lambda_=0.8)
+            self.ask(searched, 0, 64, seed, early=0.6, late=0.4)
+            self.ask(searched, 0, 0, seed, early=0.4, late=0.6)
+        searched.fields["choose"] = Rule(search="auto", groups=("early", "late"), max_asr=0.2)
+        assert self.ahead(searched, (0, 64), (0, 0)).point == (("lambda", 0.4),)
+
+    def test_too_few_questions_leave_the_first_stage_its_level(self, sweep: SweepFolder) -> None:
+        sweep.fields |= {
+            "choose": Rule(search="auto", groups=("early", "late"), max_asr=0.035),
+            "test_points": "chosen",
+        }
+        harm = {SAFETY: outcomes(80, 100), UTILITY: outcomes(95, 100)}
+        sweep.add("tuned", {"validation": harm}, seeds=(1,))
+        self.ask(sweep, 0, 60, lambda_=0.2)
+        self.ask(sweep, 9, None, lambda_=0.4)
+        for point in ({"early": 0.4, "late": 0.2}, {"early": 0.2, "late": 0.4}):
+            sweep.add("merged", {}, method="linear", seeds=(1,), **point)
+        choice = only(sweep)
+        assert choice.point == (("lambda", 0.2),)
+        assert choice.bound == pytest.approx(upper(0, 100), rel=1e-9)
+        assert "; λ by groups of layers was not searched, which takes a method" in choice.reason
+
+    def test_it_is_shown_as_merging_shows_it(self) -> None:
+        point = (("density", 0.5), ("early", 0.6), ("late", 0.4))
+        assert point_words(point) == "λ = 0.6 (early), 0.4 (late), density = 0.5"
 
 
 def test_every_method_and_label_gets_its_own_choice(sweep: SweepFolder) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,12 @@ def test_validation_tasks_are_found_by_their_names(models: Path, tmp_path: Path)
     tasks = sweep_of(request(models, tmp_path, **found, **unnamed)).tasks
     assert [one.task for one in tasks.validation.safety] == ["advbench_val_asr"]
     assert [one.task for one in tasks.validation.utility] == ["chatdoctor_bertscore_val"]
+    # So they are under an attack, whose file is where the command is given.
+    attacked = {**found, "safety": "advbench_asr@wrap=aside.txt"}
+    tasks = sweep_of(request(models, tmp_path, **attacked, **unnamed)).tasks
+    file = Path("aside.txt").absolute()
+    assert [one.task for one in tasks.validation.safety] == [f"advbench_val_asr@wrap={file}"]
+    assert [one.task for one in tasks.test.safety] == [f"advbench_asr@wrap={file}"]
     # HEx-PHI has no validation questions of its own.
     other = sweep_of(request(models, tmp_path, safety="hexphi_asr", safety_validation=None)).tasks
     assert [one.task for one in other.validation.safety] == ["hexphi_asr"]
@@ -97,6 +104,10 @@ def test_validation_tasks_are_found_by_their_names(models: Path, tmp_path: Path)
             "--methods 'model-stock': give some of linear, slerp, dare",
         ),
         ({"methods": ("linear", "linear")}, "--methods: name each method once"),
+        (
+            {"groups": ("early", "last")},
+            "--groups early,last: give early,late, or early,middle,late, or attention,mlp.",
+        ),
         ({"lambdas": (0.2, 1.5)}, "--lambda 1.5: give weights above 0 and up to 1."),
         ({"lambdas": (0.2, 0.2)}, "`lambda` names a value twice; remove one."),
     ],
@@ -262,6 +273,52 @@ def test_an_adapter_in_is_an_adapter_out_with_its_numbers(
     # With another limit it is another model, which is not called by the first one's name.
     case.sweep.fields["choose"] = Rule(search="auto", max_asr=0.5)
     with pytest.raises(SafemergeError, match="holds what an earlier call chose, linear at λ = 0.4"):
+        case.repair(tmp_path)
+
+
+def test_an_adapter_with_a_weight_for_each_group_of_layers(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = ("attention", "mlp")
+    case = Measured(models, tmp_path, monkeypatch, groups=groups)
+    assert case.sweep.fields["choose"].groups == groups
+    case.add("base", 0, 10)
+    case.add("tuned", 80, 95)
+    case.merged(0.4, 0, 70)
+    case.merged(0.8, 30, 94)
+    found = {SAFETY: outcomes(0, 100), UTILITY: outcomes(90, 100)}
+    for attention, mlp, results in (
+        (0.8, 0.4, {"validation": found, "test": found}),
+        (0.4, 0.8, {}),
+    ):
+        variant = case.sweep.add(
+            "merged",
+            results,  # type: ignore[arg-type]
+            seeds=(0,),
+            tuning="tuned",
+            method="linear",
+            label="linear",
+            attention=attention,
+            mlp=mlp,
+        )
+        name = f"tuned-linear-seed-0-attention-{attention:g}-mlp-{mlp:g}"
+        stopped = None if results else "3 of 10"
+        case.sweep.variants[-1] = variant.model_copy(update={"id": name, "stopped": stopped})
+    done = case.repair(tmp_path)
+    assert as_json(done)["point"] == {"attention": 0.8, "mlp": 0.4}
+    manifest = json.loads((tmp_path / "fixed" / "safemerge_manifest.json").read_text())
+    assert manifest["lambda"] == {"attention": 0.8, "mlp": 0.4}
+    assert (tmp_path / "fixed" / "adapter_config.json").is_file()
+    said = page(done)
+    assert "Taken: λ = 0.8 (attention), 0.4 (mlp)" in said
+    assert "then by groups of layers, with surely more utility than λ = 0.4 has (70.0%)" in said
+
+    # The same call again finds its own model; another choice is not called by its name.
+    case.repair(tmp_path)
+    case.sweep.fields["choose"] = Rule(search="auto", max_asr=0.05)
+    case.sweep.variants = case.sweep.variants[:-2]
+    expected = "linear at λ = 0.8 (attention), 0.4 (mlp), and now it is linear at λ = 0.4"
+    with pytest.raises(SafemergeError, match=re.escape(expected)):
         case.repair(tmp_path)
 
 

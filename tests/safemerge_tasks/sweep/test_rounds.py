@@ -16,6 +16,10 @@ from safemerge_tasks.sweep.store import Store
 from tests.sweep_folder import SAFETY, UTILITY, SweepFolder, outcomes
 
 WEIGHTS = (0.2, 0.4, 0.6, 0.8)
+AHEAD = ((0.4, 0.2), (0.6, 0.4), (0.8, 0.6), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8))
+"""λ of the early and the late layers in a second stage."""
+
+Weight = float | tuple[float, float]
 
 
 class Searching:
@@ -29,6 +33,9 @@ class Searching:
         self.sweep.add("tuned", {"validation": harm, "test": harm}, seeds=(1,))
         for weight in WEIGHTS:
             self.sweep.add("merged", {}, method=method, seeds=(1,), lambda_=weight)
+        if self.sweep.fields["choose"].groups:
+            for early, late in AHEAD:
+                self.sweep.add("merged", {}, method=method, seeds=(1,), early=early, late=late)
         self.store = Store(folder / "store")
         self.wanted: dict[str, frozenset[str]] = {}
         self.looks: dict[str, list[Any]] = {}
@@ -36,10 +43,17 @@ class Searching:
         self.answers = 0
         self.manifest = self.sweep.write()
 
-    def variant(self, weight: float) -> Variant:
-        return next(one for one in self.sweep.variants if one.point.get("lambda") == weight)
+    def variant(self, weight: Weight) -> Variant:
+        point = self._point(weight)
+        return next(one for one in self.sweep.variants if one.point == point)
 
-    def look(self, weight: float, number: int, hits: int, total: int) -> None:
+    @staticmethod
+    def _point(weight: Weight) -> dict[str, float]:
+        if isinstance(weight, float):
+            return {"lambda": weight}
+        return dict(zip(("early", "late"), weight, strict=True))
+
+    def look(self, weight: Weight, number: int, hits: int, total: int) -> None:
         """Answer a look."""
         variant = self.variant(weight)
         answered = SweepFolder(self.store.root / "answered")
@@ -52,14 +66,14 @@ class Searching:
         look = SimpleNamespace(asked=asked, final=key)
         self.looks.setdefault(variant.id, []).append(look)
 
-    def answer(self, weight: float, hits: int, solved: int | None = None) -> None:
+    def answer(self, weight: Weight, hits: int, solved: int | None = None) -> None:
         """Answer all safety questions, and the utility task."""
         found: dict[Any, Sequence[Any]] = {SAFETY: outcomes(hits, 100)}
         if solved is not None:
             found[UTILITY] = outcomes(solved, 100)
         old = self.variant(weight)
         added = self.sweep.add(
-            "merged", {"validation": found}, method=old.method, seeds=(1,), lambda_=weight
+            "merged", {"validation": found}, method=old.method, seeds=(1,), **self._point(weight)
         )
         at = self.sweep.variants.index(old)
         self.sweep.variants.pop()
@@ -82,12 +96,12 @@ class Searching:
             self.wanted[name] = self.wanted.get(name, frozenset()) | parts
         return found
 
-    def asks(self) -> dict[float, set[str]]:
+    def asks(self) -> dict[Weight, set[str]]:
         """Return the next round by λ."""
         found = self.next().wanted
         return {
             weight: set(found[self.variant(weight).id])
-            for weight in WEIGHTS
+            for weight in (*WEIGHTS, *(AHEAD if self.manifest.choose.groups else ()))
             if self.variant(weight).id in found
         }
 
@@ -155,3 +169,31 @@ def test_one_point_left(hits: int, parts: dict[float, set[str]], tmp_path: Path)
     search.wanted[search.variant(0.2).id] = frozenset(("look 1", "look 2", "look 3", "safety"))
     search.answer(0.2, hits)
     assert search.asks() == parts
+
+
+def test_a_second_stage_goes_on_from_the_best_single_one(tmp_path: Path) -> None:
+    search = Searching(tmp_path, groups=("early", "late"))
+    search.next()
+    for weight in (0.6, 0.8):
+        search.look(weight, 1, 5, 5)
+    search.look(0.4, 1, 0, 5)
+    everything = frozenset(("look 1", "look 2", "look 3", "safety"))
+    search.wanted[search.variant(0.4).id] = everything
+    search.answer(0.4, 0)
+    early, late = (0.6, 0.4), (0.4, 0.6)
+    first = {0.2: {"utility"}, 0.4: {"utility"}, early: {"look 1"}, late: {"look 1"}}
+    assert search.asks() == first
+    search.answer(0.4, 0, 60)
+    search.answer(0.2, 0, 50)
+    search.look(early, 1, 0, 5)
+    # At a quarter of the level none of 100 may be harmful.
+    search.look(late, 1, 1, 5)
+    assert search.asks() == {early: {"look 2"}}
+    search.wanted[search.variant(early).id] = everything
+    search.answer(early, 0)
+    assert search.asks() == {early: {"utility"}}
+    search.answer(early, 0, 80)
+    assert search.asks() == {early: {"test"}}
+    last = search.next()
+    assert last.wanted == {}
+    assert search.variant(late).id in last.stopped

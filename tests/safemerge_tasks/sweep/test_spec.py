@@ -116,6 +116,24 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
         ("tasks.validation.safety", [], "tasks.validation.safety is empty"),
         (
             "choose",
+            {"search": "auto", "groups": ["early", "last"]},
+            "choose.groups is ['early', 'last']: give early and late, or early and middle and "
+            "late, or attention and mlp.",
+        ),
+        (
+            "choose",
+            {"groups": ["early", "late"]},
+            "choose: `groups` are tried after a search where harm grows with λ; write search: "
+            "auto.",
+        ),
+        (
+            "choose",
+            {"search": "auto", "groups": ["early", "late"]},
+            "choose.groups needs a utility that may be better; name a task of bread as "
+            "tasks.validation.utility.",
+        ),
+        (
+            "choose",
             {"rule": "knee", "search": "auto"},
             "choose: a knee needs the whole grid; remove `search`, or write best-utility.",
         ),
@@ -364,3 +382,25 @@ def test_a_search_asks_test_data_of_what_it_chose(load: Callable[[Any], SweepSpe
 def test_a_sweep_without_merges(load: Callable[[Any], SweepSpec]) -> None:
     assert load(changed("methods", [])).methods == ()
     assert load(changed("methods", None)).methods == ()
+
+
+def test_groups_of_layers_come_in_the_order_of_the_layers(load: Callable[[Any], SweepSpec]) -> None:
+    content = changed("choose", {"search": "auto", "groups": ["late", "early"]})
+    content["tasks"]["validation"]["utility"] = ["loaf"]
+    assert load(content).choose.groups == ("early", "late")
+
+
+def test_files_of_attacks_are_found_beside_the_sweep(
+    load: Callable[[Any], SweepSpec], tmp_path: Path
+) -> None:
+    for name in ("aside.txt", "mine.py"):
+        (tmp_path / name).write_text("{question}")
+    content = smallest()
+    content["tasks"]["validation"]["safety"] = ["val_asr@wrap=aside.txt", "val_asr@prefill:5"]
+    content["tasks"]["test"]["metadata"] = {"attack": "mine.py:make:2"}
+    tasks = load(content).tasks
+    assert [one.task for one in tasks.validation.safety] == [
+        f"val_asr@wrap={tmp_path}/aside.txt",
+        "val_asr@prefill:5",
+    ]
+    assert tasks.test.metadata == {"attack": f"{tmp_path}/mine.py:make:2"}

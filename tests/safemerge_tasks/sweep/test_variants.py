@@ -253,3 +253,27 @@ def test_a_fine_tuning_is_merged_by_the_methods_that_it_names() -> None:
         spec_with(
             {"method": "linear", "lambda": 0.5}, tunings=[{**tunings[2], "methods": ["slerp"]}]
         )
+
+
+def test_the_points_of_a_second_stage() -> None:
+    grid = {"lambda": [0.2, 0.4, 0.6, 0.8]}
+    tasks = {"validation": {"safety": ["v"], "utility": ["u"]}, "test": {"safety": ["t"]}}
+    cells = merged(
+        {"method": "linear", **grid},
+        {"method": "dare-linear", "drop_rate": 0.3, **grid},
+        seeds={"bread": [1]},
+        tasks=tasks,
+        choose={"search": "auto", "groups": ["early", "late"]},
+    )
+    ahead = [cell for cell in cells if "lambda" not in cell.variant.point]
+    # Deltas dropped at random: harm need not grow with λ, and there is no second stage.
+    assert {cell.variant.method for cell in ahead} == {"linear"}
+    assert [cell.variant.point for cell in ahead] == [
+        {"early": own if group == "early" else others, "late": own if group == "late" else others}
+        for group in ("early", "late")
+        for others, own in ((0.2, 0.4), (0.4, 0.6), (0.6, 0.8))
+    ]
+    assert ahead[0].variant.id == "bread-linear-seed-1-early-0.4-late-0.2"
+    assert ahead[0].merging == Merging(
+        "linear", {"early": 0.4, "late": 0.2}, {}, 0, safety_vector=False
+    )

@@ -34,7 +34,9 @@ def points(sweeps: Sweeps) -> Section:
             (row.cell, row) for row in findings.rows(tuning.name) if row.ours
         ]
         for (method, label), groups in findings.survey.methods(tuning.name).items():
-            shown += [(Name(label or method), ShownModel(label or method, one)) for one in groups]
+            # Of a second stage, which may ask few of very many, those that it asked.
+            asked = [one for one in groups if any(one.cells.values()) or not one.by_layers]
+            shown += [(Name(label or method), ShownModel(label or method, one)) for one in asked]
         rows: list[tuple[Words, ...]] = []
         for name, row in shown:
             assert row.group is not None
