@@ -278,7 +278,7 @@ class _Builder:
 
         if not all(model.adapter for model in models):
             return False
-        if self._spec.engine.model != "vllm":
+        if self._spec.engine.model == "hf":
             return True
         try:
             for model in models:
@@ -314,15 +314,14 @@ class _Builder:
             # Its tokenizer serves checkpoints too.
             "base": self._sources.base.identity,
             "recording": asked.digest,
-            "engine": engine.model,
-            "model_args": engine.model_args,
+            **engine.shaping,
         }
         work = {
             "recording": asked.recording,
             "served": served,
             "model": place,
             "base": self._spec.base,
-            "engine": engine.model_dump(mode="json", include={"model", "model_args", "max_loras"}),
+            "engine": engine.model_dump(mode="json", exclude={"engines"}),
             "requests": asked.requests,
         }
         key = make_key("answer", shaped_by, inputs)

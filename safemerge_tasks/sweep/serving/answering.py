@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
@@ -21,7 +22,7 @@ def answer_with_adapters(
     engine: EngineSettings,
     listener: Listener,
 ) -> None:
-    """Have the base and its LoRA adapters answer, with vLLM all of them in one batch.
+    """Have the base and its LoRA adapters answer, with vLLM or a server all of them in one batch.
 
     Responses that are there already are kept, and `done` is told of them as well.
 
@@ -46,7 +47,8 @@ def answer_with_checkpoints(
 ) -> None:
     """Have whole checkpoints answer, one after the other; see `answer_with_adapters`.
 
-    With vLLM one engine serves checkpoints of one shape: their weights are loaded in place.
+    With vLLM one engine serves checkpoints of one shape: their weights are loaded in place, as they
+    are on a server.
     """
     _check(asked, engine)
     wrong = [one.name for one in asked if one.checkpoint is None]
@@ -106,4 +108,13 @@ def _backend(engine: EngineSettings) -> Any:
         from safemerge_tasks.sweep.serving import hf_answers
 
         return hf_answers
-    raise SafemergeError(f"{engine.model!r} is no engine; use vllm or hf.")
+    if engine.model == "url":
+        if missing := [name for name in ("aiohttp", "requests", "tenacity") if not find_spec(name)]:
+            raise SafemergeError(
+                f"lm-eval's API models need {missing[0]}, which is not installed: run `pip install "
+                "lm-eval[api]`."
+            )
+        from safemerge_tasks.sweep.serving import url_answers
+
+        return url_answers
+    raise SafemergeError(f"{engine.model!r} is no engine; use vllm, hf or url.")

@@ -81,12 +81,15 @@ def log_probabilities(
 
 
 def load_reference(model: str | Path, dtype: str, *, trust_remote_code: bool = False) -> Any:
-    """Return a model of transformers on the CPU, its files mapped rather than copied."""
+    """Return a model of transformers on the CPU, its files mapped rather than copied.
+
+    `dtype` is a type's name, or `auto` for the one that the files have.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     found = AutoModelForCausalLM.from_pretrained(
-        str(model), dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
+        str(model), dtype=getattr(torch, dtype, dtype), trust_remote_code=trust_remote_code
     )
     return found.eval()
 
