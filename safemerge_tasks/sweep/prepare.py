@@ -92,13 +92,15 @@ def check_server(prepared: Prepared) -> list[str]:
     Raises:
         SafemergeError: it does not answer, or serves another model than the base.
     """
+    spec, graph = prepared.spec, prepared.graph
+    if spec.engine.url is None:
+        return []
     from safemerge_tasks.sweep.serving.asked import EngineSettings
     from safemerge_tasks.sweep.serving.url_server import Server
 
-    spec, graph = prepared.spec, prepared.graph
     left = {graph.steps[key].kind for key in graph.needed(lambda key: not prepared.store.done(key))}
     # While models are trained their GPUs may not be the server's yet.
-    if spec.engine.url is None or "answer" not in left or "finetune" in left:
+    if "answer" not in left or "finetune" in left:
         return []
     server = Server(spec.base, EngineSettings(**spec.engine.model_dump(exclude={"engines"})))
     said = ", ".join(f"{name} {value}" for name, value in server.about.items() if value)
