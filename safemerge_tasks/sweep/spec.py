@@ -208,13 +208,7 @@ _NOT_THE_ENGINES = {
 """Arguments of lm-eval's models that would not reach the prompts or the variants."""
 
 
-_OF_A_CONNECTION = (
-    "num_concurrent",
-    "max_retries",
-    "timeout",
-    "verify_certificate",
-    "ca_cert_path",
-)
+_OF_A_CONNECTION = ("num_concurrent", "max_retries", "timeout")
 """Arguments of lm-eval's API model that shape no answer."""
 
 _OF_A_SERVED_MODEL = (

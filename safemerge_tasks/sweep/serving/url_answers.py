@@ -351,7 +351,9 @@ class _Asking:
     def _answer(self, member: _Member, pool: Executor) -> Responses:
         def each(ask: Callable[..., Any], instances: Sequence[Any]) -> list[Any]:
             found = []
-            for (value,) in pool.map(lambda one: self._sentence(lambda: ask([one])), instances):
+            for (value,) in pool.map(
+                lambda one: self._sentence(lambda: ask([one], disable_tqdm=True)), instances
+            ):
                 found.append(value)
                 self.counter.add(1)
             return found
