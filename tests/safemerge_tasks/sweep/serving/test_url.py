@@ -449,7 +449,7 @@ class TestRefusals:
             told = ask(endpoint.url, recording=texts, base_=None, low=low)
         assert told.done == ["base_"]
         assert "to be started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" in told.failed["low"]
-        assert "Not Found" in told.failed["low"]
+        assert "Error code: 404" in told.failed["low"]
 
     def test_an_adapter_that_is_not_applied(
         self, tiny_model: Path, low: Path, texts: Path, ask: Callable[..., Told]
