@@ -40,33 +40,56 @@ class Endpoint:
 
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
 
     @property
     def messages(self) -> list[str]:
         """Return each request's last message, or its prompt."""
         return [
-            request["messages"][-1]["content"] if "messages" in request else str(request["prompt"])
+            request["messages"][-1]["content"]
+            if "messages" in request
+            else str(request.get("prompt"))
             for request in self.requests
         ]
 
 
 @contextmanager
-def serve(script: Callable[[int, str], Answer]) -> Iterator[Endpoint]:
-    """Serve on loopback; `script` gets the number of the request and its message."""
+def serve(
+    script: Callable[[int, str], Answer],
+    models: Answer | None = None,
+    places: Mapping[str, Callable[[dict[str, Any]], Answer]] | None = None,
+) -> Iterator[Endpoint]:
+    """Serve on loopback.
+
+    Args:
+        script: gets the number of the request and its message.
+        models: the list of models; else one, called `MODEL`.
+        places: paths beside that of completions, and what answers the body sent there.
+    """
     lock = threading.Lock()
     stopped = threading.Event()
 
+    def missing(_body: dict[str, Any]) -> Answer:
+        return Answer({"detail": "Not Found"}, 404)
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if places is not None and self.path != "/v1/models":
+                self._send(places.get(self.path, missing)({}))
+                return
             model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "tests"}
-            self._send(Answer({"object": "list", "data": [model]}))
+            self._send(models or Answer({"object": "list", "data": [model]}))
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with lock:
                 endpoint.requests.append(json.loads(body))
+                endpoint.keys.append(self.headers["Authorization"])
                 number = len(endpoint.requests) - 1
-            answer = script(number, endpoint.messages[number])
+            if places is None or self.path == "/v1/completions":
+                answer = script(number, endpoint.messages[number])
+            else:
+                answer = places.get(self.path, missing)(endpoint.requests[number])
             stopped.wait(answer.wait)
             self._send(answer)
 

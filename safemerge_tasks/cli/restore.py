@@ -44,6 +44,9 @@ def restore(
         str | None, typer.Option(help="lm-eval's engine, vllm or hf; else what is installed.")
     ] = None,
     model_args: Annotated[str, typer.Option(help="Its arguments, as lm_eval's.")] = "",
+    url: Annotated[
+        str | None, typer.Option(help="A server that answers instead, as http://localhost:8000/v1.")
+    ] = None,
     judge: Annotated[str, typer.Option(help="The judge's name.")] = "wildguard",
     metadata: Annotated[
         list[str] | None, typer.Option(help="judge_key=value[,…] as in lm_eval's --metadata.")
@@ -78,6 +81,8 @@ def restore(
     from safemerge_tasks.sweep.restore import LAMBDAS, Request, prepare_repair
     from safemerge_tasks.sweep.store import Store
 
+    if url and model:
+        raise SafemergeError("--url names a server that answers; remove --model.")
     log_to_stderr()
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
     request = Request(
@@ -95,6 +100,7 @@ def restore(
         judge={"judge": judge, **parse_pairs(metadata or [])},
         engine=model or ("vllm" if find_spec("vllm") else "hf"),
         model_args=_arguments(model_args),
+        url=url,
         include_path=include_path,
         data_dir=data_dir,
         limit=limit,

@@ -280,7 +280,7 @@ class _Builder:
 
         if not all(model.adapter for model in models):
             return False
-        if self._spec.engine.model != "vllm":
+        if self._spec.engine.model == "hf":
             return True
         try:
             for model in models:
@@ -319,8 +319,7 @@ class _Builder:
             # Its tokenizer serves checkpoints too.
             "base": self._sources.base.identity,
             "recording": asked.digest,
-            "engine": engine.model,
-            "model_args": engine.model_args,
+            **engine.shaping,
         }
         work = {
             "recording": asked.recording,
@@ -328,7 +327,7 @@ class _Builder:
             "model": place,
             **({"merge": step.work} if step and merged_here else {}),
             "base": self._spec.base,
-            "engine": engine.model_dump(mode="json", include={"model", "model_args", "max_loras"}),
+            "engine": engine.model_dump(mode="json", exclude={"engines"}),
             "requests": asked.requests,
         }
         key = make_key("answer", shaped_by, made_by)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from safemerge_tasks.sweep.local import refuse_too_much
 from safemerge_tasks.sweep.models import weight_bytes
-from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges
+from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges, check_server
 from safemerge_tasks.sweep.questions import SAFETY, TEST, UTILITY
 from safemerge_tasks.sweep.rates import Rates
 from safemerge_tasks.sweep.steps import KINDS, Step
@@ -39,7 +39,7 @@ def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
             "will choose another, of the same cost, and merge it once more"
         )
     graph = prepared.graph
-    notes = [*graph.notes, *expected, *check_merges(prepared)]
+    notes = [*graph.notes, *expected, *check_server(prepared), *check_merges(prepared)]
     outlooks = check_finetunes(prepared)
     left = _left(prepared)
     requests = {one.recording: one for one in prepared.questions.asked.values()}
@@ -90,7 +90,8 @@ def _machine(prepared: Prepared, left: list[Step], gpus: int | None) -> dict[str
     models = {str(step.work["model"]) for step in left if step.kind == "answer"}
     jobs = len(models) if models else len({step.group for step in left if step.kind in kinds})
     engines = prepared.spec.engine.engines
-    apart = min(jobs, engines or jobs) * prepared.spec.engine.ranks
+    # A server's GPUs are its own; judging takes one of ours.
+    apart = min(jobs, engines or jobs) * max(1, prepared.spec.engine.ranks)
     return {**found, "GPUs": gpus, "GPUs that idle": max(0, gpus - apart) if left else gpus}
 
 

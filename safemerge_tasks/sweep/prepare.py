@@ -86,6 +86,27 @@ def _at_first(spec: SweepSpec, cells: Sequence[Cell]) -> Wanted | None:
     return None
 
 
+def check_server(prepared: Prepared) -> list[str]:
+    """Return what the engine's server says of itself, if it is one and the next to work.
+
+    Raises:
+        SafemergeError: it does not answer, or serves another model than the base.
+    """
+    spec, graph = prepared.spec, prepared.graph
+    if spec.engine.url is None:
+        return []
+    from safemerge_tasks.sweep.serving.asked import EngineSettings
+    from safemerge_tasks.sweep.serving.url_server import Server
+
+    left = {graph.steps[key].kind for key in graph.needed(lambda key: not prepared.store.done(key))}
+    # While models are trained their GPUs may not be the server's yet.
+    if "answer" not in left or "finetune" in left:
+        return []
+    server = Server(spec.base, EngineSettings(**spec.engine.model_dump(exclude={"engines"})))
+    said = ", ".join(f"{name} {value}" for name, value in server.about.items() if value)
+    return [f"{spec.engine.url} answers: {said}"]
+
+
 def check_merges(prepared: Prepared) -> list[str]:
     """Check every merge whose inputs are there already, from headers only; return notes.
 

@@ -51,9 +51,9 @@ _KEYS = "api_key_env"
 
 
 def passed_on(job: Job, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the starter's settings that a job has too, a judge's key among them."""
-    judges = [step.work.get("judge") or {} for step in job.steps]
-    keys = {value for judge in judges for name, value in judge.items() if _KEYS in name}
+    """Return the starter's settings that a job has too, keys of judges and servers among them."""
+    told = [step.work.get(name) or {} for step in job.steps for name in ("judge", "engine")]
+    keys = {value for one in told for name, value in one.items() if _KEYS in name}
     return {
         name: value
         for name, value in environment.items()

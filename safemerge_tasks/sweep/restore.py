@@ -70,6 +70,7 @@ class Request:
         judge: as in lm-eval's `--metadata`.
         engine: lm-eval's model type.
         model_args: and its arguments.
+        url: base URL of a server that answers in place of `engine`.
         include_path: folder of further task files.
         data_dir: as `SAFEMERGE_DATA_DIR`.
         limit: questions of each task, for a try.
@@ -90,6 +91,7 @@ class Request:
     judge: Mapping[str, Any] = field(default_factory=dict)
     engine: str = "vllm"
     model_args: Mapping[str, Any] = field(default_factory=dict)
+    url: str | None = None
     include_path: str | None = None
     data_dir: str | None = None
     limit: int | None = None
@@ -146,7 +148,10 @@ def sweep_of(request: Request) -> SweepSpec:
             },
         },
         "judge": {key: resolve(value) for key, value in request.judge.items()},
-        "engine": {"model": request.engine, "model_args": dict(request.model_args)},
+        "engine": {
+            **({"url": request.url} if request.url else {"model": request.engine}),
+            "model_args": dict(request.model_args),
+        },
         "choose": {
             "search": "auto",
             "max_asr": request.max_asr,

@@ -17,7 +17,7 @@ from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.local import LocalRunner, refuse_too_much, visible_gpus
 from safemerge_tasks.sweep.manifest import MANIFEST, Manifest
 from safemerge_tasks.sweep.outcomes import read_sweep
-from safemerge_tasks.sweep.prepare import Prepared
+from safemerge_tasks.sweep.prepare import Prepared, check_server
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.rates import Rates
 from safemerge_tasks.sweep.rounds import next_round
@@ -60,13 +60,16 @@ def run_sweep(
         ray: address of a Ray cluster to run on; None runs here.
 
     Raises:
-        SafemergeError: `out` is something else's, or another process is at it.
+        SafemergeError: `out` is something else's, or another process is at it; or the engine's
+            server does not answer.
     """
     with _held(out):
+        if ray is None:
+            check_server(prepared)
         prepared.store.tidy()
         runner, gpus = _runner(prepared, out / "logs", ray)
         # An engine of small models leaves cores idle that a GPU's would not.
-        usual = max(1, gpus // prepared.spec.engine.ranks) if gpus or ray else runner.slots
+        usual = max(1, gpus // max(1, prepared.spec.engine.ranks)) if gpus or ray else runner.slots
         engines = prepared.spec.engine.engines or usual
         earlier = None
         try:

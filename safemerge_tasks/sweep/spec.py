@@ -217,11 +217,29 @@ _NOT_THE_ENGINES = {
 """Arguments of lm-eval's models that would not reach the prompts or the variants."""
 
 
-class EngineSpec(_Frozen):
-    """What answers the requests: lm-eval's model type and its arguments."""
+_OF_A_CONNECTION = ("num_concurrent", "max_retries", "timeout")
+"""Arguments of lm-eval's API model that shape no answer."""
 
-    model: Literal["vllm", "hf"] = "vllm"
+_OF_A_SERVED_MODEL = (
+    *("model", "max_length", "max_gen_toks", "seed", "add_bos_token", "custom_prefix_token_id"),
+    *("trust_remote_code", "use_fast_tokenizer"),
+)
+
+
+class EngineSpec(_Frozen):
+    """What answers the requests: lm-eval's model type and its arguments, or a server."""
+
+    model: Literal["vllm", "hf", "url"] = "vllm"
     model_args: dict[str, Any] = {}
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^@/?#]+(/[^@?#]*)?/v1/?$",
+        description="base URL of a server that answers instead, such as http://localhost:8000/v1",
+    )
+    api_key_env: str | None = Field(None, description="environment variable with the server's key")
+    probe: bool = Field(
+        True, description="see to it that the server has the weights that it is said to have"
+    )
     max_loras: int | None = Field(None, ge=1, description="adapters in one batch")
     engines: int | None = Field(
         None,
@@ -229,16 +247,46 @@ class EngineSpec(_Frozen):
         description="engines that share the adapters' requests; else one a GPU, or a job on a CPU",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_a_server(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("url") is not None:
+            return {"model": "url", "engines": 1, **given}
+        return given
+
     @model_validator(mode="after")
     def _only_the_engine(self) -> Self:
         for name, instead in _NOT_THE_ENGINES.items():
             if name in self.model_args:
                 raise ValueError(f"`model_args` has {name}, which does nothing there; {instead}")
+        if (self.model == "url") != (self.url is not None):
+            raise ValueError("`url` is an engine by itself; give it, and no other `model`")
+        if self.url is None:
+            if self.api_key_env is not None or not self.probe:
+                raise ValueError("`api_key_env` and `probe` are a server's; give its `url` too")
+            return self
+        if self.engines != 1 or self.max_loras is not None:
+            raise ValueError("`engines` and `max_loras` are the server's own; start it with them")
+        settable = (*_OF_A_SERVED_MODEL, *_OF_A_CONNECTION)
+        if unknown := [name for name in self.model_args if name not in settable]:
+            raise ValueError(
+                f"`model_args` has {unknown[0]}, which a server is not told; start it with that, "
+                f"or give some of {', '.join(settable)}"
+            )
         return self
 
     @property
+    def shaping(self) -> dict[str, Any]:
+        """What of it shapes answers: a server's place does not, nor how it is spoken to."""
+        unshaping = (*_OF_A_CONNECTION, "model") if self.url else ()
+        arguments = {k: v for k, v in self.model_args.items() if k not in unshaping}
+        return {"engine": self.model, "model_args": arguments}
+
+    @property
     def ranks(self) -> int:
-        """GPUs that one engine is spread over."""
+        """GPUs that one engine is spread over; a server has its own."""
+        if self.url:
+            return 0
         sizes = (self.model_args.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
         return math.prod(int(size) for size in sizes)
 

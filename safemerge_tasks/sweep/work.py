@@ -97,7 +97,7 @@ def _answer(session: Session) -> None:
     steps = {step.key: step for step in answers}
     settings = EngineSettings(**session.work(answers[0])["engine"])
     # Sampling of hf draws from the random numbers that lm-eval seeds anew for every evaluation.
-    with ExitStack() as stack, Scoring(session, beside=settings.model == "vllm") as scoring:
+    with ExitStack() as stack, Scoring(session, beside=settings.model != "hf") as scoring:
         scoring.begin(session.ready("score"))
         served: dict[str, list[Asked]] = {"adapter": [], "checkpoint": []}
         for step in answers:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,14 @@ START_UP = 240
 
 
 @contextmanager
-def serving(model: Path, name: str, folder: Path, context: int = 2048) -> Iterator[str]:
+def serving(
+    model: Path,
+    name: str,
+    folder: Path,
+    context: int = 2048,
+    more: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """Serve a checkpoint and give the base URL; `folder` takes the server's output."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -26,8 +33,9 @@ def serving(model: Path, name: str, folder: Path, context: int = 2048) -> Iterat
         *(str(Path(sys.executable).with_name("vllm")), "serve", str(model)),
         *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", name),
         *("--enforce-eager", "--dtype", "float32", "--max-model-len", str(context)),
+        *more,
     ]
-    process = start(words, folder)
+    process = start(words, folder, environment)
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", process)
         yield f"http://127.0.0.1:{port}/v1"

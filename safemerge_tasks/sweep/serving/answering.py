@@ -1,6 +1,7 @@
 """Have many variants answer recorded requests."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def answer_with_adapters(
     engine: EngineSettings,
     listener: Listener,
 ) -> None:
-    """Have the base and its LoRA adapters answer, with vLLM all of them in one batch.
+    """Have the base and its LoRA adapters answer, with vLLM or a server all of them in one batch.
 
     Args:
         base: folder or Hub id of the model that the adapters belong to.
@@ -42,7 +43,7 @@ def answer_with_checkpoints(
     """Have whole checkpoints and merges answer, one after the other; see `answer_with_adapters`.
 
     With vLLM one engine serves all of one shape: their weights are loaded in place, and tensors of
-    merges go straight into it.
+    merges go straight into it. A server loads checkpoints in place as well.
 
     Args:
         asked: variants, each with a checkpoint or a merge.
@@ -90,4 +91,13 @@ def _backend(engine: EngineSettings) -> Any:
         from safemerge_tasks.sweep.serving import hf_answers
 
         return hf_answers
-    raise SafemergeError(f"{engine.model!r} is no engine; use vllm or hf.")
+    if engine.model == "url":
+        if missing := [name for name in ("aiohttp", "requests", "tenacity") if not find_spec(name)]:
+            raise SafemergeError(
+                f"lm-eval's API models need {missing[0]}, which is not installed: run `pip install "
+                "lm-eval[api]`."
+            )
+        from safemerge_tasks.sweep.serving import url_answers
+
+        return url_answers
+    raise SafemergeError(f"{engine.model!r} is no engine; use vllm, hf or url.")

@@ -67,14 +67,20 @@ class EngineSettings:
     """How to run models.
 
     Attributes:
-        model: lm-eval's name of the backend: `vllm` or `hf`.
+        model: lm-eval's name of the backend, `vllm` or `hf`, or `url`.
         model_args: lm-eval's own model_args, but for the weights: dtype, max_model_len and so on.
         max_loras: adapters in one batch; vLLM keeps GPU memory for so many. Default: all, at most
             8. On a CPU there is always room for all.
         batch_size: lm-eval's own.
+        url: base URL of the server that answers, with `url`.
+        api_key_env: environment variable with the server's key.
+        probe: compare a served model's log-probabilities with those of its weights.
     """
 
     model: str = "vllm"
     model_args: Mapping[str, Any] = field(default_factory=dict)
     max_loras: int | None = None
     batch_size: int | str = "auto"
+    url: str | None = None
+    api_key_env: str | None = None
+    probe: bool = True

@@ -91,14 +91,14 @@ def load_reference(
 
     Args:
         model: folder or Hub id; its files are mapped rather than copied.
-        dtype: torch's name of the type to compute in.
+        dtype: torch's name of the type to compute in, or `auto` for the one that the files have.
         trust_remote_code: run the code that comes with it.
         tensors: its weights, where the folder has the configuration alone; they are copied.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    how = {"dtype": getattr(torch, dtype), "trust_remote_code": trust_remote_code}
+    how = {"dtype": getattr(torch, dtype, dtype), "trust_remote_code": trust_remote_code}
     if tensors is None:
         return AutoModelForCausalLM.from_pretrained(str(model), **how).eval()
     config = AutoConfig.from_pretrained(str(model), trust_remote_code=trust_remote_code)

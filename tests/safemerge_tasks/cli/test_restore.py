@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +66,17 @@ def test_what_is_asked_for(restore: Run, repairing: dict[str, Any], tmp_path: Pa
     assert request.judge == {"judge": "keywords", "judge_engine": "hf"}
     assert request.folder == Path("fixed-restore")
     assert repairing["store"].root == tmp_path / "kept"
+
+
+def test_a_server_in_place_of_an_engine(
+    restore: Run, repairing: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "http://localhost:8000/v1"
+    assert restore(*NEEDED, "--url", url) == 0
+    engine = restore_module.sweep_of(replace(repairing["request"], safety="a", utility="b")).engine
+    assert (engine.model, engine.url) == ("url", url)
+    assert restore(*NEEDED, "--url", url, "--model", "hf") == 2
+    assert "--url names a server that answers; remove --model." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

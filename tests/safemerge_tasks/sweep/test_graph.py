@@ -34,6 +34,7 @@ from safemerge_tasks.sweep.graph import ADAPTERS, Graph, build_graph
 from safemerge_tasks.sweep.manifest import Measured, Split, Tasks
 from safemerge_tasks.sweep.models import find_sources
 from safemerge_tasks.sweep.questions import SAFETY, TEST, UTILITY, Asked, Questions, Wanted
+from safemerge_tasks.sweep.serving.asked import EngineSettings
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.spec import SPLITS, SweepSpec
 from safemerge_tasks.sweep.steps import Step
@@ -305,6 +306,9 @@ class TestExact:
         # PEFT itself serves all that it makes.
         graph = graph_of(content(made, tunings=tunings, engine={"model": "hf"}))
         assert graph.served["bread-tuned-seed-1"] == "adapter"
+        server = {"url": "http://localhost:8000/v1"}
+        graph = graph_of(content(made, tunings=tunings, engine=server))
+        assert graph.served["bread-tuned-seed-1"] == "checkpoint"
 
 
 class TestAgreement:
@@ -641,6 +645,23 @@ class TestKeys:
             other = graph_of(content(made, engine=engine))
             for before, after in zip(keys(one, LINEAR), keys(other, LINEAR), strict=True):
                 assert not before & after
+
+    def test_a_server_s_place_and_how_it_is_spoken_to_change_nothing(self, made: Path) -> None:
+        here = {"url": "http://localhost:8000/v1"}
+        there = {"url": "http://oven:1/v1", "api_key_env": "KEY", "probe": False}
+        talk = {"num_concurrent": 8, "max_retries": 9, "timeout": 60, "model": "bread"}
+        one = graph_of(content(made, engine=here))
+        same = graph_of(content(made, engine={**there, "model_args": talk}))
+        assert same.steps.keys() == one.steps.keys()
+        other = graph_of(content(made, engine={**here, "model_args": {"max_length": 512}}))
+        for before, after in zip(keys(one, LINEAR), keys(other, LINEAR), strict=True):
+            assert not before & after
+        (answer,) = {
+            json.dumps(step.work["engine"], sort_keys=True)
+            for step in same.steps.values()
+            if step.kind == "answer"
+        }
+        assert EngineSettings(**json.loads(answer)).url == "http://oven:1/v1"
 
     def test_the_judge_changes_verdicts_alone(self, made: Path) -> None:
         one = graph_of(content(made))

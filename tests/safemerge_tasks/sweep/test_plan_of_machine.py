@@ -8,12 +8,15 @@ import pytest
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import plan
 from safemerge_tasks.sweep.models import Source, Sources
-from safemerge_tasks.sweep.prepare import Prepared
+from safemerge_tasks.sweep.prepare import Prepared, check_server
 from safemerge_tasks.sweep.questions import Questions
 from safemerge_tasks.sweep.store import Store
 from tests.safemerge_tasks.sweep.fake_runner import graph_of, step
 from tests.safemerge_tasks.sweep.test_rates import keep
 from tests.safemerge_tasks.sweep.test_run import spec_of
+from tests.scripted_endpoint import fails, serve
+
+URL = "http://127.0.0.1:9/v1"
 
 
 @pytest.fixture
@@ -37,6 +40,8 @@ def prepared(tmp_path: Path, steps: list[Any], **changes: Any) -> Prepared:
         (2, {}, 0),
         (8, {"engine": {"model_args": {"tensor_parallel_size": 2}}}, 2),
         (8, {"engine": {"engines": 1}}, 7),
+        # The judge's.
+        (8, {"engine": {"url": URL}}, 7),
     ],
 )
 def test_gpus_that_nothing_would_use(
@@ -53,6 +58,20 @@ def test_more_gpus_than_there_are_fail_the_plan(tmp_path: Path, steps: list[Any]
         plan._machine(asks, steps, 0)
     # Other machines may have them.
     assert plan._machine(asks, steps, None) == {"hours of one job": None}
+
+
+def test_a_server_is_asked_what_it_serves(tmp_path: Path, steps: list[Any]) -> None:
+    with serve(lambda _number, _prompt: fails(500)) as endpoint:
+        told = {"url": endpoint.url, "model_args": {"max_length": 64}}
+        (note,) = check_server(prepared(tmp_path, steps, engine=told))
+    assert note == f"{endpoint.url} answers: model scripted, by tests, max_model_len 64"
+    gone = {"engine": {"url": URL, "model_args": {"max_retries": 0}}}
+    asks = prepared(tmp_path, steps, **gone)
+    with pytest.raises(SafemergeError, match="does not answer: start the server, or correct it"):
+        check_server(asks)
+    # It starts when models are trained, and is not needed once all is done.
+    assert check_server(prepared(tmp_path, [step("finetune-1", "finetune"), *steps], **gone)) == []
+    assert check_server(prepared(tmp_path, [], **gone)) == []
 
 
 def test_hours_come_from_what_was_done_here(tmp_path: Path, steps: list[Any]) -> None:

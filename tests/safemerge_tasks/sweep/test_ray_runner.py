@@ -255,18 +255,20 @@ class TestMachines:
         assert runner.next_event(0) is None
 
 
-def test_a_judge_s_key_and_the_way_out_are_passed_on() -> None:
+def test_keys_and_the_way_out_are_passed_on() -> None:
     given = {
         "OPENAI_API_KEY": "a",
         "https_proxy": "b",
         "NO_PROXY": "c",
         "OVEN_KEY": "d",
+        "SERVER_KEY": "h",
         "OTHER_KEY": "e",
         "SAFEMERGE_JUDGE": "f",
         "HOME": "g",
     }
     judge = Step("judge-1", "judge", "x", "judge", (), {"judge": {"judge_api_key_env": "OVEN_KEY"}})
-    assert passed_on(Job(1, (judge,), Needs()), given) == {
+    answer = Step("answer-1", "answer", "x", "x", (), {"engine": {"api_key_env": "SERVER_KEY"}})
+    assert passed_on(Job(1, (answer, judge), Needs()), given) == {
         name: value for name, value in given.items() if name not in ("OTHER_KEY", "HOME")
     }
 

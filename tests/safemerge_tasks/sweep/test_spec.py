@@ -12,6 +12,8 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import spec as module
 from safemerge_tasks.sweep.spec import MethodSpec, SweepSpec, TaskChoice, load_spec
 
+URL = "http://localhost:8000/v1"
+
 
 def smallest() -> dict[str, Any]:
     """Return the least that a sweep has to say."""
@@ -57,6 +59,11 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
     assert spec.tasks.validation.safety == (TaskChoice(task="val_asr"),)
     assert spec.engine.model == "vllm"
     assert (spec.exact, spec.agreement, spec.keep_checkpoints) == (False, True, False)
+
+
+def test_a_server_is_an_engine_of_its_own(load: Callable[[Any], SweepSpec]) -> None:
+    engine = load(changed("engine", {"url": URL, "model_args": {"num_concurrent": 9}})).engine
+    assert (engine.model, engine.engines, engine.ranks, engine.probe) == ("url", 1, 0, True)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,38 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
             "engine: `model_args` has revision, which does nothing there; download the revision",
         ),
         ("engine.model_args.tokenizer", "other", "engine: `model_args` has tokenizer"),
+        ("engine.url", "localhost:8000", "engine.url is 'localhost:8000': String should match"),
+        ("engine.url", "http://me:key@host/v1", "engine.url is 'http://me:key@host/v1': String"),
+        (
+            "engine.url",
+            "http://host/v1/completions",
+            "engine.url is 'http://host/v1/completions': ",
+        ),
+        ("engine", {"model": "url"}, "engine: `url` is an engine by itself; give it, and no other"),
+        ("engine", {"url": URL, "model": "hf"}, "engine: `url` is an engine by itself; give it"),
+        ("engine.probe", False, "engine: `api_key_env` and `probe` are a server's; give its `url`"),
+        ("engine.api_key_env", "KEY", "engine: `api_key_env` and `probe` are a server's; give its"),
+        (
+            "engine",
+            {"url": URL, "engines": 2},
+            "engine: `engines` and `max_loras` are the server's",
+        ),
+        (
+            "engine",
+            {"url": URL, "max_loras": 2},
+            "engine: `engines` and `max_loras` are the server",
+        ),
+        (
+            "engine",
+            {"url": URL, "model_args": {"dtype": "bfloat16"}},
+            "engine: `model_args` has dtype, which a server is not told; start it with that, or "
+            "give some of model, max_length",
+        ),
+        (
+            "engine",
+            {"url": URL, "model_args": {"header": {"Authorization": "x"}}},
+            "engine: `model_args` has header, which a server is not told",
+        ),
         ("tasks.num_fewshot", -1, "tasks.num_fewshot is -1: Input should be greater than or"),
         ("tasks.seeds", [1, 2, 3], "tasks.seeds.3 is missing; add it."),
         ("tunings", [], "tunings is []: Tuple should have at least 1 item"),
@@ -158,7 +197,7 @@ def test_the_least_that_a_sweep_says(load: Callable[[Any], SweepSpec]) -> None:
         (
             "engine.model",
             "tgi",
-            "engine.model is 'tgi': Input should be 'vllm' or 'hf'; correct it.",
+            "engine.model is 'tgi': Input should be 'vllm', 'hf' or 'url'; correct it.",
         ),
         ("choose.max_asr", 2, "choose.max_asr is 2: Input should be less than or equal to 1"),
         ("resources.answer.gpus", -1, "resources.answer.gpus is -1: Input should be greater than"),
