@@ -105,3 +105,29 @@ def test_a_limit_that_nothing_can_show(
     assert ran.status == 1, ran.err
     assert "too few to show 10.0%" in " ".join(ran.out.split())
     assert not (tmp_path / "fixed").exists()
+
+
+def test_a_second_stage_by_groups_of_layers(
+    asked: Callable[..., list[str]], command: Command, tmp_path: Path
+) -> None:
+    words = asked("--groups", "early,late", "--json")
+    ran = command(*words, module="safemerge_tasks", environment=ENVIRONMENT)
+    assert ran.status == 0, ran.err
+    found = json.loads(ran.out)
+    manifest = json.loads((tmp_path / "fixed-restore" / "sweep.json").read_text())
+    ahead = [one["id"] for one in manifest["variants"] if "early" in one["point"]]
+    assert ahead == [
+        "tuned-linear-seed-0-early-0.95-late-0.2",
+        "tuned-linear-seed-0-early-0.2-late-0.95",
+    ]
+    report = (tmp_path / "fixed-restore" / "report" / "report.md").read_text()
+    written = json.loads((tmp_path / "fixed" / "safemerge_manifest.json").read_text())
+    if found["point"] == {"lambda": 0.2}:
+        assert "by groups of layers nothing better was found" in report
+        assert written["lambda"] == 0.2
+    else:
+        assert "then by groups of layers, with surely more utility than λ = 0.2 has" in report
+        assert written["lambda"] == found["point"]
+    assert found["test"]["restored"]["asr"] <= 0.6
+    # Both groups were asked their first questions at least: two of eight.
+    assert found["answers judged"] >= 2 + 8 + 8 + 2 * 2
