@@ -274,6 +274,4 @@ def test_the_points_of_a_second_stage() -> None:
         for others, own in ((0.2, 0.4), (0.4, 0.6), (0.6, 0.8))
     ]
     assert ahead[0].variant.id == "bread-linear-seed-1-early-0.4-late-0.2"
-    assert ahead[0].merging == Merging(
-        "linear", {"early": 0.4, "late": 0.2}, {}, 0, safety_vector=False
-    )
+    assert ahead[0].merging == Merging("linear", {"early": 0.4, "late": 0.2}, {}, 0)
