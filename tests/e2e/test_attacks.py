@@ -12,7 +12,7 @@ import pytest
 
 from safemerge_tasks.results import find_runs
 from safemerge_tasks.smollm2 import checkpoint
-from tests.e2e.conftest import VLLM
+from tests.e2e.conftest import VLLM, slow
 from tests.e2e.serving import serving
 from tests.lm_eval_files import harms
 from tests.question_sets import write_every_suite
@@ -163,6 +163,7 @@ def test_hf_is_asked_the_same(
         assert first_prompts(rows[name]) == first_prompts(by_vllm[1][name])
 
 
+@slow
 def test_a_served_model_goes_on_with_its_message(
     family: "ToyFamily",
     command: Command,
@@ -210,8 +211,6 @@ def test_lm_evals_own_command_attacks(
 @pytest.fixture(scope="module")
 def real_model() -> Path:
     """Return a real small model."""
-    if not os.environ.get("SAFEMERGE_SLOW_TESTS"):
-        pytest.skip("takes minutes; set SAFEMERGE_SLOW_TESTS=1")
     if (find_spec(checkpoint.PACKAGE) is None or find_spec("gguf") is None) and not os.environ.get(
         "CI"
     ):
@@ -245,6 +244,7 @@ def greedy(rows: Samples) -> list[str]:
     return [row["resps"][0][0] for name in rows if "sample" not in name for row in rows[name]]
 
 
+@slow
 def test_hf_answers_for_a_real_model_as_vllm_does(
     command: Command, real_model: Path, on_real: Put, real_by_vllm: Samples, tmp_path: Path
 ) -> None:
@@ -255,6 +255,7 @@ def test_hf_answers_for_a_real_model_as_vllm_does(
     assert_alike(greedy(rows), greedy(real_by_vllm))
 
 
+@slow
 def test_a_served_real_model_answers_as_vllm_does(
     command: Command, real_model: Path, on_real: Put, real_by_vllm: Samples, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safemerge_tasks.toy.members import TASKS
+from tests.e2e.conftest import slow
 from tests.e2e.serving import serving
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def test_twenty_questions_do_not_decide(
     assert "questions would decide" in ran.out
 
 
+@slow
 @pytest.mark.vllm
 def test_a_model_behind_an_openai_compatible_server(
     family: "ToyFamily", command: Command, tmp_path: Path

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.conftest import slow
 from tests.scripted_endpoint import Answer, Endpoint, says, serve
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ def test_vllms_lines_are_in_the_log(
     assert "attack success rate" in done.stdout
 
 
+@slow
 @pytest.mark.vllm
 def test_a_crash_of_vllm_shows_its_cause(
     family: "ToyFamily", endpoint: Endpoint, tmp_path: Path

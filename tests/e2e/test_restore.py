@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import transformers
 
+from tests.e2e.conftest import slow
+
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
 
@@ -92,6 +94,7 @@ def test_an_adapter_is_restored_to_an_adapter(
     assert verified.status == 0, verified.err
 
 
+@slow
 def test_a_checkpoint_is_restored_and_loads(
     family: "ToyFamily", restore: Command, tmp_path: Path
 ) -> None:

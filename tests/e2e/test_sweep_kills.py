@@ -1,6 +1,5 @@
 """A sweep that is killed again and again ends with the results of one that is left alone."""
 
-import os
 import random
 import subprocess
 import threading
@@ -12,21 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.conftest import SLOW, slow
 from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep, wait_for, workers
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
 
-SLOW = bool(os.environ.get("SAFEMERGE_SLOW_TESTS"))
 KILLS = 20 if SLOW else 8
 
 VLLM = {"model": "vllm", "model_args": {"dtype": "float32", "max_model_len": 2048}}
 
 
-@pytest.fixture(scope="module", params=["hf", pytest.param("vllm", marks=pytest.mark.vllm)])
+@pytest.fixture(scope="module", params=["hf", pytest.param("vllm", marks=[pytest.mark.vllm, slow])])
 def kind(request: pytest.FixtureRequest) -> str:
-    if request.param == "vllm" and not SLOW:
-        pytest.skip("starts vLLM some thirty times; set SAFEMERGE_SLOW_TESTS=1")
     return str(request.param)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def folder(family: "ToyFamily", tmp_path_factory: pytest.TempPathFactory) -> Pat
         while process.poll() is None:
             # Not for a moment, nor half of one.
             assert name == "kept" or not weights(store)
+            time.sleep(0.05)
         sweeps.must_succeed(process)
     return root
 
