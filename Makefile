@@ -34,7 +34,7 @@ build/schemas: | setup
 		--only-binary :all: --ignore-requires-python every-eval-ever==0.3.0
 
 test: setup build/schemas
-	@echo "Some 20 to 25 minutes on two idle cores, and 2 more to train the toy family once."
+	@echo "Some 30 minutes on two idle cores, and 2 more to train the toy family once."
 	@pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The same tests with the newest and the lowest versions that the metadata allows, in environments

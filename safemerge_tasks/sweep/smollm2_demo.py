@@ -66,7 +66,8 @@ def demo_sweep(size: Size, engine: str, jobs: int | None, progress: Progress) ->
         "exact": True,
         "merge": {"dtype": "float32"},
         "choose": {"rule": "best-utility", "max_asr": 0.2},
-        "test_points": "chosen",
+        # Of one λ there is nothing to choose, and a second round would start engines anew.
+        "test_points": "chosen" if len(size.lambdas) > 1 else "all",
         "resources": {} if jobs is None else {"jobs": jobs},
     }
     return validated(SweepSpec, given, thing="a key of a sweep", where="the demo on SmolLM2")

@@ -21,8 +21,9 @@ import transformers
 from merge_models import random_model, write_tokenizer
 
 from tests.command_line import CommandLine
+from tests.e2e.conftest import slow
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, slow]
 
 LAMBDA = 0.4
 NEW_TOKENS = 12

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from safemerge_tasks.judges import JudgeSettings, make_judge
+from tests.e2e.conftest import slow
 from tests.e2e.serving import serving
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, slow]
 
 
 @pytest.fixture(scope="module")

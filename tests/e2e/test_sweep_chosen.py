@@ -7,6 +7,7 @@ import pytest
 
 from safemerge_tasks.sweep.choosing import choose
 from safemerge_tasks.sweep.manifest import Manifest
+from tests.e2e.conftest import slow
 from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def sweeps(family: "ToyFamily", tmp_path_factory: pytest.TempPathFactory) -> Swe
     return Sweeps(tmp_path_factory.mktemp("sweeps"), content)
 
 
+@slow
 def test_chosen_points_have_the_numbers_of_the_whole_sweep(
     sweeps: Sweeps, family: "ToyFamily"
 ) -> None:
