@@ -43,6 +43,7 @@ JUDGE = {
     # Kept verdicts would spare both sides the judge's work.
     "judge_cache": "false",
 }
+METADATA = ",".join(f"{key}={value}" for key, value in JUDGE.items())
 
 
 def main() -> None:
@@ -171,8 +172,7 @@ def timed_loop(family: ToyFamily, root: Path) -> tuple[float, dict[str, dict[str
     words = [*map(str, models), "--context", str(CONTEXT), "--out", str(results)]
     log = root / "loop.log"
     seconds = run([sys.executable, script, *words], environment(family), log)
-    metadata = ",".join(f"{key}={value}" for key, value in JUDGE.items())
-    judge = [str(SAFEMERGE), "judge", str(results), "--metadata", metadata]
+    judge = [str(SAFEMERGE), "judge", str(results), "--metadata", METADATA]
     seconds += run([*judge, "--model", str(family.guard)], environment(family), log)
     names = [cell_name(None, 0.0), *asked]
     return seconds, {
@@ -203,7 +203,6 @@ def mergekit_merge(
 
 def lm_eval(model: Path, results: Path, family: ToyFamily, seed: int | None = None) -> list[str]:
     """Return the command that evaluates a checkpoint, or a seed's adapter on it, with the judge."""
-    metadata = ",".join(f"{key}={value}" for key, value in JUDGE.items())
     arguments = f"pretrained={model},dtype=float32,enforce_eager=True,max_model_len={CONTEXT}"
     if seed is not None:
         arguments += f",enable_lora=True,lora_local_path={family.tuned[seed]},max_lora_rank=8"
@@ -211,7 +210,7 @@ def lm_eval(model: Path, results: Path, family: ToyFamily, seed: int | None = No
         *(sys.executable, "-m", "lm_eval", "--model", "vllm"),
         *("--model_args", f"{arguments},distributed_executor_backend=uni"),
         *("--tasks", "toy_asr,toy_task", "--include_path", str(TASKS), "--batch_size", "auto"),
-        *("--metadata", f"{metadata},judge_model={family.guard}"),
+        *("--metadata", f"{METADATA},judge_model={family.guard}"),
         *("--apply_chat_template", "--log_samples", "--output_path", str(results)),
     ]
 

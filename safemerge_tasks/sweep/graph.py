@@ -215,7 +215,7 @@ class _Builder:
         variant, merging = cell.variant, cell.merging or _WRITTEN_OUT
         played = {role: self._sources.roles[role] for role in merging.roles}
         recipe = self._recipe(merging, tuned, [])
-        # All λ of a recipe are merged together.
+        # The λ stands beside the recipe, in the step and in its key.
         del recipe["lambdas"]
         models = [*tuned, *played.values()]
         adapter = not exact and self._is_adapter(cell, tuned, models)

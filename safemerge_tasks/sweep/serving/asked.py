@@ -1,6 +1,6 @@
 """What a step of answering is told: variants and engine, all of it JSON-able."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,11 @@ class Listener:
     progress: OnAnswered | None = None
     failed: Callable[[str, str], None] = _raise
     unwanted: Callable[[Asked], bool] = lambda _one: False
+
+    def all_failed(self, asked: Iterable[tuple[Asked, Any]], reason: str) -> None:
+        """Tell that none of those who share weights can be served, whatever each is asked."""
+        for one, _ in asked:
+            self.failed(one.name, reason)
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,7 @@ def checkpoints(
                 if merge:
                     folder = stack.enter_context(merge.written(scratch / "checkpoint"))
             except SafemergeError as error:
-                for one, _ in pairs:
-                    listener.failed(one.name, str(error))
+                listener.all_failed(pairs, str(error))
             else:
                 _answer_each(str(folder), pairs, engine, listener, counter)
 

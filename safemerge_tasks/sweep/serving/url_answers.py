@@ -138,8 +138,7 @@ def checkpoints(asked: _Pairs, engine: EngineSettings, listener: Listener, scrat
                                 "{model: vllm}."
                             )
                     except SafemergeError as error:
-                        for one, _ in pairs:
-                            listener.failed(one.name, str(error))
+                        listener.all_failed(pairs, str(error))
                         continue
                     before = own
                     asking.answer_all(

@@ -147,7 +147,7 @@ def checkpoints(
         try:
             variant = _Variant.of(some, scratch / f"{number}")
         except SafemergeError as error:
-            _fail(some, str(error), listener)
+            listener.all_failed(some, str(error))
             continue
         if variant.merge and variant.form in folders:
             # A tokenizer is megabytes, and merges are many.
@@ -212,11 +212,6 @@ class _Variant:
         """
         tensors = self.merge.tensors() if self.merge else None
         return log_probabilities(_reference(llm, self.folder, engine, tensors), _probe(llm))
-
-
-def _fail(asked: Sequence[tuple[Asked, Recording]], reason: str, listener: Listener) -> None:
-    for one, _ in asked:
-        listener.failed(one.name, reason)
 
 
 def _lora_arguments(
@@ -285,7 +280,7 @@ def _answer_in_place(
                     if limit:
                         own = variant.log_probabilities(model.model, engine)
                 except SafemergeError as error:
-                    _fail(left.pop(0).asked, str(error), listener)
+                    listener.all_failed(left.pop(0).asked, str(error))
                     continue
                 if in_place:
                     variant.put(model.model)
@@ -302,7 +297,7 @@ def _answer_in_place(
                 _answer_together(members, model.model, engine, listener, counter)
         if mismatch and left[0] is first and not first.merge:
             reason = f"{first.folder} is not served as it is: {mismatch}."
-            _fail(left.pop(0).asked, reason, listener)
+            listener.all_failed(left.pop(0).asked, reason)
         elif mismatch:
             distrusted = left[0]
             _log.warning("%s gets an engine of its own: %s", distrusted.asked[0][0].name, mismatch)
@@ -321,7 +316,7 @@ def _answer_written(
         try:
             folder = stack.enter_context(merge.written(scratch / "checkpoint"))
         except SafemergeError as error:
-            _fail(variant.asked, str(error), listener)
+            listener.all_failed(variant.asked, str(error))
             return
         written = replace(variant, folder=folder, merge=None)
         _answer_in_place([written], engine, listener, counter, scratch)
