@@ -68,3 +68,9 @@ def test_vectors_count_as_no_shorter_than_a_tenth_of_a_millionth():
     angle = math.acos(0.1)
     wanted = [math.sin(share * angle) / math.sin(angle) for share in (0.75, 0.25)]
     assert [float(each) for each in arc_factors(0.25, *squares)] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("product", [2.0, -2.0])
+def test_vectors_that_point_one_way_or_opposite_ways_are_interpolated_linearly(product):
+    squares = torch.tensor([1.0, 4.0, product], dtype=torch.float64)
+    assert [float(each) for each in arc_factors(0.25, *squares)] == [0.75, 0.25]
