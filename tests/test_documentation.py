@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from lm_eval._cli.harness import HarnessCLI
 
+from merge.methods import methods
 from safemerge_tasks.attacks import AttackSettings, make_attack
 from safemerge_tasks.cli.suite import new
 from safemerge_tasks.finetune.config import load_config
@@ -121,6 +122,16 @@ def test_the_build_of_the_site_has_every_page(repository: Path) -> None:
     written |= {"reference/commands.rst", "reference/python.rst"}
     assert written <= linked
     assert all((repository / "docs" / one).is_file() for one in linked)
+
+
+def test_the_table_of_methods_has_each_and_how_much_it_sees(repository: Path) -> None:
+    text = (repository / "docs/merging.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|[^|]+\| (\w+) \|$", text, re.MULTILINE)
+    listed = [(name, sees) for names, sees in rows for name in re.findall(r"`([^`]+)`", names)]
+    ours = [one for one in methods().values() if type(one).__module__.startswith("merge.methods.")]
+    # A vector is no model: a command of its own makes it, which the page has above the table.
+    known = [(one.name, one.granularity.value) for one in ours if one.name != "safety-vector"]
+    assert sorted(listed) == sorted(known)
 
 
 @pytest.mark.parametrize(("page", "load"), [("sweep", load_spec), ("fine-tuning", load_config)])

@@ -121,5 +121,4 @@ def multislerp_weights(
     tangent = shares - (shares * (cosines @ mean)).sum() * mean
     angle = length(tangent) + eps
     point = angle.cos() * mean + (angle.sin() / angle if angle > 0 else 1.0) * tangent
-    factors = (lengths * shares).sum() * point / divisors
-    return torch.nan_to_num(factors)
+    return torch.where(lengths > 0, (lengths * shares).sum() * point / divisors, 0.0)

@@ -111,6 +111,6 @@ def entropy_part(matrix: "torch.Tensor") -> "torch.Tensor":
     squares, directions = torch.linalg.eigh(wide.T @ wide)
     values = squares.clamp(min=0).sqrt()
     shares = values / values.sum()
-    rank = max(1, round(float(torch.special.entr(shares).sum().exp())))
+    rank = round(float(torch.special.entr(shares).sum().exp()))
     basis: torch.Tensor = directions[:, -rank:].to(matrix)
     return (matrix @ basis) @ basis.T

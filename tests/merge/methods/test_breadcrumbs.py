@@ -75,3 +75,8 @@ def test_which_entries_are_kept(density, gamma, kept):
     found = middle_entries(delta, density, gamma)
     assert {int(abs(value)) - 1 for value in found if value} == kept
     assert torch.equal(found[found != 0], delta[found != 0])
+
+
+def test_entries_that_float32_does_not_tell_apart_are_equal():
+    delta = torch.tensor([2.0, 1 + 1e-12, 1.0, 3.0], dtype=torch.float64)
+    assert torch.equal(middle_entries(delta, 0.75, 0.0), delta)

@@ -82,6 +82,12 @@ def test_large_entries_are_kept_more_often():
     )
 
 
+def test_equal_entries_rank_in_their_order():
+    odds = keep_probabilities(torch.ones(1, 5000), 0.5, 0.25)
+    wanted = torch.linspace(0.25, 0.75, 5000, dtype=torch.float64)
+    torch.testing.assert_close(odds[0], wanted, rtol=1e-12, atol=0)
+
+
 def test_defaults_are_mergekits():
     models = [{"model": "b"}]
     arguments = {"base": "a", "tuned": models}

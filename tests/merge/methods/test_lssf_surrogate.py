@@ -55,6 +55,22 @@ def test_the_rank_follows_from_the_entropy():
     assert not entropy_part(torch.zeros(2, 3)).any()
 
 
+@pytest.mark.parametrize("shape", [(300, 200), (200, 300)])
+def test_a_rank_that_float32_would_miss(shape):
+    """Shares ⅞ and ⅛: exp(0.38) is nearer to 1, with the noise of float32 squares to 2."""
+    generator = torch.Generator().manual_seed(2)
+    u, v = (torch.linalg.qr(torch.randn(n, 2, generator=generator).double()).Q for n in shape)
+    first, second = u[:, :1] @ v[:, :1].T, u[:, 1:] @ v[:, 1:].T
+    found = entropy_part((first + second / 7).float())
+    torch.testing.assert_close(found.double(), first, rtol=1e-5, atol=1e-6)
+
+
 def test_it_needs_a_strength():
     with pytest.raises(MergeError, match=r"lssf-surrogate needs gamma .*; give --gamma"):
         build_recipe(method="lssf-surrogate", base="a", unaligned="u", tuned=[{"model": "b"}])
+
+
+def test_it_is_of_one_model():
+    arguments = {"base": "a", "unaligned": "u", "parameters": {"gamma": 1}}
+    with pytest.raises(MergeError, match="remove a --tuned"):
+        build_recipe(method="lssf-surrogate", tuned=[{"model": "b"}, {"model": "c"}], **arguments)

@@ -60,6 +60,15 @@ def test_directions_that_cancel():
     assert multislerp_weights(points @ points.T, [1.0, 1.0, 1.0]) is None
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-8])
+def test_a_point_that_is_zero_has_no_direction(eps):
+    points = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]]).double()
+    factors = multislerp_weights(points @ points.T, [1.0, 1.0, 1.0], eps=eps)
+    assert factors[0] == 0
+    # The others' directions at 45°, with the mean of three lengths.
+    torch.testing.assert_close(factors @ points, torch.tensor([2.0, 2.0]).double() * 0.5**0.5)
+
+
 def test_a_tensor_whose_directions_cancel_is_named(tmp_path, models):
     base = doubles(models(0, "float32"))
     change = torch.ones_like(base["model.norm.weight"])

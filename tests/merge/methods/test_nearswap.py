@@ -34,3 +34,9 @@ def test_tiny_differences_are_divided_by_a_millionth():
 def test_it_needs_a_difference(parameters, message):
     with pytest.raises(MergeError, match=message):
         build_recipe(method="nearswap", base="a", tuned=[{"model": "b"}], parameters=parameters)
+
+
+def test_it_is_of_one_model():
+    two = [{"model": "b"}, {"model": "c"}]
+    with pytest.raises(MergeError, match="remove a --tuned"):
+        build_recipe(method="nearswap", base="a", tuned=two, parameters={"t": 1})

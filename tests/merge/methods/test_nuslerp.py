@@ -8,7 +8,7 @@ from drawn_merges import drawn_merges
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge.methods.nuslerp import second_share
+from merge.methods.nuslerp import arc_factors, second_share
 
 
 def arc(a, b, share):
@@ -60,3 +60,17 @@ def test_is_its_formula(case, flatten, first, on_deltas):
 )
 def test_the_share_follows_from_the_weights(weights, share):
     assert second_share(*weights) == share
+
+
+def test_vectors_count_as_no_shorter_than_a_tenth_of_a_millionth():
+    """Of a, 1e-8 long, and b, 1 long in its direction, the cosine is a tenth."""
+    squares = torch.tensor([1e-16, 1.0, 1e-8], dtype=torch.float64)
+    angle = math.acos(0.1)
+    wanted = [math.sin(share * angle) / math.sin(angle) for share in (0.75, 0.25)]
+    assert [float(each) for each in arc_factors(0.25, *squares)] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("product", [2.0, -2.0])
+def test_vectors_that_point_one_way_or_opposite_ways_are_interpolated_linearly(product):
+    squares = torch.tensor([1.0, 4.0, product], dtype=torch.float64)
+    assert [float(each) for each in arc_factors(0.25, *squares)] == [0.75, 0.25]

@@ -5,6 +5,7 @@ import torch
 from merge_models import doubles
 
 from merge import MergeError, merge, merge_recipe
+from merge.methods import describe_methods
 from merge.recipe.mergekit_yaml import parse_recipe
 from merge.recipe.tensor_settings import Place
 
@@ -46,6 +47,24 @@ def test_models_without_a_base_are_not_counted_twice(tmp_path, models):
     # The mean is on the sphere, and in the plane of the directions' mean to first order.
     assert float(merged.norm()) == pytest.approx(float(points.norm(dim=1).mean()), rel=1e-3)
     assert float(torch.cosine_similarity(merged, mean, dim=0)) > 0.999
+
+
+KEPT = {"weight": 1.0, "density": 1.0, "gamma": 0.01, "normalize": False, "rescale": False}
+
+
+@pytest.mark.parametrize(
+    ("method", "defaults"),
+    [
+        ("karcher", {"max_iter": 10, "tol": 1e-5}),
+        ("nuslerp", {"nuslerp_flatten": True, "nuslerp_row_wise": False, "on_deltas": True}),
+        ("multislerp", {"normalize_weights": True, "eps": 1e-8, "on_deltas": True, "weight": 1.0}),
+        ("breadcrumbs", KEPT),
+        ("breadcrumbs-ties", KEPT),
+    ],
+)
+def test_defaults_are_mergekits(method, defaults):
+    [found] = [each for each in describe_methods() if each.name == method]
+    assert {each.name: each.default for each in found.parameters}.items() >= defaults.items()
 
 
 @pytest.mark.parametrize("method", ["breadcrumbs", "breadcrumbs_ties", "della", "della_linear"])

@@ -40,3 +40,18 @@ def test_at_lambda_0_the_base_keeps_its_bits(tmp_path, models):
     merge("breadcrumbs", base=base, tuned=[models(1, "float32")], lambdas=[0.0], out=tmp_path / "o")
     found = weights(tmp_path / "o")[name]
     assert torch.equal(found.view(torch.int32), signed.view(torch.int32))
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value", "most"),
+    [
+        ("breadcrumbs", "density", -0.1, "1"),
+        ("breadcrumbs", "density", 1.1, "1"),
+        ("breadcrumbs", "gamma", 1.1, "1"),
+        ("della", "epsilon", -0.1, "0.5"),
+        ("della", "epsilon", 0.6, "0.5"),
+    ],
+)
+def test_shares_are_shares(method, name, value, most):
+    with pytest.raises(MergeError, match=f"{name} is {value}; it must lie between 0 and {most}"):
+        recipe(method, (1,), **{name: value})
