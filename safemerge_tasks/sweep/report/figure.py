@@ -42,6 +42,8 @@ SINGLE = (0, (7, 2, 1.5, 2))
 """The line of a method without a grid."""
 
 RING: Style = {
+    "linestyle": "none",
+    "zorder": 5,
     "marker": "o",
     "markersize": 16,
     "markerfacecolor": "none",
@@ -198,7 +200,7 @@ def _draw_curve(
         )
     for at, (dot, stat) in zip(places, known, strict=True):
         if dot.chosen and curve.axis is not None:
-            _ring(axes, at, stat.value)
+            axes.plot(at, stat.value, **RING)
 
 
 def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
@@ -225,16 +227,12 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
                 elinewidth=0.8,
             )
             if dot.chosen:
-                _ring(axes, *at)
+                axes.plot(*at, **RING)
     axes.set(xlabel=_utility_words(row), ylabel=_harm_words(row.safety))
     axes.margins(0.1)
     _from_zero(axes)
     _finish(axes, [dot.asr for dot in dots])
     _percent(axes.xaxis, [dot.utility for dot in dots])
-
-
-def _ring(axes: "Axes", x: float, y: float) -> None:
-    axes.plot(x, y, linestyle="none", zorder=5, **RING)
 
 
 def _legend(
@@ -262,7 +260,7 @@ def _legend(
     if with_tradeoff and any(row.front for row in rows):
         found.append(Line2D([], [], **FRONT))
     if any(dot.chosen for row in rows for dot in row.dots):
-        found.append(Line2D([], [], label="chosen on validation data", linestyle="none", **RING))
+        found.append(Line2D([], [], label="chosen on validation data", **RING))
     longest = max((len(str(one.get_label())) for one in found), default=0)
     # About eleven characters go into an inch, and eight beside each name.
     fitting = max(int(figure.get_figwidth() * 11 / (longest + 8)), 1)
