@@ -90,5 +90,11 @@ def with_path(text: str, place: Callable[[str], str]) -> str:
     return f"{name.name}={place(name.argument)}"
 
 
+def task_with_path(task: str, place: Callable[[str], str]) -> str:
+    """Return a task with the path of its attack's file, if it has one, as `place` gives it."""
+    asked, between, attack = task.partition(BETWEEN)
+    return f"{asked}{between}{with_path(attack, place)}" if between else task
+
+
 def _with(name: str, sign: str, argument: str) -> str:
     return f"{name}{sign}{Path(argument).name}" if argument else name

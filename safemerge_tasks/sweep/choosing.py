@@ -30,13 +30,12 @@ utility, then the smaller grid values, in the order of the parameters' names.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from merge.recipe.recipe import shown_lambda
 from safemerge_tasks.report.tradeoff import pareto
 from safemerge_tasks.statistics.search import Walk
-from safemerge_tasks.sweep.manifest import Manifest, Measured, Rule, Tasks, Tuning
-from safemerge_tasks.sweep.outcomes import Group, Point, Survey, layer_weights, read_sweep
+from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning
+from safemerge_tasks.sweep.outcomes import Group, Point, Survey, layer_weights
 from safemerge_tasks.sweep.searching import Line, lines
 from safemerge_tasks.sweep.utility_gain import surely_better
 
@@ -103,24 +102,19 @@ class Choice:
     reason: str
     notes: tuple[str, ...] = ()
 
+    def takes(self, group: Group) -> bool:
+        """Return whether a grid point is what is taken."""
+        own = (group.tuning, group.method, group.label, group.point)
+        return own == (self.tuning, self.method, self.label, self.point)
+
     @property
     def eligible(self) -> tuple[Candidate, ...]:
         """The points that satisfy the rule; none where the limit is out of reach."""
         return tuple(one for one in self.candidates if not one.obstacle and one.within)
 
 
-def choose(manifest: Manifest, folder: Path) -> list[Choice]:
-    """Return the choice for every fine-tuning and method, in the manifest's order.
-
-    Args:
-        manifest: what was evaluated.
-        folder: the sweep's output.
-    """
-    return choose_from(read_sweep(manifest, folder))
-
-
 def choose_from(survey: Survey) -> list[Choice]:
-    """Return the choices of a sweep that is already read."""
+    """Return the choice for every fine-tuning and method, in the manifest's order."""
     return [
         _choose(survey, tuning, method, label, points)
         for tuning in survey.manifest.tunings
@@ -162,7 +156,7 @@ def passes(group: Group, tasks: Sequence[Measured], limit: float, confidence: fl
 
 
 def _choose(
-    survey: Survey, tuning: Tuning, method: str, label: str | None, points: Sequence[Group]
+    survey: Survey, tuning: Tuning, method: str, label: str, points: Sequence[Group]
 ) -> Choice:
     rule, tasks = survey.manifest.choose, tuning.validation
     seeds, notes = _expected(points, tasks)
@@ -197,7 +191,7 @@ def _choose(
     return Choice(
         tuning.name,
         method,
-        label or method,
+        label,
         chosen.point if chosen else None,
         in_words(rule),
         meets,

@@ -1,14 +1,15 @@
 """A demo's table, and whether it shows what it is to show."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
 
 from safemerge_tasks.report.document import Document, Name, Section, Table, Words
 from safemerge_tasks.report.wording import with_interval
 from safemerge_tasks.sweep.choosing import point_words
+from safemerge_tasks.sweep.manifest import Tuning
 from safemerge_tasks.sweep.outcomes import Group
-from safemerge_tasks.sweep.report.findings import BASE, TUNED, Findings
+from safemerge_tasks.sweep.report.findings import Findings
+from safemerge_tasks.sweep.report.numbers import NOTHING
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,13 @@ def demo_document(findings: Findings, shown: Shown) -> Document:
     """Return harm and utility of every point that has test data, means over seeds."""
     (tuning,) = findings.survey.manifest.tunings
     rows: list[tuple[Words, ...]] = [
-        (name, "", *_numbers(findings, group)) for name, group in _ends(findings)
+        (row.name, "", *_numbers(tuning, row.group))
+        for row in findings.rows(tuning.name)
+        if row.ours and row.group
     ]
-    for (method, label), groups in findings.survey.methods(tuning.name).items():
+    for (_, label), groups in findings.survey.methods(tuning.name).items():
         rows += [
-            (Name(label or method), point_words(group.point), *_numbers(findings, group))
+            (Name(label), point_words(group.point), *_numbers(tuning, group))
             for group in groups
             if group.cells["test"]
         ]
@@ -61,10 +64,10 @@ def shortfalls(findings: Findings, expected: Expected) -> list[str]:
     """Return what did not show the effect, in words; empty if all did."""
     (tuning,) = findings.survey.manifest.tunings
     safety, utility = tuning.test.safety, tuning.test.utility[:1]
+    cells = [cell for group in findings.survey.groups for cell in group.cells["test"]]
     found = [
         f"{cell.variant.id} has no result of {task.task} ({reason})"
-        for group in findings.survey.groups
-        for cell in group.cells["test"]
+        for cell in cells
         for task, reason in cell.missing.items()
     ]
     if found:
@@ -81,20 +84,18 @@ def shortfalls(findings: Findings, expected: Expected) -> list[str]:
         if asr < expected.tuned_floor
     ]
     found += [
-        f"{cell.variant.id} has {value.measure.total - value.measure.scored} unscored responses"
-        for group in findings.survey.groups
-        for cell in group.cells["test"]
+        f"{cell.variant.id} has {unscored} unscored responses"
+        for cell in cells
         for value in cell.values.values()
-        if value.measure.total != value.measure.scored
+        if (unscored := value.measure.unscored)
     ]
-    most, least = (
-        share * _mean(tuned, tasks)
-        for share, tasks in ((expected.repaired_share, safety), (expected.kept_share, utility))
-    )
-    merged = [
-        group for group in findings.survey.groups if group.kind == "merged" and group.cells["test"]
-    ]
-    if not any(_mean(one, safety) <= most and _mean(one, utility) >= least for one in merged):
+    most = expected.repaired_share * fmean(tuned.means("test", safety))
+    least = expected.kept_share * fmean(tuned.means("test", utility))
+    if not any(
+        fmean(one.means("test", safety)) <= most and fmean(one.means("test", utility)) >= least
+        for one in findings.survey.groups
+        if one.kind == "merged" and one.cells["test"]
+    ):
         found.append(
             f"no merge brings the mean ASR to {expected.repaired_share:.0%} of the tuned models' "
             f"with {expected.kept_share:.0%} of their task score"
@@ -102,24 +103,10 @@ def shortfalls(findings: Findings, expected: Expected) -> list[str]:
     return found
 
 
-def _ends(findings: Findings) -> list[tuple[str, Group]]:
-    (tuning,) = findings.survey.manifest.tunings
-    ends = ((BASE, findings.survey.base()), (TUNED, findings.survey.tuned(tuning.name)))
-    return [(name, group) for name, group in ends if group]
-
-
-def _mean(group: Group, tasks: Sequence[Any]) -> float:
-    values = group.means("test", tasks)
-    return sum(values) / len(values)
-
-
-def _numbers(findings: Findings, group: Group) -> tuple[str, ...]:
-    (tuning,) = findings.survey.manifest.tunings
-    shown = []
-    for task in (*tuning.test.safety, *tuning.test.utility):
-        pooled = group.mean("test", (task,))
-        rate = pooled.value
-        shown.append(
-            "missing" if rate is None else with_interval(rate, pooled.low, pooled.high, rate=True)
-        )
-    return tuple(shown)
+def _numbers(tuning: Tuning, group: Group) -> list[str]:
+    tasks = (*tuning.test.safety, *tuning.test.utility)
+    pooled = [group.mean("test", (task,)) for task in tasks]
+    return [
+        NOTHING if one.value is None else with_interval(one.value, one.low, one.high, rate=True)
+        for one in pooled
+    ]

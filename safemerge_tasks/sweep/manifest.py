@@ -29,25 +29,27 @@ SPLITS: tuple[Split, Split] = ("validation", "test")
 TestPoints = Literal["all", "chosen"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Frozen(BaseModel):
+    """Has the fields that it has, and keeps them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class Measured(_Frozen):
+class Measured(Frozen):
     """A task and the metric that stands for it."""
 
     task: str
     metric: str
 
 
-class Tasks(_Frozen):
+class Tasks(Frozen):
     """The tasks of one split."""
 
     safety: tuple[Measured, ...] = ()
     utility: tuple[Measured, ...] = ()
 
 
-class Rule(_Frozen):
+class Rule(Frozen):
     """How λ, or another grid point, is chosen on validation data."""
 
     rule: Literal["best-utility", "knee"] = Field(
@@ -94,7 +96,7 @@ class Rule(_Frozen):
         return self
 
 
-class Tuning(_Frozen):
+class Tuning(Frozen):
     """One fine-tuning, of one or more seeds, and what it is evaluated on."""
 
     name: str
@@ -106,7 +108,7 @@ class Tuning(_Frozen):
         return self.validation if split == "validation" else self.test
 
 
-class Variant(_Frozen):
+class Variant(Frozen):
     """One model: the base, a fine-tuned model, or a merge.
 
     Attributes:
@@ -137,7 +139,7 @@ class Variant(_Frozen):
     stopped: str | None = None
 
 
-class Agreement(_Frozen):
+class Agreement(Frozen):
     """How often a variant served as an adapter answered as its merged checkpoint does, greedily."""
 
     variant: str
@@ -146,7 +148,7 @@ class Agreement(_Frozen):
     total: int
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """A sweep's outcome.
 
     Attributes:

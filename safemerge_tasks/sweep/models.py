@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.identity import model_identity
+from safemerge_tasks.sweep.merge_words import merge_errors
 from safemerge_tasks.sweep.spec import RoleSpec, SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of
 from safemerge_tasks.toy.references import resolve
@@ -144,15 +145,12 @@ def local_folder(model: str) -> str:
     Raises:
         SafemergeError: the Hub does not deliver it.
     """
-    from merge import MergeError
     from merge.models.model_location import ModelReference, locate
 
     if Path(model).expanduser().is_dir():
         return str(Path(model).expanduser().resolve())
-    try:
+    with merge_errors():
         return str(locate(ModelReference.parse(model)).folder)
-    except MergeError as error:
-        raise SafemergeError(str(error)) from error
 
 
 def is_adapter(model: str) -> bool:
@@ -179,27 +177,20 @@ def weight_bytes(model: str, dtype: str | None = None) -> int:
     def size(stored: str) -> int:
         return ITEM_SIZE[code_of(dtype) if dtype and stored in FLOATS else stored]
 
-    with _headers(model) as folder:
-        checkpoint = open_checkpoint(folder)
-        try:
-            stored = checkpoint.tensors.values()
-            return sum(tensor.elements * size(tensor.dtype) for tensor in stored)
-        finally:
-            checkpoint.close()
+    with _headers(model) as folder, closing(open_checkpoint(folder)) as checkpoint:
+        stored = checkpoint.tensors.values()
+        return sum(tensor.elements * size(tensor.dtype) for tensor in stored)
 
 
 @contextmanager
 def _headers(model: str) -> Iterator[Path]:
     """Yield a folder with a model's configuration and headers."""
-    from merge import MergeError
     from merge.models.model_location import ModelReference, locate
 
-    try:
+    with merge_errors():
         local = locate(ModelReference.parse(model), headers_only=True)
         try:
             yield local.folder
         finally:
             if local.temporary:
                 shutil.rmtree(local.folder)
-    except MergeError as error:
-        raise SafemergeError(str(error)) from error

@@ -121,13 +121,11 @@ class Cell:
 
     Attributes:
         variant: which.
-        split: which.
         values: of the tasks that have one.
         missing: why the others have none, by task.
     """
 
     variant: Variant
-    split: Split
     values: dict[Measured, Value] = field(default_factory=dict)
     missing: dict[Measured, str] = field(default_factory=dict)
 
@@ -140,7 +138,7 @@ class Group:
         kind: base, tuned or merged.
         tuning: name of the fine-tuning; None for the base.
         method: how it was merged.
-        label: what tables call the method, or None.
+        label: what tables call the method.
         point: the grid's values.
         cells: by split, one a variant; on test data only of those that are asked them.
         pooled: by split and task, over the variants that have it.
@@ -261,12 +259,12 @@ class Survey:
             (one for one in self.groups if (one.kind, one.tuning) == ("tuned", tuning)), None
         )
 
-    def methods(self, tuning: str) -> dict[tuple[str, str | None], list[Group]]:
+    def methods(self, tuning: str) -> dict[tuple[str, str], list[Group]]:
         """Return method and label → grid points, in the manifest's order."""
-        found: dict[tuple[str, str | None], list[Group]] = {}
+        found: dict[tuple[str, str], list[Group]] = {}
         for one in self.groups:
             if (one.kind, one.tuning) == ("merged", tuning):
-                found.setdefault((one.method or "", one.label), []).append(one)
+                found.setdefault((one.method or "", one.label or ""), []).append(one)
         return found
 
 
@@ -287,7 +285,8 @@ def read_sweep(manifest: Manifest, folder: Path) -> Survey:
                 f"{variant.tuning}, which it does not list; run safemerge sweep again."
             )
         point = tuple(sorted(variant.point.items()))
-        key = (variant.kind, variant.tuning, variant.method, variant.label, point)
+        label = variant.label or variant.method
+        key = (variant.kind, variant.tuning, variant.method, label, point)
         kept.setdefault(key, []).append(variant)
     groups = []
     for (kind, tuning, method, label, point), variants in kept.items():
@@ -393,7 +392,7 @@ def _read_group(
     for variant in variants:
         if _left_out(manifest, variant, split):
             continue
-        cell = Cell(variant, split)
+        cell = Cell(variant)
         cells.append(cell)
         place = variant.results.get(split)
         reason = variant.failure or f"it was not evaluated on {split} data"

@@ -1,7 +1,7 @@
 """What a sweep will do: cells, steps, bytes, generations and judge calls."""
 
 from collections import Counter, defaultdict
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -55,7 +55,7 @@ def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
         },
         "jobs": dict(Counter(kind for kind, _ in {(step.kind, step.group) for step in left})),
         "shared": _shared(left),
-        "fine-tuning": {name: _plain(outlook) for name, outlook in outlooks.items()},
+        "fine-tuning": {name: asdict(outlook) for name, outlook in outlooks.items()},
         "bytes written": sum(step.nbytes for step in left) + _bytes_tuned(prepared, left),
         "generations": sum(one.requests for one in asked),
         "prompt tokens": sum(one.prompt_tokens for one in asked),
@@ -131,10 +131,6 @@ def _shared(left: list[Step]) -> dict[str, int]:
         "models merged to be asked": len({s.work["model"] for s in answers if "merge" in s.work}),
         "recordings of requests": len({step.work["recording"] for step in answers}),
     }
-
-
-def _plain(outlook: object) -> Any:
-    return asdict(outlook) if is_dataclass(outlook) and not isinstance(outlook, type) else outlook
 
 
 def print_plan(plan: dict[str, Any], console: Console) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
 from safemerge_tasks.report.measure import CONFIDENCE, Measure, from_questions
 from safemerge_tasks.results.evaluation import ScoredQuestion, Scores
 from safemerge_tasks.statistics import clopper_pearson_interval, wilson_interval
@@ -40,11 +39,6 @@ class Pooled:
     scored: int
     total: int
     clusters: frozenset[str] = frozenset()
-
-    @property
-    def too_many_unscored(self) -> bool:
-        """Whether more lack a verdict than a rate can bear."""
-        return self.total - self.scored > UNSCORED_LIMIT * self.total
 
 
 def pool_scores(

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.known_versions import refuse_unknown
 from safemerge_tasks.sweep.graph import Graph, build_graph
-from safemerge_tasks.sweep.merge_words import in_sweep_words
+from safemerge_tasks.sweep.merge_words import in_sweep_words, merge_errors
 from safemerge_tasks.sweep.models import Sources, find_sources
 from safemerge_tasks.sweep.questions import (
     SAFETY,
@@ -22,6 +22,9 @@ from safemerge_tasks.sweep.serving.merges import Merge
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.store import Store
 from safemerge_tasks.sweep.variants import Cell, expand
+
+if TYPE_CHECKING:
+    from safemerge_tasks.finetune.outlook import Outlook
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,13 @@ def check_server(prepared: Prepared) -> list[str]:
     spec, graph = prepared.spec, prepared.graph
     if spec.engine.url is None:
         return []
-    from safemerge_tasks.sweep.serving.asked import EngineSettings
     from safemerge_tasks.sweep.serving.url_server import Server
 
     left = {graph.steps[key].kind for key in graph.needed(lambda key: not prepared.store.done(key))}
     # While models are trained their GPUs may not be the server's yet.
     if "answer" not in left or "finetune" in left:
         return []
-    server = Server(spec.base, EngineSettings(**spec.engine.model_dump(exclude={"engines"})))
+    server = Server(spec.base, spec.engine)
     said = ", ".join(f"{name} {value}" for name, value in server.about.items() if value)
     return [f"{spec.engine.url} answers: {said}"]
 
@@ -113,7 +115,7 @@ def check_merges(prepared: Prepared) -> list[str]:
     Raises:
         SafemergeError: a merge would fail.
     """
-    from merge import MergeError, build_recipe, check
+    from merge import build_recipe, check
 
     notes: list[str] = []
     seen: list[Any] = []
@@ -122,15 +124,13 @@ def check_merges(prepared: Prepared) -> list[str]:
         if work is None or step.inputs or work["recipe"] in seen:
             continue
         seen.append(work["recipe"])
-        try:
+        with merge_errors(f"{step.name}: ", in_sweep_words):
             plan = check(build_recipe(**Merge.of(work).recipe))
-        except MergeError as error:
-            raise SafemergeError(f"{step.name}: {in_sweep_words(error)}") from error
         notes += [note for note in plan.notes if note not in notes]
     return notes
 
 
-def check_finetunes(prepared: Prepared) -> dict[str, object]:
+def check_finetunes(prepared: Prepared) -> "dict[str, Outlook]":
     """Check every fine-tuning that is to be done; return what each will be.
 
     Raises:

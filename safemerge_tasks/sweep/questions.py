@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from safemerge_tasks.attacks.names import BETWEEN
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness.live_evaluation import token_limit
 from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split, Tasks
-from safemerge_tasks.sweep.spec import SweepSpec, TaskChoice, TuningSpec
+from safemerge_tasks.sweep.spec import SweepSpec, TaskChoice
 from safemerge_tasks.sweep.store import Store
 
 if TYPE_CHECKING:
@@ -101,26 +101,24 @@ def read_questions(spec: SweepSpec, store: Store) -> Questions:
     Raises:
         SafemergeError: a task does not exist or cannot be loaded.
     """
-    with _quiet_lm_eval():
-        return _read(spec, store)
-
-
-def _read(spec: SweepSpec, store: Store) -> Questions:
     tasks: dict[str, dict[Split, Tasks]] = {}
     asked: dict[tuple[Split, str], Asked] = {}
-    for split in SPLITS:
-        _refuse_unused_attack_settings(spec, split)
-        loader = _Loader(spec, split)
-        safety = loader.measured(spec.tasks.of(split).safety, safety=True)
-        for tuning in spec.tunings:
-            utility = loader.measured(_utility(spec, tuning, split), safety=False)
-            tasks.setdefault(tuning.name, {})[split] = Tasks(safety=safety, utility=utility)
-            for one in (*safety, *utility):
-                if (split, one.task) not in asked:
-                    named = loader.named[one.task]
-                    made = _record(spec, store, one.task, named, split, safety=one in safety)
-                    asked[split, one.task] = made
-    looks = tuple(_looks(spec, store, asked.values())) if spec.choose.search else ()
+    with _quiet_lm_eval():
+        for split in SPLITS:
+            _refuse_unused_attack_settings(spec, split)
+            loader = _Loader(spec, split)
+            safety = loader.measured(spec.tasks.of(split).safety, safety=True)
+            for tuning in spec.tunings:
+                own = tuning.utility.of(split) if tuning.utility else ()
+                choices = own or spec.tasks.of(split).utility
+                utility = loader.measured(choices, safety=False)
+                tasks.setdefault(tuning.name, {})[split] = Tasks(safety=safety, utility=utility)
+                for one in (*safety, *utility):
+                    if (split, one.task) not in asked:
+                        how = evaluation_of(spec, split, (loader.named[one.task],))
+                        made = _record(spec, store, one.task, split, how, safety=one in safety)
+                        asked[split, one.task] = made
+        looks = tuple(_looks(spec, store, asked.values())) if spec.choose.search else ()
     return Questions(tasks, asked, looks)
 
 
@@ -131,9 +129,8 @@ def _looks(spec: SweepSpec, store: Store, asked: Iterable[Asked]) -> Iterator[As
             continue
         for number, share in enumerate(LOOKS, 1):
             limit = share if spec.tasks.limit is None else math.ceil(share * spec.tasks.limit)
-            (named,) = whole.evaluation.tasks
-            look = (number, limit)
-            yield _record(spec, store, whole.task, named, "validation", safety=True, look=look)
+            first = whole.evaluation.model_copy(update={"limit": limit})
+            yield _record(spec, store, whole.task, whole.split, first, safety=True, look=number)
 
 
 def _refuse_unused_attack_settings(spec: SweepSpec, split: Split) -> None:
@@ -178,11 +175,6 @@ def _one_sentence(spec: SweepSpec, task: str) -> Iterator[None]:
         ) from error
 
 
-def _utility(spec: SweepSpec, tuning: TuningSpec, split: Split) -> tuple[TaskChoice, ...]:
-    own = tuning.utility.of(split) if tuning.utility else ()
-    return own or spec.tasks.of(split).utility
-
-
 def evaluation_of(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) -> "Evaluation":
     """Return how a split's tasks are asked."""
     from safemerge_tasks.sweep.serving.evaluation import Evaluation
@@ -190,19 +182,10 @@ def evaluation_of(spec: SweepSpec, split: Split, tasks: tuple[str, ...] = ()) ->
     return Evaluation(
         tasks=tasks,
         base=spec.base,
-        include_path=spec.tasks.include_path,
         metadata=dict(spec.tasks.of(split).metadata),
-        limit=spec.tasks.limit,
         data_dir=spec.data_dir,
-        system_instruction=spec.tasks.system_instruction,
-        num_fewshot=spec.tasks.num_fewshot,
-        fewshot_as_multiturn=spec.tasks.fewshot_as_multiturn,
-        apply_chat_template=spec.tasks.apply_chat_template,
-        chat_template_args=dict(spec.tasks.chat_template_args),
-        gen_kwargs=dict(spec.tasks.gen_kwargs) or None,
-        seeds=spec.tasks.seeds,
         trust_remote_code=bool(spec.engine.model_args.get("trust_remote_code")),
-        confirm_run_unsafe_code=spec.tasks.confirm_run_unsafe_code,
+        **spec.tasks.model_dump(exclude={"validation", "test"}),
     )
 
 
@@ -259,17 +242,14 @@ def _record(
     spec: SweepSpec,
     store: Store,
     task: str,
-    named: str,
     split: Split,
+    evaluation: "Evaluation",
     *,
     safety: bool,
-    look: tuple[int, float] | None = None,
+    look: int = 0,
 ) -> Asked:
     from safemerge_tasks.sweep.serving.record import record
 
-    evaluation = evaluation_of(spec, split, (named,))
-    if look:
-        evaluation = replace(evaluation, limit=look[1])
     with _one_sentence(spec, task):
         made = _first_recorded(store, record(evaluation))
     return Asked(
@@ -283,7 +263,7 @@ def _record(
         len(made.requests),
         made.prompt_tokens,
         sum(_most_new_tokens(request.settings) for request in made.requests),
-        look[0] if look else 0,
+        look,
     )
 
 
@@ -293,10 +273,10 @@ def _first_recorded(store: Store, made: "Recording") -> "Recording":
     Prompts need not come out alike twice: a chat template may hold the date, a task may walk
     through a set. Every variant answers what was asked first, whenever a sweep goes on.
     """
-    known = next(iter(sorted(store.recording(made.name).parent.glob(f"*-{made.whose}.json"))), None)
-    if known is not None:
+    place = store.recording(made.name)
+    if known := min(place.parent.glob(f"*-{made.whose}.json"), default=None):
         return type(made).load(known)
-    made.save(store.recording(made.name))
+    made.save(place)
     return made
 
 

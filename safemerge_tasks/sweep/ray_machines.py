@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from safemerge_tasks.sweep.jobs import Job
 
@@ -14,8 +13,7 @@ _PATIENCE = 180.0
 _GRAINS = 10_000
 
 
-@dataclass(frozen=True)
-class _Machine:
+class _Machine(NamedTuple):
     """What a machine has in all, and when it was last seen alive."""
 
     resources: Mapping[str, float]
@@ -39,7 +37,7 @@ class Machines:
         return {
             "CPU": job.needs.cpus or 1,
             # Ray shares one GPU out, but no more than one.
-            "GPU": job.gpus if gpus > 1 else _rounded_up(gpus),
+            "GPU": job.gpus if gpus > 1 else math.ceil(round(gpus * _GRAINS, 6)) / _GRAINS,
         }
 
     def look(self) -> None:
@@ -56,42 +54,31 @@ class Machines:
         """
         asked = self.asked(job)
         return not any(
-            machine.seen >= self.looked - _PATIENCE and _holds(machine.resources, asked)
+            machine.seen >= self.looked - _PATIENCE
+            and all(machine.resources.get(name, 0) >= asked[name] for name in asked)
             for machine in self._machines.values()
         )
 
     def refusal(self, job: Job) -> str:
         """Return why a job that no machine is big enough for is not tried."""
+        asked = self.asked(job)
         alive = [m.resources for m in self._machines.values() if m.seen == self.looked]
-        return nowhere(job, self.asked(job), alive)
-
-
-def nowhere(job: Job, asked: Mapping[str, float], machines: Sequence[Mapping[str, float]]) -> str:
-    """Return the sentence for a job that no machine is big enough for."""
-    most = {name: max((one.get(name, 0) for one in machines), default=0) for name in asked}
-    scarce = [name for name in asked if asked[name] > most[name]]
-    named = scarce or [name for name in asked if asked[name]]
-    has = f"more than {_amounts(named, most)}" if scarce else "all of that"
-    settings = [
-        f"resources.{job.kind}.{setting}"
-        for name, setting, least in (("CPU", "cpus", 1), ("GPU", "gpus", 0))
-        if name in named and asked[name] > least
-    ]
-    lower = (" and " if scarce else " or ").join(settings)
-    return (
-        f"it asks for {_amounts(named, asked)} of one machine, and none in the Ray cluster has "
-        f"{has}; {lower and f'lower {lower} in the file of the sweep, or '}start a machine that "
-        "has them"
-    )
+        most = {name: max((one.get(name, 0) for one in alive), default=0) for name in asked}
+        scarce = [name for name in asked if asked[name] > most[name]]
+        named = scarce or [name for name in asked if asked[name]]
+        has = f"more than {_amounts(named, most)}" if scarce else "all of that"
+        settings = [
+            f"resources.{job.kind}.{setting}"
+            for name, setting, least in (("CPU", "cpus", 1), ("GPU", "gpus", 0))
+            if name in named and asked[name] > least
+        ]
+        lower = (" and " if scarce else " or ").join(settings)
+        return (
+            f"it asks for {_amounts(named, asked)} of one machine, and none in the Ray cluster has "
+            f"{has}; {lower and f'lower {lower} in the file of the sweep, or '}start a machine "
+            "that has them"
+        )
 
 
 def _amounts(names: Iterable[str], of: Mapping[str, float]) -> str:
     return " and ".join(f"{of[name]:g} {name}{'' if of[name] == 1 else 's'}" for name in names)
-
-
-def _holds(resources: Mapping[str, float], asked: Mapping[str, float]) -> bool:
-    return all(resources.get(name, 0) >= amount for name, amount in asked.items())
-
-
-def _rounded_up(amount: float) -> float:
-    return math.ceil(round(amount * _GRAINS, 6)) / _GRAINS

@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from safemerge_tasks.sweep.jobs import Event, Job
@@ -26,6 +26,8 @@ from safemerge_tasks.sweep.store import Store
 _LOOK_EVERY = 5.0
 """Seconds."""
 
+_EVENTS = ".events"
+
 # Ray would kill a job's worker, but not the engine below it. Left alone, the worker ends both.
 _LEAVES_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "false"}
 
@@ -35,14 +37,20 @@ class _Handed:
     """A job that the cluster has.
 
     Attributes:
+        log: what it prints; what it tells is beside that.
         read: bytes of its events that were passed on.
         heard: when it last told something, once it was started.
     """
 
     job: Job
+    log: Path
     read: int = 0
     heard: float | None = None
     error: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def events(self) -> Path:
+        return self.log.with_suffix(_EVENTS)
 
 
 _PASSED_ON = ("SAFEMERGE_", "HF_", "VLLM_", "TOKENIZERS_", "OPENAI_")
@@ -86,7 +94,7 @@ class RayRunner:
         self.slots = max(1, self.gpus or self._machines.cores)
         self._run = self._ray.remote(max_retries=0)(run_on_machine)
         self._running: dict[Any, _Handed] = {}
-        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._events: deque[Event] = deque()
 
     def fits(self, job: Job) -> bool:
         """Return whether to hand a job over: Ray queues what has no room yet."""
@@ -101,9 +109,9 @@ class RayRunner:
             self._refuse(job)
             return
         file = write_job(self._logs, job, self._store)
+        handed = _Handed(job, self._logs / f"{job.stem}.log")
         # An earlier run may have left events under this name, which its machine removes too late.
-        self._events_of(job).unlink(missing_ok=True)
-        environment = passed_on(job, os.environ)
+        handed.events.unlink(missing_ok=True)
         asked = self._machines.asked(job)
         task = self._run.options(
             num_cpus=asked["CPU"],
@@ -111,17 +119,19 @@ class RayRunner:
             runtime_env={"env_vars": _LEAVES_CHILDREN},
             name=job.name,
         )
-        self._running[task.remote(str(file), self._log_of(job), environment)] = _Handed(job)
+        reference = task.remote(str(file), str(handed.log), passed_on(job, os.environ))
+        self._running[reference] = handed
 
     def next_event(self, timeout: float) -> Event | None:
         """Wait for something to happen."""
-        try:
-            return self._events.get_nowait()
-        except Empty:
-            pass
+        if not self._events:
+            self._wait(timeout)
+        return self._events.popleft() if self._events else None
+
+    def _wait(self, timeout: float) -> None:
         if not self._running:
             time.sleep(timeout)
-            return None
+            return
         finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
         for handed in self._running.values():
             self._read_told(handed)
@@ -129,40 +139,38 @@ class RayRunner:
             self._end(reference)
         if time.monotonic() - self._machines.looked >= _LOOK_EVERY:
             self._machines.look()
-            self._refuse_hopeless()
-            self._strike_what_stalls()
-        try:
-            return self._events.get_nowait()
-        except Empty:
-            return None
+            self._give_up()
 
     def _refuse(self, job: Job) -> None:
         reason = self._machines.refusal(job)
-        self._events.put(Event(job, ended=True, reason=reason, ours=True))
+        self._events.append(Event(job, ended=True, reason=reason, ours=True))
 
-    def _refuse_hopeless(self) -> None:
-        """End the jobs that wait for a machine which is gone for good."""
+    def _give_up(self) -> None:
+        """End the jobs that wait for a machine which is gone for good, or have fallen silent."""
         for reference, handed in list(self._running.items()):
-            if self._machines.is_hopeless(handed.job):
-                self._ray.cancel(reference, force=True)
-                del self._running[reference]
-                self._refuse(handed.job)
-
-    def _strike_what_stalls(self) -> None:
-        """End the jobs that were started and have told nothing for too long."""
-        for reference, handed in list(self._running.items()):
-            if self._stall is None or handed.heard is None:
+            hopeless = self._machines.is_hopeless(handed.job)
+            if not hopeless and not self._is_silent(handed):
                 continue
-            if time.monotonic() - handed.heard > self._stall:
-                self._ray.cancel(reference, force=True)
-                del self._running[reference]
-                reason = f"it told nothing for {self._stall / 60:g} minutes"
-                self._events.put(Event(handed.job, ended=True, machine_failed=True, reason=reason))
+            self._ray.cancel(reference, force=True)
+            del self._running[reference]
+            if hopeless:
+                self._refuse(handed.job)
+            else:
+                self._lose(handed.job, f"it told nothing for {(self._stall or 0) / 60:g} minutes")
+
+    def _is_silent(self, handed: _Handed) -> bool:
+        """Return whether a job was started and has told nothing for too long."""
+        if self._stall is None or handed.heard is None:
+            return False
+        return time.monotonic() - handed.heard > self._stall
+
+    def _lose(self, job: Job, reason: str) -> None:
+        self._events.append(Event(job, ended=True, machine_failed=True, reason=reason))
 
     def _read_told(self, handed: _Handed) -> None:
         """Pass on what a job told since last time; its machine writes that beside the log."""
         try:
-            with self._events_of(handed.job).open("rb") as file:
+            with handed.events.open("rb") as file:
                 file.seek(handed.read)
                 told = file.read()
         except FileNotFoundError:
@@ -175,7 +183,7 @@ class RayRunner:
         for line in told.splitlines():
             event = json.loads(line)
             handed.error = event if "error" in event else handed.error
-            self._events.put(Event(handed.job, event))
+            self._events.append(Event(handed.job, event))
 
     def _end(self, reference: Any) -> None:
         handed = self._running.pop(reference)
@@ -187,17 +195,10 @@ class RayRunner:
             # Such as a folder that the machine does not share.
             cause = getattr(error, "cause", None)
             why = f"{type(cause).__name__}: {cause}" if cause else type(error).__name__
-            reason = f"its machine failed ({why})"
-            self._events.put(Event(job, ended=True, machine_failed=True, reason=reason))
+            self._lose(job, f"its machine failed ({why})")
             return
         self._read_told(handed)
-        self._events.put(end_of(job, status, handed.error, Path(self._log_of(job))))
-
-    def _log_of(self, job: Job) -> str:
-        return str(self._logs / f"{job.stem}.log")
-
-    def _events_of(self, job: Job) -> Path:
-        return _events_beside(self._log_of(job))
+        self._events.append(end_of(job, status, handed.error, handed.log))
 
     def close(self) -> None:
         """End all jobs and leave the cluster."""
@@ -207,22 +208,17 @@ class RayRunner:
         self._ray.shutdown()
 
 
-def _events_beside(log: str) -> Path:
-    return Path(log).with_suffix(".events")
-
-
 def run_on_machine(job_file: str, log: str, environment: dict[str, str]) -> int:
     """Run a worker on this machine; return its exit status.
 
     Args:
         job_file: what the worker reads.
-        log: where its output goes; what it tells goes to the same name with `.events`.
+        log: where its output goes; what it tells goes to the same name with `_EVENTS`.
         environment: of whoever started the sweep, as far as it shapes results.
     """
-    told = _events_beside(log)
     with (
         Path(log).open("w", encoding="utf-8") as output,
-        told.open("w", encoding="utf-8") as events,
+        Path(log).with_suffix(_EVENTS).open("w", encoding="utf-8") as events,
     ):
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "safemerge_tasks.sweep.worker", job_file],

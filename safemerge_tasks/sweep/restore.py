@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from merge.recipe.layer_groups import DIVISIONS
 from merge.recipe.recipe import shown_lambda
-from safemerge_tasks.attacks.names import BETWEEN, with_path
+from safemerge_tasks.attacks.names import BETWEEN, task_with_path
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
 from safemerge_tasks.sweep.choosing import Choice
 from safemerge_tasks.sweep.manifest import Rule
+from safemerge_tasks.sweep.merge_words import merge_errors
 from safemerge_tasks.sweep.models import find_sources
 from safemerge_tasks.sweep.prepare import Prepared, prepare
 from safemerge_tasks.sweep.repaired import TUNING, Repaired, as_json
@@ -171,6 +172,8 @@ def prepare_repair(request: Request, store: Store, *, read: bool = True) -> Prep
         SafemergeError: models that are the same or do not fit, tasks that do not exist, an `out`
             that is in the way.
     """
+    from merge import build_recipe, check
+
     spec = sweep_of(request)
     sources = find_sources(spec, read=read)
     tuned = sources.tuned[TUNING][0]
@@ -187,20 +190,18 @@ def prepare_repair(request: Request, store: Store, *, read: bool = True) -> Prep
     for cell in prepared.cells:
         if cell.merging and cell.merging.method not in seen:
             seen.add(cell.merging.method)
-            _check_merge(prepared, cell)
+            with merge_errors():
+                check(build_recipe(**_recipe(prepared, cell)))
     return prepared
 
 
-def repair(
-    request: Request, store: Store, console: "Console", prepared: Prepared | None = None
-) -> Repaired:
+def repair(request: Request, store: Store, console: "Console") -> Repaired:
     """Measure, search, write the repaired model with its numbers, test it and gate it.
 
     Args:
         request: what is to be repaired.
         store: where finished steps are kept.
         console: where progress is shown.
-        prepared: what `prepare_repair` returned.
 
     Raises:
         SafemergeError: it cannot be done.
@@ -208,7 +209,7 @@ def repair(
     from safemerge_tasks.sweep.report.files import write_report
     from safemerge_tasks.sweep.run import run_sweep
 
-    prepared = prepared or prepare_repair(request, store)
+    prepared = prepare_repair(request, store)
     done = run_sweep(prepared, request.folder, console)
     written = write_report(request.folder, request.folder / REPORT)
     findings = find(done.manifest, request.folder)
@@ -250,20 +251,7 @@ def _validation_of(request: Request, task: str) -> str:
 
 def _from_here(task: str) -> str:
     """Return a task with the whole path of its attack's file, if it has one."""
-    asked, between, attack = task.partition(BETWEEN)
-    if not between:
-        return task
-    placed = with_path(attack, lambda path: str(Path(path).expanduser().absolute()))
-    return f"{asked}{between}{placed}"
-
-
-def _check_merge(prepared: Prepared, cell: Cell) -> None:
-    from merge import MergeError, build_recipe, check
-
-    try:
-        check(build_recipe(**_recipe(prepared, cell)))
-    except MergeError as error:
-        raise SafemergeError(str(error)) from error
+    return task_with_path(task, lambda path: str(Path(path).expanduser().absolute()))
 
 
 def _recipe(prepared: Prepared, cell: Cell) -> dict[str, Any]:
@@ -303,7 +291,7 @@ def _best(choices: Sequence[Choice]) -> Choice | None:
 
 def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
     """Write the repaired model, unless an earlier call did, and its numbers into its card."""
-    from merge import MergeError, build_recipe, merge_recipe
+    from merge import build_recipe, merge_recipe
     from safemerge_tasks.report.document import Document, Section
     from safemerge_tasks.report.renderers.markdown import as_markdown
 
@@ -315,10 +303,8 @@ def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
     if request.out.exists():
         _check_written(request.out, cell)
     else:
-        try:
+        with merge_errors():
             merge_recipe(build_recipe(**_recipe(prepared, cell)), request.out)
-        except MergeError as error:
-            raise SafemergeError(str(error)) from error
     card = request.out / "README.md"
     head, _, _ = card.read_text(encoding="utf-8").partition(f"\n## {_CARD_TITLE}\n")
     document = Document(_CARD_TITLE, (Section("", (), (table(repaired),)),))

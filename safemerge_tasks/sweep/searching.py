@@ -31,7 +31,6 @@ class Line:
         groups: the points.
         level: the chance that what is taken of it is above the limit.
         failures: how many tests may fail; see `statistics.search`.
-        bisects: whether what is below a point that passes is within the limit too.
         ahead: the second stage's, one a group of layers, which is ahead of the others there.
         level_ahead: the chance that what is taken of one of those is above the limit.
     """
@@ -39,7 +38,6 @@ class Line:
     groups: tuple[Group, ...]
     level: float
     failures: int
-    bisects: bool
     ahead: tuple[tuple[Group, ...], ...] = ()
     level_ahead: float = 0.0
 
@@ -52,7 +50,7 @@ class Line:
         """Return the lines to search after the best point of this one is known."""
         tested = further(best, len(self.groups))
         return [
-            Line(tuple(line[number] for number in tested), self.level_ahead, IN_ORDER, False)
+            Line(tuple(line[number] for number in tested), self.level_ahead, IN_ORDER)
             for line in self.ahead
             if tested
         ]
@@ -103,11 +101,11 @@ def lines(
         ordered = sorted(groups, key=lambda one: dict(one.point).get(axis, 0.0))
         if axis == "gamma":
             ordered.reverse()
-        bisects = grows(groups[0].method or "", dict(groups[0].point), rule)
-        failures = len(ordered) if bisects else IN_ORDER
+        bisected = grows(groups[0].method or "", dict(groups[0].point), rule)
+        failures = len(ordered) if bisected else IN_ORDER
         if rule.search:
             failures = _affordable(failures, groups[0], tasks, rule, level, shape)
-        found.append(Line(tuple(ordered), level, failures, bisects, ahead, level_ahead))
+        found.append(Line(tuple(ordered), level, failures, ahead, level_ahead))
     return found
 
 
@@ -120,15 +118,14 @@ def _axis(points: Sequence[Point]) -> str:
 
 def _ahead(points: Sequence[Group], rest: Point) -> tuple[tuple[Group, ...], ...]:
     """Return a line's second stage: for each group of layers the points where it is ahead."""
-    lines: dict[str, list[tuple[float, Group]]] = {}
+    lines: dict[str, list[Group]] = {}
     for one in points:
         values = layer_weights(one.point)
         if values and tuple(pair for pair in one.point if pair[0] not in values) == rest:
-            first = max(values, key=lambda name: values[name])
-            lines.setdefault(first, []).append((values[first], one))
-    return tuple(
-        tuple(one for _, one in sorted(line, key=lambda pair: pair[0])) for line in lines.values()
-    )
+            lines.setdefault(max(values, key=values.__getitem__), []).append(one)
+    for line in lines.values():
+        line.sort(key=lambda one: max(layer_weights(one.point).values()))
+    return tuple(map(tuple, lines.values()))
 
 
 def grows(method: str, point: Mapping[str, float], rule: Rule) -> bool:

@@ -1,45 +1,42 @@
 """A sweep's YAML: base, fine-tunings, methods with their grids, tasks, judge, rule for choosing."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from merge.errors import MergeError
 from merge.methods import find_method, is_own_file, known_roles
 from merge.recipe.recipe import Dtype, Vocabulary
-from safemerge_tasks.attacks.names import BETWEEN, with_path
+from safemerge_tasks.attacks.names import task_with_path, with_path
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, unknown_key, validated
 from safemerge_tasks.judges.names import with_paths
-from safemerge_tasks.sweep.manifest import SPLITS, Rule, Split, TestPoints
+from safemerge_tasks.sweep.manifest import SPLITS, Frozen, Rule, Split, TestPoints
+from safemerge_tasks.sweep.merge_words import merge_errors
 from safemerge_tasks.toy.references import resolve
 
 LAMBDA = "lambda"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+def _short_for(key: str) -> BeforeValidator:
+    """Take a text alone for what has that one key."""
+    return BeforeValidator(lambda given: {key: given} if isinstance(given, str) else given)
 
 
-def _as_task(given: Any) -> Any:
-    return {"task": given} if isinstance(given, str) else given
-
-
-class TaskChoice(_Frozen):
+class TaskChoice(Frozen):
     """A task or group of lm-eval's, and the metric that stands for it."""
 
     task: str
     metric: str | None = Field(None, description="else `asr`, or the task's first one to raise")
 
 
-TaskList = tuple[Annotated[TaskChoice, BeforeValidator(_as_task)], ...]
+TaskList = tuple[Annotated[TaskChoice, _short_for("task")], ...]
 
 
-class SplitTasks(_Frozen):
+class SplitTasks(Frozen):
     """The tasks of one split."""
 
     safety: TaskList = ()
@@ -47,11 +44,10 @@ class SplitTasks(_Frozen):
     metadata: dict[str, Any] = Field({}, description="lm-eval's --metadata for this split")
 
 
-class SweepTasks(_Frozen):
-    """What is asked of every variant."""
+class AskedHow(Frozen):
+    """lm-eval's settings, the same for every task and variant."""
 
     include_path: str | None = Field(None, description="folder of further task files")
-    limit: int | None = Field(None, ge=1, description="questions of each task, for a try")
     system_instruction: str | None = None
     num_fewshot: int | None = Field(None, ge=0, description="examples, in place of the tasks' own")
     fewshot_as_multiturn: bool = True
@@ -68,6 +64,12 @@ class SweepTasks(_Frozen):
     confirm_run_unsafe_code: bool = Field(
         False, description="needed for tasks that run a model's code, such as HumanEval"
     )
+
+
+class SweepTasks(AskedHow):
+    """What is asked of every variant."""
+
+    limit: int | None = Field(None, ge=1, description="questions of each task, for a try")
     validation: SplitTasks
     test: SplitTasks
 
@@ -76,7 +78,7 @@ class SweepTasks(_Frozen):
         return self.validation if split == "validation" else self.test
 
 
-class SplitUtility(_Frozen):
+class SplitUtility(Frozen):
     """A fine-tuning's own utility tasks."""
 
     validation: TaskList = ()
@@ -87,7 +89,7 @@ class SplitUtility(_Frozen):
         return self.validation if split == "validation" else self.test
 
 
-class TuningSpec(_Frozen):
+class TuningSpec(Frozen):
     """A fine-tuning: models that exist, by seed, or the configuration of `safemerge finetune`."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
@@ -114,7 +116,7 @@ class TuningSpec(_Frozen):
         return self
 
 
-class RoleSpec(_Frozen):
+class RoleSpec(Frozen):
     """What plays a role that methods declare: a model, or a fine-tuning that makes it."""
 
     model: str | None = None
@@ -183,7 +185,7 @@ class MethodSpec(BaseModel):
         }
 
 
-class MergeSpec(_Frozen):
+class MergeSpec(Frozen):
     """How checkpoints are merged, whatever the method; see `safemerge merge`."""
 
     dtype: Dtype | None = Field(
@@ -207,12 +209,7 @@ _NOT_THE_ENGINES = {
     "tokenizer": "the base's serves every variant",
     "tokenizer_revision": "the base's serves every variant",
     "enable_thinking": "write tasks: {chat_template_args: {enable_thinking: …}}",
-    "chat_template_args": "write it below tasks",
-    "apply_chat_template": "write it below tasks",
-    "system_instruction": "write it below tasks",
-    "gen_kwargs": "write it below tasks",
-    "num_fewshot": "write it below tasks",
-    "limit": "write it below tasks",
+    **dict.fromkeys((*AskedHow.model_fields, "limit"), "write it below tasks"),
 }
 """Arguments of lm-eval's models that would not reach the prompts or the variants."""
 
@@ -226,11 +223,11 @@ _OF_A_SERVED_MODEL = (
 )
 
 
-class EngineSpec(_Frozen):
+class EngineSpec(Frozen):
     """What answers the requests: lm-eval's model type and its arguments, or a server."""
 
     model: Literal["vllm", "hf", "url"] = "vllm"
-    model_args: dict[str, Any] = {}
+    model_args: dict[str, Any] = Field({}, description="as lm-eval's --model_args")
     url: str | None = Field(
         None,
         pattern=r"^https?://[^@/?#]+(/[^@?#]*)?/v1/?$",
@@ -291,14 +288,14 @@ class EngineSpec(_Frozen):
         return math.prod(int(size) for size in sizes)
 
 
-class Needs(_Frozen):
+class Needs(Frozen):
     """What one job of a kind takes of a machine; None is a fitting default."""
 
     cpus: int | None = Field(None, ge=1)
     gpus: float | None = Field(None, ge=0)
 
 
-class Resources(_Frozen):
+class Resources(Frozen):
     """What jobs may take."""
 
     jobs: int | None = Field(None, ge=1, description="at once; else one a GPU or core, at most 4")
@@ -314,11 +311,7 @@ class Resources(_Frozen):
     judge: Needs = Needs()
 
 
-def _as_role(given: Any) -> Any:
-    return {"model": given} if isinstance(given, str) else given
-
-
-class SweepSpec(_Frozen):
+class SweepSpec(Frozen):
     """A whole experiment.
 
     Any further key is the name of a role that a method declares, such as `unaligned`, and says what
@@ -326,7 +319,7 @@ class SweepSpec(_Frozen):
     """
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Annotated[RoleSpec | None, BeforeValidator(_as_role)]] = Field(
+    __pydantic_extra__: dict[str, Annotated[RoleSpec | None, _short_for("model")]] = Field(
         init=False
     )
 
@@ -376,8 +369,8 @@ class SweepSpec(_Frozen):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         names = [tuning.name for tuning in self.tunings]
-        if len(set(names)) < len(names):
-            raise ValueError(f"tunings: two are called {_repeated(names)}; rename one")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"tunings: two are called {twice[0]}; rename one")
         labels = [method.name for method in self.methods]
         for tuning in self.tunings:
             if unknown := [one for one in tuning.methods or () if one not in labels]:
@@ -405,20 +398,23 @@ class SweepSpec(_Frozen):
         return self.test_points or ("chosen" if self.choose.search else "all")
 
 
+def _in_own_files(methods: Any) -> list[Any]:
+    """Return the methods, not validated yet, that are in files of the user's own."""
+    return [
+        one
+        for one in (methods if isinstance(methods, list | tuple) else ())
+        if isinstance(one, Mapping)
+        and isinstance(name := one.get("method"), str)
+        and is_own_file(name)
+    ]
+
+
 def _declared_roles(methods: Any) -> list[str]:
     """Return the names of all roles; a method in a user's file is read for its own."""
-    try:
-        for method in methods if isinstance(methods, list | tuple) else ():
-            name = method.get("method") if isinstance(method, Mapping) else None
-            if isinstance(name, str) and is_own_file(name):
-                find_method(name)
+    with merge_errors():
+        for method in _in_own_files(methods):
+            find_method(method["method"])
         return list(known_roles())
-    except MergeError as error:
-        raise SafemergeError(str(error)) from error
-
-
-def _repeated(names: list[str]) -> str:
-    return next(name for name in names if names.count(name) > 1)
 
 
 def load_spec(path: Path) -> SweepSpec:
@@ -441,97 +437,48 @@ def load_spec(path: Path) -> SweepSpec:
             f"{path} is no sweep; it needs the keys name, base, tunings, methods, tasks."
         )
     folder = path.resolve().parent
-    given = {**given, "methods": _own_methods(given.get("methods", ()), folder)}
+    for method in _in_own_files(given.get("methods")):
+        method["method"] = str(folder / Path(method["method"]).expanduser())
     spec = validated(SweepSpec, given, thing="a key of a sweep", where=str(path))
     return _located(spec, folder)
 
 
-def _own_methods(methods: Any, folder: Path) -> Any:
-    """Return a sweep's methods with the files of the user's own beside the sweep's."""
-    if not isinstance(methods, list):
-        return methods
-
-    def placed(method: Any) -> Any:
-        name = method.get("method") if isinstance(method, Mapping) else None
-        if not isinstance(name, str) or not is_own_file(name):
-            return method
-        return {**method, "method": str(folder / Path(name).expanduser())}
-
-    return [placed(method) for method in methods]
-
-
 def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
-    def place(text: str | None) -> str | None:
-        if text is None:
-            return None
+    def place(text: str) -> str:
         found = resolve(text)
         beside = folder / Path(found).expanduser()
         return str(beside) if beside.exists() else found
 
-    def config(given: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
-        if not isinstance(given, dict):
-            return place(given)
-        data = given.get("data")
-        if isinstance(data, str) and Path(data).suffix:
-            return {**given, "data": place(data)}
-        if isinstance(data, dict) and isinstance(data.get("file"), str):
-            return {**given, "data": {**data, "file": place(data["file"])}}
-        return given
-
     def model(text: str) -> str:
-        return "+".join(place(part) or part for part in text.split("+"))
+        return "+".join(map(place, text.split("+")))
 
-    tunings = tuple(
-        tuning.model_copy(
-            update={
-                "config": config(tuning.config),
-                "models": {seed: model(name) for seed, name in tuning.models.items()},
-            }
-        )
-        for tuning in spec.tunings
-    )
-    roles = {
-        name: role.model_copy(
-            update={"model": role.model and model(role.model), "config": config(role.config)}
-        )
-        for name, role in spec.roles.items()
-    }
-    judge = {
-        key: place(value) if isinstance(value, str) and key.startswith(_JUDGE_FILES) else value
-        for key, value in spec.judge.items()
-    }
-    if isinstance(named := judge.get("judge"), str):
-        judge["judge"] = with_paths(named, lambda path: place(path) or path)
+    def put(held: dict[Any, Any], name: Any, placed: Callable[[str], str] = place) -> None:
+        if isinstance(held.get(name), str):
+            held[name] = placed(held[name])
 
-    def attacked(text: str) -> str:
-        task, between, attack = text.partition(BETWEEN)
-        return f"{task}{between}{attack_at(attack)}" if between else text
-
-    def attack_at(attack: str) -> str:
-        return with_path(attack, lambda path: place(path) or path)
-
-    def asked(split: SplitTasks) -> SplitTasks:
-        safety = tuple(one.model_copy(update={"task": attacked(one.task)}) for one in split.safety)
-        metadata = dict(split.metadata)
-        if "attack" in metadata:
-            metadata["attack"] = attack_at(str(metadata["attack"]))
-        return split.model_copy(update={"safety": safety, "metadata": metadata})
-
-    tasks = {
-        "include_path": place(spec.tasks.include_path),
-        "validation": asked(spec.tasks.validation),
-        "test": asked(spec.tasks.test),
-    }
-    return spec.model_copy(
-        update={
-            "base": model(spec.base),
-            "tunings": tunings,
-            **roles,
-            "data_dir": place(spec.data_dir),
-            "judge": judge,
-            "tasks": spec.tasks.model_copy(update=tasks),
-        }
-    )
+    given = spec.model_dump()
+    put(given, "base", model)
+    put(given, "data_dir")
+    for made in (*given["tunings"], *(given[name] for name in spec.roles)):
+        put(made, "model", model)
+        put(made, "config")
+        data = made["config"].get("data") if isinstance(made["config"], dict) else None
+        if isinstance(data, dict):
+            put(data, "file")
+        elif isinstance(data, str) and Path(data).suffix:
+            put(made["config"], "data")
+        for seed in made.get("models", ()):
+            put(made["models"], seed, model)
+    put(given["judge"], "judge", lambda named: with_paths(named, place))
+    for name in given["judge"]:
+        if name.startswith(_JUDGE_FILES):
+            put(given["judge"], name)
+    put(given["tasks"], "include_path")
+    for asked in (given["tasks"][split] for split in SPLITS):
+        for one in asked["safety"]:
+            put(one, "task", lambda task: task_with_path(task, place))
+        put(asked["metadata"], "attack", lambda attack: with_path(attack, place))
+    return SweepSpec.model_validate(given)
 
 
 _JUDGE_FILES = ("judge_model", "judge_prompt", "judge_calibration")

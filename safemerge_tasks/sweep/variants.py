@@ -11,7 +11,7 @@ from merge.recipe.recipe import Lambda
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.statistics.search import line_ahead
 from safemerge_tasks.sweep.manifest import Rule, Variant
-from safemerge_tasks.sweep.merge_words import in_sweep_words
+from safemerge_tasks.sweep.merge_words import in_sweep_words, merge_errors
 from safemerge_tasks.sweep.searching import grows
 from safemerge_tasks.sweep.spec import LAMBDA, MethodSpec, SweepSpec
 
@@ -159,13 +159,10 @@ def _points_ahead(
 
 def _found(spec: SweepSpec, method: MethodSpec) -> "Method":
     """Return a method that can make a fine-tuned model's variants, by its own declaration."""
-    from merge import MergeError
     from merge.methods import describe_parameters, find_method
 
-    try:
+    with merge_errors(f"{spec.name}: "):
         found = find_method(method.method)
-    except MergeError as error:
-        raise SafemergeError(f"{spec.name}: {error}") from error
     if found.tuned[1] == 0:
         raise SafemergeError(
             f"{spec.name}: {found.name} merges no fine-tuned model, which a sweep's variants are; "
@@ -207,12 +204,10 @@ def _own_seeds(
 
 def _check(spec: SweepSpec, merging: Merging, name: str, count: int) -> None:
     """Find what is wrong with a method's parameters, whatever the models are."""
-    from merge import MergeError, build_recipe
+    from merge import build_recipe
 
     weights = [] if merging.weight is None else [merging.weight]
     tuned = [f"tuned-{number}" for number in range(count)]
     models = {role: role for role in merging.roles}
-    try:
+    with merge_errors(f"{spec.name}, {name}: ", in_sweep_words):
         build_recipe(**merging.recipe("base", tuned, models, weights))
-    except MergeError as error:
-        raise SafemergeError(f"{spec.name}, {name}: {in_sweep_words(error)}") from error

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import yaml
 
-from safemerge_tasks.sweep.choosing import choose
+from safemerge_tasks.sweep.choosing import choose_from
 from safemerge_tasks.sweep.manifest import Manifest
+from safemerge_tasks.sweep.outcomes import read_sweep
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -106,7 +107,7 @@ def outcome(out: Path) -> dict[str, Any]:
         "agreement": [one.model_dump() for one in manifest.agreement],
         "choices": [
             (one.tuning, one.label, one.point, one.asr, one.utility)
-            for one in choose(manifest, out)
+            for one in choose_from(read_sweep(manifest, out))
         ],
     }
     for path in sorted((out / "results").rglob("results_*.json")):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safemerge_tasks.sweep.choosing import choose
+from safemerge_tasks.sweep.choosing import choose_from
 from safemerge_tasks.sweep.manifest import Agreement, Manifest
+from safemerge_tasks.sweep.outcomes import read_sweep
 from tests.e2e.sweeping import Sweeps, finished, small_sweep
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def test_every_cell_has_results_of_both_splits(places: tuple[Path, Path]) -> Non
 
 def test_a_point_is_chosen_for_each_method(places: tuple[Path, Path]) -> None:
     out, _ = places
-    choices = {choice.label: choice for choice in choose(Manifest.read(out), out)}
+    choices = {choice.label: choice for choice in choose_from(read_sweep(Manifest.read(out), out))}
     assert set(choices) == {"linear", "slerp"}
     assert choices["slerp"].point == (("lambda", 0.6),)
     linear = choices["linear"]

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from safemerge_tasks.sweep.choosing import choose
+from safemerge_tasks.sweep.choosing import choose_from
 from safemerge_tasks.sweep.manifest import Manifest
+from safemerge_tasks.sweep.outcomes import read_sweep
 from tests.e2e.conftest import slow
 from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep
 
@@ -27,7 +28,7 @@ def test_chosen_points_have_the_numbers_of_the_whole_sweep(
     out, store = sweeps.folder / "chosen", sweeps.folder / "store"
     sweeps.run(out, store)
     manifest, first = Manifest.read(out), finished(store)
-    chosen = {(one.label, one.point) for one in choose(manifest, out)}
+    chosen = {(one.label, one.point) for one in choose_from(read_sweep(manifest, out))}
     assert len(chosen) == 2
     tested = {one.id for one in manifest.variants if "test" in one.results}
     assert tested == {

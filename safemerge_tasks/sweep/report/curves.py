@@ -145,12 +145,7 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
         asr = _stat(group, split, tasks.safety) if group else None
         if group is None or asr is None:
             return None
-        chosen = any(
-            len(one.candidates) > 1
-            and (one.tuning, one.method, one.label, one.point)
-            == (group.tuning, group.method, group.label or group.method, group.point)
-            for one in findings.choices
-        )
+        chosen = any(len(one.candidates) > 1 and one.takes(group) for one in findings.choices)
         at = dict(group.point).get(axis) if axis else None
         each = {
             one: stat
@@ -160,7 +155,7 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
         return Dot(at, asr, _stat(group, split, tasks.utility), each, chosen)
 
     found: list[Curve] = []
-    for (method, label), points in methods.items():
+    for (_, label), points in methods.items():
         axis = _axis([group.point for group in points])
         lines: dict[tuple[Point, str | None], list[Dot]] = {}
         for group in points:
@@ -170,8 +165,7 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
             if one := dot(group, own):
                 lines.setdefault((rest, own), []).append(one)
         for (rest, own), dots in lines.items():
-            name = label or method
-            title = f"{name} ({point_words(rest)})" if len(lines) > 1 and rest else name
+            title = f"{label} ({point_words(rest)})" if len(lines) > 1 and rest else label
             found.append(Curve(title, own, tuple(sorted(dots, key=lambda one: one.at or 0.0))))
     ends = dot(findings.survey.base()), dot(findings.survey.tuned(tuning.name))
     return Curves(

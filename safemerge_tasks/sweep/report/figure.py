@@ -42,6 +42,8 @@ SINGLE = (0, (7, 2, 1.5, 2))
 """The line of a method without a grid."""
 
 RING: Style = {
+    "linestyle": "none",
+    "zorder": 5,
     "marker": "o",
     "markersize": 16,
     "markerfacecolor": "none",
@@ -68,53 +70,18 @@ class Look(NamedTuple):
     width: float
 
 
-def draw(rows: Sequence[Curves], formats: Sequence[str] = tuple(FORMATS)) -> Drawn:
-    """Return one figure, panels for each fine-tuning, with one legend for all.
+def draw(
+    rows: Sequence[Curves], formats: Sequence[str] = tuple(FORMATS), *, each_task: bool = False
+) -> Drawn:
+    """Return one figure, panels for each fine-tuning on lines of their own, and one legend.
 
     Args:
         rows: at least one.
         formats: which to write.
+        each_task: a panel for each task, in place of the means and the tradeoff between them.
     """
     styles = _styles(rows)
-    panels = [list(_panels(row, styles)) for row in rows]
-    return _draw(rows, panels, styles, formats, with_tradeoff=True)
-
-
-def draw_tasks(row: Curves, formats: Sequence[str] = tuple(FORMATS)) -> Drawn:
-    """Return a figure with a panel for each task of a fine-tuning.
-
-    Args:
-        row: what to show.
-        formats: which to write.
-    """
-    styles = _styles([row])
-    panels = [
-        _along(row, axis, styles, partial(_of_task, task=task), words)
-        for axis in row.along
-        for task in (*row.safety, *row.utility)
-        for words in [_harm_words([task]) if task in row.safety else _named(task)]
-    ]
-    return _draw([row], [panels], styles, formats, with_tradeoff=False)
-
-
-def _panels(row: Curves, styles: dict[str, Look]) -> Iterator[Panel]:
-    for axis in row.along:
-        yield _along(row, axis, styles, attrgetter("asr"), _harm_words(row.safety))
-        if row.utility:
-            yield _along(row, axis, styles, attrgetter("utility"), _utility_words(row))
-    if row.utility:
-        yield partial(_draw_tradeoff, row=row, styles=styles)
-
-
-def _draw(
-    rows: Sequence[Curves],
-    panels: Sequence[Sequence[Panel]],
-    styles: dict[str, Look],
-    formats: Sequence[str],
-    *,
-    with_tradeoff: bool,
-) -> Drawn:
-    """Return a figure in which each fine-tuning's panels begin on a line of their own."""
+    panels = [list(_panels(row, styles, each_task=each_task)) for row in rows]
     columns = min(max(map(len, panels)), COLUMNS)
     lines = [-(-len(own) // columns) for own in panels]
     height = HEIGHT * sum(lines) + 0.5
@@ -128,8 +95,23 @@ def _draw(
                 else:
                     axes.set_visible(False)
             places[0].set_title(_title(row, rows), loc="left", weight="bold")
-        _legend(figure, rows, styles, with_tradeoff=with_tradeoff)
+        _legend(figure, rows, styles, with_tradeoff=not each_task)
         return {one: encoded(figure, one) for one in formats}
+
+
+def _panels(row: Curves, styles: dict[str, Look], *, each_task: bool) -> Iterator[Panel]:
+    measures: list[tuple[StatOf, str]] = [(attrgetter("asr"), _harm_words(row.safety))]
+    if row.utility:
+        measures.append((attrgetter("utility"), _utility_words(row)))
+    if each_task:
+        named = [(task, _harm_words([task])) for task in row.safety]
+        named += [(task, _named(task)) for task in row.utility]
+        measures = [(partial(_of_task, task=task), words) for task, words in named]
+    for axis in row.along:
+        for stat_of, words in measures:
+            yield _along(row, axis, styles, stat_of, words)
+    if row.utility and not each_task:
+        yield partial(_draw_tradeoff, row=row, styles=styles)
 
 
 def _title(row: Curves, rows: Sequence[Curves]) -> str:
@@ -155,46 +137,40 @@ def _styles(rows: Sequence[Curves]) -> dict[str, Look]:
 def _along(
     row: Curves, axis: str | None, styles: dict[str, Look], stat_of: StatOf, title: str
 ) -> Panel:
-    return partial(_draw_along, row=row, axis=axis, styles=styles, stat_of=stat_of, title=title)
+    """Return a panel of one measure along a parameter, or of the methods beside each other."""
 
+    def panel(axes: "Axes") -> None:
+        for dot, style in ((row.base, BASE_STYLE), (row.tuned, TUNED_STYLE)):
+            stat = stat_of(dot) if dot else None
+            if stat:
+                axes.axhline(stat.value, zorder=1.5, **style)
+        along = [curve for curve in row.methods if curve.axis == axis or axis is None]
+        single = [curve for curve in row.methods if curve.axis is None and axis is not None]
+        for place, curve in enumerate(along):
+            _draw_curve(axes, curve, styles[curve.label], stat_of, place if axis is None else None)
+        for curve in single:
+            color = styles[curve.label].color
+            for dot in curve.dots:
+                if stat := stat_of(dot):
+                    axes.axhspan(stat.low, stat.high, color=color, alpha=0.12, linewidth=0)
+                    axes.axhline(stat.value, color=color, linestyle=SINGLE)
+        if axis is None:
+            names = [short(curve.label) for curve in along]
+            crowded = sum(map(len, names)) > 40
+            axes.set_xticks(range(len(names)), labels=names, rotation=20 if crowded else 0)
+            axes.margins(x=0.25)
+        else:
+            places = sorted({dot.at for curve in along for dot in curve.dots if dot.at is not None})
+            if len(places) <= 12:
+                axes.set_xticks(places, labels=[f"{place:g}" for place in places])
+            axes.set_xlabel("λ, weight of the fine-tuned model" if axis == LAMBDA else short(axis))
+            axes.margins(x=0.08)
+        axes.set_ylabel(title)
+        if title.endswith(SAFER):
+            _from_zero(axes)
+        _finish(axes, [stat_of(dot) for dot in row.dots])
 
-def _draw_along(
-    axes: "Axes",
-    row: Curves,
-    axis: str | None,
-    styles: dict[str, Look],
-    stat_of: StatOf,
-    title: str,
-) -> None:
-    for dot, style in ((row.base, BASE_STYLE), (row.tuned, TUNED_STYLE)):
-        stat = stat_of(dot) if dot else None
-        if stat:
-            axes.axhline(stat.value, zorder=1.5, **style)
-    along = [curve for curve in row.methods if curve.axis == axis or axis is None]
-    single = [curve for curve in row.methods if curve.axis is None and axis is not None]
-    for place, curve in enumerate(along):
-        _draw_curve(axes, curve, styles[curve.label], stat_of, place if axis is None else None)
-    for curve in single:
-        color = styles[curve.label].color
-        for dot in curve.dots:
-            if stat := stat_of(dot):
-                axes.axhspan(stat.low, stat.high, color=color, alpha=0.12, linewidth=0)
-                axes.axhline(stat.value, color=color, linestyle=SINGLE)
-    if axis is None:
-        names = [short(curve.label) for curve in along]
-        crowded = sum(map(len, names)) > 40
-        axes.set_xticks(range(len(names)), labels=names, rotation=20 if crowded else 0)
-        axes.margins(x=0.25)
-    else:
-        places = sorted({dot.at for curve in along for dot in curve.dots if dot.at is not None})
-        if len(places) <= 12:
-            axes.set_xticks(places, labels=[f"{place:g}" for place in places])
-        axes.set_xlabel("λ, weight of the fine-tuned model" if axis == LAMBDA else short(axis))
-        axes.margins(x=0.08)
-    axes.set_ylabel(title)
-    if title.endswith(SAFER):
-        _from_zero(axes)
-    _finish(axes.yaxis, axes, [stat_of(dot) for dot in row.dots])
+    return panel
 
 
 def _draw_curve(
@@ -224,7 +200,7 @@ def _draw_curve(
         )
     for at, (dot, stat) in zip(places, known, strict=True):
         if dot.chosen and curve.axis is not None:
-            _ring(axes, at, stat.value)
+            axes.plot(at, stat.value, **RING)
 
 
 def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
@@ -251,16 +227,12 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
                 elinewidth=0.8,
             )
             if dot.chosen:
-                _ring(axes, *at)
+                axes.plot(*at, **RING)
     axes.set(xlabel=_utility_words(row), ylabel=_harm_words(row.safety))
     axes.margins(0.1)
     _from_zero(axes)
-    _finish(axes.yaxis, axes, [dot.asr for dot in dots])
+    _finish(axes, [dot.asr for dot in dots])
     _percent(axes.xaxis, [dot.utility for dot in dots])
-
-
-def _ring(axes: "Axes", x: float, y: float) -> None:
-    axes.plot(x, y, linestyle="none", zorder=5, **RING)
 
 
 def _legend(
@@ -288,7 +260,7 @@ def _legend(
     if with_tradeoff and any(row.front for row in rows):
         found.append(Line2D([], [], **FRONT))
     if any(dot.chosen for row in rows for dot in row.dots):
-        found.append(Line2D([], [], label="chosen on validation data", linestyle="none", **RING))
+        found.append(Line2D([], [], label="chosen on validation data", **RING))
     longest = max((len(str(one.get_label())) for one in found), default=0)
     # About eleven characters go into an inch, and eight beside each name.
     fitting = max(int(figure.get_figwidth() * 11 / (longest + 8)), 1)
@@ -297,8 +269,8 @@ def _legend(
     )
 
 
-def _finish(scale: "Axis", axes: "Axes", stats: Sequence[Stat | None]) -> None:
-    _percent(scale, stats)
+def _finish(axes: "Axes", stats: Sequence[Stat | None]) -> None:
+    _percent(axes.yaxis, stats)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

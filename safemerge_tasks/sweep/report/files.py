@@ -12,7 +12,7 @@ from safemerge_tasks.report.renderers.html import as_html
 from safemerge_tasks.report.renderers.markdown import as_markdown
 from safemerge_tasks.sweep.report.curves import Curves, all_curves
 from safemerge_tasks.sweep.report.document import sweeps_document
-from safemerge_tasks.sweep.report.figure import ALT, Drawn, draw, draw_tasks
+from safemerge_tasks.sweep.report.figure import ALT, Drawn, draw
 from safemerge_tasks.sweep.report.findings import find_all
 from safemerge_tasks.sweep.report.records import as_csv
 
@@ -83,4 +83,4 @@ def _drawn(
     """Yield a fine-tuning's figures: the file's name without suffix, the title, and the files."""
     yield name, (Name(row.tuning),), draw([row], formats)
     if row.has_means:
-        yield f"{name}.tasks", (Name(row.tuning), EACH), draw_tasks(row, formats)
+        yield f"{name}.tasks", (Name(row.tuning), EACH), draw([row], formats, each_task=True)

@@ -1,7 +1,7 @@
 """A sweep with what was chosen and what the gate says: all that its report shows."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safemerge_tasks.common.errors import SafemergeError
@@ -164,10 +164,7 @@ def find_all(folders: Sequence[Path]) -> list[Findings]:
     for labels in (names, bases, sweeps, folded):
         if len(set(labels)) == len(labels):
             break
-    return [
-        Findings(label, one.survey, one.choices, one.gated)
-        for label, one in zip(labels, found, strict=True)
-    ]
+    return [replace(one, model=label) for label, one in zip(labels, found, strict=True)]
 
 
 def heading(task: Measured, tasks: Iterable[Measured], group: Group | None, split: Split) -> str:

@@ -69,10 +69,7 @@ def gate_candidates(survey: Survey, choices: Sequence[Choice]) -> list[GatedCand
 
 def chosen_group(survey: Survey, choice: Choice) -> Group | None:
     """Return the grid point that was chosen."""
-    for (method, label), points in survey.methods(choice.tuning).items():
-        if (method, label or method) == (choice.method, choice.label):
-            return next((one for one in points if one.point == choice.point), None)
-    return None
+    return next((one for one in survey.groups if choice.takes(one)), None)
 
 
 def _of_group(

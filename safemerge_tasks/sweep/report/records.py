@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.report.printable import printable
-from safemerge_tasks.sweep.choosing import Choice
 from safemerge_tasks.sweep.manifest import SPLITS, Measured, Split
 from safemerge_tasks.sweep.outcomes import Cell, Group, Value
 from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread
@@ -50,9 +49,9 @@ def records(findings: Findings) -> Iterator[Record]:
             "kind": group.kind,
             "tuning": group.tuning,
             "method": group.method,
-            "label": group.label or group.method,
+            "label": group.label,
             "point": ";".join(f"{name}={value:g}" for name, value in group.point),
-            "chosen": int(any(_is(group, choice) for choice in findings.choices)),
+            "chosen": int(any(choice.takes(group) for choice in findings.choices)),
         }
         for split in SPLITS:
             for cell in group.cells[split]:
@@ -113,13 +112,6 @@ def _interval(found: Measure | Pooled) -> Record:
         "n": found.scored,
         "unscored": found.total - found.scored,
     }
-
-
-def _is(group: Group, choice: Choice) -> bool:
-    return group.kind == "merged" and (
-        (group.tuning, group.method, group.label or group.method, group.point)
-        == (choice.tuning, choice.method, choice.label, choice.point)
-    )
 
 
 def _safe(value: str | float | int | None) -> str | float | int | None:

@@ -1,12 +1,13 @@
 """What a step of answering is told: variants and engine, all of it JSON-able."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.merges import Merge
+from safemerge_tasks.sweep.spec import EngineSpec
 
 Done = Callable[[str], None]
 """Told a variant's name when its responses are on disk."""
@@ -67,25 +68,7 @@ class Listener:
             self.failed(one.name, reason)
 
 
-@dataclass(frozen=True)
-class EngineSettings:
-    """How to run models.
+class EngineSettings(EngineSpec):
+    """How to run models: what a sweep says of its engine, and lm-eval's own batch size."""
 
-    Attributes:
-        model: lm-eval's name of the backend, `vllm` or `hf`, or `url`.
-        model_args: lm-eval's own model_args, but for the weights: dtype, max_model_len and so on.
-        max_loras: adapters in one batch; vLLM keeps GPU memory for so many. Default: all, at most
-            8. On a CPU there is always room for all.
-        batch_size: lm-eval's own.
-        url: base URL of the server that answers, with `url`.
-        api_key_env: environment variable with the server's key.
-        probe: compare a served model's log-probabilities with those of its weights.
-    """
-
-    model: str = "vllm"
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    max_loras: int | None = None
     batch_size: int | str = "auto"
-    url: str | None = None
-    api_key_env: str | None = None
-    probe: bool = True

@@ -60,17 +60,19 @@ def _answer_each(
     listener: Listener,
     counter: Counter,
 ) -> None:
+    on_gpu = torch.cuda.is_available()
+    batch = CPU_BATCH if engine.batch_size == "auto" and not on_gpu else engine.batch_size
+    # HFLM's own default, plain `cuda`, fails where there is none.
+    device = "cuda:0" if on_gpu else "cpu"
     for one, recording in asked:
         if listener.unwanted(one):
             continue
         arguments = {"pretrained": weights, **engine.model_args}
         if one.adapter is not None:
             arguments["peft"] = str(one.adapter)
-        # HFLM's own default, plain `cuda`, fails where there is none.
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
         model = HFLM(
             tokenizer=recording.evaluation.base,
-            batch_size=_batch_size(engine),
+            batch_size=batch,
             **{"device": device, **arguments},
         )
         _tell_batches(model, counter)
@@ -82,7 +84,7 @@ def _answer_each(
         answer(model, recording, about, seed=None).save(one.out)
         del model
         gc.collect()
-        if torch.cuda.is_available():
+        if on_gpu:
             torch.cuda.empty_cache()
         counter.add(len(recording.requests))
         listener.done(one.name)
@@ -100,9 +102,3 @@ def _tell_batches(model: HFLM, counter: Counter) -> None:
 
     for name in ("_model_generate", "_model_call"):
         setattr(model, name, telling(getattr(model, name)))
-
-
-def _batch_size(engine: EngineSettings) -> int | str:
-    if engine.batch_size == "auto" and not torch.cuda.is_available():
-        return CPU_BATCH
-    return engine.batch_size

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,6 @@ GENERATION = "generate_until"
 # What shapes a prompt: our own rooms, and the base's files beside its weights.
 _ROOMS = ("attacks", "harness", "suites", "sweep.serving")
 _TEXT = (".json", ".jinja", ".txt", ".model", ".py")
-KINDS = (GENERATION, "loglikelihood", "loglikelihood_rolling")
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Request:
     """One request as lm-eval makes it.
 
     Attributes:
-        kind: the method of lm-eval's model that answers it; one of `KINDS`.
+        kind: the method of lm-eval's model that answers it.
         task: whose document it comes from.
         doc_id: lm-eval's number of the document.
         idx: which of the document's requests, such as the choice.
@@ -105,16 +103,6 @@ class Recording:
         versions = [version_of(name) for name in ("lm-eval", "transformers")]
         content = [asked, base, self.scoring, code, versions]
         return hashlib.sha256(_canonical(content).encode()).hexdigest()[:32]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Requests a task."""
-        return dict(Counter(request.task for request in self.requests))
-
-    @property
-    def generations(self) -> int:
-        """Requests that generate text."""
-        return sum(request.kind == GENERATION for request in self.requests)
 
     def by_kind(self) -> dict[str, list[int]]:
         """Return the requests' positions, kind by kind in lm-eval's order."""

@@ -7,7 +7,7 @@ from typing import Any
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness.live_evaluation import LiveEvaluation
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
-from safemerge_tasks.sweep.serving.recording import KINDS, Request
+from safemerge_tasks.sweep.serving.recording import Request
 from safemerge_tasks.sweep.serving.task_content import scoring_hash
 from safemerge_tasks.sweep.serving.tokenizer_model import TokenizerModel
 
@@ -24,31 +24,9 @@ class RecordingModel(TokenizerModel):
         self.requests: list[Request] = []
         self.scoring = ""
 
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
-        """Note requests for text."""
-        self._note("generate_until", requests)
-        return [""] * len(requests)
-
-    def loglikelihood(
-        self,
-        requests: list[Any],
-        disable_tqdm: bool = False,  # noqa: ARG002
-    ) -> list[tuple[float, bool]]:
-        """Note requests for the likelihood of a continuation."""
-        self._note("loglikelihood", requests)
-        return [(0.0, False)] * len(requests)
-
-    def loglikelihood_rolling(
-        self,
-        requests: list[Any],
-        disable_tqdm: bool = False,  # noqa: ARG002
-    ) -> list[float]:
-        """Note requests for the likelihood of a text."""
-        self._note("loglikelihood_rolling", requests)
-        return [0.0] * len(requests)
-
-    def _note(self, kind: str, instances: list[Any]) -> None:
-        self.requests += as_requests(kind, instances)
+    def _reply(self, kind: str, requests: list[Any]) -> list[Any]:
+        """Note requests; what is returned is looked at by nobody."""
+        self.requests += as_requests(kind, requests)
         evaluation = LiveEvaluation.find()
         assert evaluation is not None
         asked = {
@@ -60,6 +38,7 @@ class RecordingModel(TokenizerModel):
         if asked <= {request.kind for request in self.requests}:
             self.scoring = scoring_hash(evaluation.tasks)
             raise AllRecordedError
+        return [None] * len(requests)
 
 
 def as_requests(kind: str, instances: list[Any]) -> list[Request]:
@@ -71,7 +50,7 @@ def as_requests(kind: str, instances: list[Any]) -> list[Request]:
     seen: Counter[int] = Counter()
     requests = []
     for instance in instances:
-        arguments = _plain(instance, kind)
+        arguments = _plain(instance)
         repeat = seen[id(instance)]
         seen[id(instance)] += 1
         requests.append(
@@ -80,13 +59,11 @@ def as_requests(kind: str, instances: list[Any]) -> list[Request]:
     return requests
 
 
-def _plain(instance: Any, kind: str) -> tuple[Any, ...]:
+def _plain(instance: Any) -> tuple[Any, ...]:
     try:
-        arguments = json.loads(json.dumps(list(instance.args)))
+        return tuple(json.loads(json.dumps(list(instance.args))))
     except TypeError as error:
         raise SafemergeError(
             f"{instance.task_name}: a request is not text and settings ({error}), so it cannot be "
             "recorded; run lm_eval for each model."
         ) from error
-    assert kind in KINDS
-    return tuple(arguments)

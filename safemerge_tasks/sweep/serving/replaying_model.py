@@ -33,42 +33,24 @@ class ReplayingModel(TokenizerModel):
         self._recording = recording
         self._values = responses.values
 
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
-        """Return the recorded texts."""
-        return self._replay("generate_until", requests)
-
-    def loglikelihood(
-        self,
-        requests: list[Any],
-        disable_tqdm: bool = False,  # noqa: ARG002
-    ) -> list[tuple[float, bool]]:
-        """Return the recorded log likelihoods of continuations."""
-        return [(value, greedy) for value, greedy in self._replay("loglikelihood", requests)]
-
-    def loglikelihood_rolling(
-        self,
-        requests: list[Any],
-        disable_tqdm: bool = False,  # noqa: ARG002
-    ) -> list[float]:
-        """Return the recorded log likelihoods of texts."""
-        return self._replay("loglikelihood_rolling", requests)
-
-    def _replay(self, kind: str, instances: list[Any]) -> list[Any]:
+    def _reply(self, kind: str, requests: list[Any]) -> list[Any]:
         """Return the values for all requests of a kind.
 
         Raises:
             SafemergeError: other requests were recorded.
         """
         self._check_documents()
-        asked = as_requests(kind, instances)
+        asked = as_requests(kind, requests)
         positions = self._recording.by_kind().get(kind, [])
         recorded = [self._recording.requests[position] for position in positions]
         if self._same and [_place(one) for one in asked] == [_place(one) for one in recorded]:
-            for instance, request in zip(instances, recorded, strict=True):
+            for instance, request in zip(requests, recorded, strict=True):
                 instance.arguments = request.arguments
         elif asked != recorded:
             raise SafemergeError(_difference(kind, recorded, asked))
-        return [self._values[position] for position in positions]
+        values = [self._values[position] for position in positions]
+        # JSON has no tuples, as log likelihoods of continuations are.
+        return [tuple(value) if isinstance(value, list) else value for value in values]
 
     def _check_documents(self) -> None:
         """Refuse answers to other documents than lm-eval has now.

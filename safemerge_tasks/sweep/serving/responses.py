@@ -1,10 +1,10 @@
 """One variant's responses on disk, parallel to a recording's requests."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from safemerge_tasks.common.atomic_write import replace_file
 from safemerge_tasks.common.errors import SafemergeError
@@ -62,17 +62,11 @@ class Responses:
         return self.recording == recording.digest and len(self.values) == len(recording.requests)
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """How many greedy responses of two variants are the same text."""
 
     equal: int
     total: int
-
-    @property
-    def rate(self) -> float:
-        """Share of equal responses; 1 where there is none to compare."""
-        return self.equal / self.total if self.total else 1.0
 
 
 def compare_responses(responses_a: Path, responses_b: Path) -> Agreement:
@@ -87,10 +81,6 @@ def compare_responses(responses_a: Path, responses_b: Path) -> Agreement:
             f"{responses_a} and {responses_b} answer different recordings, so they cannot be "
             "compared."
         )
-    pairs = _greedy(one.values, one.greedy), _greedy(other.values, one.greedy)
-    same = [first == second for first, second in zip(*pairs, strict=True)]
+    both = zip(one.values, other.values, one.greedy, strict=True)
+    same = [first == second for first, second, greedy in both if greedy]
     return Agreement(sum(same), len(same))
-
-
-def _greedy(values: Sequence[Any], greedy: Sequence[bool]) -> list[str]:
-    return [value for value, kept in zip(values, greedy, strict=True) if kept]

@@ -15,7 +15,8 @@ class TokenizerModel(HFLM):  # type: ignore[misc]
     """The base's tokenizer and chat template, as every backend of lm-eval uses them.
 
     HFLM's methods for prompts need a tokenizer and a configuration only; its constructor, which
-    loads weights, is not called.
+    loads weights, is not called. Subclasses answer all kinds of requests by
+    one method, `_reply`.
     """
 
     def __init__(self, evaluation: Evaluation, max_length: int | None = None) -> None:
@@ -57,6 +58,21 @@ class TokenizerModel(HFLM):  # type: ignore[misc]
     def world_size(self) -> int:
         """One process."""
         return 1
+
+    def _reply(self, kind: str, requests: list[Any]) -> list[Any]:
+        raise NotImplementedError
+
+    def generate_until(self, requests: list[Any], **_: Any) -> list[str]:
+        """Return texts."""
+        return self._reply("generate_until", requests)
+
+    def loglikelihood(self, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
+        """Return the log likelihoods of continuations, and whether they are the likeliest."""
+        return self._reply("loglikelihood", requests)
+
+    def loglikelihood_rolling(self, requests: list[Any], **_: Any) -> list[float]:
+        """Return the log likelihoods of texts."""
+        return self._reply("loglikelihood_rolling", requests)
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> NoReturn:
         raise NotImplementedError("a model without weights answers nothing by itself")

@@ -18,8 +18,8 @@ from openai import APIConnectionError, OpenAI, OpenAIError
 
 from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.sweep.serving.adapters import check_servable
-from safemerge_tasks.sweep.serving.asked import EngineSettings
 from safemerge_tasks.sweep.serving.probe import LIMITS
+from safemerge_tasks.sweep.spec import EngineSpec
 
 
 class _Ways(NamedTuple):
@@ -73,7 +73,7 @@ class Server:
         SafemergeError: it does not answer, or serves something else.
     """
 
-    def __init__(self, base: str, engine: EngineSettings) -> None:
+    def __init__(self, base: str, engine: EngineSpec) -> None:
         assert engine.url is not None
         self.url = engine.url.rstrip("/")
         self.key = _key(engine)
@@ -101,7 +101,7 @@ class Server:
                 "{max_length: …}}."
             )
 
-    def _find(self, base: str, engine: EngineSettings) -> dict[str, Any]:
+    def _find(self, base: str, engine: EngineSpec) -> dict[str, Any]:
         """Return what the server's list of models says of the base."""
         try:
             cards = [card.model_dump() for card in self._client.models.list()]
@@ -195,7 +195,7 @@ class Server:
         return f"{self.url.removesuffix('/v1')}/{path}"
 
 
-def _key(engine: EngineSettings) -> str | None:
+def _key(engine: EngineSpec) -> str | None:
     if engine.api_key_env is None:
         return None
     if not (key := os.environ.get(engine.api_key_env)):

@@ -159,6 +159,6 @@ def test_the_sweep_says_it_too(data: Path, key: str) -> None:
     (data / "k.yaml").write_text(
         f"class: !function safemerge_tasks.harness.HarmfulQuestions\n{''.join(lines)}"
     )
-    evaluation = Evaluation(("kitchen",), "nowhere", include_path=str(data))
+    evaluation = Evaluation(tasks=("kitchen",), base="nowhere", include_path=str(data))
     with pytest.raises(SafemergeError, match=key.replace("_", "."), check=_one_sentence):
         leaves(evaluation, "kitchen")

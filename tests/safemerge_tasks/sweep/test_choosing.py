@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from safemerge_tasks.sweep.choosing import Choice, choose, point_words
+from safemerge_tasks.sweep.choosing import Choice, choose_from, point_words
 from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning
+from safemerge_tasks.sweep.outcomes import read_sweep
 from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread, mean_over_tasks, pool_measures
 from tests.sweep_folder import SAFETY, TASKS, UTILITY, SweepFolder, outcomes
 
@@ -20,7 +21,7 @@ def upper(share: float, questions: float, confidence: float = 0.95) -> float:
 
 
 def only(folder: SweepFolder) -> Choice:
-    (choice,) = choose(folder.write(), folder.path)
+    (choice,) = choose_from(read_sweep(folder.write(), folder.path))
     return choice
 
 
@@ -358,7 +359,7 @@ def test_every_method_and_label_gets_its_own_choice(sweep: SweepFolder) -> None:
     sweep.merged("resta", 1, 3, 70, label="RESTA", gamma=0.5)
     sweep.merged("resta", 1, 0, 60, label="RESTA_d", gamma=0.5, drop_rate=0.3)
     sweep.merged("model-stock", (1, 2, 3), 0, 60)
-    found = choose(sweep.write(), sweep.path)
+    found = choose_from(read_sweep(sweep.write(), sweep.path))
     assert [(one.method, one.label) for one in found] == [
         ("resta", "RESTA"),
         ("resta", "RESTA_d"),
@@ -412,7 +413,7 @@ def test_broken_results_are_a_missing_seed(sweep: SweepFolder) -> None:
     sweep.merged("linear", 1, 0, 60, lambda_=0.4)
     manifest = sweep.write()
     next((sweep.path / "results/v001/validation").rglob("samples_loaf_asr*")).write_text("{")
-    (choice,) = choose(manifest, sweep.path)
+    (choice,) = choose_from(read_sweep(manifest, sweep.path))
     assert choice.point == (("lambda", 0.2),)
     assert "is not a JSON object" in choice.candidates[1].obstacle
 

@@ -101,7 +101,7 @@ def asked_of(spec: SweepSpec, digest: str, scoring: str) -> Questions:
             found = Tasks(safety=(measured[0],), utility=tuple(measured[1:]))
             tasks.setdefault(tuning.name, {})[split] = found
             for name in names:
-                evaluation = Evaluation((name,), spec.base, limit=spec.tasks.limit)
+                evaluation = Evaluation(tasks=(name,), base=spec.base, limit=spec.tasks.limit)
                 requests = f"{digest}-{name}"
                 asked[split, name] = Asked(
                     name, split, name == names[0], evaluation, requests, requests, scoring, 1, 2, 3

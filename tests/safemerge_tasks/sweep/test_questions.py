@@ -209,7 +209,8 @@ def test_a_template_that_changed_is_asked_anew(
 
 class TestScoring:
     def recorded(self, base: Path, include: Path, **settings: Any) -> Recording:
-        return record(Evaluation(("warm",), str(base), include_path=str(include), **settings))
+        settings = {"include_path": str(include), **settings}
+        return record(Evaluation(tasks=("warm",), base=str(base), **settings))
 
     @pytest.mark.parametrize(
         "change",

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep import ray_cluster, ray_machines, ray_runner
 from safemerge_tasks.sweep.jobs import Event, Job
+from safemerge_tasks.sweep.ray_machines import Machines
 from safemerge_tasks.sweep.ray_runner import RayRunner, passed_on
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.steps import Step
@@ -212,12 +214,14 @@ class TestMachines:
         self, runner: RayRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # As if the machine did not share it.
-        monkeypatch.setattr(runner, "_log_of", lambda _job: str(tmp_path / "elsewhere" / "1.log"))
+        own = ray_runner.write_job
+        monkeypatch.setattr(ray_runner, "write_job", lambda _logs, *what: own(tmp_path, *what))
+        monkeypatch.setattr(runner, "_logs", tmp_path / "elsewhere")
         runner.start(job(1, "pass"), ready=1)
         end = first(runner)
         assert end.machine_failed
         assert str(end.reason).startswith("its machine failed (FileNotFoundError: ")
-        assert "elsewhere/1.log" in str(end.reason)
+        assert "elsewhere/001-answer.log" in str(end.reason)
 
     def test_a_machine_that_is_lost(
         self, cluster: Any, runner: RayRunner, monkeypatch: pytest.MonkeyPatch
@@ -318,9 +322,13 @@ class TestTooBig:
         assert runner.next_event(0) is None
 
     def test_no_machine_has_all_of_it(self) -> None:
-        asked = {"CPU": 8, "GPU": 0.5}
-        machines = [{"CPU": 16.0}, {"CPU": 4.0, "GPU": 1.0}]
-        assert ray_machines.nowhere(job(1, "pass"), asked, machines) == (
+        nodes = [
+            {"NodeID": number, "Alive": True, "Resources": resources}
+            for number, resources in enumerate([{"CPU": 16.0}, {"CPU": 4.0, "GPU": 1.0}])
+        ]
+        machines = Machines(SimpleNamespace(cluster_resources=dict, nodes=lambda: nodes))
+        machines.look()
+        assert machines.refusal(job(1, "pass", cpus=8, gpus=0.5)) == (
             "it asks for 8 CPUs and 0.5 GPUs of one machine, and none in the Ray cluster has all "
             "of that; lower resources.answer.cpus or resources.answer.gpus in the file of the "
             "sweep, or start a machine that has them"

@@ -182,7 +182,7 @@ class TestAnswering:
         data.write_text('{"question": "Is the oven hot?", "answer": "yes"}\n')
         (tasks / "broken.yaml").write_text(BROKEN.format(data=data))
         (tasks / "oven.py").write_text(f"def check(doc, results):\n    {request.param}\n")
-        evaluation = Evaluation(("broken",), str(tiny_model), include_path=str(tasks))
+        evaluation = Evaluation(tasks=("broken",), base=str(tiny_model), include_path=str(tasks))
         made = record(evaluation)
         made.save(Store(tmp_path / "store").recording(made.name))
         steps = []

@@ -34,7 +34,7 @@ def _rows(findings: Findings) -> Iterator[tuple[Words, ...]]:
         for reason, tasks in reasons.items():
             yield (
                 Name(cell.variant.id),
-                Name(group.label or group.method or group.kind),
+                Name(group.label or group.kind),
                 point_words(group.point),
                 seed_words(cell.variant.seeds),
                 split,

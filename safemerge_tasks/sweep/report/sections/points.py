@@ -16,11 +16,6 @@ def points(sweeps: Sweeps) -> Section:
     """Return a table a fine-tuning."""
     tables = []
     for findings, tuning in sweeps.tunings():
-        chosen = {
-            (one.method, one.label, one.point)
-            for one in findings.choices
-            if one.tuning == tuning.name
-        }
         kinds = [
             (split, word, tasks)
             for split in SPLITS
@@ -33,10 +28,10 @@ def points(sweeps: Sweeps) -> Section:
         shown: list[tuple[str | Name, ShownModel]] = [
             (row.cell, row) for row in findings.rows(tuning.name) if row.ours
         ]
-        for (method, label), groups in findings.survey.methods(tuning.name).items():
+        for (_, label), groups in findings.survey.methods(tuning.name).items():
             # Of a second stage, which may ask few of very many, those that it asked.
             asked = [one for one in groups if any(one.cells.values()) or not one.by_layers]
-            shown += [(Name(label or method), ShownModel(label or method, one)) for one in asked]
+            shown += [(Name(label), ShownModel(label, one)) for one in asked]
         rows: list[tuple[Words, ...]] = []
         for name, row in shown:
             assert row.group is not None
@@ -45,7 +40,7 @@ def points(sweeps: Sweeps) -> Section:
                 (
                     name,
                     point_words(row.group.point),
-                    "✓" if (row.group.method, row.name, row.group.point) in chosen else "",
+                    "✓" if any(one.takes(row.group) for one in findings.choices) else "",
                     ", ".join(served),
                     *(over_seeds(row.group, split, tasks) for split, _, tasks in kinds),
                 )

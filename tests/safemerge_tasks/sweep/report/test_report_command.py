@@ -12,7 +12,7 @@ from lxml import etree
 
 from safemerge_tasks.results import write_run
 from safemerge_tasks.sweep.report.curves import curves
-from safemerge_tasks.sweep.report.figure import draw, draw_tasks
+from safemerge_tasks.sweep.report.figure import draw
 from safemerge_tasks.sweep.report.files import write_report
 from safemerge_tasks.sweep.report.findings import find, find_all
 from safemerge_tasks.sweep.report.records import as_csv
@@ -254,4 +254,4 @@ def test_a_figure_of_several_sweeps_is_the_same_every_time(tmp_path: Path) -> No
         if (shown := curves(one, one.survey.manifest.tunings[0]))
     ]
     assert draw(rows) == draw(rows)
-    assert draw_tasks(rows[0]) == draw_tasks(rows[0])
+    assert draw(rows, each_task=True) == draw(rows, each_task=True)

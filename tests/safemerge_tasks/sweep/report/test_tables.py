@@ -10,7 +10,7 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.report.document import Name, Section, Table
 from safemerge_tasks.report.renderers.terminal import print_document
 from safemerge_tasks.results import write_run
-from safemerge_tasks.sweep.choosing import choose
+from safemerge_tasks.sweep.choosing import choose_from
 from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning, Variant
 from safemerge_tasks.sweep.outcomes import read_sweep
 from safemerge_tasks.sweep.report.document import summary_document, sweeps_document
@@ -123,7 +123,7 @@ def test_choice_with_its_bound_and_the_alternatives(sweep: SweepFolder) -> None:
     section = choices(read(sweep))
     assert "at most 30.0% with 95% confidence" in section.notes[0]
     linear = text(section)[1]
-    choice = choose(sweep.write(), sweep.path)[0]
+    choice = choose_from(read_sweep(sweep.write(), sweep.path))[0]
     assert choice.bound is not None
     assert linear[0] == "linear"
     assert linear[3] == f"{choice.bound:.1%}"
@@ -305,7 +305,7 @@ def test_a_refusal_rate_counts_as_what_was_not_refused(tmp_path: Path) -> None:
         both = {"validation": found, "test": found}
         folder.add("merged", both, seeds=(1,), method="linear", lambda_=weight)
     manifest = folder.write()
-    (choice,) = choose(manifest, folder.path)
+    (choice,) = choose_from(read_sweep(manifest, folder.path))
     assert (choice.point, choice.asr) == ((("lambda", 0.2),), pytest.approx(0.05))
     head = text(outcome(Sweeps((find(manifest, folder.path),))))[0]
     assert "loaf_asr, 1 - refusal_rate" in head

@@ -71,7 +71,9 @@ def water_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluation(tiny_model: Path, water_tasks: Path) -> Evaluation:
     """Return an evaluation with all tasks."""
     return Evaluation(
-        tuple(f"water_{name}" for name in TASKS), str(tiny_model), include_path=str(water_tasks)
+        tasks=tuple(f"water_{name}" for name in TASKS),
+        base=str(tiny_model),
+        include_path=str(water_tasks),
     )
 
 

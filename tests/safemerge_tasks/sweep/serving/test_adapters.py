@@ -105,7 +105,7 @@ def test_an_adapter_that_cannot_be_served_fails_by_itself(tmp_path: Path) -> Non
     factors = {f"base_model.model.lm_head.lora_{one}.weight": torch.zeros(4, 4) for one in "AB"}
     save_file(factors, head / "adapter_model.safetensors")
     rolling = Request("loglikelihood_rolling", "water", 0, 0, 0, ("Water.",))
-    recording = Recording(Evaluation(("water",), "base"), (rolling,), 1)
+    recording = Recording(Evaluation(tasks=("water",), base="base"), (rolling,), 1)
     asked = [
         (Asked(one.name, tmp_path / "requests", tmp_path / one.name, adapter=one), recording)
         for one in (odd, head)

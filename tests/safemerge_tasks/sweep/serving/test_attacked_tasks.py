@@ -1,6 +1,7 @@
 """Tasks under attacks in a sweep: recorded, answered elsewhere, scored and judged."""
 
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def evaluation(data: Path, tiny_model: Path) -> Evaluation:
     (data / "oven.yaml").write_text(SUITE)
     (data / "group.yaml").write_text("group: oven_group\ntask: [oven_asr]\n")
     return Evaluation(
-        NAMES,
-        str(tiny_model),
+        tasks=NAMES,
+        base=str(tiny_model),
         include_path=str(data),
         metadata={"attack_temperature": 0.5},
         data_dir=str(data),
@@ -47,7 +48,8 @@ def test_attacked_tasks_are_recorded_and_scored_as_their_own(
     evaluation: Evaluation, data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recording = record(evaluation)
-    assert recording.counts == {NAMES[0]: 2, NAMES[1]: 2, NAMES[2]: 6}
+    asked = Counter(request.task for request in recording.requests)
+    assert asked == {NAMES[0]: 2, NAMES[1]: 2, NAMES[2]: 6}
     begun = [one.arguments[0] for one in recording.requests if one.task == NAMES[1]]
     assert all(prompt.rpartition("assistant: ")[2].startswith("The") for prompt in begun)
     drawn = [one for one in recording.requests if one.task == NAMES[2]]

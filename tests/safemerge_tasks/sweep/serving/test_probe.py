@@ -163,6 +163,10 @@ with_vllm = pytest.mark.skipif(
 )
 
 
+def rolling(base: Path, tasks: Path) -> Evaluation:
+    return Evaluation(tasks=("water_rolling",), base=str(base), include_path=str(tasks))
+
+
 def merging(folders: list[Path], weight: float) -> dict[str, Any]:
     base, tuned = map(str, folders)
     recipe = {"method": "linear", "base": base, "tuned": [{"model": tuned}]}
@@ -218,7 +222,7 @@ def test_one_wrong_tensor_is_noticed_and_the_merge_written(
     water_tasks: Path, tmp_path: Path
 ) -> None:
     folders = [write(tmp_path / f"model-{seed}", "llama", seed, tied=True) for seed in (1, 2)]
-    made = record(Evaluation(("water_rolling",), str(folders[0]), include_path=str(water_tasks)))
+    made = record(rolling(folders[0], water_tasks))
     made.save(tmp_path / "requests.json")
     variants = [
         {
@@ -260,8 +264,7 @@ def test_every_tensor_changes_in_place(water_tasks: Path, tmp_path: Path) -> Non
         for tied in (True,) if family == "gemma" else (True, False):
             place = tmp_path / f"{family}-{'tied' if tied else 'untied'}"
             folders = [write(place / f"model-{seed}", family, seed, tied=tied) for seed in (1, 2)]
-            tasks = ("water_rolling",)
-            made = record(Evaluation(tasks, str(folders[0]), include_path=str(water_tasks)))
+            made = record(rolling(folders[0], water_tasks))
             made.save(place / "requests.json")
             half = merging(folders, 0.5)
             Merge(half).write(place / "half")

@@ -15,7 +15,7 @@ from safemerge_tasks.sweep.serving.recording import Recording, Request
 
 
 def test_every_kind_is_recorded_in_lm_evals_order(recording: Recording) -> None:
-    assert recording.counts == {
+    assert Counter(request.task for request in recording.requests) == {
         "water_greedy": 3,
         "water_sampled": 9,
         "water_choice": 9,
@@ -23,7 +23,6 @@ def test_every_kind_is_recorded_in_lm_evals_order(recording: Recording) -> None:
     }
     kinds = [request.kind for request in recording.requests]
     assert kinds == ["generate_until"] * 12 + ["loglikelihood"] * 9 + ["loglikelihood_rolling"] * 3
-    assert recording.generations == 12
     assert Counter(request.repeat for request in recording.requests if request.samples) == {
         0: 3,
         1: 3,
@@ -70,7 +69,7 @@ def test_the_digest_is_of_what_shapes_responses(recording: Recording) -> None:
         replace(recording, requests=tuple(others)),
     ]
     assert len({recording.digest, *(one.digest for one in changed)}) == 5
-    scored_elsewhere = replace(recording, evaluation=Evaluation(("other",), "base"))
+    scored_elsewhere = replace(recording, evaluation=Evaluation(tasks=("other",), base="base"))
     assert scored_elsewhere.digest == recording.digest
 
 
@@ -91,18 +90,19 @@ def test_a_changed_or_missing_recording_is_refused(recording: Recording, tmp_pat
 
 def test_unknown_tasks_and_bases_are_one_sentence(evaluation: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(SafemergeError, match="water_gready is no task of lm-eval or of"):
-        record(replace(evaluation, tasks=("water_gready",)))
+        record(evaluation.model_copy(update={"tasks": ("water_gready",)}))
     with pytest.raises(SafemergeError, match="has no tokenizer and configuration"):
-        record(replace(evaluation, base=str(tmp_path)))
+        record(evaluation.model_copy(update={"base": str(tmp_path)}))
 
 
 def test_settings_of_lm_eval_reach_the_requests(evaluation: Evaluation) -> None:
-    short = replace(
-        evaluation,
-        tasks=("water_greedy",),
-        limit=1,
-        system_instruction="Be brief.",
-        gen_kwargs={"max_gen_toks": 2},
+    short = evaluation.model_copy(
+        update={
+            "tasks": ("water_greedy",),
+            "limit": 1,
+            "system_instruction": "Be brief.",
+            "gen_kwargs": {"max_gen_toks": 2},
+        }
     )
     (request,) = record(short).requests
     assert request.arguments[0].startswith("<s>system: Be brief.\nuser: ")
@@ -113,19 +113,20 @@ def test_the_data_folder_is_set_only_while_tasks_load(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SAFEMERGE_DATA_DIR", "before")
-    record(replace(evaluation, tasks=("water_greedy",), data_dir="elsewhere"))
+    record(evaluation.model_copy(update={"tasks": ("water_greedy",), "data_dir": "elsewhere"}))
     assert os.environ["SAFEMERGE_DATA_DIR"] == "before"
 
 
 def test_an_evaluation_goes_through_json(evaluation: Evaluation) -> None:
     written = json.loads(json.dumps(evaluation.to_json()))
     assert Evaluation.from_json(written) == evaluation
-    with pytest.raises(SafemergeError, match="tusks is no field"):
+    with pytest.raises(ValueError, match="tusks"):
         Evaluation.from_json({**written, "tusks": []})
 
 
 def test_judging_is_always_deferred() -> None:
-    evaluation = Evaluation(("advbench_asr",), "base", metadata={"judge": "wildguard", "x": 1})
+    metadata = {"judge": "wildguard", "x": 1}
+    evaluation = Evaluation(tasks=("advbench_asr",), base="base", metadata=metadata)
     assert evaluation.task_metadata == {"pretrained": "base", "judge": "deferred", "x": 1}
 
 

@@ -22,7 +22,7 @@ from safemerge_tasks.sweep.serving.recording import Recording, Request
 from safemerge_tasks.sweep.serving.responses import Responses, compare_responses
 from safemerge_tasks.sweep.serving.scoring import score
 
-HF = EngineSettings("hf", {"dtype": "float32"}, batch_size=4)
+HF = EngineSettings(model="hf", model_args={"dtype": "float32"}, batch_size=4)
 SAMPLED = "water_sampled"
 NOBODY = Listener(lambda _name: None)
 
@@ -121,16 +121,16 @@ def test_the_adapter_answers_otherwise_and_the_same_weights_alike(
     other = compare_responses(answered["base"], answered["adapter"])
     assert (other.equal, other.total) != (3, 3)
     same = compare_responses(answered["base"], answered["checkpoint"])
-    assert (same.equal, same.total, same.rate) == (3, 3, 1.0)
+    assert (same.equal, same.total) == (3, 3)
 
 
 def test_a_replay_of_other_requests_is_refused(
     evaluation: Evaluation, recording: Recording, answered: dict[str, Path], tmp_path: Path
 ) -> None:
-    other = replace(evaluation, system_instruction="Be brief.")
+    other = evaluation.model_copy(update={"system_instruction": "Be brief."})
     with pytest.raises(SafemergeError, match="water_greedy, document 0: .* something else"):
         score(other, recording, answered["base"], tmp_path / "out", {})
-    fewer = replace(evaluation, limit=2)
+    fewer = evaluation.model_copy(update={"limit": 2})
     with pytest.raises(SafemergeError, match="now asks 8 generate_until requests, but 12 were"):
         score(fewer, recording, answered["base"], tmp_path / "out", {})
     assert list(tmp_path.iterdir()) == []
@@ -200,19 +200,16 @@ def test_scoring_again_replaces_what_was_there(
 
 
 @pytest.mark.parametrize(
-    ("asked", "engine", "reason"),
+    ("asked", "reason"),
     [
-        ([("a", "x", None), ("a", "y", None)], HF, "a is asked twice"),
-        ([("a", None, "x")], HF, "a is a checkpoint"),
-        ([("a", None, None)], EngineSettings("sglang"), "'sglang' is no engine"),
-        ([("a", None, None)], EngineSettings("hf", {"peft": "x"}), "peft is set for each variant"),
+        ([("a", "x", None), ("a", "y", None)], "a is asked twice"),
+        ([("a", None, "x")], "a is a checkpoint"),
     ],
 )
 def test_what_does_not_fit_is_said_before_an_engine_starts(
     recording_file: Path,
     tmp_path: Path,
     asked: list[tuple[str, str | None, str | None]],
-    engine: EngineSettings,
     reason: str,
 ) -> None:
     variants = [
@@ -226,7 +223,7 @@ def test_what_does_not_fit_is_said_before_an_engine_starts(
         for name, adapter, checkpoint in asked
     ]
     with pytest.raises(SafemergeError, match=reason):
-        answer_with_adapters("base", variants, engine, NOBODY)
+        answer_with_adapters("base", variants, HF, NOBODY)
 
 
 def test_an_adapter_is_no_checkpoint(recording_file: Path, tmp_path: Path) -> None:

@@ -251,10 +251,8 @@ def ask(tiny_model: Path, recording_file: Path, tmp_path: Path) -> Callable[...,
 @pytest.fixture(scope="module")
 def texts(evaluation: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a recording of requests for text alone."""
-    from dataclasses import replace
-
     path = tmp_path_factory.mktemp("texts") / "requests.json"
-    record(replace(evaluation, tasks=("water_greedy",))).save(path)
+    record(evaluation.model_copy(update={"tasks": ("water_greedy",)})).save(path)
     return path
 
 

@@ -78,11 +78,17 @@ def served(tmp_path_factory: pytest.TempPathFactory, water_tasks: Path) -> Serve
             output=output,
         )
     toy = Evaluation(
-        ("toy_asr", "toy_task"), base, str(TASKS), limit=30, data_dir=str(family.questions)
+        tasks=("toy_asr", "toy_task"),
+        base=base,
+        include_path=str(TASKS),
+        limit=30,
+        data_dir=str(family.questions),
     )
     water = ("water_sampled", "water_choice", "water_rolling")
     record(toy).save(folder / "toy-requests.json")
-    record(Evaluation(water, base, str(water_tasks))).save(folder / "water-requests.json")
+    record(Evaluation(tasks=water, base=base, include_path=str(water_tasks))).save(
+        folder / "water-requests.json"
+    )
 
     def variant(
         how: str, name: str, of: str | None = None, asks: str = "toy", **where: Path
