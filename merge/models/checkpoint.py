@@ -164,8 +164,8 @@ def _what_is_there(folder: Path) -> str:
         return f"{found[0].name} is GGUF, which is quantised: give the model it was made from"
     if (folder / "zero_to_fp32.py").is_file() or any(folder.glob("global_step*")):
         return "it holds DeepSpeed's shards: gather them with its zero_to_fp32.py first"
-    if found := _ranks(folder) or _ranks(folder.parent):
-        return f"its folder {found}"
+    if ranks := _ranks(folder) or _ranks(folder.parent):
+        return f"its folder {ranks}"
     if any(folder.glob("iter_*")) or any(folder.glob("common.pt")):
         return "it holds Megatron's checkpoint: convert it to Hugging Face's form first"
     if any(folder.glob("*.distcp")) or any(folder.glob("*/*.distcp")):
