@@ -239,11 +239,25 @@ def _complete(order: _Order, result: Result, options: Options) -> None:
     )
     plan.notes.extend(result.notes)
     described = describe_inputs(plan, result)
+    if note := _unchanged_inputs(described):
+        plan.notes.append(note)
     for number, folder in enumerate(order.folders):
         copy_companions(plan, folder)
         write_config(plan.config, folder / CONFIG)
         tensors = tensor_entries(result.checksums[number], order.shards)
         _close(plan, folder, number, tensors, result, described, options)
+
+
+def _unchanged_inputs(described: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return a note if the fine-tuned models are the base, by another name or by the same."""
+    base, *others = described
+    tuned = [each for each in others if each["role"] == "tuned"]
+    if not tuned or any(
+        each["kind"] != "checkpoint" or each["checksum"] != base["checksum"] for each in tuned
+    ):
+        return None
+    names = " and ".join(str(each["folder"]) for each in tuned)
+    return f"{names} has the base's own weights, so there was nothing to merge"
 
 
 def _merge_adapters(recipe: Recipe, out: Path, options: Options) -> Merged:

@@ -74,7 +74,7 @@ def _step(tensor: TensorPlan, granularity: Granularity, size: int) -> int:
     if tensor.scaled and granularity is Granularity.BLOCKS:
         # A row's scale follows from all of it.
         granularity = Granularity.ROWS
-    if tensor.copied or granularity is Granularity.BLOCKS:
+    if tensor.copied or granularity is Granularity.BLOCKS or not tensor.elements:
         return size
     whole = -(-tensor.elements // size) * size
     if granularity is Granularity.TENSORS or not tensor.shape:

@@ -19,6 +19,7 @@ from merge.models.dequantisation import dequantise
 from merge.models.input_models import InputModel, Inputs, is_adapter, own_heads
 from merge.models.layouts import Namer
 from merge.models.model_location import LocalModel, ModelReference, locate
+from merge.models.orientation import settle_orientation
 from merge.models.parameter_targets import settle_parameters
 from merge.models.peft_fallback import fallback_note, merged_by_peft
 from merge.models.quantised_weights import quantised
@@ -241,6 +242,7 @@ class _Opener:
         adapter = open_adapter(local.folder)
         self._stack.callback(adapter.close)
         notes = [self._namer(checkpoint).adapter(adapter)]
+        settle_orientation(adapter, checkpoint)
         settle_parameters(adapter, self._namer(checkpoint))
         heads = own_heads(adapter, checkpoint)
         problems = check_against(adapter, checkpoint, heads)

@@ -33,11 +33,13 @@ class Options:
         return os.cpu_count() or 1
 
     def check(self) -> None:
-        """Check that the device is there.
+        """Check that the number of threads is one and the device is there.
 
         Raises:
-            MergeError: it is not.
+            MergeError: one of them is not.
         """
+        if self.threads < 0:
+            raise MergeError(f"--threads is {self.threads}; give 0 for one on each core, or more.")
         if self.device == "cpu":
             return
         import torch

@@ -30,7 +30,7 @@ from merge.models.input_tensors import Identity, InputTensors
 from merge.models.quantised_weights import quantisation_note, quantised
 from merge.models.saved_vector import METHOD as SAVED_VECTOR
 from merge.recipe.recipe import Recipe
-from merge.recipe.tensor_settings import Place, places
+from merge.recipe.tensor_settings import Place, places, stack_of
 
 if TYPE_CHECKING:
     import torch
@@ -147,7 +147,7 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
         rows = alignment.rows.get(name)
         tensors.append(_tensor(settings, where[name], operands, rows, name in alignment.copied))
     problems += _values(recipe, tensors)
-    problems += _layer_count(recipe, inputs.main)
+    problems += _layer_count(recipe, inputs.main, alignment)
     if recipe.dtype == FP8:
         problems += fp8_problems(inputs.main.checkpoint, tensors)
     if problems:
@@ -195,9 +195,10 @@ def _compare_configurations(inputs: Inputs, alignment: Alignment) -> None:
             alignment.notes += notes
 
 
-def _layer_count(recipe: Recipe, main: InputModel) -> list[str]:
+def _layer_count(recipe: Recipe, main: InputModel, alignment: Alignment) -> list[str]:
     layers = main.checkpoint.layers
-    if recipe.has_slices and "text_config" in main.checkpoint.config:
+    stacks = {stack_of(name) for name in alignment.operands} - {""}
+    if recipe.has_slices and (len(stacks) > 1 or "text_config" in main.checkpoint.config):
         return [
             f"{main.folder} has layers of several kinds, and the recipe's slices do not say which "
             f"they are of; give it filters in place of slices"
@@ -311,7 +312,8 @@ def _config(main: InputModel, tensors: list[TensorPlan], alignment: Alignment) -
     """Return the base's configuration with the output's true type, tying and vocabulary size."""
     config = deepcopy(dict(main.checkpoint.config))
     # Quantised weights are refused, so one that is left says what is no longer so.
-    config.pop("quantization_config", None)
+    for part in (config, *(each for each in config.values() if isinstance(each, dict))):
+        part.pop("quantization_config", None)
     if any(tensor.scaled for tensor in tensors):
         config["quantization_config"] = quantization_config(
             [tensor for tensor in tensors if not tensor.scaled]

@@ -15,6 +15,8 @@ from merge.errors import MergeError
 from merge.formats.dtypes import ITEM_SIZE, Array
 
 _LENGTH_BYTES = 8
+# How git-lfs begins what stands for a file that was not fetched.
+_POINTER = b"version "
 _ALIGNMENT = 8
 # The format's own limit: a length beyond it is a file of another kind, not a large header.
 _MAX_HEADER_BYTES = 100_000_000
@@ -39,11 +41,15 @@ def read_header(path: Path) -> dict[str, Entry]:
     with path.open("rb") as file:
         prefix = file.read(_LENGTH_BYTES)
         length = int.from_bytes(prefix, "little")
+        if prefix == _POINTER:
+            raise MergeError(f"{path} is git's pointer to a file; fetch it with git lfs pull.")
         if len(prefix) < _LENGTH_BYTES or length > min(_MAX_HEADER_BYTES, size - _LENGTH_BYTES):
             raise _broken(path, f"its {size} bytes do not hold the header they announce")
         text = file.read(length)
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_each_once)
+    except _TwiceError as error:
+        raise _broken(path, f"its header has {error} twice") from error
     except ValueError as error:
         raise _broken(path, "its header is not JSON") from error
     if not isinstance(header, dict):
@@ -53,6 +59,18 @@ def read_header(path: Path) -> dict[str, Entry]:
     entries = {name: _entry(path, name, value, data_start) for name, value in header.items()}
     _check_extent(path, entries, data_start, size)
     return entries
+
+
+class _TwiceError(Exception):
+    """A name that one JSON object has twice."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _entry(path: Path, name: str, value: Any, data_start: int) -> Entry:

@@ -42,7 +42,8 @@ def _entry(path: Path, name: str, value: object, size: int) -> Entry:
     import torch
 
     assert isinstance(value, torch.Tensor)
-    start = getattr(value.untyped_storage(), "_checkpoint_offset", None)
+    plain = value.layout is torch.strided and not value.is_quantized
+    start = getattr(value.untyped_storage(), "_checkpoint_offset", None) if plain else None
     if start is None or not value.is_contiguous():
         raise _unreadable(path, f"{name} is not stored as a plain array")
     offset = start + value.storage_offset() * value.element_size()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from merge.errors import MergeError
-from merge.formats.dtypes import work_dtype
+from merge.formats.dtypes import FLOATS, work_dtype
 from merge.formats.finite_values import all_finite
 from merge.formats.safetensors import read_header
 from merge.formats.same_values import same_values
@@ -216,6 +216,8 @@ def adapter_file(folder: Path) -> Path:
     for name in (ADAPTER_FILE, ADAPTER_BIN):
         if (folder / name).is_file():
             return folder / name
+    if found := sorted(folder.glob("*.gguf")):
+        raise MergeError(f"{found[0]} is GGUF; give the adapter that it was converted from.")
     raise MergeError(
         f"{folder / ADAPTER_FILE} is missing; save the adapter with peft's save_pretrained."
     )
@@ -225,6 +227,11 @@ def _sort(adapter: Adapter, stored: Mapping[str, StoredTensor]) -> None:
     roles: dict[str, dict[str, StoredTensor]] = {}
     names = set()
     for key, tensor in stored.items():
+        if tensor.dtype not in FLOATS:
+            raise MergeError(
+                f"{tensor.path} stores {key} as {tensor.dtype}, which is no type of weights here; "
+                f"save the adapter in float32, float16 or bfloat16."
+            )
         parsed = parse_key(key)
         if parsed is None:
             raise NotStreamedError(
@@ -265,7 +272,8 @@ def _place(adapter: Adapter, target: str, own: dict[str, StoredTensor]) -> None:
     weight = f"{target}.weight"
     if factors := {role: own[role] for role in own if role.startswith("lora_")}:
         module = _WRAPPED.sub("", target)
-        if module != target or adapter.config.targets_parameter_of(module):
+        stacked = _is_stacked(adapter.config, module, factors)
+        if module != target or stacked or adapter.config.targets_parameter_of(module):
             adapter.parameters.append(ParameterFactors(module, *_two(target, factors)))
         else:
             adapter.factors[weight] = _pair(adapter, target, factors)
@@ -285,10 +293,17 @@ def _place(adapter: Adapter, target: str, own: dict[str, StoredTensor]) -> None:
             adapter.copies.add(target)
 
 
+def _is_stacked(config: LoraConfig, module: str, factors: Mapping[str, StoredTensor]) -> bool:
+    """Return whether a module's weight is named as a parameter and has factors of many experts."""
+    rank = config.rank_of(module)
+    named = any(f".{module}.weight".endswith(f".{each}") for each in config.target_parameters)
+    return named and "lora_A" in factors and factors["lora_A"].shape[:1] != (rank,)
+
+
 def _check_one_update(adapter: Adapter) -> None:
     """Check that no tensor is changed in two ways that do not add up."""
     for name in adapter.magnitudes:
-        if name not in adapter.factors or adapter.factors[name][2]:
+        if name not in adapter.factors or _is_of_embedding(adapter.factors[name]):
             raise NotStreamedError(
                 f"{adapter.path}: {name} has DoRA's magnitudes but no factors of a linear layer"
             )
@@ -310,6 +325,10 @@ def _check_one_update(adapter: Adapter) -> None:
         ]
         if len(ways) > 1:
             raise NotStreamedError(f"{adapter.path}: {name} has {' and '.join(ways)}")
+
+
+def _is_of_embedding(factors: tuple[StoredTensor, StoredTensor, bool]) -> bool:
+    return ".lora_embedding_" in factors[0].name
 
 
 def _pair(

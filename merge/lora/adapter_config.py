@@ -137,7 +137,12 @@ def read_lora_config(folder: Path) -> LoraConfig:
     """
     path = folder / ADAPTER_CONFIG
     raw = read_json(path)
+    if "fine_tune_type" in raw or "lora_parameters" in raw:
+        raise MergeError(
+            f"{path} is MLX's; fuse the adapter with mlx_lm.fuse and give the full checkpoint."
+        )
     _refuse_variants(path, raw)
+    _check_fields(path, raw)
     try:
         return LoraConfig(
             rank=int(raw["r"]),
@@ -152,6 +157,44 @@ def read_lora_config(folder: Path) -> LoraConfig:
     except (KeyError, TypeError, ValueError) as error:
         raise MergeError(f"{path} lacks a usable r or lora_alpha; save the adapter again.") from (
             error
+        )
+
+
+# Fields of another shape than peft writes would be read as something else.
+_SHAPES: Mapping[str, type | tuple[type, ...]] = {
+    "alpha_pattern": dict,
+    "fan_in_fan_out": bool,
+    "layers_to_transform": (int, list),
+    "modules_to_save": list,
+    "rank_pattern": dict,
+    "target_modules": (str, list),
+    "target_parameters": list,
+    "trainable_token_indices": (list, dict),
+    "use_dora": bool,
+    "use_rslora": bool,
+}
+
+
+def _check_fields(path: Path, raw: Mapping[str, Any]) -> None:
+    for key, kinds in _SHAPES.items():
+        if raw.get(key) is not None and not isinstance(raw[key], kinds):
+            raise MergeError(
+                f"{path}: {key} is {raw[key]!r}, which peft does not write; save the adapter again."
+            )
+    patterns = [*(raw.get("rank_pattern") or {}), *(raw.get("alpha_pattern") or {})]
+    target = raw.get("target_modules")
+    for pattern in [*patterns, target] if isinstance(target, str) else patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise MergeError(
+                f"{path}: {pattern!r} is no regular expression ({error}), as peft's rank_pattern, "
+                f"alpha_pattern and target_modules have them; correct it."
+            ) from error
+    if not (raw.get("lora_alpha", 1) or raw.get("alpha_pattern")):
+        raise MergeError(
+            f"{path}: lora_alpha is {raw['lora_alpha']!r}, so the adapter would change nothing; "
+            f"give the one that it was trained with."
         )
 
 

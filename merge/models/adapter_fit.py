@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from merge.formats.same_values import all_zero, same_values
 from merge.lora.adapter import Adapter, TokenRows
 from merge.models.checkpoint import Checkpoint
+from merge.models.spare_tensors import spare_kind
 from merge.models.tying import has_rows_of_tokens
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -87,10 +88,11 @@ def _check_tokens(adapter: Adapter, name: str, tokens: TokenRows, base: Checkpoi
     if stored is None:
         return [f"{adapter.folder}: it trains rows of {name}, which {base.folder} lacks"]
     expected = (len(tokens.indices), stored.shape[1])
-    if tokens.rows.shape != expected or max(tokens.indices) >= stored.shape[0]:
+    within = range(stored.shape[0])
+    if tokens.rows.shape != expected or any(index not in within for index in tokens.indices):
         return [
             f"{adapter.folder}: it trains {list(tokens.rows.shape)} rows of {name} "
-            f"{list(stored.shape)} at tokens up to {max(tokens.indices)}, which does not fit"
+            f"{list(stored.shape)} at the tokens {tokens.indices}, which does not fit"
         ]
     return []
 
@@ -137,13 +139,11 @@ def _missing_targets(adapter: Adapter, base: Checkpoint) -> list[str]:
     )
     if not targets or narrowed:
         return []
-    layers = base.layers
     alike: dict[tuple[str, str], list[str]] = {}
     for name, tensor in base.tensors.items():
         module = name.removesuffix(".weight")
         matched = _matched(targets, module) if module != name and len(tensor.shape) == 2 else None
-        number = _NUMBER.search(module)
-        if matched is None or (layers and number and int(number[0]) >= layers):
+        if matched is None or spare_kind(base, name, tensor.shape):
             continue
         alike.setdefault((matched, _NUMBER.sub("*", module)), []).append(name)
     updated = {

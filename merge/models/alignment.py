@@ -15,9 +15,10 @@ from merge.models.input_models import InputModel, Inputs
 from merge.models.input_tensors import InputTensor, InputTensors
 from merge.models.prompts import end_tokens, read_template, special_ids, unused_sampling
 from merge.models.spare_tensors import spare_kind
-from merge.models.tying import has_rows_of_tokens, redundant_head, tied_source
+from merge.models.tying import has_rows_of_tokens, is_copy, redundant_head, tied_source
 from merge.models.vocabularies import (
     conflicts,
+    cut_alike,
     has_tokenizer,
     read_vocabulary,
     same_tokenizer_file,
@@ -183,7 +184,9 @@ def _output_names(inputs: Inputs, names: _Names, spare: _Spare, alignment: Align
         for name, shape in names.of(model).items():
             if name in found:
                 continue
-            if tied_source(main, name, shape) is not None:
+            if (source := tied_source(main, name, shape)) is not None:
+                if name not in model.heads and is_copy(model.checkpoint, name, source):
+                    continue
                 alignment.untied = True
                 found[name] = None
                 alignment.notes.append(
@@ -403,6 +406,11 @@ def _check_tokens(inputs: Inputs, policy: str, alignment: Alignment) -> list[Inp
             )
         if not any(model is tuned for tuned in inputs.tuned):
             continue
+        if own == base and not cut_alike(main, folder):
+            alignment.notes.append(
+                f"the tokenizer of {folder.name} splits text otherwise than that of {main.name}; "
+                f"the output has the second"
+            )
         new = [token for token in own if token not in base]
         if new and policy == "refuse":
             alignment.problems.append(

@@ -1,6 +1,7 @@
 """Checkpoints on disk as named tensors; opening one reads headers only."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -56,8 +57,21 @@ class Checkpoint:
         for part in (self.config, self.text_config):
             for key in ("num_hidden_layers", "n_layer", "num_layers"):
                 if part.get(key) is not None:
-                    return int(part[key])
+                    return self.whole_number(part, key)
         return None
+
+    def whole_number(self, part: Mapping[str, Any], key: str) -> int:
+        """Return what a part of the configuration counts.
+
+        Raises:
+            MergeError: it is no whole number.
+        """
+        if type(part[key]) is not int:
+            raise MergeError(
+                f"{self.folder / CONFIG}: {key} is {part[key]!r}, which is no whole number; "
+                f"correct it."
+            )
+        return int(part[key])
 
     def close(self) -> None:
         """Close the files."""
@@ -71,13 +85,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         MergeError: files are missing or broken, or the index leads out of the folder.
     """
-    if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).is_file() and not _ranks(folder):
         within = sorted([*folder.glob(f"*/{CONFIG}"), *folder.glob("*/adapter_config.json")])
         if within:
             raise MergeError(
                 f"{folder / CONFIG} is missing, and {within[0].parent} has one or an adapter; give "
                 f"that folder, or a complete model folder."
             )
+    if (found := _ranks(folder)) and not (folder / CONFIG).is_file():
+        raise MergeError(f"{folder} {found}.")
     config = read_json(folder / CONFIG)
     tensors: dict[str, StoredTensor] = {}
     descriptors: list[int] = []
@@ -96,6 +112,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 tensors[name] = StoredTensor(
                     name, entry.dtype, entry.shape, path, descriptors[-1], entry.offset
                 )
+        if not tensors:
+            raise MergeError(f"{folder} holds no tensors in its weight files; save it again.")
         _check_index(folder, tensors)
         checkpoint.tensors = _without_prefix(tensors)
     except BaseException:
@@ -146,13 +164,36 @@ def _what_is_there(folder: Path) -> str:
         return f"{found[0].name} is GGUF, which is quantised: give the model it was made from"
     if (folder / "zero_to_fp32.py").is_file() or any(folder.glob("global_step*")):
         return "it holds DeepSpeed's shards: gather them with its zero_to_fp32.py first"
+    if ranks := _ranks(folder) or _ranks(folder.parent):
+        return f"its folder {ranks}"
+    if any(folder.glob("iter_*")) or any(folder.glob("common.pt")):
+        return "it holds Megatron's checkpoint: convert it to Hugging Face's form first"
     if any(folder.glob("*.distcp")) or any(folder.glob("*/*.distcp")):
         return "it holds FSDP's shards: gather them with `accelerate merge-weights` first"
-    if found := sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.bin")):
-        return f"rename {found[0].name} to {SINGLE_FILE} if it is the whole model"
+    for single, index in ((SINGLE_FILE, INDEX_FILE), (BIN_FILE, BIN_INDEX_FILE)):
+        found = sorted(folder.glob(f"*{Path(single).suffix}"))
+        if shard := next((path.name for path in found if _SHARD.search(path.name)), None):
+            return f"{shard} is a part of a model, and {index} is missing: download it too"
+        if found:
+            return f"rename {found[0].name} to {single} if it is the whole model"
+    other = (path.name for kind in _OTHER_FORMS for path in sorted(folder.glob(kind)))
+    if file := next(other, None):
+        return f"{file} is of another framework: load the model there and save it as safetensors"
     if found := sorted(path.parent for path in folder.glob(f"*/{CONFIG}")):
         return f"give one of its folders, such as {found[0]}"
     return "give a checkpoint folder"
+
+
+# A file's number among a model's.
+_SHARD = re.compile(r"-\d+-of-\d+")
+_OTHER_FORMS = ("*.h5", "*.msgpack", "*.onnx", "*.pt", "*.pth", "*.ckpt", "*.nemo")
+
+
+def _ranks(folder: Path) -> str | None:
+    """Return what to do about verl's files of each process, if a folder holds these."""
+    if not any(folder.glob("model_world_size_*_rank_*.pt")):
+        return None
+    return "holds verl's shards: gather them with `python -m verl.model_merger merge` first"
 
 
 def read_index(path: Path) -> dict[str, str]:

@@ -5,7 +5,9 @@ meaning (another number of heads, another norm), the merge is refused; where it 
 the use of the model only, the user is told.
 """
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from merge.models.checkpoint import Checkpoint
@@ -13,53 +15,57 @@ from merge.models.checkpoint import Checkpoint
 # What the same tensors compute depends on these, and their shapes do not tell.
 _FUNCTION = frozenset(
     {
-        "activation_function",
         "alibi",
-        "attention_multiplier",
-        "attn_logit_softcapping",
-        "embedding_multiplier",
+        "apply_residual_connection_post_layernorm",
+        "clip_qkv",
+        "d_kv",
+        "do_layer_norm_before",
         "experts_per_token",
         "feed_forward_proj",
-        "final_logit_softcapping",
         "head_dim",
-        "hidden_act",
-        "hidden_activation",
-        "layer_norm_eps",
-        "layer_norm_epsilon",
-        "layernorm_epsilon",
+        "is_gated_act",
         "logit_scale",
         "logits_scaling",
-        "mlp_hidden_act",
         "model_type",
+        "multi_query",
         "n_group",
-        "n_head",
-        "norm_eps",
-        "norm_epsilon",
+        "n_groups",
+        "new_decoder_architecture",
+        "no_rope_layers",
         "norm_topk_prob",
-        "num_attention_heads",
+        "normalize_before",
         "num_experts_per_tok",
-        "num_key_value_heads",
         "parallel_attn",
-        "qk_nope_head_dim",
-        "qk_rope_head_dim",
         "query_pre_attn_scalar",
-        "residual_multiplier",
-        "rms_norm_eps",
+        "relative_attention_max_distance",
+        "rescale_every",
         "rotary_dim",
         "rotary_pct",
         "routed_scaling_factor",
+        "scale_attn_by_inverse_layer_idx",
         "scale_attn_weights",
+        "scale_decoder_outputs",
         "scale_depth",
         "scale_emb",
+        "scale_embedding",
         "scoring_func",
+        "spatial_merge_size",
         "state_size",
+        "time_step_limit",
         "topk_group",
         "topk_method",
         "use_parallel_residual",
-        "use_qk_norm",
-        "v_head_dim",
+        "vision_feature_layer",
+        "vision_feature_select_strategy",
     }
 )
+# The same, as families spell it: heads and their sizes, activations, norms, factors.
+_FUNCTION_WORDS = re.compile(
+    r"(^|_)(heads?|head_dim|head_size|n_head_kv|act|act_fn|hidden_act|activation\w*|eps|epsilon"
+    r"|softcapping|multipliers?|qk_(layer)?norm)$"
+)
+# Names of one activation.
+_SAME = (("silu", "swish"), ("gelu_new", "gelu_pytorch_tanh", "gelu_fast"))
 # What training, serving or saving writes and the function does not depend on; and what is settled
 # elsewhere: types, tying, vocabularies, special tokens, quantisation.
 _ELSEWHERE = frozenset(
@@ -96,21 +102,22 @@ _ELSEWHERE_PARTS = ("_", "unsloth", "output_", "use_return")
 _PARTS = ("text_config", "vision_config", "audio_config")
 _ROPE = ("rope_theta", "rope_scaling", "rope_parameters")
 _SHOWN = 80
+# A norm's epsilon in float32 and in float64 is one.
+_ROUNDING = 1e-6
 
 
 def compare(base: Checkpoint, other: Checkpoint) -> tuple[list[str], list[str]]:
     """Return what makes two configurations different functions, and what should be known."""
     problems: list[str] = []
     notes: list[str] = []
-    # A language model by itself is compared with the language part of one that also sees.
-    apart = base.text_config is not base.config and other.text_config is other.config
-    for part in ("text_config",) if apart else ("", *_PARTS):
-        one, two = _part(base.config, part), _part(other.config, "" if apart else part)
+    for part, one, two in _pairs(base, other):
         for key in one.keys() & two.keys():
-            if key in _PARTS or _is_elsewhere(key) or one[key] == two[key]:
+            if isinstance(one[key], dict) and isinstance(two[key], dict):
+                continue
+            if _is_elsewhere(key) or _same(one[key], two[key]):
                 continue
             told = f"{part + '.' if part else ''}{key} is {_show(one[key])} in {base.folder}"
-            if key in _FUNCTION:
+            if key in _FUNCTION or _FUNCTION_WORDS.search(key):
                 problems.append(
                     f"{told} and {_show(two[key])} in {other.folder}, so the same weights compute "
                     f"different things; give the model that was tuned from this base"
@@ -123,9 +130,42 @@ def compare(base: Checkpoint, other: Checkpoint) -> tuple[list[str], list[str]]:
     return sorted(problems), sorted(notes)
 
 
-def _part(config: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    found = config.get(part) if part else config
-    return found if isinstance(found, dict) else {}
+_Pair = tuple[str, Mapping[str, Any], Mapping[str, Any]]
+
+
+def _pairs(base: Checkpoint, other: Checkpoint) -> Iterator[_Pair]:
+    """Yield the parts that two configurations have in common, each by its name."""
+    one, two = base.config, other.config
+    nested = [each.text_config is not each.config for each in (base, other)]
+    if nested[0] == nested[1]:
+        yield from _parts("", one, two)
+        return
+    if any(part in (two if nested[0] else one) for part in _PARTS):
+        # A model that sees, whose language part was not apart before transformers 4.52.
+        yield from _parts("", one, two)
+        skipped = {"model_type"}
+        one, two = (
+            {key: value for key, value in each.text_config.items() if key not in skipped}
+            for each in (base, other)
+        )
+        yield from _parts("text_config", one, two)
+    else:
+        # A language model by itself is compared with the language part of one that also sees.
+        yield from _parts("text_config", base.text_config, other.text_config)
+
+
+def _parts(name: str, one: Mapping[str, Any], two: Mapping[str, Any]) -> Iterator[_Pair]:
+    yield name, one, two
+    for key in one.keys() & two.keys():
+        first, second = one[key], two[key]
+        if not _is_elsewhere(key) and isinstance(first, dict) and isinstance(second, dict):
+            yield from _parts(f"{name}.{key}" if name else key, first, second)
+
+
+def _same(one: Any, two: Any) -> bool:
+    if isinstance(one, float) and isinstance(two, float):
+        return math.isclose(one, two, rel_tol=_ROUNDING)
+    return one == two or any(one in names and two in names for names in _SAME)
 
 
 def _is_elsewhere(key: str) -> bool:

@@ -14,7 +14,7 @@ from merge.formats.stored_tensor import StoredTensor
 from merge.lora.adapter import Adapter
 from merge.models.checkpoint import Checkpoint
 from merge.models.spare_tensors import spare_kind
-from merge.models.tying import tied_source
+from merge.models.tying import is_tied_head
 
 _TEXT = "model.language_model."
 
@@ -213,7 +213,7 @@ class Namer:
             name
             for name, shape in shapes.items()
             if name not in self._main.tensors
-            and tied_source(self._main, name, shape) is None
+            and not is_tied_head(self._main, name, shape)
             and spare_kind(self._main, name, shape) is None
         ]
 

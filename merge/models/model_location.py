@@ -12,7 +12,16 @@ from merge.errors import MergeError
 from merge.models.hub_headers import hollow_copy
 
 # What a merge reads of a repository on the Hub. Weights in other formats stay there.
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py", "*.tiktoken"]
+HUB_FILES = [
+    "*.json",
+    "*.safetensors",
+    "*.model",
+    "*.txt",
+    "*.jinja",
+    "*.py",
+    "*.tiktoken",
+    "*.spm",
+]
 # Other forms of the same weights, and states of training, in repositories of weights.
 HUB_SECOND_COPIES = ["consolidated*", "original/*", "metal/*", "checkpoint-*/*", "global_step*/*"]
 _BIN_WEIGHTS = ["*.bin"]
@@ -32,7 +41,12 @@ class ModelReference:
         text = text.strip()
         if not text:
             raise MergeError("A model's name is empty; give a folder or a Hub id.")
-        if Path(text).expanduser().exists():
+        try:
+            there = Path(text).expanduser().exists()
+        except (OSError, RuntimeError) as error:
+            # No such user's home, or longer than a name can be.
+            raise MergeError(f"{text[:80]}: no such folder ({error}); check the path.") from error
+        if there:
             return cls(text)
         model, plus, adapter = _split_adapter(text)
         if plus:

@@ -14,6 +14,8 @@ from merge.models.checkpoint import Checkpoint
 
 # Bytes of a parameter in float32, in which peft's result loses nothing of a small update.
 _FLOAT32 = 4
+# Tuners whose parts are weighed anew for each token or task.
+_MIXTURES = ("XLORA", "POLY")
 _SIDE_FILES = (".json", ".jinja", ".model", ".txt")
 _NOT_TAKEN = ("adapter_", "config.json", "model.safetensors", "pytorch_model", "trainer_")
 
@@ -76,6 +78,12 @@ def _merge(folder: Path, base: Checkpoint, out: Path) -> None:
     import torch
 
     model = _maker(base).from_pretrained(base.folder, dtype=torch.float32)
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = head is not None and head.weight is embedding.weight
+    tied = tied and not model.config.is_encoder_decoder
+    if tied:
+        # What peft merges into one of them it would merge into the other.
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
     wrapped = peft.PeftModel.from_pretrained(model, str(folder))
     # Only loading once more returns what did not fit, of which the first warns.
     found = wrapped.load_adapter(str(folder), "default")
@@ -84,7 +92,18 @@ def _merge(folder: Path, base: Checkpoint, out: Path) -> None:
             f"the configuration and the file disagree about {len(strange)} tensors, such as "
             f"{strange[0]}"
         )
-    wrapped.merge_and_unload().save_pretrained(out)
+    merged = wrapped.merge_and_unload()
+    head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
+    if tied and torch.equal(head.weight, embedding.weight):
+        head.weight = embedding.weight
+    elif tied:
+        _untie(merged)
+    merged.save_pretrained(out)
+
+
+def _untie(model: Any) -> None:
+    """Let a model be saved with a head of its own."""
+    model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
 
 
 def _maker(base: Checkpoint) -> Any:
@@ -111,6 +130,11 @@ def _check_kind(folder: Path, base: Checkpoint, reason: NotStreamedError) -> Non
         raise MergeError(f"{reason}, and peft is not installed; pip install peft.") from error
     kinds = {str(kind.value): kind for kind in PEFT_TYPE_TO_TUNER_MAPPING}
     kind = kinds.get(str(raw.get("peft_type")))
+    if raw.get("peft_type") in _MIXTURES or raw.get("alora_invocation_tokens"):
+        raise MergeError(
+            f"{reason}, which is switched on token by token, so no merged weights compute it; give "
+            f"a LoRA or a full checkpoint."
+        )
     if kind is None or not issubclass(PEFT_TYPE_TO_TUNER_MAPPING[kind], BaseTuner):
         raise MergeError(
             f"{reason}, which changes no weights that could be merged; give a LoRA or a full "

@@ -13,6 +13,7 @@ _NAMES = re.compile(
     r"\.(qweight|qzeros|scales|g_idx|absmax|quant_map|SCB|weight_format|weight_scale|weight_scale_2"
     r"|weight_scale_inv|weight_packed|weight_zero_point|input_scale)$"
     r"|\.quant_state\.|\.(nested_)?absmax|_(blocks|scales)$"
+    r"|\.(W_q|weight\._data|weight:\w+|centroids\.weight|codebooks)$"
 )
 _FILES = ("quantize_config.json", "quant_config.json")
 _TYPES = ("F8", "C64")
@@ -44,10 +45,13 @@ def quantised(checkpoint: Checkpoint, *, dequantize: bool) -> str | None:
         )
     beside = next((name for name in _FILES if (checkpoint.folder / name).is_file()), None)
     integers = [t for t in checkpoint.tensors.values() if t.dtype[0] in "IU" and len(t.shape) > 1]
-    if integers and (beside or kind):
+    # A matrix that is multiplied with is no table of places.
+    codes = [tensor for tensor in integers if tensor.name.endswith(".weight")]
+    if codes or (integers and (beside or kind)):
+        code = (codes or integers)[0]
         return (
-            f"{checkpoint.folder} is quantised ({kind or beside}, {integers[0].name} is "
-            f"{integers[0].dtype}); give the unquantised model"
+            f"{checkpoint.folder} is quantised ({kind or beside or 'no quantization_config'}, "
+            f"{code.name} is {code.dtype}); give the unquantised model"
         )
     return None
 

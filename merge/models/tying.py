@@ -10,6 +10,7 @@ from merge.models.checkpoint import Checkpoint
 # Names of embeddings, and of the head that a model with a tied one has in memory.
 _HEADS = {
     "model.language_model.embed_tokens.weight": "lm_head.weight",
+    "model.text_model.embed_tokens.weight": "lm_head.weight",
     "model.embed_tokens.weight": "lm_head.weight",
     "transformer.wte.weight": "lm_head.weight",
     "wte.weight": "lm_head.weight",
@@ -17,7 +18,13 @@ _HEADS = {
     "word_embeddings.weight": "lm_head.weight",
     "gpt_neox.embed_in.weight": "embed_out.weight",
     "backbone.embeddings.weight": "lm_head.weight",
+    "rwkv.embeddings.weight": "head.weight",
+    "biogpt.embed_tokens.weight": "output_projection.weight",
 }
+# The same, of architectures that others share the embedding's name with.
+_HEADS_OF = {"OPTForCausalLM": {"model.decoder.embed_tokens.weight": "lm_head.weight"}}
+# An embedding by another name is no head, though its shape is one's.
+_EMBEDDING_NAME = re.compile(r"(^|[._])(embed_tokens|embed_in|embeddings?|wte|shared)\.weight$")
 _HEAD_NAME = re.compile(r"(head|embed_out|output|classifier|decoder)(\.weight)?$")
 _GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 
@@ -39,6 +46,11 @@ def tied_source(checkpoint: Checkpoint, head: str, shape: tuple[int, ...]) -> st
     return alike[0] if len(alike) == 1 else None
 
 
+def is_tied_head(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> bool:
+    """Return whether a tensor that a model lacks is its head, and not the embedding itself."""
+    return not _EMBEDDING_NAME.search(name) and tied_source(checkpoint, name, shape) is not None
+
+
 def head_beside(checkpoint: Checkpoint, embedding: str) -> str | None:
     """Return the name of the head that is tied to an embedding, or None if the model has none.
 
@@ -50,7 +62,8 @@ def head_beside(checkpoint: Checkpoint, embedding: str) -> str | None:
         str(maker).endswith(_GENERATING) for maker in makers
     ):
         return None
-    for ending, head in _HEADS.items():
+    own = [_HEADS_OF.get(str(maker), {}) for maker in makers]
+    for ending, head in {**_HEADS, **{k: v for each in own for k, v in each.items()}}.items():
         if f".{embedding}".endswith(f".{ending}"):
             name = embedding.removesuffix(ending) + head
             return None if name in checkpoint.tensors else name
@@ -100,6 +113,18 @@ def redundant_head(checkpoint: Checkpoint) -> str | None:
     return heads[0].name
 
 
+def is_copy(checkpoint: Checkpoint, name: str, embedding: str) -> bool:
+    """Return whether a stored tensor is the tied embedding once more, or in its place.
+
+    Files of torch, and some exports, hold a shared tensor under all of its names; safetensors'
+    `save_model` keeps the first name only, which may be the head's.
+    """
+    if tie_setting(checkpoint) is False:
+        return False
+    one, other = checkpoint.tensors[name], checkpoint.tensors.get(embedding)
+    return other is None or (one.shape == other.shape and _equal(one, other))
+
+
 def _equal(one: StoredTensor, other: StoredTensor) -> bool:
     if one.dtype != other.dtype:
         return False
@@ -121,5 +146,5 @@ def vocabulary_size(checkpoint: Checkpoint) -> int | None:
     """Return the vocabulary's size as configured."""
     for part in (checkpoint.config, checkpoint.config.get("text_config") or {}):
         if part.get("vocab_size") is not None:
-            return int(part["vocab_size"])
+            return checkpoint.whole_number(part, "vocab_size")
     return None

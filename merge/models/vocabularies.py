@@ -11,14 +11,25 @@ TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
 ADDED = "added_tokens.json"
 _WORDS = "vocab.json"
-_PIECES = "tokenizer.model"
+# sentencepiece's model, as Llama, T5 and XLM-R call it.
+_PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 # What a tokenizer's tokens are read from; any of these makes a folder one with a tokenizer.
-_FILES = (TOKENIZER, _WORDS, "vocab.txt", _PIECES, ADDED)
+_FILES = (TOKENIZER, _WORDS, "vocab.txt", *_PIECES, ADDED)
+# The same, of tokenizers that are not read here.
+_UNREAD = ("tekken.json", "*.tiktoken", "*.spm")
 
 
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a folder has a tokenizer of its own."""
-    return any((folder / name).is_file() for name in _FILES)
+    return bool(_files(folder))
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the names of a folder's files of tokens; of what `tokenizer.json` says, that one."""
+    if (folder / TOKENIZER).is_file():
+        return [TOKENIZER]
+    known = [name for name in _FILES if (folder / name).is_file()]
+    return known + sorted(path.name for pattern in _UNREAD for path in folder.glob(pattern))
 
 
 def read_vocabulary(folder: Path) -> dict[str, int] | None:
@@ -28,6 +39,14 @@ def read_vocabulary(folder: Path) -> dict[str, int] | None:
     sentencepiece's ``tokenizer.model``, and what was added to them from ``added_tokens.json`` and
     ``tokenizer_config.json``.
     """
+    try:
+        return _read(folder)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # Nested by language, or of another form that is not known here.
+        return None
+
+
+def _read(folder: Path) -> dict[str, int] | None:
     path = folder / TOKENIZER
     if path.is_file():
         tokenizer = read_json(path)
@@ -52,10 +71,9 @@ def _slow_vocabulary(folder: Path) -> dict[str, int] | None:
     if (folder / "vocab.txt").is_file():
         lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
         return {token: index for index, token in enumerate(lines)}
-    if (folder / _PIECES).is_file():
-        pieces = sentencepieces((folder / _PIECES).read_bytes())
-        return None if pieces is None else {piece: index for index, piece in enumerate(pieces)}
-    return None
+    found = next((folder / name for name in _PIECES if (folder / name).is_file()), None)
+    pieces = sentencepieces(found.read_bytes()) if found else None
+    return None if pieces is None else {piece: index for index, piece in enumerate(pieces)}
 
 
 def sentencepieces(data: bytes) -> list[str] | None:
@@ -114,11 +132,30 @@ def _model_vocabulary(model: Mapping[str, Any]) -> dict[str, int]:
 
 
 def same_tokenizer_file(one: Path, other: Path) -> bool:
-    """Whether two folders have byte-equal tokenizer files, which needs no parsing."""
-    names = [name for name in _FILES if (one / name).is_file() or (other / name).is_file()]
+    """Whether two folders have byte-equal tokenizer files, which needs no parsing.
+
+    What is added to a tokenizer without a file of its own stands in its settings.
+    """
+    names = list(dict.fromkeys([*_files(one), *_files(other)]))
     if TOKENIZER in names:
         names = [TOKENIZER]
+    elif any((folder / SETTINGS).is_file() for folder in (one, other)):
+        names.append(SETTINGS)
     return bool(names) and all(_same_file(one / name, other / name) for name in names)
+
+
+def cut_alike(one: Path, other: Path) -> bool:
+    """Whether two tokenizers of one vocabulary cut texts alike, as far as `tokenizer.json` says."""
+    if not all((folder / TOKENIZER).is_file() for folder in (one, other)):
+        return True
+    return _cuts(read_json(one / TOKENIZER)) == _cuts(read_json(other / TOKENIZER))
+
+
+def _cuts(tokenizer: Mapping[str, Any]) -> list[Any]:
+    """Return what text is changed to and split by; merges were text before tokenizers 0.20."""
+    merges = (tokenizer.get("model") or {}).get("merges") or []
+    pairs = [" ".join(pair) if isinstance(pair, list) else pair for pair in merges]
+    return [tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer"), pairs]
 
 
 def _same_file(first: Path, second: Path) -> bool:

@@ -18,6 +18,7 @@ _TAKEN = (
     "*.jinja",
     "*.model",
     "*.py",
+    "*.spm",
     "*.tiktoken",
     "*.txt",
     "LICENSE*",
@@ -37,10 +38,12 @@ _LEFT = (
 _TOKENIZER = (
     "*.jinja",
     "*.model",
+    "*.spm",
     "*.tiktoken",
     "added_tokens.json",
     "merges.txt",
     "special_tokens_map.json",
+    "tekken.json",
     "tokenizer*.json",
     "vocab.*",
 )

@@ -18,6 +18,8 @@ from filelock import FileLock, Timeout
 from merge.errors import MergeError
 
 _INSIDE = ".merging"
+# Bytes of a name, less what is added while the folder is written.
+_LONGEST = 240
 # What may be in an empty output folder: a killed run's leftovers, and what a new disk has.
 _OURS = frozenset({_INSIDE, f"{_INSIDE}.lock", "lost+found"})
 
@@ -28,6 +30,8 @@ def check_target(out: Path) -> None:
     Raises:
         MergeError: something is there already, or the place cannot be written to.
     """
+    if longest := next((part for part in out.parts if len(os.fsencode(part)) > _LONGEST), ""):
+        raise MergeError(f"{longest[:40]}… is too long for a folder's name; choose another --out.")
     if out.is_symlink() and not out.exists():
         raise MergeError(f"{out} is a link to a place that is not there; choose another --out.")
     if out.exists() and not out.is_dir():

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from merge.errors import MergeError, suggestion
 from merge.methods import find_method, known_roles
+from merge.methods.parameters import describe_parameters
 from merge.recipe.recipe import Recipe, build_recipe
 from merge.recipe.sizes import parse_size
 from merge.recipe.slices import join_slices
@@ -73,6 +74,23 @@ _TOKENIZER_KEYS = ("source", "tokens", "pad_to_multiple_of")
 _SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """Reads YAML, and refuses a mapping that has a key twice, of which one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [
+            key.value
+            for key, _ in node.value
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"
+        ]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise MergeError(
+                f"{twice[0]} is given twice in one mapping (line {node.start_mark.line + 1}); "
+                f"remove one."
+            )
+        return super().construct_mapping(node, deep)
+
+
 def load_recipe(path: Path, **overrides: Any) -> Recipe:
     """Read a recipe.
 
@@ -84,7 +102,7 @@ def load_recipe(path: Path, **overrides: Any) -> Recipe:
         MergeError: the file is missing, is no YAML, or says something that cannot be done.
     """
     try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_EachKeyOnce))
     except FileNotFoundError as error:
         raise MergeError(f"{path}: no such recipe; check the path.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -113,6 +131,13 @@ def parse_recipe(document: Any, **overrides: Any) -> Recipe:
     if "merge_method" not in document:
         _check_keys(document, _KEYS, "the recipe")
         raise MergeError("merge_method is missing; name a method, such as linear.")
+    if not isinstance(document["merge_method"], str):
+        raise MergeError(f"merge_method is {document['merge_method']!r}; name one, such as linear.")
+    if "modules" in document:
+        raise MergeError(
+            "modules merges parts of a model by recipes of their own, which this tool does not; "
+            "give models, and parameters with a filter for each part."
+        )
     if document["merge_method"] in _MERGEKITS:
         raise MergeError(
             f"{document['merge_method']} is a method of mergekit's that there is not here; merge "
@@ -210,7 +235,9 @@ def _models(
         raise MergeError("a recipe has either models or slices; keep one of them.")
     if "models" in document:
         listed = _entries(document["models"], "models", ("model", "parameters"))
-        return [{**entry, "model": _model_name(entry["model"])} for entry in listed], given, None
+        models = [{**entry, "model": _model_name(entry["model"])} for entry in listed]
+        _check_once([model["model"] for model in models])
+        return models, given, None
     slices = _entries(document["slices"], "slices", ("sources", "parameters"))
     keys = ("model", "layer_range", "parameters")
     slices = [
@@ -223,15 +250,29 @@ def _models(
         }
         for each in slices
     ]
-    if not slices or not isinstance(given or {}, dict):
+    sources = [source for each in slices for source in each["sources"]]
+    owners = ({"parameters": given}, *slices, *sources)
+    if not sources or not all(isinstance(each.get("parameters") or {}, dict) for each in owners):
         raise MergeError(
-            "a recipe with slices has at least one, and parameters by name; correct it."
+            "a recipe with slices has at least one, with sources, and parameters by name; correct "
+            "it."
         )
+    for each in slices:
+        _check_once([source["model"] for source in each["sources"]])
     return join_slices(slices, given or {})
+
+
+def _check_once(models: list[Any]) -> None:
+    """Check that no model is listed twice, of which mergekit takes one."""
+    for model in models:
+        if models.count(model) > 1:
+            raise MergeError(f"{model} is listed twice; list it once, with the sum of its weights.")
 
 
 def _model_name(value: Any) -> Any:
     """Return a model as text: mergekit's long form has its path, revision and adapter apart."""
+    if isinstance(value, list):
+        raise MergeError(f"a model is {value!r}; give one path or Hub id.")
     if not isinstance(value, dict):
         return value
     _check_keys(value, ("model", "lora"), "a model")
@@ -253,7 +294,7 @@ def _path(value: Any) -> str | None:
 
 def _entries(value: Any, what: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(
-        isinstance(entry, dict) and keys[0] in entry for entry in value
+        isinstance(entry, dict) and entry.get(keys[0]) is not None for entry in value
     ):
         raise MergeError(f"{what} must be a list of entries with {keys[0]}; correct it.")
     for entry in value:
@@ -280,6 +321,8 @@ def _parameters(value: Any, method: str, where: str) -> dict[str, Setting]:
                 "filter_wise asks for a share of its own in each row, and this tool has one for "
                 "each tensor; remove it, or merge with mergekit."
             )
+        if _is_bool(raw) and name in _numbers(method):
+            raise MergeError(f"the parameter {name} is {raw!r}; give a number.")
         try:
             setting = _SETTING.validate_python(raw)
         except ValidationError as error:
@@ -298,8 +341,25 @@ def _parameters(value: Any, method: str, where: str) -> dict[str, Setting]:
     return translated
 
 
+def _is_bool(value: Any) -> bool:
+    """Return whether YAML read true or yes where a number may stand."""
+    if isinstance(value, list):
+        return any(_is_bool(each) for each in value)
+    return _is_bool(value.get("value")) if isinstance(value, dict) else isinstance(value, bool)
+
+
+def _numbers(method: str) -> set[str]:
+    """Return the parameters of a method that are numbers."""
+    found = find_method(method)
+    described = [*describe_parameters(found.parameters)]
+    described += describe_parameters(found.model_parameters)
+    return {each.name for each in described if each.type != "bool"} | {"t", "lambda", "density"}
+
+
 def _check_tokenizer(document: dict[str, Any]) -> None:
     tokenizer = document.get("tokenizer")
+    if tokenizer is not None and "tokenizer_source" in document:
+        raise MergeError("a recipe has either tokenizer or tokenizer_source; keep one of them.")
     if isinstance(tokenizer, dict):
         _check_keys(tokenizer, _TOKENIZER_KEYS, "tokenizer")
         for key in _TOKENIZER_KEYS[1:]:

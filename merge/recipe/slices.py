@@ -59,9 +59,9 @@ def join_slices(
 
 def _range(entry: dict[str, Any]) -> tuple[int, int]:
     """Return the layers of a slice, the same for all its sources."""
-    found = {tuple(source.get("layer_range", ())) for source in entry["sources"]}
-    only = next(iter(found), ())
-    if len(found) != 1 or [type(end) for end in only] != [int, int] or only[0] >= only[1]:
+    only, *others = [source.get("layer_range") for source in entry["sources"]] or [None]
+    whole = isinstance(only, list) and [type(end) for end in only] == [int, int]
+    if not whole or any(other != only for other in others) or only[0] >= only[1]:
         raise MergeError(
             "this tool merges whole models; all sources of a slice need the same layer_range, such "
             "as [0, 16]."

@@ -80,10 +80,22 @@ def places(names: Sequence[str]) -> dict[str, Place]:
 
     The first number in a tensor's name is its layer. As in mergekit, tensors outside the layers
     (embeddings, final norm, head) are at depth 0, and the layer of a model with only one is at 1.
+    Towers, encoders and decoders are each as deep as themselves.
     """
     layers = {name: int(found[1]) for name in names if (found := _LAYER.search(name))}
-    last = max(layers.values(), default=0)
-    return {name: Place(name, _depth(layers.get(name), last), layers.get(name)) for name in names}
+    last: dict[str, int] = {}
+    for name, layer in layers.items():
+        last[stack_of(name)] = max(layer, last.get(stack_of(name), 0))
+    return {
+        name: Place(name, _depth(layers.get(name), last.get(stack_of(name), 0)), layers.get(name))
+        for name in names
+    }
+
+
+def stack_of(name: str) -> str:
+    """Return what a tensor's layer is counted in: what its name has before the number."""
+    found = _LAYER.search(name)
+    return name[: found.start()] if found else ""
 
 
 def is_embedding(name: str) -> bool:

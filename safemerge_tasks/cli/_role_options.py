@@ -25,6 +25,10 @@ class CommandWithRoles(TyperCommand):
         Raises:
             MergeError: something is left that no method declares.
         """
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option in order:
+            if order.count(option) > 1 and not option.multiple:
+                raise MergeError(f"{option.opts[0]} is given twice; remove one.")
         super().parse_args(ctx, args)
         ctx.meta[ROLES] = _models(ctx) if ctx.args else {}
         return []

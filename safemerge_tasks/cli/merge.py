@@ -76,7 +76,15 @@ MaxShardSize = Annotated[str | None, typer.Option(help="Largest output file; 5GB
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="A YAML recipe, in place of the flags above.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to make.")]
+
+
+def _place(text: str) -> Path:
+    if not text:
+        raise MergeError("--out is empty; name a folder to make.")
+    return Path(text)
+
+
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to make.", parser=_place)]
 Check = Annotated[
     bool, typer.Option("--check", help="Only find what would fail, from headers and configs.")
 ]
@@ -141,6 +149,8 @@ def merge(
         "output": output,
         "max_shard_size": max_shard_size,
     }
+    if base == "":
+        raise MergeError("--base is empty; give a folder or a Hub id.")
     built = _recipe(recipe, given, ctx.meta[ROLES], fields)
     from merge.engine.options import Options
 
@@ -213,10 +223,13 @@ def _recipe(
         return load_recipe(path, **fields)
     if given["method"] is None:
         raise MergeError("There is nothing to do; give --method and the models, or --recipe.")
+    models = given["tuned"] or []
+    if twice := [model for model in models if models.count(model) > 1]:
+        raise MergeError(f"--tuned {twice[0]} is given twice; remove one.")
     return build_recipe(
         method=given["method"],
         base=given["base"],
-        tuned=[{"model": model} for model in given["tuned"] or []],
+        tuned=[{"model": model} for model in models],
         lambdas=[each for text in given["lambdas"] or [] for each in _lambdas(text)],
         parameters=_parameters(given),
         **roles,
@@ -242,6 +255,8 @@ def _flag(name: str) -> str:
 def _parameters(given: dict[str, Any]) -> dict[str, float]:
     named = ("drop_rate", "density", "gamma")
     parameters = {name: given[name] for name in named if given[name] is not None}
+    if {"density", "drop_rate"} <= parameters.keys():
+        raise MergeError("--density and --drop-rate say the same twice; remove one.")
     if "density" in parameters and given["method"].replace("_", "-").startswith("dare-"):
         parameters["drop_rate"] = 1.0 - parameters.pop("density")
     if given["on"] is not None:
@@ -250,7 +265,10 @@ def _parameters(given: dict[str, Any]) -> dict[str, float]:
         parameters["on_deltas"] = float(given["on"] == "deltas")
     for text in given["settings"] or []:
         name, _, value = text.partition("=")
-        parameters[name.strip().replace("-", "_")] = _number(value, f"--set {text}")
+        name = name.strip().replace("-", "_")
+        if name in parameters:
+            raise MergeError(f"--set {text} gives {name} twice; remove one.")
+        parameters[name] = _number(value, f"--set {text}")
     return parameters
 
 

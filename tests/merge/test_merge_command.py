@@ -69,6 +69,26 @@ def test_check_writes_nothing(tmp_path, models):
         ),
         (["--max-shard-size", "many", "--method", "linear"], "such as 5GB"),
         (["--recipe", "none.yaml"], "no such recipe"),
+        (["--method", "linear", "--base", "", "--tuned", "y"], "--base is empty"),
+        (["--method", "linear", "--base", "x", "--base", "y"], "--base is given twice"),
+        (["--method", "linear", "--tuned", "x", "--tuned", "x"], "--tuned x is given twice"),
+        (["--method", "linear", "--set", "a=1", "--set", "a=2"], "gives a twice"),
+        (["--method", "dare-linear", "--density", "1", "--drop-rate", "0"], "the same twice"),
+        (
+            [
+                "--threads",
+                "-1",
+                "--method",
+                "linear",
+                "--base",
+                "x",
+                "--tuned",
+                "y",
+                "--lambda",
+                "1",
+            ],
+            "--threads is -1",
+        ),
         (["--recipe", "none.yaml", "--base", "x"], "remove --base"),
     ],
 )
@@ -137,3 +157,15 @@ def test_a_device_that_is_not_there(tmp_path, models, device):
         )  # fmt: skip
         assert done.returncode == 2
         assert "finds no such device here" in done.stderr
+
+
+@pytest.mark.parametrize(("place", "message"), [("", "--out is empty"), ("o" * 300, "too long")])
+def test_a_place_that_is_none(tmp_path, models, place, message):
+    """An empty one is not the folder one is in."""
+    done = run(
+        "merge", "--method", "linear", "--base", models(0), "--tuned", models(1), "--lambda", "1",
+        "--out", place, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []

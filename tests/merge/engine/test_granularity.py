@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from merge_models import weights
+import torch
+from merge_models import copy_with, weights
 
-from merge import Options, build_recipe, merge_recipe, merge_recipes, verify
+from merge import Options, build_recipe, merge, merge_recipe, merge_recipes, verify
 from merge.engine.blocks import WHOLE_ELEMENTS, tasks, tensor_groups
 from merge.methods import Granularity, Method, methods, register
 from merge.output.manifest import read_manifest
@@ -122,3 +123,18 @@ def test_rows_of_a_power_of_two_are_blocks(monkeypatch):
     assert set(spans) == {262_144}
     [whole] = tasks(plan, [1], 262_144)
     assert (whole.start, whole.stop) == (0, 100 * 11008)
+
+
+@pytest.mark.parametrize("method", ["slerp", "ties", "della", "nuslerp", "arcee-fusion", "sce"])
+@pytest.mark.parametrize("shape", [(0,), (0, 16), (2, 0, 4), ()])
+def test_tensors_of_no_elements_or_no_dimension(tmp_path, models, method, shape):
+    tensors = {"model.odd": torch.full(shape, 0.5)}
+    folders = [copy_with(models(seed), tmp_path / str(seed), tensors) for seed in range(3)]
+    tuned = folders[1:] if method == "nuslerp" else folders[1:2]
+    lambdas = [0.5] if method == "slerp" else []
+    given = {"ties": {"density": 0.5}, "della": {"density": 0.5}}.get(method, {})
+    merge(
+        method, base=folders[0], tuned=tuned, lambdas=lambdas, parameters=given,
+        out=tmp_path / "out",
+    )  # fmt: skip
+    assert weights(tmp_path / "out")["model.odd"].shape == shape

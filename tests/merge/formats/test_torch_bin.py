@@ -57,3 +57,12 @@ def test_truncated_bin_file(tmp_path, models):
     path = tuned / "pytorch_model.bin"
     path.write_bytes(path.read_bytes()[:-4000])
     refused(tmp_path, models(0), tuned, "cannot be read as weights")
+
+
+@pytest.mark.parametrize("kind", ["sparse", "turned"])
+def test_tensors_that_are_no_plain_arrays(tmp_path, models, kind):
+    values = torch.ones(16)
+    odd = values.to_sparse() if kind == "sparse" else torch.zeros(16, 2).T
+    tuned = bin_copy(models(1), tmp_path / "bin")
+    torch.save(weights(models(1)) | {"model.norm.weight": odd}, tuned / "pytorch_model.bin")
+    refused(tmp_path, models(0), tuned, "model.norm.weight is not stored as a plain array")

@@ -344,3 +344,43 @@ def test_our_own_full_model_from_another_base_is_noted(tmp_path, models):
     for base, noted in ((models(0), False), (models(2), True)):
         done = merge("linear", base=base, tuned=[tuned], lambdas=[1], out=tmp_path / f"{noted}")
         assert bool([n for n in done.notes if "fine-tuned from another model" in n]) == noted
+
+
+ODD = {
+    "rank_pattern": ([4], "rank_pattern is .4., which peft does not write"),
+    "use_rslora": ("false", "use_rslora is 'false', which peft does not write"),
+    "modules_to_save": ("lm_head", "modules_to_save is 'lm_head', which"),
+    "alpha_pattern": ({"*q_proj": 4}, "'.q_proj' is no regular expression"),
+    "target_modules": ("*.q_proj", "'..q_proj' is no regular expression"),
+    "lora_alpha": (0, "lora_alpha is 0, so the adapter would change nothing"),
+    "fine_tune_type": ("lora", "is MLX's; fuse the adapter with mlx_lm.fuse"),
+}
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_fields_that_peft_does_not_write(tmp_path, models, adapters, key):
+    value, message = ODD[key]
+    adapter = shutil.copytree(adapters(1), tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", **{key: value})
+    refuse(tmp_path, models(0), adapter, message)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e5m2", "int8", "complex64"])
+def test_factors_that_are_no_weights(tmp_path, models, adapters, edited, dtype):
+    kind = getattr(torch, dtype)
+    adapter = edited(adapters(1), lambda own: {key: each.to(kind) for key, each in own.items()})
+    refuse(tmp_path, models(0), adapter, "which is no type of weights here")
+
+
+@pytest.mark.parametrize("indices", [[], [-1], [64]])
+def test_rows_of_tokens_that_are_not_there(tmp_path, models, adapters, indices):
+    lora = {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [3]}}
+    adapter = shutil.copytree(adapters(1, **lora), tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", trainable_token_indices={"embed_tokens": indices})
+    refuse(tmp_path, models(0), adapter, "which does not fit")
+
+
+def test_an_adapter_in_gguf(tmp_path, models, adapters):
+    adapter = shutil.copytree(adapters(1), tmp_path / "adapter")
+    (adapter / FILE).rename(adapter / "adapter.gguf")
+    refuse(tmp_path, models(0), adapter, "adapter.gguf is GGUF; give the adapter")

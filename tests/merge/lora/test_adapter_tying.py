@@ -214,3 +214,59 @@ def test_rounded_to_the_bases_type(tmp_path, models, adapters):
     found = weights(tmp_path / "out")
     assert torch.equal(found[EMBEDDING].double(), embedding)
     assert_rounded(found[HEAD], 0.75 * embedding + 0.25 * head.double())
+
+
+OTHERS = {
+    "opt": lambda: transformers.OPTConfig(
+        vocab_size=70, hidden_size=16, ffn_dim=24, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=64, word_embed_proj_dim=16,
+    ),
+    "biogpt": lambda: transformers.BioGptConfig(
+        **{k: v for k, v in SMALL.items() if k != "num_key_value_heads"} | {"vocab_size": 70}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", OTHERS)
+@pytest.mark.parametrize("way", ["copy of the embedding", "LoRA on the embedding"])
+def test_heads_by_other_names(tmp_path, family, way):
+    base, out = tmp_path / "base", tmp_path / "out"
+    random_model(OTHERS[family](), 0).save_pretrained(base)
+    lora = WAYS[way]("embed_tokens", "")
+    lora["target_modules"] = ["q_proj", *lora.pop("also", [])]
+    expected = train(base, tmp_path / "adapter", **lora)
+    merge("linear", base=base, tuned=[tmp_path / "adapter"], lambdas=[1], out=out)
+    model = transformers.AutoModelForCausalLM.from_pretrained(out)
+    torch.testing.assert_close(model.eval()(TOKENS).logits, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("way", ["copy of the embedding", "LoRA on the embedding"])
+def test_a_tied_model_that_sees(tmp_path, way):
+    """Its files have another name for the embedding than peft, which is no head's."""
+    vision = {
+        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 8, "patch_size": 4,
+    }  # fmt: skip
+    kind = transformers.Gemma3ForConditionalGeneration
+    text = SMALL | {"vocab_size": 70, "head_dim": 8}
+    config = transformers.Gemma3Config(
+        text_config=text, vision_config=vision, mm_tokens_per_image=4
+    )
+    torch.manual_seed(0)
+    kind(config).save_pretrained(tmp_path / "base")
+    lora = WAYS[way]("embed_tokens", "")
+    also = "|".join(["q_proj", *lora.pop("also", [])])
+    lora["target_modules"] = rf".*language_model.*({also})"
+    wrapped = peft.get_peft_model(kind.from_pretrained(tmp_path / "base"), peft.LoraConfig(**lora))
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape) * 0.1)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    merge(
+        "linear", base=tmp_path / "base", tuned=[tmp_path / "adapter"], lambdas=[1],
+        out=tmp_path / "out",
+    )  # fmt: skip
+    logits = kind.from_pretrained(tmp_path / "out").eval()(TOKENS).logits
+    expected = wrapped.eval()(TOKENS).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)

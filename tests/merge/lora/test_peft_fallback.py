@@ -160,3 +160,34 @@ def test_the_adapters_tokenizer_counts(tmp_path, models):
     shutil.copy(models(1, tokens=1) / "tokenizer.json", tmp_path / "adapter")
     with pytest.raises(MergeError, match="has tokens that .* lacks"):
         merge_all_of(models(0), tmp_path / "adapter", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"alora_invocation_tokens": [5, 6]}, {"peft_type": "XLORA"}, {"peft_type": "POLY"}]
+)
+def test_what_is_switched_on_token_by_token(tmp_path, models, adapters, changes):
+    """A check says so too, though peft merges nothing for it."""
+    adapter = shutil.copytree(adapters(1), tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", **changes)
+    with pytest.raises(MergeError, match="switched on token by token, so no merged weights"):
+        check(half_of(models(0), adapter))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("module", ["lm_head", "embed_tokens"])
+def test_one_side_of_a_tied_head(tmp_path, models, tied, module):
+    """What peft computes before it merges: the other side is as it was."""
+    base, adapter, out = models(0, tie_word_embeddings=tied), tmp_path / "adapter", tmp_path / "out"
+    kinds = {
+        "lm_head": peft.LoHaConfig(r=2, target_modules=["q_proj", "lm_head"]),
+        "embed_tokens": peft.IA3Config(
+            target_modules=["k_proj"], feedforward_modules=[], modules_to_save=["embed_tokens"]
+        ),
+    }
+    trained(base, kinds[module], adapter)
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    tokens = torch.arange(3, 13)[None]
+    model = peft.PeftModel.from_pretrained(load(base, dtype=torch.float32), adapter).eval()
+    expected = model(tokens).logits
+    merge("linear", base=base, tuned=[adapter], lambdas=[1], dtype="float32", out=out)
+    torch.testing.assert_close(load(out).eval()(tokens).logits, expected, rtol=1e-3, atol=1e-3)

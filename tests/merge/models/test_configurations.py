@@ -1,5 +1,7 @@
 """Configurations that give the same weights another meaning."""
 
+import json
+
 import pytest
 import transformers
 from merge_models import copy_with, edit_json, random_model
@@ -76,3 +78,64 @@ def test_rotary_settings_before_and_after_transformers_5():
     assert rope_settings(old) == rope_settings(new)
     assert rope_settings({"rope_theta": 1.0, "rope_scaling": None})["rope_type"] == "default"
     assert rope_settings({}) == {}
+
+
+SPELLED = {
+    "num_kv_heads": (2, 4),
+    "encoder_attention_heads": (4, 2),
+    "layernorm_epsilon": (1e-5, 1e-6),
+    "dense_act_fn": ("relu", "gelu"),
+    "embedding_multiplier": (1.0, 2.0),
+    "qk_layernorm": (False, True),
+    "do_layer_norm_before": (True, False),
+    "time_step_limit": ([0.0, 1.0], [0.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("part", [(), ("llm_config",), ("thinker_config", "text_config")])
+@pytest.mark.parametrize("key", SPELLED)
+def test_a_function_however_it_is_spelled_and_nested(tmp_path, models, key, part):
+    folders = [copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1)]
+    for folder, value in zip(folders, SPELLED[key], strict=True):
+        changes = {key: value}
+        for name in reversed(part):
+            changes = {name: changes}
+        edit_json(folder / "config.json", **changes)
+    refused(tmp_path, *folders, rf"{'.'.join((*part, key))} is .* different things")
+
+
+EQUAL = {
+    "rms_norm_eps": (1e-6, 9.999999974752427e-07),
+    "hidden_act": ("silu", "swish"),
+    "llm_config": ({"torch_dtype": "float16", "use_cache": True}, {"torch_dtype": "bfloat16"}),
+}
+
+
+@pytest.mark.parametrize("key", EQUAL)
+def test_the_same_by_another_name_or_rounded(tmp_path, models, key):
+    folders = [copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1)]
+    for folder, value in zip(folders, EQUAL[key], strict=True):
+        edit_json(folder / "config.json", **{key: value})
+    done = merge("linear", base=folders[0], tuned=[folders[1]], lambdas=[0.5], out=tmp_path / "out")
+    assert done.notes == ()
+
+
+@pytest.mark.parametrize("flat", [0, 1])
+@pytest.mark.parametrize("heads", [4, 2])
+def test_a_language_part_that_was_not_apart_once(tmp_path, models, flat, heads):
+    """Qwen2-VL's configuration before transformers 4.52, and since."""
+    folders = [copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1)]
+    for number, folder in enumerate(folders):
+        own = json.loads((folder / "config.json").read_text())
+        if number == 1:
+            own["num_attention_heads"] = heads
+        whole = {"architectures": own.pop("architectures"), "vision_config": {"depth": 1}}
+        if number == flat:
+            whole |= {**own, "model_type": "seeing"}
+        else:
+            whole |= {"model_type": "seeing", "text_config": {**own, "model_type": "seeing_text"}}
+        (folder / "config.json").write_text(json.dumps(whole))
+    if heads == 2:
+        refused(tmp_path, *folders, "text_config.num_attention_heads is 4 .* and 2 in")
+        return
+    merge("linear", base=folders[0], tuned=[folders[1]], lambdas=[0.5], out=tmp_path / "out")

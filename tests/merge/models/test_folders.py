@@ -170,3 +170,59 @@ def test_a_vector_says_nothing_of_rows_that_it_lacks(tmp_path, models, vector):
         vocabulary="grow", out=tmp_path / "shorter",
     )  # fmt: skip
     assert weights(tmp_path / "shorter")["lm_head.weight"].shape[0] == 64
+
+
+ELSEWHERE = {
+    "model-00001-of-00002.safetensors": "model.safetensors.index.json is missing: download it",
+    "model.fp16-00001-of-00002.safetensors": "model.safetensors.index.json is missing",
+    "pytorch_model-00001-of-00002.bin": "pytorch_model.bin.index.json is missing: download it",
+    "pytorch_model_fsdp.bin": "rename pytorch_model_fsdp.bin to pytorch_model.bin",
+    "tf_model.h5": "tf_model.h5 is of another framework",
+    "hf_model_0001_0.pt": "hf_model_0001_0.pt is of another framework",
+    "iter_0000100/common.pt": "Megatron's checkpoint: convert it",
+    "model_world_size_2_rank_0.pt": "verl's shards: gather them with `python -m verl.model_merger",
+}
+
+
+@pytest.mark.parametrize("file", ELSEWHERE)
+def test_what_other_tools_left_is_named(tmp_path, models, tuned, file):
+    (tuned / "model.safetensors").unlink()
+    (tuned / file).parent.mkdir(exist_ok=True)
+    (tuned / file).write_text("{}")
+    refused(tmp_path, models(0), tuned, ELSEWHERE[file])
+
+
+@pytest.mark.parametrize("inner", ["", "huggingface"])
+def test_verls_folder_has_its_configuration_below(tmp_path, models, tuned, inner):
+    (tuned / "model.safetensors").unlink()
+    (tuned / "huggingface").mkdir()
+    (tuned / "config.json").rename(tuned / "huggingface" / "config.json")
+    (tuned / "model_world_size_2_rank_0.pt").write_text("")
+    refused(tmp_path, models(0), tuned / inner, "verl.model_merger merge` first")
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "vocab_size"])
+def test_counts_that_are_no_numbers(tmp_path, models, tuned, key):
+    base = shutil.copytree(models(0), tmp_path / "base")
+    extra = {"model.layers.7.w": torch.ones(2)}
+    other = copy_with(models(1), tmp_path / "other", extra if "layers" in key else {})
+    edit_json((other if "layers" in key else base) / "config.json", **{key: "two"})
+    edit_json(base / "config.json", tie_word_embeddings=key == "vocab_size")
+    refused(tmp_path, base, other, f"{key} is 'two', which is no whole number")
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/model", "x" * 300])
+def test_names_that_no_folder_can_have(tmp_path, models, name):
+    refused(tmp_path, models(0), name, "no such folder")
+
+
+@pytest.mark.parametrize("how", ["itself", "a copy", "a link"])
+def test_a_tuned_model_that_is_the_base_is_noted(tmp_path, models, how):
+    base = models(0)
+    tuned = {"itself": base}.get(how, tmp_path / "tuned")
+    if how == "a copy":
+        shutil.copytree(base, tuned)
+    if how == "a link":
+        tuned.symlink_to(base)
+    done = merge("linear", base=base, tuned=[tuned], lambdas=[0.5], out=tmp_path / "out")
+    assert [note for note in done.notes if "has the base's own weights" in note]

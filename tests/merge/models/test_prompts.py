@@ -211,3 +211,50 @@ def test_settings_of_sampling_without_sampling(tmp_path, models, settings, named
     generation = transformers.GenerationConfig.from_pretrained(tmp_path / "out")
     with pytest.raises(ValueError, match="invalid") if named else nullcontext():
         generation.save_pretrained(tmp_path / "again")
+
+
+UNREAD = {
+    "tekken.json": ('{"vocab": [1]}', '{"vocab": [2]}'),
+    "qwen.tiktoken": ("IQ== 0", "Ig== 0"),
+    "source.spm": ("a", "b"),
+    "vocab.json": ('{"eng": {"a": 1}}', '{"eng": {"a": 2}}'),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_tokenizers_of_other_kinds_are_not_silently_taken_for_none(tmp_path, models, name):
+    folders = [copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1)]
+    for folder, text in zip(folders, UNREAD[name], strict=True):
+        (folder / "tokenizer.json").unlink()
+        (folder / name).write_text(text)
+    notes = merged(tmp_path, *folders).notes
+    assert [note for note in notes if "its tokens were not compared" in note]
+    assert (tmp_path / "out" / name).read_text() == UNREAD[name][0]
+
+
+@pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model"])
+def test_pieces_by_another_name(tmp_path, models, name):
+    folders = [copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1)]
+    for folder, last in zip(folders, ("here", "there"), strict=True):
+        (folder / "tokenizer.json").unlink()
+        (folder / name).write_bytes(piece_file(["a", "b", last]))
+    with pytest.raises(MergeError, match="give the same ids to different tokens"):
+        merged(tmp_path, *folders)
+
+
+def test_tokens_that_only_the_settings_name(tmp_path, models):
+    folders = [copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1)]
+    for folder, added in zip(folders, ({}, {"61": {"content": "<new>"}}), strict=True):
+        (folder / "tokenizer.json").unlink()
+        (folder / "vocab.json").write_text(json.dumps({"a": 0, "b": 1}))
+        edit_json(folder / "tokenizer_config.json", added_tokens_decoder=added)
+    with pytest.raises(MergeError, match='has tokens that .* lacks ."<new>"'):
+        merged(tmp_path, *folders)
+
+
+@pytest.mark.parametrize("part", ["normalizer", "pre_tokenizer"])
+def test_another_way_to_split_is_noted(tmp_path, models, part):
+    base, tuned = (copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1))
+    kind = {"normalizer": "Lowercase", "pre_tokenizer": "BertPreTokenizer"}[part]
+    edit_json(tuned / "tokenizer.json", **{part: {"type": kind}})
+    assert [note for note in merged(tmp_path, base, tuned).notes if "splits text otherwise" in note]

@@ -66,3 +66,33 @@ def test_a_configuration_from_before_the_weights_were_turned_back(tmp_path, mode
     assert sum("weights that are not quantised" in note for note in done.notes) == 2
     config = transformers.AutoConfig.from_pretrained(tmp_path / "out")
     assert not hasattr(config, "quantization_config")
+
+
+UNNAMED = {
+    "HQQ": {"W_q": torch.ones(8, 16, dtype=torch.uint8), "scale": torch.ones(16, 1)},
+    "quanto": {"weight._data": torch.ones(16, 16, dtype=torch.int8)},
+    "torchao": {"weight:_weight_qdata": torch.ones(16, 16, dtype=torch.int8)},
+    "VPTQ": {"indices": torch.ones(1, 4, 8).int(), "centroids.weight": torch.ones(1, 64)},
+    "integers": {"weight": torch.ones(16, 16, dtype=torch.int8)},
+}
+
+
+@pytest.mark.parametrize("method", UNNAMED)
+def test_codes_that_no_file_calls_quantised(tmp_path, models, method):
+    """In both models alike, so that no tensor is missing in one of them."""
+    tensors = {f"{LAYER}.weight": None} | {
+        f"{LAYER}.{name}": value for name, value in UNNAMED[method].items()
+    }
+    base, tuned = (copy_with(models(seed), tmp_path / str(seed), tensors) for seed in (0, 1))
+    refused(tmp_path, base, tuned, r"is quantised \(no quantization_config")
+
+
+def test_a_nested_configuration_from_before_is_not_kept(tmp_path, models):
+    parts = {"model_type": "llama", "num_hidden_layers": 2}
+    for seed, more in ((0, {"quantization_config": {"quant_method": "bitsandbytes"}}), (1, {})):
+        folder = copy_with(models(seed), tmp_path / str(seed), {})
+        edit_json(folder / "config.json", text_config=parts | more)
+    merge(
+        "linear", base=tmp_path / "0", tuned=[tmp_path / "1"], lambdas=[0.5], out=tmp_path / "out"
+    )
+    assert "quantization_config" not in (tmp_path / "out/config.json").read_text()

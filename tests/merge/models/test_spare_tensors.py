@@ -155,3 +155,15 @@ def test_a_gpt_neox_pair_from_two_versions(tmp_path):
     edit_json(old / "config.json", transformers_version="4.28.0")
     _, found = merged(tmp_path, tmp_path / "0", old)
     assert found.keys() == weights(tmp_path / "0").keys()
+
+
+def test_layers_of_a_tower_are_no_spare_ones(tmp_path, models):
+    """Though their number is beyond the language model's."""
+    tower = {f"audio_tower.layers.{n}.fc1.weight": torch.ones(4, 4) for n in range(4)}
+    deep = {f"model.encoder.layers.{n}.fc1.weight": torch.ones(4, 4) for n in range(4)}
+    for number, parts in enumerate((tower, deep)):
+        base = copy_with(models(0), tmp_path / f"base{number}", parts)
+        gone = dict(list(parts.items())[:3])
+        tuned = copy_with(models(1), tmp_path / f"tuned{number}", gone)
+        with pytest.raises(MergeError, match=r"lacks \S+layers.3.fc1.weight that"):
+            merge("linear", base=base, tuned=[tuned], lambdas=[0.5], out=tmp_path / "out")

@@ -197,3 +197,40 @@ def test_slices_end_where_the_model_does(tmp_path, deep):
     recipe = linear((deep[:2], [0, 2]), (deep[:2], [2, 5]))
     with pytest.raises(MergeError, match="layer_range ends at 5 and .* has 4 layers"):
         run(tmp_path, recipe)
+
+
+def test_slices_of_a_model_with_two_stacks_of_layers(tmp_path, deep):
+    """Whatever its configuration is like, as before transformers 4.52."""
+    both = []
+    for number, folder in enumerate(deep[:2]):
+        tower = {
+            name.replace("model.layers", "visual.blocks"): value
+            for name, value in weights(folder).items()
+            if "layers" in name
+        }
+        both.append(copy_with(folder, tmp_path / str(number), tower))
+    recipe = linear((both, [0, 2]), (both, [2, 4]))
+    recipe["slices"][1]["sources"][1]["parameters"] = {"weight": 3}
+    with pytest.raises(MergeError, match="give it filters in place of slices"):
+        run(tmp_path, recipe)
+
+
+SPAN = {"model": "a", "layer_range": [0, 2]}
+
+
+@pytest.mark.parametrize(
+    ("slices", "message"),
+    [
+        ([{"sources": [{"model": "a", "layer_range": 2}]}], "such as .0, 16."),
+        ([{"sources": [{"model": "a", "layer_range": None}]}], "such as .0, 16."),
+        ([{"sources": [{"model": "a", "layer_range": [[0], [2]]}]}], "such as .0, 16."),
+        ([{"sources": [{"model": None, "layer_range": [0, 2]}]}], "entries with model"),
+        ([{"sources": [SPAN], "parameters": ["weight"]}], "parameters by name"),
+        ([{"sources": [{**SPAN, "parameters": "weight"}]}], "parameters by name"),
+        ([{"sources": [SPAN, SPAN]}], "a is listed twice"),
+        ([{"sources": []}], "with sources"),
+    ],
+)
+def test_slices_of_another_shape(slices, message):
+    with pytest.raises(MergeError, match=message):
+        parse_recipe({"merge_method": "linear", "slices": slices})

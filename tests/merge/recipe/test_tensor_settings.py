@@ -23,3 +23,13 @@ def test_evaluate_hand_computed():
     assert evaluate(filtered, place, what="x") == 0.5
     with pytest.raises(MergeError, match=r"no value for tensor model.layers.1.mlp.w"):
         evaluate(filtered[:1], place, what="x")
+
+
+def test_every_stack_of_layers_has_its_own_depth():
+    """A tower or an encoder may have more layers than what stands beside it."""
+    names = [f"model.language_model.layers.{n}.w" for n in range(3)]
+    names += [f"model.vision_tower.encoder.layers.{n}.w" for n in range(5)]
+    depths = [place.depth for place in places([*names, "model.language_model.norm.w"]).values()]
+    assert depths == [0, 0.5, 1, 0, 0.25, 0.5, 0.75, 1, 0]
+    found = places([f"{side}.block.{n}.w" for side in ("encoder", "decoder") for n in range(2)])
+    assert [place.depth for place in found.values()] == [0, 1, 0, 1]
