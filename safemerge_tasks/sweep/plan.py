@@ -97,7 +97,7 @@ def _machine(prepared: Prepared, left: list[Step], gpus: int | None) -> dict[str
     verdicts = "as soon as a variant is scored, while engines answer others"
     if any(step.work.get("accelerated") for step in left) and not idle:
         verdicts = (
-            "while engines answer others, once one leaves room for the judge"
+            "while engines answer others, as soon as they leave room for the judge"
             if judged_apart(prepared.spec.resources, gpus, prepared.spec.engine.ranks)
             else "when an engine has ended, for the judge takes its place; resources.answer and "
             "resources.judge say what each takes where there is memory for both"

@@ -57,14 +57,14 @@ def test_gpus_that_nothing_would_use(
     [
         (1, False, {}, "as soon as a variant is scored, while engines answer others"),
         (8, True, {}, "as soon as a variant is scored, while engines answer others"),
-        (2, True, {}, "while engines answer others, once one leaves room for the judge"),
+        (2, True, {}, "while engines answer others, as soon as they leave room for the judge"),
         (1, True, {}, "when an engine has ended, for the judge takes its place"),
         (0, True, {}, "when an engine has ended, for the judge takes its place"),
         (
             1,
             True,
             {"resources": {"answer": {"gpus": 0.6}, "judge": {"gpus": 0.4}}},
-            "while engines answer others, once one leaves room for the judge",
+            "while engines answer others, as soon as they leave room for the judge",
         ),
     ],
 )
