@@ -150,6 +150,7 @@ class _Builder:
         self._questions = questions
         self._graph = Graph()
         self._judge = judge
+        self._accelerated = _accelerated(spec)
         self._settings = settings
         self._wanted = wanted
         self._size: int | None = None
@@ -357,6 +358,7 @@ class _Builder:
             "responses": place_of(answer.key, RESPONSES),
             "model_args": arguments,
             "requests": asked.requests,
+            "judged": asked.safety,
         }
         key = make_key("score", shaped_by, (answer.key,))
         name = f"{cell.variant.id}, {asked.task}"
@@ -366,6 +368,7 @@ class _Builder:
         work = {
             "results": place_of(score.key, RESULTS),
             "judge": dict(self._spec.judge),
+            "accelerated": self._accelerated,
             "requests": asked.requests,
         }
         key = make_key("judge", {"judge": self._judge}, (score.key,))
@@ -452,6 +455,15 @@ def judge_key(spec: SweepSpec, *, read: bool) -> dict[str, Any]:
     asked = JudgeSettings.from_metadata(spec.judge)
     keys = [_key_of(spec, one, read=read) for one in judges_whatever(asked)]
     return keys[0] if len(keys) == 1 else {"name": asked.name, "judges": keys}
+
+
+def _accelerated(spec: SweepSpec) -> bool:
+    """Return whether the judge loads weights here, for which there has to be room."""
+    from safemerge_tasks.judges import JudgeSettings, make_judge
+    from safemerge_tasks.judges.judging.by_language import judges_whatever
+
+    asked = JudgeSettings.from_metadata(spec.judge)
+    return any(make_judge(one).uses_accelerator for one in judges_whatever(asked))
 
 
 def _key_of(spec: SweepSpec, settings: "JudgeSettings", *, read: bool) -> dict[str, Any]:

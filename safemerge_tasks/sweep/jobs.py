@@ -112,4 +112,15 @@ def needs_of(kinds: Iterable[Kind], resources: Resources, gpus: int, ranks: int 
         for kind, needs in asked.items()
     ]
     cpus = [needs.cpus for needs in asked.values() if needs.cpus is not None]
-    return Needs(cpus=max(cpus, default=None), gpus=max(wants))
+    return Needs(cpus=max(cpus, default=None), gpus=max(wants, default=0))
+
+
+def judged_apart(resources: Resources, gpus: int, ranks: int = 1) -> bool:
+    """Return whether a judge's engine has room beside one that answers; else it waits for its end.
+
+    Without a GPU an engine has all cores, unless the sweep says what each of them takes.
+    """
+    if not gpus:
+        return None not in (resources.answer.cpus, resources.judge.cpus)
+    kinds: tuple[Kind, ...] = ("answer", "judge")
+    return sum(needs_of([kind], resources, gpus, ranks).gpus or 0 for kind in kinds) <= gpus

@@ -28,6 +28,7 @@ class _Running:
     """A job's process and what it holds.
 
     Attributes:
+        share: how much it takes of each GPU.
         left: the steps of which it has told nothing yet.
         heard: when it last told something.
         stalled: it was killed because it told nothing for too long.
@@ -36,6 +37,7 @@ class _Running:
     process: WorkerProcess
     cores: list[int]
     gpus: list[str]
+    share: float
     left: set[str]
     heard: float
     stalled: bool = False
@@ -64,7 +66,6 @@ class LocalRunner:
         self._store = store
         self._logs = logs
         self._gpus = tuple(visible_gpus() if gpus is None else gpus)
-        self._free_gpus = list(self._gpus)
         self._cores = sorted(os.sched_getaffinity(0))
         self._free_cores = list(self._cores)
         beside = len(self._gpus) + _BESIDE_GPUS if self._gpus else min(len(self._cores), 4)
@@ -74,11 +75,19 @@ class LocalRunner:
 
     def fits(self, job: Job) -> bool:
         """Return whether there is room for a job."""
-        enough = len(self._free_gpus) >= job.gpus and len(self._free_cores) >= 1
-        if not self._running:
-            # What asks for more than there is was refused before; a job of none never waits.
-            return len(self._free_gpus) >= job.gpus
-        return enough and len(self._running) < self.slots
+        # What has a GPU waits for no core.
+        room = len(self._gpus_for(job)) >= job.gpus and bool(self._free_cores or job.gpus)
+        return room and len(self._running) < self.slots
+
+    def _gpus_for(self, job: Job) -> list[str]:
+        """Return GPUs that have room for a job; one that others share before one that is free."""
+        share = min(job.needs.gpus or 0, 1)
+        used = dict.fromkeys(self._gpus, 0.0)
+        for running in self._running.values():
+            for gpu in running.gpus:
+                used[gpu] += running.share
+        free = [gpu for gpu in self._gpus if used[gpu] + share < 1 + 1e-9]
+        return sorted(free, key=lambda gpu: -used[gpu])[: job.gpus]
 
     def start(self, job: Job, ready: int) -> None:
         """Start a job with its share of what is free."""
@@ -86,13 +95,13 @@ class LocalRunner:
         count = job.needs.cpus or max(1, len(self._free_cores) // room)
         cores = self._free_cores[:count] or self._cores[:1]
         self._free_cores = self._free_cores[count:]
-        gpus, self._free_gpus = self._free_gpus[: job.gpus], self._free_gpus[job.gpus :]
+        gpus, share = self._gpus_for(job), min(job.needs.gpus or 0, 1)
         log = self._logs / f"{job.stem}.log"
         file = write_job(self._logs, job, self._store)
         environment = job_environment(cores, gpus if self._gpus else None)
         process = WorkerProcess(file, log, environment)
         left = {step.key for step in job.steps}
-        self._running[job.number] = _Running(process, cores, gpus, left, time.monotonic())
+        self._running[job.number] = _Running(process, cores, gpus, share, left, time.monotonic())
         threading.Thread(target=self._listen, args=(job, process, log), daemon=True).start()
 
     def _listen(self, job: Job, process: WorkerProcess, log: Path) -> None:
@@ -129,8 +138,6 @@ class LocalRunner:
                 reason = f"it told nothing for {(self._stall or 0) / 60:g} minutes"
                 event = replace(event, machine_failed=True, reason=reason)
             del self._running[event.job.number]
-            free = {*self._free_gpus, *running.gpus}
-            self._free_gpus = [gpu for gpu in self._gpus if gpu in free]
             running.process.let_go()
         return event
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from safemerge_tasks.sweep.jobs import judged_apart
 from safemerge_tasks.sweep.local import refuse_too_much
 from safemerge_tasks.sweep.models import weight_bytes
 from safemerge_tasks.sweep.prepare import Prepared, check_finetunes, check_merges, check_server
@@ -92,7 +93,16 @@ def _machine(prepared: Prepared, left: list[Step], gpus: int | None) -> dict[str
     engines = prepared.spec.engine.engines
     # A server's GPUs are its own; judging takes one of ours.
     apart = min(jobs, engines or jobs) * max(1, prepared.spec.engine.ranks)
-    return {**found, "GPUs": gpus, "GPUs that idle": max(0, gpus - apart) if left else gpus}
+    idle = max(0, gpus - apart) if left else gpus
+    verdicts = "as soon as a variant is scored, while engines answer others"
+    if any(step.work.get("accelerated") for step in left) and not idle:
+        verdicts = (
+            "while engines answer others, as soon as they leave room for the judge"
+            if judged_apart(prepared.spec.resources, gpus, prepared.spec.engine.ranks)
+            else "when an engine has ended, for the judge takes its place; resources.answer and "
+            "resources.judge say what each takes where there is memory for both"
+        )
+    return {**found, "GPUs": gpus, "GPUs that idle": idle, "verdicts": verdicts}
 
 
 def _one_point_each(prepared: Prepared) -> list[str]:
@@ -163,5 +173,6 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
     if "GPUs" in plan:
         idle = plan["GPUs that idle"]
         console.print(f"GPUs: {plan['GPUs']}, of which {idle} idle", highlight=False)
+        console.print(f"verdicts: {plan['verdicts']}", highlight=False)
     for note in plan["notes"]:
         console.print(f"note: {note}", highlight=False, markup=False)

@@ -1,8 +1,9 @@
 """The steps of a graph, each as soon as what it reads is there.
 
 A step is needed if it is wanted, or if a needed step that is not done reads it. A group is started
-when all inputs of its needed steps are there, made by the group itself or can no longer come. What
-another sweep of the same store works on is left to it, and looked at again later.
+when all inputs of its needed steps are there, made by the group itself or can no longer come. A
+judge that has room beside engines reads what is scored while they still answer. What another sweep
+of the same store works on is left to it, and looked at again later.
 """
 
 import time
@@ -12,7 +13,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from safemerge_tasks.sweep.graph import JOINED, Graph
-from safemerge_tasks.sweep.jobs import Event, Job, Runner, needs_of
+from safemerge_tasks.sweep.jobs import Event, Job, Runner, judged_apart, needs_of
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.spec import Resources
 from safemerge_tasks.sweep.steps import KINDS, Step
@@ -26,6 +27,9 @@ HOPELESS = 3
 
 BUSY_SECONDS = 5.0
 """How long what another sweep works on is left alone before it is looked at again."""
+
+_JUDGE = "judge "
+"""Begins the groups of verdicts that a job of their own gives."""
 
 MOST_REQUESTS = 20_000
 """Of several fine-tuned models together on one engine: verdicts come when it has ended."""
@@ -66,6 +70,7 @@ class Scheduler:
         self._gpus = gpus
         self._ranks = ranks
         self._engines = engines
+        self._judged_apart = judged_apart(resources, gpus, ranks)
         self._changed = changed
         self._queue: list[Job] = []
         self._busy: dict[str, float] = {}
@@ -127,9 +132,12 @@ class Scheduler:
 
     def _start_what_fits(self) -> None:
         self._give_up_hopeless()
-        jobs = [*self._ready_jobs(), *self._queue]
+        ready, early = self._ready_jobs()
+        jobs = [*ready, *self._queue]
         # What finishes variants goes first; of its kind, what is largest.
         jobs.sort(key=lambda job: (self._is_aside(job), -KINDS.index(job.kind), -len(job.steps)))
+        # A judge's start for a few verdicts is worth what would idle.
+        jobs += early
         left = len(jobs)
         for job in jobs:
             if self._runner.fits(job):
@@ -181,21 +189,29 @@ class Scheduler:
                     self._busy.pop(key, None)
                     break
 
-    def _ready_jobs(self) -> list[Job]:
-        """Return what could start now: groups whose inputs are there, or made by themselves."""
+    def _ready_jobs(self) -> tuple[list[Job], list[Job]]:
+        """Return what could start now: groups whose inputs are there, or made by themselves.
+
+        And, apart, the scored part of those that a judge reads while the others are answered.
+        """
         groups: dict[str, list[Step]] = defaultdict(list)
         under_way = [*self._queue, *(job for job, _ in self.progress.running.values())]
         held = {step.key for job in self._queue for step in job.steps} | self._busy.keys()
         held |= {step.key for job in under_way for step in job.then}
         for key, step in self._graph.steps.items():
             if self.progress.status[key] == "waiting" and key not in held:
-                groups[step.group].append(step)
+                groups[self._group(step)].append(step)
+        judged_now = {self._group(job.steps[0]) for job in under_way}
         jobs: list[Job] = []
+        early: list[Job] = []
         joined: dict[str, list[Step]] = defaultdict(list)
         for name, steps in groups.items():
             own = {step.key for step in steps}
             inputs = {key for step in steps for key in step.inputs} - own
-            if any(self.progress.status[key] != "done" for key in inputs):
+            if left := {key for key in inputs if self.progress.status[key] != "done"}:
+                scored = [step for step in steps if not left.intersection(step.inputs)]
+                if scored and name.startswith(_JUDGE) and name not in judged_now:
+                    early.append(self._job(scored))
                 continue
             together = next((one for one in JOINED if name.startswith(one)), None)
             if together:
@@ -209,7 +225,11 @@ class Scheduler:
             else:
                 # Queued, or what has to wait would be divided once more.
                 self._queue += made
-        return jobs
+        return jobs, early
+
+    def _group(self, step: Step) -> str:
+        apart = self._judged_apart and step.work.get("accelerated")
+        return f"{_JUDGE}{step.group}" if apart else step.group
 
     def _divided(self, steps: Sequence[Step]) -> list[list[Step]]:
         """Divide the steps of joined groups over engines; what is done with one model stays so."""
@@ -230,9 +250,10 @@ class Scheduler:
             [step for some in shared[low:high] for step in some] for low, high in pairwise(bounds)
         ]
 
-    def _job(self, steps: Sequence[Step], tries: int = 0) -> Job:
-        needs = needs_of({step.kind for step in steps}, self._resources, self._gpus, self._ranks)
-        return Job(0, tuple(steps), needs, tries)
+    def _job(self, steps: Sequence[Step], tries: int = 0, then: tuple[Step, ...] = ()) -> Job:
+        kinds = {step.kind for step in steps if step.work.get("accelerated", True)}
+        needs = needs_of(kinds, self._resources, self._gpus, self._ranks)
+        return Job(0, tuple(steps), needs, tries, then)
 
     def _take(self, event: Event) -> None:
         job, told = event.job, event.told
@@ -329,8 +350,7 @@ class Scheduler:
     def _again(self, steps: Sequence[Step], tries: int, then: tuple[Step, ...] = ()) -> None:
         for step in steps:
             self.progress.status[step.key] = "waiting"
-        needs = needs_of({step.kind for step in steps}, self._resources, self._gpus, self._ranks)
-        self._queue.append(Job(0, tuple(steps), needs, tries, then))
+        self._queue.append(self._job(steps, tries, then))
 
     def _fail(self, key: str, reason: str) -> None:
         self.progress.status[key] = "failed"

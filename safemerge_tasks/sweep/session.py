@@ -26,7 +26,6 @@ class Session:
         self.store = store
         self.tell = tell
         self.begun = time.time()
-        self.published = 0
         self._percent = 0
 
     def ready(self, kind: Kind) -> list[Step]:

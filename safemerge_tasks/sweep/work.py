@@ -1,6 +1,5 @@
 """Doing the steps of one job, from answers to verdicts, each published as it is finished."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.graph import RESPONSES, RESULTS
+from safemerge_tasks.sweep.graph import RESPONSES
+from safemerge_tasks.sweep.judging import judge
 from safemerge_tasks.sweep.models import MODEL
 from safemerge_tasks.sweep.scoring_beside import Scoring
 from safemerge_tasks.sweep.serving.merges import Merge
@@ -140,47 +140,12 @@ def _score(session: Session) -> None:
         scoring.begin(session.ready("score"))
 
 
-def _judge(session: Session) -> None:
-    """Judge many results with one judge, loaded once."""
-    from safemerge_tasks.judges import JudgeSettings
-    from safemerge_tasks.judges.judging.saved_results import BACKUP_SUFFIX, judge_folder
-    from safemerge_tasks.results import Run
-    from safemerge_tasks.results.rewriting import LOCK
-
-    judged_now = session.ready("judge")
-    steps = {step.key: step for step in judged_now}
-    total = len(steps)
-    with ExitStack() as stack:
-        root = stack.enter_context(session.store.staging(f"{SCRATCH}{judged_now[0].key}"))
-        for step in judged_now:
-            shutil.copytree(session.work(step)["results"], root / step.key / RESULTS)
-
-        def judged(run: Run, pending: int) -> None:
-            key = run.path.relative_to(root).parts[0]
-            step = steps[key]
-            if pending:
-                session.failed(step, f"the judge gave no verdict on {pending} responses")
-                return
-            with session.store.staging(key) as staged:
-                # The step before keeps what there was before judging.
-                for name in (f"*{BACKUP_SUFFIX}", LOCK):
-                    for left in (root / key / RESULTS).rglob(name):
-                        left.unlink()
-                (root / key / RESULTS).rename(staged / RESULTS)
-                session.publish(step, staged)
-            session.published += 1
-            session.progress(session.published, total)
-
-        settings = JudgeSettings.from_metadata(judged_now[0].work["judge"])
-        judge_folder(root, settings, on_judged=judged)
-
-
 _HANDLERS: Mapping[str, Callable[[Session], None]] = {
     "finetune": _finetune,
     "merge": _merge,
     "answer": _answer,
     "score": _score,
-    "judge": _judge,
+    "judge": lambda session: judge(session, session.ready("judge")),
 }
 
 

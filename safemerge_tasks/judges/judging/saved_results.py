@@ -101,7 +101,7 @@ def judge_folder(
     Raises:
         SafemergeError: there is nothing to judge, or a judge cannot work.
     """
-    work = [(run, tasks) for run in find_runs(folder) if (tasks := _judgeable(run, run.summary()))]
+    work = [(run, tasks) for run in find_runs(folder) if (tasks := judgeable(run))]
     if not work:
         raise SafemergeError(
             f"{folder} holds no samples of harmful questions; run lm_eval with --log_samples and "
@@ -149,8 +149,9 @@ def _language(row: Row) -> str:
     return row["doc"].get("language") or "en"
 
 
-def _judgeable(run: Run, summary: Mapping[str, Any]) -> list[str]:
-    configs = summary.get("configs", {})
+def judgeable(run: Run) -> list[str]:
+    """Return the tasks whose questions a judge reads."""
+    configs = run.summary().get("configs", {})
     kinds = (HARMFUL_QUESTIONS, HARMLESS_QUESTIONS)
     return [
         task for task in run.samples if stored_by_us(configs.get(task, {})).get("kind") in kinds

@@ -136,6 +136,21 @@ class TestShares:
         assert [told[n]["CUDA_VISIBLE_DEVICES"] for n in (1, 2)] == ["2", "GPU-5f"]
         assert runner.fits(job(3, TELL_PLACE, gpus=2))
 
+    def test_jobs_that_say_so_share_a_gpu_and_wait_for_no_core(
+        self, make: Callable[..., LocalRunner]
+    ) -> None:
+        runner = make(gpus=["7", "9"])
+        runner.start(job(1, TELL_PLACE, gpus=1), ready=1)
+        for number in (2, 3):
+            assert runner.fits(job(number, TELL_PLACE, gpus=0.5))
+            runner.start(job(number, TELL_PLACE, gpus=0.5), ready=1)
+        assert not runner.fits(job(4, TELL_PLACE, gpus=0.1))
+        # The first has all cores.
+        assert not runner.fits(job(4, TELL_PLACE))
+        told = {e.job.number: e.told for e in until_end(runner, 3) if e.told}
+        assert [told[n]["CUDA_VISIBLE_DEVICES"] for n in (1, 2, 3)] == ["7", "9", "9"]
+        assert runner.fits(job(4, TELL_PLACE, gpus=2))
+
     def test_a_job_waits_for_its_gpus(self, make: Callable[..., LocalRunner]) -> None:
         runner = make(slots=3, gpus=["0", "1"])
         runner.start(job(1, TELL_PLACE, gpus=1), ready=1)

@@ -52,6 +52,31 @@ def test_gpus_that_nothing_would_use(
     assert found["hours of one job"] is None
 
 
+@pytest.mark.parametrize(
+    ("gpus", "accelerated", "changes", "words"),
+    [
+        (1, False, {}, "as soon as a variant is scored, while engines answer others"),
+        (8, True, {}, "as soon as a variant is scored, while engines answer others"),
+        (2, True, {}, "while engines answer others, as soon as they leave room for the judge"),
+        (1, True, {}, "when an engine has ended, for the judge takes its place"),
+        (0, True, {}, "when an engine has ended, for the judge takes its place"),
+        (
+            1,
+            True,
+            {"resources": {"answer": {"gpus": 0.6}, "judge": {"gpus": 0.4}}},
+            "while engines answer others, as soon as they leave room for the judge",
+        ),
+    ],
+)
+def test_when_there_are_verdicts(
+    tmp_path: Path, gpus: int, accelerated: bool, changes: Any, words: str
+) -> None:
+    answers = [step(f"answer-{n}", base="base", model=f"m{n}", requests=10) for n in range(3)]
+    steps = [*answers, step("judge-0", "judge", inputs=["answer-0"], accelerated=accelerated)]
+    found = plan._machine(prepared(tmp_path, steps, **changes), steps, gpus)
+    assert found["verdicts"].startswith(words)
+
+
 def test_more_gpus_than_there_are_fail_the_plan(tmp_path: Path, steps: list[Any]) -> None:
     asks = prepared(tmp_path, steps, engine={"model_args": {"tensor_parallel_size": 2}})
     with pytest.raises(SafemergeError, match="is 2, and this machine has no GPUs; lower it, or us"):

@@ -124,6 +124,35 @@ def test_looking_at_a_folder_writes_nothing_into_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("gpus", "engine", "count"),
+    [
+        (8, {}, 8),
+        (8, {"model_args": {"tensor_parallel_size": 4}}, 2),
+        (8, {"engines": 3}, 3),
+        # Without a GPU as many as jobs at once.
+        (0, {}, 5),
+    ],
+)
+def test_adapters_are_divided_over_all_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, engine: object, count: int
+) -> None:
+    from safemerge_tasks.sweep import run as run_module
+    from safemerge_tasks.sweep.graph import ADAPTERS
+    from tests.safemerge_tasks.sweep.fake_runner import FakeRunner, graph_of, step
+
+    steps = [step(f"answer-{n}", group=f"{ADAPTERS}{n}", model=f"m{n}") for n in range(9)]
+    runner = FakeRunner(Store(tmp_path / "store"), slots=5)
+    monkeypatch.setattr(run_module, "_runner", lambda *_: (runner, gpus))
+    monkeypatch.setattr(run_module, "assemble", lambda *_: None)
+    base = Source("base", "b", adapter=False)
+    graph = graph_of(*steps, wanted=[one.key for one in steps])
+    spec = spec_of(engine=engine)
+    prepared = Prepared(spec, runner.store, Sources(base, {}, {}), [], Questions({}, {}), graph)
+    run_sweep(prepared, tmp_path / "out", Console(file=io.StringIO()))
+    assert len(runner.jobs) == count
+
+
 def test_results_are_put_together_while_the_sweep_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

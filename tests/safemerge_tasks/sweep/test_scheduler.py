@@ -194,6 +194,83 @@ class TestEngines:
         assert {job.needs.gpus for job in runner.jobs} == {2}
 
 
+class TestJudgedApart:
+    """A judge that loads weights, where it has room beside engines."""
+
+    def graph(self, *models: int) -> Any:
+        """Return fine-tuned models, each with so many variants."""
+        steps = []
+        for tuned, count in enumerate(models):
+            for n in (f"{tuned}{letter}" for letter in "abc"[:count]):
+                group = f"answer {tuned}"
+                steps += [
+                    step(f"answer-{n}", group=group, model=n),
+                    step(f"score-{n}", "score", group, [f"answer-{n}"]),
+                    step(f"judge-{n}", "judge", group, [f"score-{n}"], accelerated=True),
+                ]
+        wanted = [one.key for one in steps if one.kind == "judge"]
+        return graph_of(*steps, wanted=wanted)
+
+    def test_reads_what_is_scored_while_an_engine_answers(self, runner: FakeRunner) -> None:
+        runner.slots = 2
+        together: list[list[str]] = []
+
+        def changed(progress: Progress) -> None:
+            together.append([job.kind for job, _ in progress.running.values()])
+
+        run(self.graph(3), runner, gpus=2, changed=changed)
+        # What comes while a judge is at work waits for the next.
+        assert runner.started == [
+            [f"{kind}-0{n}" for n in "abc" for kind in ("answer", "score")],
+            ["judge-0a"],
+            ["judge-0b", "judge-0c"],
+        ]
+        assert ["answer", "judge"] in together
+        assert [job.needs.gpus for job in runner.jobs] == [1, 1, 1]
+
+    def test_takes_no_place_that_an_engine_could_have(self, runner: FakeRunner) -> None:
+        for key in ("answer-0a", "score-0a"):
+            runner.publish(key)
+        run(self.graph(2, 1), runner, gpus=2)
+        assert runner.started == [
+            ["answer-0b", "score-0b"],
+            ["judge-0a", "judge-0b"],
+            ["answer-1a", "score-1a"],
+            ["judge-1a"],
+        ]
+
+    @pytest.mark.parametrize(
+        ("options", "apart"),
+        [
+            ({"gpus": 1}, False),
+            ({"gpus": 2, "ranks": 2}, False),
+            ({"gpus": 3, "ranks": 2}, True),
+            ({"gpus": 1, "resources": {"answer": {"gpus": 0.5}, "judge": {"gpus": 0.5}}}, True),
+            ({"gpus": 0}, False),
+            ({"gpus": 0, "resources": {"judge": {"cpus": 2}}}, False),
+            ({"gpus": 0, "resources": {"answer": {"cpus": 6}, "judge": {"cpus": 2}}}, True),
+        ],
+    )
+    def test_else_it_waits_for_the_end_of_the_engine(
+        self, runner: FakeRunner, options: Any, apart: bool
+    ) -> None:
+        resources = Resources.model_validate(options.pop("resources", {}))
+        graph = self.graph(1)
+        Scheduler(graph, runner.store, runner, resources=resources, **options).run()
+        assert len(runner.jobs) == 1 + apart
+
+    def test_one_without_weights_judges_in_the_engine_s_job_and_needs_no_gpu(
+        self, runner: FakeRunner
+    ) -> None:
+        steps = [
+            step("score-0", "score"),
+            step("judge-0", "judge", "answers", ["score-0"], accelerated=False),
+        ]
+        runner.publish("score-0")
+        run(graph_of(*steps, wanted=["judge-0"]), runner, gpus=2)
+        assert [job.needs.gpus for job in runner.jobs] == [0]
+
+
 class TestFailures:
     def test_a_step_that_says_so_fails_alone(self, runner: FakeRunner) -> None:
         runner.refuse = {"score-1": "no such metric"}

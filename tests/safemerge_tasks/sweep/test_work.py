@@ -1,5 +1,6 @@
 """Jobs: merges that stay, each λ in its own step, failures alone; answers, scores, verdicts."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import merge
 from merge import verify
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.judging import saved_results
-from safemerge_tasks.results import HARMFUL_QUESTIONS, write_run
+from safemerge_tasks.results import HARMFUL_QUESTIONS, Run, find_runs, write_run
+from safemerge_tasks.sweep import scoring_beside
 from safemerge_tasks.sweep.scoring_beside import Scoring
+from safemerge_tasks.sweep.serving import scoring
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.record import record
 from safemerge_tasks.sweep.serving.responses import Responses
@@ -231,6 +234,88 @@ class TestAnswering:
         assert outcome(told, "done") == ["answer-0"]
         assert outcome(told, "failed") == ["answer-1", "answer-2", "score-0"]
 
+    @pytest.mark.parametrize("steps", ["return {'heat': 1.0}"], indirect=True)
+    def test_what_no_judge_reads_is_found_out_on_the_first_variant(
+        self, steps: list[Step], tmp_path: Path, told: list[Any]
+    ) -> None:
+        asked = [replace(step, work={**step.work, "judged": True}) for step in steps]
+        do_steps(asked, Store(tmp_path / "store"), told.append)
+        assert outcome(told, "done") == ["answer-0"]
+        assert outcome(told, "failed") == ["answer-1", "answer-2", "score-0"]
+        assert "it asks nothing that a judge reads" in outcome(told, "reason")[0]
+
+    @pytest.fixture
+    def judged(
+        self, steps: list[Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> list[Step]:
+        """Return them with verdicts, on questions that stand in for the scored ones."""
+        monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
+        unscored = {"unscored_rate": 1.0}
+        rows = [sample_row(n, "deferred", unscored, {"language": "en"}) for n in range(2)]
+        ours = {"kitchen_asr": {"kind": HARMFUL_QUESTIONS}}
+        rates = {"kitchen_asr": {"unscored_rate,deferred": 1.0}}
+        summary = summary_of(rates, ours=ours, questions=2)
+
+        def score(_evaluation: Any, _recording: Any, _answers: Any, out: Path, _args: Any) -> Run:
+            write_run(out, "2020-01-01", summary, {"kitchen_asr": rows})
+            return find_runs(out)[0]
+
+        monkeypatch.setattr(scoring, "score", score)
+        judge = {"judge": "keywords"}
+        for number in range(3):
+            read, key = f"score-{number}", f"judge-{number}"
+            work = {"results": place_of(read, "results"), "judge": judge}
+            steps.append(Step(key, "judge", key, "g", (read,), work))
+        return steps
+
+    @pytest.mark.parametrize("steps", ["return {'heat': 1.0}"], indirect=True)
+    def test_each_variant_is_judged_while_others_are_asked(
+        self, judged: list[Step], tmp_path: Path, told: list[Any]
+    ) -> None:
+        first = threading.Event()
+
+        def tell(event: Any) -> None:
+            told.append(event)
+            if event.get("done") == "judge-0":
+                first.set()
+            # The engine goes on once the first verdicts are there.
+            assert event.get("done") != "answer-1" or first.wait(60)
+
+        do_steps(judged, Store(tmp_path / "store"), tell)
+        done = outcome(told, "done")
+        assert done == sorted(step.key for step in judged)
+
+    @pytest.mark.parametrize("steps", ["return {'heat': 1.0}"], indirect=True)
+    def test_a_judge_that_loads_weights_waits_for_the_engine(
+        self, judged: list[Step], tmp_path: Path, told: list[Any]
+    ) -> None:
+        asked = [replace(step, work={**step.work, "accelerated": True}) for step in judged]
+        do_steps(asked, Store(tmp_path / "store"), told.append)
+        done = [event["done"] for event in told if "done" in event]
+        assert sorted(done[-3:]) == ["judge-0", "judge-1", "judge-2"]
+        assert len(done) == 9
+
+    @pytest.mark.parametrize("steps", ["return {'heat': 1.0}"], indirect=True)
+    def test_a_judge_that_failed_beside_the_engine_is_asked_once_more_after_it(
+        self,
+        judged: list[Step],
+        tmp_path: Path,
+        told: list[Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        store = Store(tmp_path / "store")
+        calls: list[str] = []
+
+        def fails(_session: Session, steps: list[Step]) -> None:
+            calls.append(steps[0].key)
+            raise SafemergeError("the endpoint does not answer")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(scoring_beside, "judge", fails)
+            do_steps(judged, store, told.append)
+        assert calls == ["judge-0"]
+        assert all(store.done(step.key) for step in judged)
+
     @pytest.mark.parametrize(
         "steps",
         ["import signal; signal.signal(signal.SIGALRM, signal.SIG_DFL); return {'heat': 1.0}"],
@@ -242,9 +327,9 @@ class TestAnswering:
         store = Store(tmp_path / "store")
         do_steps([step for step in steps if step.kind == "answer"], store, told.append)
         session = Session(steps, store, told.append)
-        with Scoring(session, beside=True) as scoring:
-            scoring.begin(session.ready("score"))
-            assert scoring.hopeless(steps[0].work["recording"]) is None
+        with Scoring(session, beside=True) as beside:
+            beside.begin(session.ready("score"))
+            assert beside.hopeless(steps[0].work["recording"]) is None
         assert outcome(told, "failed") == []
         assert all(store.done(step.key) for step in steps)
 
