@@ -353,7 +353,7 @@ class _Builder:
             "settings": self._settings,
         }
         work = {
-            "evaluation": asked.evaluation.to_json(),
+            "evaluation": asked.evaluation.model_dump(mode="json"),
             "recording": asked.recording,
             "responses": place_of(answer.key, RESPONSES),
             "model_args": arguments,

@@ -85,7 +85,7 @@ class Scoring:
             staged = stack.enter_context(session.store.staging(step.key))
             try:
                 run = score(
-                    Evaluation.from_json(work["evaluation"]),
+                    Evaluation.model_validate(work["evaluation"]),
                     Recording.load(session.store.recording(work["recording"])),
                     Path(work["responses"]),
                     staged / RESULTS,

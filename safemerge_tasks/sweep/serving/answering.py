@@ -30,7 +30,7 @@ def answer_with_adapters(
     Raises:
         SafemergeError: the engine's settings do not fit; before the engine starts.
     """
-    _check(asked, engine)
+    _check(asked)
     wrong = [one.name for one in asked if one.checkpoint or one.merge]
     if wrong:
         raise SafemergeError(f"{wrong[0]} is a checkpoint; answer_with_checkpoints serves it.")
@@ -51,23 +51,18 @@ def answer_with_checkpoints(
         listener: told of each variant.
         scratch: a folder for what is there for a while, one merged checkpoint at most.
     """
-    _check(asked, engine)
+    _check(asked)
     wrong = [one.name for one in asked if not (one.checkpoint or one.merge)]
     if wrong:
         raise SafemergeError(f"{wrong[0]} is no checkpoint; answer_with_adapters serves it.")
     _backend(engine).checkpoints(_with_recordings(asked), engine, listener, scratch)
 
 
-def _check(asked: Sequence[Asked], engine: EngineSettings) -> None:
+def _check(asked: Sequence[Asked]) -> None:
     names = [one.name for one in asked]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SafemergeError(f"{twice[0]} is asked twice; give every variant a name of its own.")
-    for key in ("pretrained", "lora_local_path", "peft", "tokenizer"):
-        if key in engine.model_args:
-            raise SafemergeError(
-                f"{key} is set for each variant by itself; leave it out of model_args."
-            )
 
 
 def _with_recordings(asked: Sequence[Asked]) -> list[tuple[Asked, Recording]]:
@@ -91,13 +86,11 @@ def _backend(engine: EngineSettings) -> Any:
         from safemerge_tasks.sweep.serving import hf_answers
 
         return hf_answers
-    if engine.model == "url":
-        if missing := [name for name in ("aiohttp", "requests", "tenacity") if not find_spec(name)]:
-            raise SafemergeError(
-                f"lm-eval's API models need {missing[0]}, which is not installed: run `pip install "
-                "lm-eval[api]`."
-            )
-        from safemerge_tasks.sweep.serving import url_answers
+    if missing := [name for name in ("aiohttp", "requests", "tenacity") if not find_spec(name)]:
+        raise SafemergeError(
+            f"lm-eval's API models need {missing[0]}, which is not installed: run `pip install "
+            "lm-eval[api]`."
+        )
+    from safemerge_tasks.sweep.serving import url_answers
 
-        return url_answers
-    raise SafemergeError(f"{engine.model!r} is no engine; use vllm, hf or url.")
+    return url_answers

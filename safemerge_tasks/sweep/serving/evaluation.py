@@ -1,8 +1,7 @@
 """What is asked of every variant: lm-eval's own settings, as JSON."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from pydantic import Field
 
@@ -29,18 +28,9 @@ class Evaluation(AskedHow):
         False, description="for the tokenizer and the configuration of the base"
     )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return what `to_json` wrote; a ValueError says that it is something else."""
-        return cls.model_validate(value)
-
     def to_key(self) -> dict[str, Any]:
         """Return plain JSON values with attacks' files by what is in them, wherever they are."""
-        plain = self.to_json()
+        plain = self.model_dump(mode="json")
         plain["tasks"] = [
             f"{task}{between}{_told(attack)}" if between else task
             for task, between, attack in (name.partition(BETWEEN) for name in self.tasks)

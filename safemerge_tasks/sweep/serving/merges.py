@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.merge_words import in_sweep_words
+from safemerge_tasks.sweep.merge_words import in_sweep_words, merge_errors
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +48,7 @@ class Merge:
         """
         from merge import merge_tensors
 
-        with _told_in_sweep_words():
+        with merge_errors(words=in_sweep_words):
             yield from merge_tensors(self._recipe(), options=self._options())
 
     def write(self, out: Path, progress: Callable[[int, int], None] | None = None) -> None:
@@ -60,7 +59,7 @@ class Merge:
         """
         from merge import merge_recipe
 
-        with _told_in_sweep_words():
+        with merge_errors(words=in_sweep_words):
             merge_recipe(self._recipe(), out, options=self._options(), progress=progress)
 
     @contextmanager
@@ -82,7 +81,7 @@ class Merge:
         from merge.models.checkpoint import CONFIG
         from merge.output.companion_files import copy_companions, write_config
 
-        with _told_in_sweep_words():
+        with merge_errors(words=in_sweep_words):
             plan = check(self._recipe(), options=self._options())
         out.mkdir(parents=True)
         copy_companions(plan, out)
@@ -98,13 +97,3 @@ class Merge:
         from merge import Options
 
         return Options(allow_nonfinite=self.allow_nonfinite)
-
-
-@contextmanager
-def _told_in_sweep_words() -> Iterator[None]:
-    from merge import MergeError
-
-    try:
-        yield
-    except MergeError as error:
-        raise SafemergeError(in_sweep_words(error)) from error

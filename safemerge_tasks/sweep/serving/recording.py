@@ -115,7 +115,7 @@ class Recording:
         """Write the recording in one step."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
-            "evaluation": self.evaluation.to_json(),
+            "evaluation": self.evaluation.model_dump(mode="json"),
             "digest": self.digest,
             "prompt_tokens": self.prompt_tokens,
             "scoring": self.scoring,
@@ -136,7 +136,7 @@ class Recording:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             recording = cls(
-                Evaluation.from_json(content["evaluation"]),
+                Evaluation.model_validate(content["evaluation"]),
                 tuple(
                     Request(kind, task, doc_id, idx, repeat, tuple(arguments))
                     for kind, task, doc_id, idx, repeat, arguments in content["requests"]

@@ -263,7 +263,7 @@ class TestScoring:
             "import json, sys;"
             "from safemerge_tasks.sweep.serving.evaluation import Evaluation;"
             "from safemerge_tasks.sweep.serving.record import record;"
-            "made = record(Evaluation.from_json(json.loads(sys.argv[1])));"
+            "made = record(Evaluation.model_validate(json.loads(sys.argv[1])));"
             "print(made.digest, made.scoring)"
         )
         said = subprocess.run(

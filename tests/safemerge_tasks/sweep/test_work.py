@@ -201,7 +201,7 @@ class TestAnswering:
             }
             steps.append(Step(answer, "answer", answer, "g", (), work))
             work = {
-                "evaluation": evaluation.to_json(),
+                "evaluation": evaluation.model_dump(mode="json"),
                 "recording": made.name,
                 "responses": place_of(answer, "responses.json"),
                 "model_args": {},

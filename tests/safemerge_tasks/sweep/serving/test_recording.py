@@ -118,10 +118,10 @@ def test_the_data_folder_is_set_only_while_tasks_load(
 
 
 def test_an_evaluation_goes_through_json(evaluation: Evaluation) -> None:
-    written = json.loads(json.dumps(evaluation.to_json()))
-    assert Evaluation.from_json(written) == evaluation
+    written = json.loads(json.dumps(evaluation.model_dump(mode="json")))
+    assert Evaluation.model_validate(written) == evaluation
     with pytest.raises(ValueError, match="tusks"):
-        Evaluation.from_json({**written, "tusks": []})
+        Evaluation.model_validate({**written, "tusks": []})
 
 
 def test_judging_is_always_deferred() -> None:
