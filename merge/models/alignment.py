@@ -333,7 +333,7 @@ def _note_sampling(main: Path, alignment: Alignment) -> None:
     if unused := unused_sampling(main):
         alignment.notes.append(
             f"generation_config.json of {main.name} sets {' and '.join(unused)} without do_sample, "
-            f"which transformers reads and does not write again; set do_sample or remove them "
+            f"which transformers reads and may refuse to write again; set do_sample or remove them "
             f"before the output is saved anew"
         )
 

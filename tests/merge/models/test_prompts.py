@@ -209,6 +209,8 @@ def test_settings_of_sampling_without_sampling(tmp_path, models, settings, named
     assert bool(noted) == bool(named)
     assert named is None or f"sets {named} without" in noted[0]
     generation = transformers.GenerationConfig.from_pretrained(tmp_path / "out")
+    # Newer versions save what is as it was read.
+    generation.max_new_tokens = 7
     with pytest.raises(ValueError, match="invalid") if named else nullcontext():
         generation.save_pretrained(tmp_path / "again")
 
