@@ -140,7 +140,7 @@ class Adapter:
         if transposed:
             left, right = right.T.contiguous(), left.T.contiguous()
         # An embedding's factors are turned too, and its rows are what they are for.
-        turned = transposed and ".lora_embedding_" not in a.name
+        turned = transposed and not is_of_embedding(a)
         return LowRank(left, right, self._scale(name, ".weight"), turned)
 
     def _factor(self, tensor: StoredTensor) -> "torch.Tensor":
@@ -303,7 +303,7 @@ def _is_stacked(config: LoraConfig, module: str, factors: Mapping[str, StoredTen
 def _check_one_update(adapter: Adapter) -> None:
     """Check that no tensor is changed in two ways that do not add up."""
     for name in adapter.magnitudes:
-        if name not in adapter.factors or _is_of_embedding(adapter.factors[name]):
+        if name not in adapter.factors or is_of_embedding(adapter.factors[name][0]):
             raise NotStreamedError(
                 f"{adapter.path}: {name} has DoRA's magnitudes but no factors of a linear layer"
             )
@@ -327,8 +327,9 @@ def _check_one_update(adapter: Adapter) -> None:
             raise NotStreamedError(f"{adapter.path}: {name} has {' and '.join(ways)}")
 
 
-def _is_of_embedding(factors: tuple[StoredTensor, StoredTensor, bool]) -> bool:
-    return ".lora_embedding_" in factors[0].name
+def is_of_embedding(factor: StoredTensor) -> bool:
+    """Return whether a factor updates an embedding, whose factors are turned."""
+    return ".lora_embedding_" in factor.name
 
 
 def _pair(

@@ -85,15 +85,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         MergeError: files are missing or broken, or the index leads out of the folder.
     """
-    if not (folder / CONFIG).is_file() and not _ranks(folder):
+    if not (folder / CONFIG).is_file():
+        if ranks := _ranks(folder):
+            raise MergeError(f"{folder} {ranks}.")
         within = sorted([*folder.glob(f"*/{CONFIG}"), *folder.glob("*/adapter_config.json")])
         if within:
             raise MergeError(
                 f"{folder / CONFIG} is missing, and {within[0].parent} has one or an adapter; give "
                 f"that folder, or a complete model folder."
             )
-    if (found := _ranks(folder)) and not (folder / CONFIG).is_file():
-        raise MergeError(f"{folder} {found}.")
     config = read_json(folder / CONFIG)
     tensors: dict[str, StoredTensor] = {}
     descriptors: list[int] = []

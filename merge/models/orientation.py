@@ -6,7 +6,7 @@ what the last one was.
 
 import re
 
-from merge.lora.adapter import Adapter
+from merge.lora.adapter import Adapter, is_of_embedding
 from merge.lora.adapter_config import NotStreamedError
 from merge.models.checkpoint import Checkpoint
 
@@ -21,7 +21,7 @@ def settle_orientation(adapter: Adapter, base: Checkpoint) -> None:
         NotStreamedError: DoRA's magnitudes belong to columns then.
     """
     for name, (a, b, flag) in list(adapter.factors.items()):
-        if ".lora_embedding_" in a.name or name not in base.tensors:
+        if is_of_embedding(a) or name not in base.tensors:
             continue
         turned = _is_turned(base, name, (b.shape[0], a.shape[1]), flag)
         adapter.factors[name] = a, b, turned
