@@ -9,19 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merge.errors import MergeError
+from merge.models.companion_names import COMPANIONS
 from merge.models.hub_headers import hollow_copy
 
 # What a merge reads of a repository on the Hub. Weights in other formats stay there.
-HUB_FILES = [
-    "*.json",
-    "*.safetensors",
-    "*.model",
-    "*.txt",
-    "*.jinja",
-    "*.py",
-    "*.tiktoken",
-    "*.spm",
-]
+HUB_FILES = ["*.safetensors", *COMPANIONS]
 # Other forms of the same weights, and states of training, in repositories of weights.
 HUB_SECOND_COPIES = ["consolidated*", "original/*", "metal/*", "checkpoint-*/*", "global_step*/*"]
 _BIN_WEIGHTS = ["*.bin"]

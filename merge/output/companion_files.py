@@ -10,21 +10,10 @@ from typing import Any
 from merge.engine.plan import Plan
 from merge.formats.json_object import read_json
 from merge.models.checkpoint import CONFIG
+from merge.models.companion_names import COMPANIONS, TOKENIZER
 from merge.models.prompts import GENERATION, TEMPLATE, with_special_ids
 
 CARD = "README.md"
-_TAKEN = (
-    "*.json",
-    "*.jinja",
-    "*.model",
-    "*.py",
-    "*.spm",
-    "*.tiktoken",
-    "*.txt",
-    "LICENSE*",
-    "NOTICE*",
-    "USE_POLICY*",
-)
 # JSON that belongs to the weights, to training, or to an adapter.
 _LEFT = (
     "*.index.json",
@@ -34,18 +23,6 @@ _LEFT = (
     "trainer_state.json",
     "*_results.json",
     CONFIG,
-)
-_TOKENIZER = (
-    "*.jinja",
-    "*.model",
-    "*.spm",
-    "*.tiktoken",
-    "added_tokens.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tekken.json",
-    "tokenizer*.json",
-    "vocab.*",
 )
 _TEMPLATES = "additional_chat_templates"
 
@@ -87,10 +64,10 @@ def write_config(config: Mapping[str, Any], path: Path) -> None:
 
 
 def _of_tokenizer(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in _TOKENIZER)
+    return any(fnmatch(name, pattern) for pattern in TOKENIZER)
 
 
 def _is_companion(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in _TAKEN) and not any(
+    return any(fnmatch(name, pattern) for pattern in COMPANIONS) and not any(
         fnmatch(name, pattern) for pattern in _LEFT
     )

@@ -195,6 +195,9 @@ def _check_models(recipe: Recipe, method: Method) -> None:
             f"{'model' if wanted == '1' else 'models'}, the recipe has {count}; "
             f"{'add' if count < fewest else 'remove a'} --tuned."
         )
+    names = [tuned.model for tuned in recipe.tuned]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise MergeError(f"--tuned {twice[0]} is given twice; remove one.")
 
 
 def _check_dtype(recipe: Recipe) -> None:

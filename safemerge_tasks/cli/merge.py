@@ -223,13 +223,10 @@ def _recipe(
         return load_recipe(path, **fields)
     if given["method"] is None:
         raise MergeError("There is nothing to do; give --method and the models, or --recipe.")
-    models = given["tuned"] or []
-    if twice := [model for model in models if models.count(model) > 1]:
-        raise MergeError(f"--tuned {twice[0]} is given twice; remove one.")
     return build_recipe(
         method=given["method"],
         base=given["base"],
-        tuned=[{"model": model} for model in models],
+        tuned=[{"model": model} for model in given["tuned"] or []],
         lambdas=[each for text in given["lambdas"] or [] for each in _lambdas(text)],
         parameters=_parameters(given),
         **roles,

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, validated
+from safemerge_tasks.common.yaml_file import read_yaml
 from safemerge_tasks.finetune.presets import preset
 
 SHORT_NAMES = ("chatdoctor", "openfunctions", "magicoder", "flan_cot")
@@ -159,15 +159,7 @@ def load_config(path: Path) -> FinetuneConfig:
     Raises:
         SafemergeError: no such file, not YAML, an unknown key or an impossible value.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SafemergeError(f"{path} does not exist; give a configuration in YAML.") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SafemergeError(f"{path}{line} is not YAML ({error.problem}); correct it.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SafemergeError(f"{path} cannot be read as YAML in UTF-8; correct it.") from error
+    content = read_yaml(path)
     config = FinetuneConfig.checked(content, where=str(path))
     if isinstance(config.data, FileData):
         beside = path.parent / config.data.file

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from safemerge_tasks.sweep.graph import JOINED, Graph
+from safemerge_tasks.sweep.graph import ADAPTERS, JOINED, Graph
 from safemerge_tasks.sweep.jobs import Event, Job, Runner, judged_apart, needs_of
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.spec import Resources
@@ -73,6 +73,8 @@ class Scheduler:
         self._judged_apart = judged_apart(resources, gpus, ranks)
         self._changed = changed
         self._queue: list[Job] = []
+        # Parts of joined groups that wait for a place.
+        self._parts: list[Job] = []
         self._busy: dict[str, float] = {}
         self._in_vain: Counter[tuple[str, str]] = Counter()
         # What only the agreement reads comes last.
@@ -133,7 +135,7 @@ class Scheduler:
     def _start_what_fits(self) -> None:
         self._give_up_hopeless()
         ready, early = self._ready_jobs()
-        jobs = [*ready, *self._queue]
+        jobs = [*ready, *self._parts, *self._queue]
         # What finishes variants goes first; of its kind, what is largest.
         jobs.sort(key=lambda job: (self._is_aside(job), -KINDS.index(job.kind), -len(job.steps)))
         # A judge's start for a few verdicts is worth what would idle.
@@ -141,8 +143,9 @@ class Scheduler:
         left = len(jobs)
         for job in jobs:
             if self._runner.fits(job):
-                if job in self._queue:
-                    self._queue.remove(job)
+                for waiting in (self._parts, self._queue):
+                    if job in waiting:
+                        waiting.remove(job)
                 self._start(job, left)
             left -= 1
         self._changed(self.progress)
@@ -195,8 +198,9 @@ class Scheduler:
         And, apart, the scored part of those that a judge reads while the others are answered.
         """
         groups: dict[str, list[Step]] = defaultdict(list)
-        under_way = [*self._queue, *(job for job, _ in self.progress.running.values())]
-        held = {step.key for job in self._queue for step in job.steps} | self._busy.keys()
+        queued = [*self._parts, *self._queue]
+        under_way = [*queued, *(job for job, _ in self.progress.running.values())]
+        held = {step.key for job in queued for step in job.steps} | self._busy.keys()
         held |= {step.key for job in under_way for step in job.then}
         for key, step in self._graph.steps.items():
             if self.progress.status[key] == "waiting" and key not in held:
@@ -205,27 +209,41 @@ class Scheduler:
         jobs: list[Job] = []
         early: list[Job] = []
         joined: dict[str, list[Step]] = defaultdict(list)
+        awaited = False
         for name, steps in groups.items():
+            together = next((one for one in JOINED if name.startswith(one)), None)
             own = {step.key for step in steps}
             inputs = {key for step in steps for key in step.inputs} - own
             if left := {key for key in inputs if self.progress.status[key] != "done"}:
                 scored = [step for step in steps if not left.intersection(step.inputs)]
                 if scored and name.startswith(_JUDGE) and name not in judged_now:
                     early.append(self._job(scored))
-                continue
-            together = next((one for one in JOINED if name.startswith(one)), None)
-            if together:
+                awaited |= together == ADAPTERS and all(map(self._merges_now, left))
+            elif together:
                 joined[together] += steps
             else:
                 jobs.append(self._job(steps))
-        for steps in joined.values():
-            made = [self._job(part) for part in self._divided(steps)]
-            if len(made) == 1:
-                jobs += made
-            else:
-                # Queued, or what has to wait would be divided once more.
-                self._queue += made
+        for together, steps in joined.items():
+            # An engine takes longer to start than adapters to merge.
+            if together == ADAPTERS and awaited:
+                continue
+            # With the parts that wait: each model by itself would have engines of its own.
+            again = [job for job in self._parts if job.steps[0].group.startswith(together)]
+            self._parts = [job for job in self._parts if job not in again]
+            all_steps = [*(step for job in again for step in job.steps), *steps]
+            # Kept, or what has to wait would be divided once more.
+            self._parts += [self._job(part) for part in self._divided(all_steps)]
         return jobs, early
+
+    def _merges_now(self, key: str) -> bool:
+        """Return whether a step is a merge that runs, or could."""
+        step = self._graph.steps[key]
+        return (
+            step.kind == "merge"
+            and key not in self._busy
+            and self.progress.status[key] in ("running", "waiting")
+            and all(self.progress.status[one] == "done" for one in step.inputs)
+        )
 
     def _group(self, step: Step) -> str:
         apart = self._judged_apart and step.work.get("accelerated")

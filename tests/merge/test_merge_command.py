@@ -71,7 +71,10 @@ def test_check_writes_nothing(tmp_path, models):
         (["--recipe", "none.yaml"], "no such recipe"),
         (["--method", "linear", "--base", "", "--tuned", "y"], "--base is empty"),
         (["--method", "linear", "--base", "x", "--base", "y"], "--base is given twice"),
-        (["--method", "linear", "--tuned", "x", "--tuned", "x"], "--tuned x is given twice"),
+        (
+            ["--method", "linear", "--base", "z", "--tuned", "x", "--tuned", "x"],
+            "--tuned x is given twice",
+        ),
         (["--method", "linear", "--set", "a=1", "--set", "a=2"], "gives a twice"),
         (["--method", "dare-linear", "--density", "1", "--drop-rate", "0"], "the same twice"),
         (

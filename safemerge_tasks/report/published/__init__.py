@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
+from safemerge_tasks.common.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
 
@@ -78,10 +78,7 @@ def read_paper(name: str) -> Paper:
             f"no numbers of {name} are recorded; give {' or '.join(papers())}, or a YAML file of "
             "the same form with its source (docs/measuring.md)."
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SafemergeError(f"{path} is not YAML in UTF-8; correct it.") from error
+    content = read_yaml(path)
     if not isinstance(content, Mapping):
         raise SafemergeError(f"{path} has no keys; see {papers()[0]} for the form.")
     return validated(Paper, content, thing="a key of published numbers", where=str(path))

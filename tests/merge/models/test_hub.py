@@ -48,6 +48,17 @@ def test_a_model_on_the_hub_merges_as_the_same_folder(served, models, tmp_path):
     assert COMMIT in (tmp_path / "hub-out" / "safemerge_manifest.json").read_text()
 
 
+def test_the_terms_of_a_base_on_the_hub_go_with_the_merge(served, models, tmp_path):
+    base = shutil.copytree(models(0), tmp_path / "with-terms")
+    for name in ("LICENSE", "NOTICE", "USE_POLICY.md"):
+        (base / name).write_text(name)
+    served.server.models["lab/aligned"] = base
+    ran = served(*WORDS, "--out", tmp_path / "out")
+    assert ran.returncode == 0, ran.stderr
+    for name in ("LICENSE", "NOTICE", "USE_POLICY.md"):
+        assert (tmp_path / "out" / name).read_text() == name
+
+
 SECOND_COPIES = (
     "consolidated.safetensors",
     "original/model.safetensors",

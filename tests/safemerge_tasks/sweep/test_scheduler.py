@@ -182,6 +182,51 @@ class TestEngines:
         run(graph_of(*steps, wanted=["judge-0", "judge-1"]), runner)
         assert runner.done[:4] == ["finetune-0", "merge-0", "answer-0", "judge-0"]
 
+    def of_merges(self, tunings: int) -> Any:
+        """Return the base and two merged adapters of each fine-tuned model, all judged."""
+        asked = [("base", ADAPTERS + "base", [])]
+        steps = []
+        for number in range(tunings):
+            for merge in (f"{number}a", f"{number}b"):
+                steps.append(step(f"merge-{merge}", "merge", f"{MERGED_ADAPTERS}t{number}"))
+                asked.append((merge, f"{ADAPTERS}t{number}", [f"merge-{merge}"]))
+        for name, group, inputs in asked:
+            steps += [
+                step(f"answer-{name}", "answer", group, inputs, model=name),
+                step(f"judge-{name}", "judge", group, [f"answer-{name}"]),
+            ]
+        return graph_of(*steps, wanted=[f"judge-{name}" for name, *_ in asked])
+
+    def test_the_base_waits_for_adapters_that_are_being_merged(self, runner: FakeRunner) -> None:
+        """Merges are told one by one, and make no group of answers an engine of its own."""
+        runner.slots = 2
+        run(self.of_merges(3), runner, engines=2)
+        merges, *engines = runner.started
+        assert {one.partition("-")[0] for one in merges} == {"merge"}
+        assert len(engines) == 2
+        assert sorted(len(each) for each in engines) == [6, 8]
+
+    def asked(self, requests: dict[str, int], **inputs: list[str]) -> Any:
+        steps = [
+            step(f"answer-{x}", "answer", ADAPTERS + x, inputs.get(x, []), model=x, requests=count)
+            for x, count in requests.items()
+        ]
+        return graph_of(*steps, wanted=[one.key for one in steps])
+
+    def test_what_waits_for_a_place_is_not_divided_once_more(self, runner: FakeRunner) -> None:
+        run(self.asked({"x": 1, "y": 1, "z": 1}), runner, engines=2)
+        assert runner.started == [["answer-y", "answer-z"], ["answer-x"]]
+
+    def test_what_waits_goes_with_what_is_ready_since(self, runner: FakeRunner) -> None:
+        run(self.asked({"x": 15_000, "y": 15_000, "new": 1_000}, new=["answer-x"]), runner)
+        assert runner.started == [["answer-x"], ["answer-y", "answer-new"]]
+
+    def test_a_merge_that_fails_holds_nothing_up(self, runner: FakeRunner) -> None:
+        runner.refuse = {"merge-0a": "no such layer"}
+        progress = run(self.of_merges(1), runner)
+        assert progress.status["judge-base"] == progress.status["judge-0b"] == "done"
+        assert only_failed(progress) == {"merge-0a", "answer-0a", "judge-0a"}
+
     def test_adapters_that_are_ready_together_are_merged_by_one_process(
         self, runner: FakeRunner
     ) -> None:
