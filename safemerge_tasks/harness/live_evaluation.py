@@ -95,7 +95,7 @@ class LiveEvaluation:
     def find(cls) -> Self | None:
         """Return the evaluation around the caller, the same object for all of its tasks."""
         inner = _frame("lm_eval.evaluator", "evaluate")
-        if inner is None or not _READ["evaluate"] <= inner.f_locals.keys():
+        if inner is None or not _READ["evaluate"].issubset(inner.f_locals):
             return None
         accumulators = inner.f_locals["eval_results_acc"]
         # The dictionary itself is kept, since a freed one's id can be another evaluation's.

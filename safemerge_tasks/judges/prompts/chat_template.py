@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.judges.engines.weights import check_weights
@@ -151,22 +153,31 @@ def _rendered(
         content: Any = [{"type": "text", "text": text}] if parts else text
         messages.append({"role": role, "content": content})
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=conversation.reply,
-                strftime_now=_some_day,
-                **dict(conversation.variables),
+        with _some_day():
+            return str(
+                tokenizer.apply_chat_template(
+                    messages,
+                    tokenize=False,
+                    add_generation_prompt=conversation.reply,
+                    **dict(conversation.variables),
+                )
             )
-        )
     except Exception:  # whatever the template's own code raises
         return None
 
 
-def _some_day(form: str) -> str:
-    """Stand in for the clock of templates that write the date: every day has the same prompt."""
-    return datetime(2026, 1, 1, tzinfo=UTC).strftime(form)
+class _SomeDay(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=tz)
+
+
+def _some_day() -> AbstractContextManager[Any]:
+    """Set the clock of templates that write the date: every day has the same prompt.
+
+    transformers 5.24 takes no function of ours in the place of its own.
+    """
+    return patch("transformers.utils.chat_template_utils.datetime", _SomeDay)
 
 
 def _filled(text: str, question: str, response: str, stripped: bool) -> str:

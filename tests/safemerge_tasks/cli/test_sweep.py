@@ -27,8 +27,8 @@ Run = Callable[..., int]
 def safemerge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Return a function that runs the command line in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    # A process has one fork server, which would go on to load vLLM beside other tests.
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(smallest()))
+    # The engine that every environment has.
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({**smallest(), "engine": {"model": "hf"}}))
 
     def run(*words: str) -> int:
         monkeypatch.setattr(sys, "argv", ["safemerge", *words])

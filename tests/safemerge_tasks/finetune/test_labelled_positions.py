@@ -31,7 +31,7 @@ CONFIGS = {
     "tied": LlamaConfig(**SHAPE, num_key_value_heads=1, tie_word_embeddings=True),
     # Its logits are bent after the head, and its head belongs to the embeddings.
     "softcap": Gemma2Config(
-        **SHAPE, num_key_value_heads=1, head_dim=8, final_logit_softcapping=0.5, sliding_window=8
+        **SHAPE, num_key_value_heads=1, head_dim=8, final_logit_softcapping=0.5, sliding_window=39
     ),
     "another name of the head": GPTNeoXConfig(**SHAPE),
 }

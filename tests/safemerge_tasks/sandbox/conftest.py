@@ -93,6 +93,9 @@ def user(request: pytest.FixtureRequest) -> int:
 
 @cache
 def _can_use_this_checkout(number: int) -> bool:
-    process = start_as(number, "import safemerge_tasks.sandbox")
+    try:
+        process = start_as(number, "import safemerge_tasks.sandbox")
+    except PermissionError:  # the interpreter itself is in a folder of root's
+        return False
     process.communicate()
     return process.returncode == 0
