@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
 
 from safemerge_tasks.common.errors import SafemergeError
@@ -168,8 +168,8 @@ def _rendered(
 
 class _SomeDay(datetime):
     @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=tz)
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls(2026, 1, 1, tzinfo=tz)
 
 
 def _some_day() -> AbstractContextManager[Any]:
