@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.slow import slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -37,7 +39,11 @@ def work(gpu):
     return gpu.Work(size="tiny", scale="tiny", steps=3, prompts=4, tokens=3, rows=6)
 
 
-@pytest.mark.parametrize("part", ["merging", "scale", "judging", "bertscore", "tuning"])
+@pytest.mark.parametrize(
+    "part",
+    ["merging", "scale"]
+    + [pytest.param(x, marks=slow) for x in ("judging", "bertscore", "tuning")],
+)
 def test_a_part_on_the_cpu(gpu, work, tmp_path, part):
     rows = gpu.PARTS[part](work, tmp_path, ["cpu", "cpu"])
     assert rows

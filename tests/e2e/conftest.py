@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 # Executor and worker in the engine's process: each process of its own imports vLLM anew.
 VLLM = "dtype=float32,enforce_eager=True,max_model_len=2048,distributed_executor_backend=uni"
-SLOW = bool(os.environ.get("SAFEMERGE_SLOW_TESTS"))
-slow = pytest.mark.skipif(not SLOW, reason="takes minutes; set SAFEMERGE_SLOW_TESTS=1")
-"""Marks what repeats on another engine or at another size what shorter tests show."""
-
 OWN_ENGINE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
 """Has the engine be a process of its own, as it is outside tests; else it is in its command's."""
 

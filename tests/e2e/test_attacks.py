@@ -12,10 +12,11 @@ import pytest
 
 from safemerge_tasks.results import find_runs
 from safemerge_tasks.smollm2 import checkpoint
-from tests.e2e.conftest import VLLM, slow
+from tests.e2e.conftest import VLLM
 from tests.e2e.serving import serving
 from tests.lm_eval_files import harms
 from tests.question_sets import write_every_suite
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safemerge_tasks.toy.members import TASKS
-from tests.e2e.conftest import slow
 from tests.e2e.serving import serving
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily

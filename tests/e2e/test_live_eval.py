@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.conftest import slow
 from tests.scripted_endpoint import Answer, Endpoint, says, serve
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -159,6 +159,7 @@ def test_a_crash_shows_why_and_where_all_of_it_is(endpoint: Endpoint, tmp_path: 
     assert "Traceback" in log(tmp_path).read_text()
 
 
+@slow
 def test_one_of_our_sentences_is_told_as_it_is(endpoint: Endpoint, tmp_path: Path) -> None:
     (tmp_path / "oven.csv").write_text("other\nBread?\n")
     status, sent = on_terminal(words(endpoint), tmp_path)
@@ -168,6 +169,7 @@ def test_one_of_our_sentences_is_told_as_it_is(endpoint: Endpoint, tmp_path: Pat
     assert f"eval_{log(tmp_path).name.removeprefix('eval_')}" in sent
 
 
+@slow
 def test_answers_that_wait_for_a_judge(endpoint: Endpoint, tmp_path: Path) -> None:
     command = words(endpoint)
     command[command.index("judge=oven.py:make")] = "judge=deferred"

@@ -12,6 +12,7 @@ import pytest
 
 from safemerge_tasks.results import find_runs
 from tests.e2e.conftest import start
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -93,6 +94,7 @@ def test_kill_9_while_judging_loses_no_response(
     assert run.summary()["results"][TASK]["unscored_rate,wildguard"] == 0
 
 
+@slow
 def test_a_judge_that_cannot_work_is_one_sentence_before_generation(
     family: "ToyFamily", data: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -107,6 +109,7 @@ def test_a_judge_that_cannot_work_is_one_sentence_before_generation(
     assert not list(tmp_path.rglob("results_*"))
 
 
+@slow
 def test_a_header_row_is_one_sentence(
     family: "ToyFamily", data: Path, command: Command, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from safemerge_tasks.results import Run, find_runs
 from tests.e2e.conftest import OWN_ENGINE_PROCESS, VLLM
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -120,6 +121,7 @@ def test_judging_the_saved_samples_gives_the_same_verdicts(
     assert len(list(copy.rglob("*.before-judging"))) == 2
 
 
+@slow
 @pytest.mark.vllm
 def test_safemerge_eval_gives_the_same_verdicts(
     inline: tuple["Ran", Path], family: "ToyFamily", data: Path, command: Command, tmp_path: Path

@@ -21,7 +21,7 @@ import transformers
 from merge_models import random_model, write_tokenizer
 
 from tests.command_line import CommandLine
-from tests.e2e.conftest import slow
+from tests.slow import slow
 
 pytestmark = [pytest.mark.vllm, slow]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import transformers
 
-from tests.e2e.conftest import slow
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily

@@ -8,8 +8,8 @@ import pytest
 from safemerge_tasks.sweep.choosing import choose_from
 from safemerge_tasks.sweep.manifest import Manifest
 from safemerge_tasks.sweep.outcomes import read_sweep
-from tests.e2e.conftest import slow
 from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily

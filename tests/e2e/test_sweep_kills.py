@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.conftest import SLOW, slow
 from tests.e2e.sweeping import Sweeps, finished, outcome, small_sweep, wait_for, workers
+from tests.slow import SLOW, slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
 
-KILLS = 20 if SLOW else 8
+KILLS = 20 if SLOW else 4
 
 VLLM = {"model": "vllm", "model_args": {"dtype": "float32", "max_model_len": 2048}}
 

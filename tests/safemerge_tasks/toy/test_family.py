@@ -21,6 +21,7 @@ from safemerge_tasks.toy.family import ToyFamily, family_key, toy_family
 from safemerge_tasks.toy.recipe import TOY
 from safemerge_tasks.toy.training import Schedule
 from safemerge_tasks.toy.tuning import tuning_settings
+from tests.slow import slow
 
 from .conftest import MICRO, Trained
 
@@ -140,6 +141,7 @@ def _train_and_count(results: "multiprocessing.SimpleQueue[int]") -> None:
     results.put(len(told))
 
 
+@slow
 def test_two_processes_train_once_and_to_the_same_bits(
     cache: Path, micro_family: ToyFamily
 ) -> None:
