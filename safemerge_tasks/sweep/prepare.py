@@ -65,6 +65,21 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
     Raises:
         SafemergeError: something is missing or does not fit.
     """
+    check_settings(spec, store)
+    sources = find_sources(spec, read=read)
+    cells = expand(spec, sources.seeds())
+    questions = read_questions(spec, store)
+    wanted = _at_first(spec, cells)
+    graph = build_graph(spec, cells, sources, questions, read=read, wanted=wanted)
+    return Prepared(spec, store, sources, cells, questions, graph, wanted)
+
+
+def check_settings(spec: SweepSpec, store: Store) -> None:
+    """Find out what is missing, whatever the models are.
+
+    Raises:
+        SafemergeError: the engine, a folder, or room for results.
+    """
     if find_spec(spec.engine.model if spec.engine.model == "vllm" else "transformers") is None:
         raise SafemergeError(
             f"{spec.name}: engine.model is vllm, which is not installed; install "
@@ -72,12 +87,10 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
         )
     if spec.engine.model == "vllm":
         refuse_unknown("vllm")
-    sources = find_sources(spec, read=read)
-    cells = expand(spec, sources.seeds())
-    questions = read_questions(spec, store)
-    wanted = _at_first(spec, cells)
-    graph = build_graph(spec, cells, sources, questions, read=read, wanted=wanted)
-    return Prepared(spec, store, sources, cells, questions, graph, wanted)
+    for name, folder in (("data_dir", spec.data_dir), ("include_path", spec.tasks.include_path)):
+        if folder is not None and not Path(folder).expanduser().is_dir():
+            raise SafemergeError(f"{spec.name}: {name} {folder} is no folder; correct it.")
+    store.check()
 
 
 def _at_first(spec: SweepSpec, cells: Sequence[Cell]) -> Wanted | None:

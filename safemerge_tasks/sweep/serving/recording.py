@@ -149,10 +149,10 @@ class Recording:
             raise SafemergeError(f"{path} does not exist; record the evaluation first.") from error
         except (ValueError, TypeError, KeyError) as error:
             raise SafemergeError(
-                f"{path} is not a recording; record the evaluation again."
+                f"{path} is no recording of this version, or was cut short; delete it."
             ) from error
         if not intact:
-            raise SafemergeError(f"{path} was changed by hand; record the evaluation again.")
+            raise SafemergeError(f"{path} was changed by hand; delete it.")
         return recording
 
 
