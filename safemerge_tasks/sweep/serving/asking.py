@@ -97,8 +97,8 @@ def _refuse_settings_of_a_group(group: str, task: Any, manager: AttackedTasks) -
     Raises:
         SafemergeError: it does.
     """
-    name, between, _ = str(task.config.task).partition(BETWEEN)
-    _, _, attack = group.partition(BETWEEN)
+    name = str(task.config.task).partition(BETWEEN)[0]
+    _, between, attack = group.partition(BETWEEN)
     if name not in manager.all_subtasks:
         raise SafemergeError(
             f"The task {name} stands in the group alone; give it a file of its own."
