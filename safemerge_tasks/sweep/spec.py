@@ -258,7 +258,8 @@ _NOT_THE_ENGINES = {
 """Arguments of lm-eval's models that would not reach the prompts or the variants."""
 
 _NOT_VLLMS = {
-    "model": "the sweep names its models",
+    **dict.fromkeys(("model", "model_weights"), "the sweep names its models"),
+    "chat_template": "save it with the base, and name it as tasks: {apply_chat_template: …}",
     **dict.fromkeys(
         ("enable_lora", "max_lora_rank", "max_cpu_loras", "lora_target_modules"),
         "the adapters decide it",
@@ -290,8 +291,8 @@ _OF_A_SERVED_MODEL = (
 
 
 _WHOLE = {
-    "seed": 0,
-    **dict.fromkeys(("num_concurrent", "max_retries", "timeout", "max_gen_toks"), 1),
+    **dict.fromkeys(("seed", "max_retries"), 0),
+    **dict.fromkeys(("num_concurrent", "timeout", "max_gen_toks"), 1),
     **dict.fromkeys(("tensor_parallel_size", "pipeline_parallel_size"), 1),
 }
 """Arguments that are whole numbers, and the least of each."""

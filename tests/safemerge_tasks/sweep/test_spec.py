@@ -282,6 +282,7 @@ def test_a_server_is_an_engine_of_its_own(load: Callable[[Any], SweepSpec]) -> N
                 ("chat_template_kwargs", {"enable_thinking": False}),
                 ("batch_size", 4),
                 ("model", "other"),
+                ("chat_template", "chat.jinja"),
                 ("max_lora_rank", 64),
                 ("max_loras", 4),
                 ("data_parallel_size", 2),

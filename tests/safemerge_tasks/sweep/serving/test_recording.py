@@ -84,7 +84,9 @@ def test_a_changed_or_missing_recording_is_refused(recording: Recording, tmp_pat
     with pytest.raises(SafemergeError, match="changed by hand; delete it"):
         Recording.load(path)
     path.write_text("{}")
-    with pytest.raises(SafemergeError, match="is no recording of this version, or was cut short; delete it"):
+    with pytest.raises(
+        SafemergeError, match="is no recording of this version, or was cut short; delete it"
+    ):
         Recording.load(path)
 
 
