@@ -47,6 +47,7 @@ class Asked:
         requests: how many those are.
         prompt_tokens: in all of them.
         most_new_tokens: that responses may have, in all.
+        longest: the most tokens of a prompt with its response.
     """
 
     task: str
@@ -60,6 +61,7 @@ class Asked:
     prompt_tokens: int
     most_new_tokens: int
     look: int = 0
+    longest: int = 0
 
     @property
     def part(self) -> str:
@@ -123,11 +125,30 @@ def read_questions(spec: SweepSpec, store: Store) -> Questions:
                         asked[split, one.task] = made
             notes += loader.notes
         looks = tuple(_looks(spec, store, asked.values())) if spec.choose.search else ()
+    room = _room(spec)
     for (split, task), made in asked.items():
         other = asked.get(("validation", task)) if split == "test" else None
         if other and other.digest == made.digest:
             notes.append(f"{task} asks the same on validation and test data")
+        if room and made.longest > room:
+            notes.append(
+                f"{task} asks and allows up to {made.longest} tokens, and the engine has room for "
+                f"{room}: lm-eval cuts off the beginning"
+            )
     return Questions(tasks, asked, looks, tuple(dict.fromkeys(notes)))
+
+
+def _room(spec: SweepSpec) -> int | None:
+    """Return how many tokens a prompt and its response may have together, where that is known."""
+    from transformers import AutoConfig
+
+    arguments = spec.engine.model_args
+    said = arguments.get("max_model_len") or arguments.get("max_length")
+    if isinstance(said, int) and said > 0:
+        return said
+    trust = bool(arguments.get("trust_remote_code"))
+    config = AutoConfig.from_pretrained(spec.base, trust_remote_code=trust)
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def _looks(spec: SweepSpec, store: Store, asked: Iterable[Asked]) -> Iterator[Asked]:
@@ -284,6 +305,7 @@ def _record(
         made.prompt_tokens,
         sum(_most_new_tokens(spec, request.settings) for request in made.requests),
         look,
+        made.longest,
     )
 
 
