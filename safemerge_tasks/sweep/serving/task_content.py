@@ -51,6 +51,8 @@ def as_text(content: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):  # in another order in every process
+        return sorted(map(str, value))
     return _code(value) if callable(value) else _ADDRESS.sub("", str(value))
 
 

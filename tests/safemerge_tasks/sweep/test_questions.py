@@ -16,6 +16,7 @@ from safemerge_tasks.sweep.serving import asking
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.record import record
 from safemerge_tasks.sweep.serving.recording import Recording
+from safemerge_tasks.sweep.serving.task_content import as_text
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.store import Store
 
@@ -414,6 +415,11 @@ class TestScoring:
             made.append(self.recorded(tiny_model, folder))
         assert made[0].digest == made[1].digest
         assert made[0].scoring == made[2].scoring != made[1].scoring
+
+    def test_sets_have_no_order(self) -> None:
+        """That of their texts is another in every process, which scores by what was recorded."""
+        words = {f"{number}" for number in range(50)}
+        assert as_text({"words": words}) == as_text({"words": sorted(words)})
 
     def test_documents_that_are_not_asked_do_not_count(
         self, tiny_model: Path, tasks: Write
