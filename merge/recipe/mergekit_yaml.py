@@ -74,10 +74,11 @@ _TOKENIZER_KEYS = ("source", "tokens", "pad_to_multiple_of")
 _SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)
 
 
-class _EachKeyOnce(yaml.SafeLoader):
+class EachKeyOnce(yaml.SafeLoader):
     """Reads YAML, and refuses a mapping that has a key twice, of which one would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping's keys and values."""
         keys = [
             key.value
             for key, _ in node.value
@@ -102,7 +103,7 @@ def load_recipe(path: Path, **overrides: Any) -> Recipe:
         MergeError: the file is missing, is no YAML, or says something that cannot be done.
     """
     try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_EachKeyOnce))
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=EachKeyOnce))
     except FileNotFoundError as error:
         raise MergeError(f"{path}: no such recipe; check the path.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -83,6 +83,9 @@ def restore(
 
     if url and model:
         raise SafemergeError("--url names a server that answers; remove --model.")
+    judging = parse_pairs(metadata or [])
+    if "judge" in judging:
+        raise SafemergeError("--metadata judge=… names a judge; give it as --judge.")
     log_to_stderr()
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
     request = Request(
@@ -97,7 +100,7 @@ def restore(
         methods=methods.split(","),
         lambdas=LAMBDAS if lambdas is None else read_weights(lambdas),
         groups=groups.split(",") if groups else (),
-        judge={"judge": judge, **parse_pairs(metadata or [])},
+        judge={"judge": judge, **judging},
         engine=model or ("vllm" if find_spec("vllm") else "hf"),
         model_args=_arguments(model_args),
         url=url,
@@ -147,5 +150,7 @@ def _arguments(text: str) -> dict[str, Any]:
         key, equals, value = part.partition("=")
         if not equals:
             raise SafemergeError(f"--model-args {part!r} is not key=value; write dtype=bfloat16.")
+        if key.strip() in found:
+            raise SafemergeError(f"--model-args has {key.strip()} twice; remove one.")
         found[key.strip()] = yaml.safe_load(value)
     return found

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from merge.recipe.recipe import Lambda
 from safemerge_tasks.common.cache import VARIABLE as CACHE_DIR
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.file_hashes import file_hash
 from safemerge_tasks.common.local_data import DATA_DIR
 from safemerge_tasks.sweep.manifest import Split
 from safemerge_tasks.sweep.merge_words import in_sweep_words
-from safemerge_tasks.sweep.models import MODEL, Source, Sources, weight_bytes
+from safemerge_tasks.sweep.models import MODEL, Source, Sources, is_pair, weight_bytes
 from safemerge_tasks.sweep.questions import TEST, Asked, Questions, Wanted
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.steps import Step, make_key, place_of, source_hash
@@ -37,7 +38,11 @@ MERGED_ADAPTERS = "merge adapters "
 JOINED = (ADAPTERS, MERGED_ADAPTERS)
 """Groups that begin alike are done together if they are ready together."""
 
-_PLACES = (CACHE_DIR, DATA_DIR, "SAFEMERGE_JUDGE")
+_NO_SETTINGS = (
+    *(CACHE_DIR, DATA_DIR, "SAFEMERGE_JUDGE"),
+    *("SAFEMERGE_TRACEBACK", "SAFEMERGE_KEY_PASSWORD", "SAFEMERGE_SLOW_TESTS"),
+)
+"""Begin variables that shape no score: places, the judge's, and how the program itself runs."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,10 @@ class _Builder:
         for cell in cells:
             self._add_cell(cell)
         if self._spec.agreement and not self._spec.exact:
-            self._add_agreement(cells)
+            if self._spec.engine.probe:
+                self._add_agreement(cells)
+            else:
+                self._note("without engine.probe the agreement is not measured")
         return self._graph
 
     def _add_cell(self, cell: Cell) -> None:
@@ -180,6 +188,12 @@ class _Builder:
             # What is asked nothing is not merged either.
             return
         served, place, maker, group = self._model(cell, exact=self._spec.exact)
+        if served == "checkpoint" and not self._spec.engine.probe:
+            raise SafemergeError(
+                f"{self._spec.name}: {cell.variant.id} is a checkpoint, and engine.probe is false: "
+                "nothing else shows whose weights answer once they are loaded in place; remove "
+                "one of them."
+            )
         self._graph.served[cell.variant.id] = served
         for one in asked:
             answer = self._answer(cell, one, served, place, maker, group)
@@ -203,7 +217,8 @@ class _Builder:
         tuned = [self._sources.tuned[variant.tuning][seed] for seed in variant.seeds]
         if merging is None:
             model = tuned[0]
-            if not model.adapter and "+" not in model.place:
+            if not model.adapter and not is_pair(model.place):
+                self._compare_prompts(variant.tuning, Path(model.place))
                 return "checkpoint", model.place, model, f"answer {whose}"
             if not exact and self._servable(cell, tuned):
                 return "adapter", model.place, model, f"{ADAPTERS}{whose}"
@@ -211,6 +226,29 @@ class _Builder:
         served = str(step.work["recipe"]["output"])
         group = f"{ADAPTERS}{whose}" if served == "adapter" else f"answer {whose}"
         return served, place_of(step.key, MODEL), step, group
+
+    def _compare_prompts(self, tuning: str, folder: Path) -> None:
+        """Refuse a model that reads other tokens than the base's tokenizer, which serves it, makes.
+
+        Raises:
+            SafemergeError: the same numbers stand for other tokens there.
+        """
+        from merge.models.prompts import read_template
+        from merge.models.vocabularies import conflicts, read_vocabulary, same_tokenizer_file, show
+
+        base = Path(self._spec.base).expanduser()
+        if not (folder.is_dir() and base.is_dir()):
+            return
+        if not same_tokenizer_file(base, folder):
+            one, other = read_vocabulary(base), read_vocabulary(folder)
+            if one and other and (clash := conflicts(one, other)):
+                raise SafemergeError(
+                    f"{self._spec.name}: {tuning}: the tokenizers of {folder} and of the base give "
+                    f"the same ids to different tokens ({show(clash)}), and the base's serves "
+                    "every variant; name a model that was trained from the base."
+                )
+        if read_template(folder) not in (None, read_template(base)):
+            self._note(f"{tuning}: {folder} has a chat template of its own; the base's asks it too")
 
     def _merge(self, cell: Cell, tuned: list[Source], *, exact: bool) -> Step:
         variant, merging = cell.variant, cell.merging or _WRITTEN_OUT
@@ -294,7 +332,9 @@ class _Builder:
         return True
 
     def _note_merged(self, cell: Cell, reason: str) -> None:
-        note = f"{cell.variant.tuning}: merged instead of served as an adapter: {reason}"
+        self._note(f"{cell.variant.tuning}: merged instead of served as an adapter: {reason}")
+
+    def _note(self, note: str) -> None:
         if note not in self._graph.notes:
             self._graph.notes.append(note)
 
@@ -427,20 +467,20 @@ def method_key(name: str) -> dict[str, Any]:
 
 
 def _settings(*, read: bool) -> Mapping[str, str]:
-    """Return what the environment says about scoring; folders count by what is in them."""
+    """Return what the environment says about scoring; places count by what is in them."""
     from safemerge_tasks.sweep.identity import model_identity
 
     said = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith("SAFEMERGE_") and not name.startswith(_PLACES)
+        if name.startswith("SAFEMERGE_") and not name.startswith(_NO_SETTINGS)
     }
-    return {
-        name: (model_identity(value, read=read) or f"unread {value}")
-        if Path(value).is_dir()
-        else value
-        for name, value in said.items()
-    }
+    for name, value in said.items():
+        if Path(value).is_dir():
+            said[name] = model_identity(value, read=read) or f"unread {value}"
+        elif Path(value).is_file():
+            said[name] = file_hash(Path(value))
+    return said
 
 
 def judge_key(spec: SweepSpec, *, read: bool) -> dict[str, Any]:
@@ -466,10 +506,15 @@ def _accelerated(spec: SweepSpec) -> bool:
     return any(make_judge(one).uses_accelerator for one in judges_whatever(asked))
 
 
+_JUDGE_FILES = ("prompt", "calibration")
+"""Settings of a judge that name files, of which the content counts."""
+
+
 def _key_of(spec: SweepSpec, settings: "JudgeSettings", *, read: bool) -> dict[str, Any]:
     from safemerge_tasks.judges import make_judge
     from safemerge_tasks.judges.names import named_in
     from safemerge_tasks.sweep.identity import model_identity
+    from safemerge_tasks.sweep.serving.own_modules import code_content
     from safemerge_tasks.verdicts.answer import VERSION
 
     judge = make_judge(settings)
@@ -486,12 +531,16 @@ def _key_of(spec: SweepSpec, settings: "JudgeSettings", *, read: bool) -> dict[s
         "answers": VERSION,
     }
     if key["cache"] is None:
-        key["settings"] = settings.model_dump(mode="json")
+        key["settings"] = settings.model_dump(mode="json", exclude={*_JUDGE_FILES, "files"})
     own = [file for file in settings.files if file.name in named_in(settings.name)]
     if own:
-        key["files"] = [Path(file.path).read_text(encoding="utf-8") for file in own]
-    if settings.calibration:
-        key["calibration"] = Path(settings.calibration).read_text(encoding="utf-8")
+        key["files"] = [code_content(Path(file.path)) for file in own]
+    packages = {type(one).__module__.partition(".")[0] for one in (judge, *judge.members)}
+    if others := sorted(packages - {"safemerge_tasks"}):
+        key["code"] = [source_hash(package) for package in others]
+    for name in _JUDGE_FILES:
+        if (file := getattr(settings, name)) and Path(file).is_file():
+            key[name] = file_hash(Path(file))
     if settings.model and Path(settings.model).is_dir():
         key["weights"] = model_identity(settings.model, read=read)
     return key

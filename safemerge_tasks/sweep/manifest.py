@@ -3,6 +3,7 @@
 It lies in the sweep's output folder; results are lm-eval's own files in folders relative to it.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -28,11 +30,23 @@ SPLITS: tuple[Split, Split] = ("validation", "test")
 
 TestPoints = Literal["all", "chosen"]
 
+_NUMBER = re.compile(r"^(?!.*\bbool\b).*\b(int|float)\b")
+"""Of an annotation: numbers, and no true or false."""
+
 
 class Frozen(BaseModel):
     """Has the fields that it has, and keeps them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, given: Any, field: ValidationInfo) -> Any:
+        kind = str(cls.model_fields[str(field.field_name)].annotation)
+        held = list(given) if isinstance(given, list | tuple | dict) else [given]
+        if any(isinstance(one, bool) for one in held) and _NUMBER.search(kind):
+            raise ValueError("true and false are no numbers; write the number")
+        return given
 
 
 class Measured(Frozen):

@@ -75,15 +75,26 @@ def find_sources(spec: SweepSpec, *, read: bool = True) -> Sources:
     tuned: dict[str, dict[int, Source]] = {}
     for tuning in spec.tunings:
         if tuning.config is None:
-            tuned[tuning.name] = {
-                seed: _given(model, read=read) for seed, model in tuning.models.items()
-            }
+            given = {seed: _given(model, read=read) for seed, model in tuning.models.items()}
+            _refuse_twice(tuning.name, given)
+            tuned[tuning.name] = given
             continue
         config = _config(spec, tuning.config, tuning.name)
         seeds = tuning.seeds or config.seeds
         tuned[tuning.name] = {seed: _trained(config, seed, base, tuning.name) for seed in seeds}
     roles = {name: _role(spec, name, role, base, read=read) for name, role in spec.roles.items()}
     return Sources(base, tuned, roles)
+
+
+def _refuse_twice(tuning: str, models: Mapping[int, Source]) -> None:
+    """Refuse one model as several seeds', which would count as so many independent ones."""
+    seen: dict[str, int] = {}
+    for seed, model in models.items():
+        if (other := seen.setdefault(model.identity, seed)) != seed:
+            raise SafemergeError(
+                f"tunings: {tuning} has the same model for the seeds {other} and {seed}, "
+                f"{model.place}; name each once."
+            )
 
 
 def _base(model: str, *, read: bool) -> Source:
@@ -135,7 +146,7 @@ def _given(model: str, *, read: bool) -> Source:
     found = model_identity(model, read=read)
     adapter = is_adapter(model)
     # Engines and merges of several processes want files; a plan downloads nothing.
-    place = local_folder(model) if read and "+" not in model else model
+    place = local_folder(model) if read and not is_pair(model) else model
     return Source(place, found or f"unread {model}", adapter)
 
 
@@ -162,7 +173,12 @@ def is_adapter(model: str) -> bool:
     from merge.models.input_models import is_adapter as holds_adapter
 
     with _headers(model) as folder:
-        return "+" not in model and holds_adapter(folder)
+        return not is_pair(model) and holds_adapter(folder)
+
+
+def is_pair(model: str) -> bool:
+    """Return whether a name is a model with an adapter, and not a folder's with a + in it."""
+    return "+" in model and not Path(model).expanduser().exists()
 
 
 def weight_bytes(model: str, dtype: str | None = None) -> int:

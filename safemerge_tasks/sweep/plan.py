@@ -40,7 +40,13 @@ def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
             "will choose another, of the same cost, and merge it once more"
         )
     graph = prepared.graph
-    notes = [*graph.notes, *expected, *check_server(prepared), *check_merges(prepared)]
+    notes = [
+        *prepared.questions.notes,
+        *graph.notes,
+        *expected,
+        *check_server(prepared),
+        *check_merges(prepared),
+    ]
     outlooks = check_finetunes(prepared)
     left = _left(prepared)
     requests = {one.recording: one for one in prepared.questions.asked.values()}

@@ -1,6 +1,7 @@
 """From a sweep's file to its graph: everything that has to be known before any work."""
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.known_versions import refuse_unknown
+from safemerge_tasks.common.validation import nearest
 from safemerge_tasks.sweep.graph import Graph, build_graph
 from safemerge_tasks.sweep.merge_words import in_sweep_words, merge_errors
 from safemerge_tasks.sweep.models import Sources, find_sources
@@ -65,6 +67,21 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
     Raises:
         SafemergeError: something is missing or does not fit.
     """
+    check_settings(spec, store)
+    sources = find_sources(spec, read=read)
+    cells = expand(spec, sources.seeds())
+    questions = read_questions(spec, store)
+    wanted = _at_first(spec, cells)
+    graph = build_graph(spec, cells, sources, questions, read=read, wanted=wanted)
+    return Prepared(spec, store, sources, cells, questions, graph, wanted)
+
+
+def check_settings(spec: SweepSpec, store: Store) -> None:
+    """Find out what is missing, whatever the models are.
+
+    Raises:
+        SafemergeError: the engine, a folder, or room for results.
+    """
     if find_spec(spec.engine.model if spec.engine.model == "vllm" else "transformers") is None:
         raise SafemergeError(
             f"{spec.name}: engine.model is vllm, which is not installed; install "
@@ -72,12 +89,43 @@ def prepare(spec: SweepSpec, store: Store, *, read: bool = True) -> Prepared:
         )
     if spec.engine.model == "vllm":
         refuse_unknown("vllm")
-    sources = find_sources(spec, read=read)
-    cells = expand(spec, sources.seeds())
-    questions = read_questions(spec, store)
-    wanted = _at_first(spec, cells)
-    graph = build_graph(spec, cells, sources, questions, read=read, wanted=wanted)
-    return Prepared(spec, store, sources, cells, questions, graph, wanted)
+        _refuse_unknown_arguments(spec)
+    for name, folder in (("data_dir", spec.data_dir), ("include_path", spec.tasks.include_path)):
+        if folder is not None and not Path(folder).expanduser().is_dir():
+            raise SafemergeError(f"{spec.name}: {name} {folder} is no folder; correct it.")
+    store.check()
+
+
+def _refuse_unknown_arguments(spec: SweepSpec) -> None:
+    """Refuse arguments that no engine would start with; importing vLLM takes longer than a plan."""
+    known = {
+        name
+        for package, file, owner in (
+            ("vllm", "engine/arg_utils.py", "EngineArgs"),
+            ("vllm", "entrypoints/llm.py", "LLM"),
+            ("lm_eval", "models/vllm_causallms.py", "VLLM"),
+        )
+        if (found := find_spec(package)) and found.origin
+        for name in _names_in(Path(found.origin).parent / file, owner)
+    }
+    for name in spec.engine.model_args:
+        if known and name not in known:
+            near = nearest(name, known)
+            raise SafemergeError(
+                f"{spec.name}: engine.model_args has {name}, which vLLM does not know; "
+                + (f"did you mean {near}?" if near else "remove it.")
+            )
+
+
+def _names_in(file: Path, owner: str) -> Iterator[str]:
+    """Yield the fields of a class, and what it is made with."""
+    tree = ast.parse(file.read_bytes()) if file.is_file() else ast.Module([], [])
+    for node in tree.body:
+        for part in node.body if isinstance(node, ast.ClassDef) and node.name == owner else ():
+            if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+                yield part.target.id
+            elif isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                yield from (one.arg for one in (*part.args.args, *part.args.kwonlyargs))
 
 
 def _at_first(spec: SweepSpec, cells: Sequence[Cell]) -> Wanted | None:

@@ -18,7 +18,7 @@ from safemerge_tasks.sweep.store import Store
 
 if TYPE_CHECKING:
     from safemerge_tasks.sweep.serving.evaluation import Evaluation
-    from safemerge_tasks.sweep.serving.recording import Recording
+    from safemerge_tasks.sweep.serving.recording import Recording, Request
 
 
 SAFETY, UTILITY, TEST, LOOK = "safety", "utility", "test", "look"
@@ -47,6 +47,7 @@ class Asked:
         requests: how many those are.
         prompt_tokens: in all of them.
         most_new_tokens: that responses may have, in all.
+        longest: the most tokens of a prompt with its response.
     """
 
     task: str
@@ -60,6 +61,7 @@ class Asked:
     prompt_tokens: int
     most_new_tokens: int
     look: int = 0
+    longest: int = 0
 
     @property
     def part(self) -> str:
@@ -77,11 +79,13 @@ class Questions:
         tasks: fine-tuning → split → its tasks with their metrics.
         asked: by split and task.
         looks: the first validation questions of safety tasks.
+        notes: what the user should know.
     """
 
     tasks: Mapping[str, Mapping[Split, Tasks]]
     asked: Mapping[tuple[Split, str], Asked]
     looks: tuple[Asked, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def of(self, tuning: str | None) -> list[Asked]:
         """Return what a fine-tuning's variants are asked; None is the base, which gets all."""
@@ -103,6 +107,7 @@ def read_questions(spec: SweepSpec, store: Store) -> Questions:
     """
     tasks: dict[str, dict[Split, Tasks]] = {}
     asked: dict[tuple[Split, str], Asked] = {}
+    notes: list[str] = []
     with _quiet_lm_eval():
         for split in SPLITS:
             _refuse_unused_attack_settings(spec, split)
@@ -118,8 +123,32 @@ def read_questions(spec: SweepSpec, store: Store) -> Questions:
                         how = evaluation_of(spec, split, (loader.named[one.task],))
                         made = _record(spec, store, one.task, split, how, safety=one in safety)
                         asked[split, one.task] = made
+            notes += loader.notes
         looks = tuple(_looks(spec, store, asked.values())) if spec.choose.search else ()
-    return Questions(tasks, asked, looks)
+    room = _room(spec)
+    for (split, task), made in asked.items():
+        other = asked.get(("validation", task)) if split == "test" else None
+        if other and other.digest == made.digest:
+            notes.append(f"{task} asks the same on validation and test data")
+        if room and made.longest > room:
+            notes.append(
+                f"{task} asks and allows up to {made.longest} tokens, and the engine has room for "
+                f"{room}: lm-eval cuts off the beginning"
+            )
+    return Questions(tasks, asked, looks, tuple(dict.fromkeys(notes)))
+
+
+def _room(spec: SweepSpec) -> int | None:
+    """Return how many tokens a prompt and its response may have together, where that is known."""
+    from transformers import AutoConfig
+
+    arguments = spec.engine.model_args
+    said = arguments.get("max_model_len") or arguments.get("max_length")
+    if isinstance(said, int) and said > 0:
+        return said
+    trust = bool(arguments.get("trust_remote_code"))
+    config = AutoConfig.from_pretrained(spec.base, trust_remote_code=trust)
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def _looks(spec: SweepSpec, store: Store, asked: Iterable[Asked]) -> Iterator[Asked]:
@@ -194,10 +223,12 @@ class _Loader:
 
     Attributes:
         named: task → how to ask for it, with the whole path of an attack's file.
+        notes: what the user should know.
     """
 
     def __init__(self, spec: SweepSpec, split: Split) -> None:
         self.named: dict[str, str] = {}
+        self.notes: list[str] = []
         self._spec = spec
         self._evaluation = evaluation_of(spec, split)
 
@@ -205,12 +236,15 @@ class _Loader:
         from safemerge_tasks.harness.attacked_tasks import attack_on
         from safemerge_tasks.sweep.serving.asking import leaves
 
-        found = []
+        found: list[Measured] = []
         for choice in choices:
             with _one_sentence(self._spec, choice.task):
                 tasks = leaves(self._evaluation, choice.task)
             attack = attack_on(choice.task, self._evaluation.metadata)
-            for leaf, metrics in tasks.items():
+            for leaf, loaded in tasks.items():
+                metrics = dict(loaded.higher_is_better())
+                if self._spec.tasks.num_fewshot and loaded.config.num_fewshot == 0:
+                    self.notes.append(f"{leaf} has no examples by its own file, and stays without")
                 task, between, _ = leaf.partition(BETWEEN)
                 named = f"{task}{between}{attack}" if between else leaf
                 if self.named.setdefault(leaf, named) != named:
@@ -220,10 +254,15 @@ class _Loader:
                     )
                 metric = choice.metric or ("asr" if safety else _first_to_raise(leaf, metrics))
                 # Metrics come as name or, under a filter, name,filter.
-                if not safety and metrics and metric not in metrics:
+                if metrics and metric.partition(",")[0] not in metrics:
                     raise SafemergeError(
                         f"{self._spec.name}: {leaf} has no metric {metric}; it has "
                         f"{', '.join(metrics)}."
+                    )
+                if leaf in (one.task for one in found):
+                    raise SafemergeError(
+                        f"{self._spec.name}: {leaf} is named twice in one list, and its questions "
+                        "would count twice; remove one."
                     )
                 found.append(Measured(task=leaf, metric=metric))
         return tuple(found)
@@ -252,6 +291,8 @@ def _record(
 
     with _one_sentence(spec, task):
         made = _first_recorded(store, record(evaluation))
+    for request in made.requests:
+        _refuse_overruled(spec, task, request)
     return Asked(
         task,
         split,
@@ -262,8 +303,9 @@ def _record(
         made.scoring,
         len(made.requests),
         made.prompt_tokens,
-        sum(_most_new_tokens(request.settings) for request in made.requests),
+        sum(_most_new_tokens(spec, request.settings) for request in made.requests),
         look,
+        made.longest,
     )
 
 
@@ -280,13 +322,29 @@ def _first_recorded(store: Store, made: "Recording") -> "Recording":
     return made
 
 
-# lm-eval's own, where a task has none.
+def _refuse_overruled(spec: SweepSpec, task: str, request: "Request") -> None:
+    """Refuse settings of the sweep's that lm-eval drops, for the task says it in other words.
+
+    Of several names of a limit it takes the first, and nothing is sampled against `do_sample`.
+    """
+    given = spec.tasks.gen_kwargs
+    limit, counts = token_limit(given), token_limit(request.settings)
+    samples = given.get("do_sample") is True or float(given.get("temperature") or 0) > 0
+    where = f"{spec.name}: tasks.gen_kwargs is overruled, {task}"
+    if request.settings and limit not in (None, counts):
+        raise SafemergeError(f"{where} has its own limit of {counts}; write max_gen_toks: {limit}.")
+    if request.settings and samples and not request.samples:
+        raise SafemergeError(f"{where} is greedy; write do_sample: true and a temperature above 0.")
+
+
+# lm-eval's own, where neither a task nor the engine has one.
 _DEFAULT_LIMIT = 256
 
 
-def _most_new_tokens(settings: Mapping[str, Any]) -> int:
+def _most_new_tokens(spec: SweepSpec, settings: Mapping[str, Any]) -> int:
     """Return how many tokens a response may have; none where no text is generated."""
     if not settings:
         return 0
+    usual = int(spec.engine.model_args.get("max_gen_toks", _DEFAULT_LIMIT))
     limit = token_limit(settings)
-    return _DEFAULT_LIMIT if limit is None else limit
+    return usual if limit is None else limit

@@ -79,7 +79,7 @@ class Rates:
         record = self._store.record(key)
         seconds, amount = record.get("seconds"), record.get("amount")
         if isinstance(seconds, int | float) and isinstance(amount, int | float):
-            sort = _sort(record["kind"], amount)
+            sort = _sort(str(record.get("kind")), amount)
             self._seconds[sort] += seconds
             self._amount[sort] += amount
 

@@ -20,7 +20,7 @@ from safemerge_tasks.common.validation import validated
 from safemerge_tasks.sweep.choosing import Choice
 from safemerge_tasks.sweep.manifest import Rule
 from safemerge_tasks.sweep.merge_words import merge_errors
-from safemerge_tasks.sweep.models import find_sources
+from safemerge_tasks.sweep.models import Sources, find_sources
 from safemerge_tasks.sweep.prepare import Prepared, prepare
 from safemerge_tasks.sweep.repaired import TUNING, Repaired, as_json
 from safemerge_tasks.sweep.report.findings import Findings, find
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 REPORT = "report"
 BASELINE = "baseline.json"
 OUTCOME = "restore.json"
+MADE_FROM = "made-from.json"
 MANIFEST = "safemerge_manifest.json"
 
 METHODS: Mapping[str, Mapping[str, float]] = {
@@ -183,8 +184,7 @@ def prepare_repair(request: Request, store: Store, *, read: bool = True) -> Prep
             f"--tuned {request.tuned} is the base itself; name the model that was fine-tuned from "
             "it."
         )
-    if request.out.exists() and not _is_ours(request):
-        raise SafemergeError(f"{request.out} exists; give another --out, or remove it.")
+    refuse_out(request, sources if read else None)
     prepared = prepare(spec, store, read=read)
     seen = set()
     for cell in prepared.cells:
@@ -270,15 +270,21 @@ def _recipe(prepared: Prepared, cell: Cell) -> dict[str, Any]:
     return {**fields, **prepared.spec.merge.recipe_fields()}
 
 
-def _check_written(out: Path, cell: Cell) -> None:
+def _check_written(out: Path, prepared: Prepared, cell: Cell) -> None:
     """Find out whether a model that an earlier call wrote is the one that is meant now."""
+    from merge import build_recipe
+    from merge.output.manifest import read_manifest
+    from merge.output.public_names import public_recipe
+
     assert cell.merging is not None
-    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    found = (manifest["recipe"]["method"], manifest["lambda"])
-    if found != (cell.merging.method, cell.merging.weight):
+    with merge_errors():
+        manifest = read_manifest(out)
+        meant = public_recipe(build_recipe(**_recipe(prepared, cell)))
+    found, now = ((one["method"], one["lambdas"][0]) for one in (manifest["recipe"], meant))
+    if manifest["recipe"] != meant:
         raise SafemergeError(
             f"{out} holds what an earlier call chose, {found[0]} at {shown_lambda(found[1])}, and "
-            f"now it is {cell.merging.method} at {shown_lambda(cell.merging.weight or 0.0)}; "
+            f"now it is {now[0]} at {shown_lambda(now[1])}{' otherwise' if found == now else ''}; "
             "remove it, or give another --out."
         )
 
@@ -301,8 +307,10 @@ def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
     name = group.variants[0].id
     cell = next(cell for cell in prepared.cells if cell.variant.id == name)
     if request.out.exists():
-        _check_written(request.out, cell)
+        _check_written(request.out, prepared, cell)
     else:
+        made = request.folder / REPORT / MADE_FROM
+        write_file(made, _made_from(prepared.sources))
         with merge_errors():
             merge_recipe(build_recipe(**_recipe(prepared, cell)), request.out)
     card = request.out / "README.md"
@@ -314,9 +322,35 @@ def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
 _CARD_TITLE = "Safety and utility"
 
 
-def _is_ours(request: Request) -> bool:
-    """Return whether an earlier call wrote the model, of which the outcome tells."""
-    return (request.out / MANIFEST).is_file() and request.folder.is_dir()
+def refuse_out(request: Request, sources: Sources | None = None) -> None:
+    """Refuse a folder for the repaired model that is there, unless this repair wrote it.
+
+    Raises:
+        SafemergeError: it is in the way, cannot be made, or was made from others than `sources`.
+    """
+    from merge.output.staging import check_target
+
+    if request.out.name in ("", ".."):
+        raise SafemergeError(f"--out {request.out} names no folder to make; give another.")
+    for model in (request.base, request.tuned):
+        folder = Path(resolve(model)).expanduser().resolve()
+        if folder.is_dir() and request.out.resolve().is_relative_to(folder):
+            raise SafemergeError(f"{request.out} lies in the model {model}; give another --out.")
+    made = request.folder / REPORT / MADE_FROM
+    if request.out.exists() and not (
+        (request.out / MANIFEST).is_file()
+        and made.is_file()
+        and (sources is None or made.read_text(encoding="utf-8") == _made_from(sources))
+    ):
+        raise SafemergeError(f"{request.out} exists; give another --out, or remove it.")
+    if not request.out.exists():
+        with merge_errors():
+            check_target(request.out)
+
+
+def _made_from(sources: Sources) -> str:
+    """Return what tells the two models from others that may be in the same folders."""
+    return json.dumps([sources.base.identity, sources.tuned[TUNING][0].identity])
 
 
 def _freeze_base(findings: Findings, out: Path) -> bool:

@@ -1,5 +1,9 @@
 """`RestoreCallback`: repair at the end of a training with transformers' or TRL's trainers."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +11,12 @@ from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.validation import unknown_key
 from safemerge_tasks.report.renderers.terminal import print_document
-from safemerge_tasks.sweep.prepare import default_store
+from safemerge_tasks.sweep.prepare import check_settings, default_store
+from safemerge_tasks.sweep.questions import read_questions
 from safemerge_tasks.sweep.repaired import Repaired
-from safemerge_tasks.sweep.restore import Request, repair
+from safemerge_tasks.sweep.restore import Request, refuse_out, repair, sweep_of
 from safemerge_tasks.sweep.restored_page import restored_document
 
 FOLDER = "before-restore"
@@ -37,9 +43,35 @@ class RestoreCallback(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self, *, max_asr: float, utility: str, out: str | Path, base: str | None = None, **more: Any
     ) -> None:
+        known = [one.name for one in fields(Request) if one.name not in ("base", "tuned")]
+        for name in more:
+            if name not in known:
+                raise SafemergeError(str(unknown_key(name, known, "a setting of RestoreCallback")))
         self._given = {"max_asr": max_asr, "utility": utility, "out": Path(out), **more}
         self._base = base
         self.repaired: Repaired | None = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002 - the trainer's interface
+        **parts: Any,
+    ) -> None:
+        """Find out before the training what would make the repair fail after it.
+
+        Raises:
+            SafemergeError: something would.
+        """
+        if state.is_world_process_zero:
+            request = self._request(args, parts["model"])
+            refuse_out(request)
+            check_settings(spec := sweep_of(request), default_store())
+            read_questions(spec, default_store())
+
+    def _request(self, args: TrainingArguments, model: Any) -> Request:
+        tuned = str((Path(args.output_dir) / FOLDER).resolve())
+        return Request(base=self._base or _base_of(model), tuned=tuned, **self._given)
 
     def on_train_end(
         self,
@@ -56,19 +88,15 @@ class RestoreCallback(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         model, tokenizer = parts["model"], parts.get("processing_class")
-        base = self._base or _base_of(model)
-        tuned = Path(args.output_dir) / FOLDER
-        model.save_pretrained(tuned)
+        request = self._request(args, model)
+        # What an earlier training left there may be an adapter, and this a model.
+        shutil.rmtree(request.tuned, ignore_errors=True)
+        model.save_pretrained(request.tuned)
         if tokenizer is not None:
-            tokenizer.save_pretrained(tuned)
-        device = model.device
-        _free(model)
+            tokenizer.save_pretrained(request.tuned)
         console = Console()
-        try:
-            request = Request(base=base, tuned=str(tuned.resolve()), **self._given)
+        with _freed(model):
             self.repaired = repair(request, default_store(), console)
-        finally:
-            model.to(device)
         print_document(restored_document(self.repaired), console)
 
 
@@ -79,13 +107,22 @@ def _base_of(model: Any) -> str:
     raise SafemergeError("RestoreCallback: name the aligned model, base=…; no adapter names it.")
 
 
-def _free(model: Any) -> None:
-    """Make room for the engines that measure."""
+@contextmanager
+def _freed(model: Any) -> Iterator[None]:
+    """Make room for the engines that measure; what is quantised or on several GPUs stays there."""
     import gc
 
     import torch
 
-    if model.device.type == "cuda":
-        model.to("cpu")
-        gc.collect()
-        torch.cuda.empty_cache()
+    spread = len({*(getattr(model, "hf_device_map", None) or {}).values()}) > 1
+    device = model.device
+    if device.type != "cuda" or spread or getattr(model, "is_quantized", False):
+        yield
+        return
+    model.to("cpu")
+    gc.collect()
+    torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        model.to(device)

@@ -164,7 +164,12 @@ def _held(out: Path) -> Iterator[None]:
             raise SafemergeError(
                 f"{out} holds {foreign[0]}, which is no sweep's; give another --out."
             )
-    (out / "logs").mkdir(parents=True, exist_ok=True)
+    try:
+        (out / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SafemergeError(
+            f"{out} cannot be written ({error.strerror}); give another --out."
+        ) from error
     try:
         with FileLock(out / LOCK, blocking=False):
             for path in _unfinished(out):

@@ -1,14 +1,16 @@
 """A sweep's YAML: base, fine-tunings, methods with their grids, tasks, judge, rule for choosing."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from merge.methods import find_method, is_own_file, known_roles
+from merge.recipe.mergekit_yaml import EachKeyOnce
 from merge.recipe.recipe import Dtype, Vocabulary
 from safemerge_tasks.attacks.names import task_with_path, with_path
 from safemerge_tasks.common.errors import SafemergeError
@@ -19,6 +21,25 @@ from safemerge_tasks.sweep.merge_words import merge_errors
 from safemerge_tasks.toy.references import resolve
 
 LAMBDA = "lambda"
+
+
+_TRUTH = re.compile(r"true|false", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+# Settings that are words, whatever they look like.
+_WORDS = ("until", "stop", "model")
+
+
+def _refuse_quoted(where: str, given: Mapping[str, Any], *, numbers: bool = True) -> None:
+    """Refuse truth and numbers that are texts: a template takes the text "false" for true."""
+    for name, value in given.items():
+        if not isinstance(value, str) or name in _WORDS:
+            continue
+        if _TRUTH.fullmatch(value) or (numbers and _NUMBER.fullmatch(value)):
+            # YAML reads 1e-1 as a text, too.
+            raise ValueError(
+                f"`{where}` has {name} as the text {value!r}; write it without quotes, such as "
+                "false or 0.1"
+            )
 
 
 def _short_for(key: str) -> BeforeValidator:
@@ -43,6 +64,13 @@ class SplitTasks(Frozen):
     utility: TaskList = ()
     metadata: dict[str, Any] = Field({}, description="lm-eval's --metadata for this split")
 
+    @field_validator("metadata")
+    @classmethod
+    def _judging_is_apart(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if judging := [name for name in given if name == "judge" or name.startswith("judge_")]:
+            raise ValueError(f"{judging[0]} is the sweep's, for all splits; write it below `judge`")
+        return given
+
 
 class AskedHow(Frozen):
     """lm-eval's settings, the same for every task and variant."""
@@ -64,6 +92,18 @@ class AskedHow(Frozen):
     confirm_run_unsafe_code: bool = Field(
         False, description="needed for tasks that run a model's code, such as HumanEval"
     )
+
+    @model_validator(mode="after")
+    def _of_a_template(self) -> Self:
+        _refuse_quoted("chat_template_args", self.chat_template_args, numbers=False)
+        _refuse_quoted("gen_kwargs", self.gen_kwargs)
+        _refuse_quoted("tasks", {"apply_chat_template": self.apply_chat_template})
+        if self.chat_template_args and self.apply_chat_template is False:
+            raise ValueError(
+                "`chat_template_args` are for a template, and apply_chat_template is false; "
+                "remove one"
+            )
+        return self
 
 
 class SweepTasks(AskedHow):
@@ -127,6 +167,8 @@ class RoleSpec(Frozen):
     def _one_source(self) -> Self:
         if (self.config is None) == (self.model is None):
             raise ValueError("give either `model`, or `config`, as for safemerge finetune")
+        if self.config is None and self.seed is not None:
+            raise ValueError("`seed` is of a `config`, and a `model` is trained already; remove it")
         return self
 
 
@@ -134,7 +176,7 @@ def _as_numbers(given: Any) -> Any:
     return given if isinstance(given, list | tuple) else [given]
 
 
-class MethodSpec(BaseModel):
+class MethodSpec(Frozen):
     """A merge method and its grid: every further key is a parameter with one or several values."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -209,9 +251,34 @@ _NOT_THE_ENGINES = {
     "tokenizer": "the base's serves every variant",
     "tokenizer_revision": "the base's serves every variant",
     "enable_thinking": "write tasks: {chat_template_args: {enable_thinking: …}}",
+    "chat_template_kwargs": "write tasks: {chat_template_args: …}",
+    "batch_size": "the sweep makes its batches",
     **dict.fromkeys((*AskedHow.model_fields, "limit"), "write it below tasks"),
 }
 """Arguments of lm-eval's models that would not reach the prompts or the variants."""
+
+_NOT_VLLMS = {
+    **dict.fromkeys(("model", "model_weights"), "the sweep names its models"),
+    "chat_template": "save it with the base, and name it as tasks: {apply_chat_template: …}",
+    **dict.fromkeys(
+        ("enable_lora", "max_lora_rank", "max_cpu_loras", "lora_target_modules"),
+        "the adapters decide it",
+    ),
+    "max_loras": "write it below engine",
+    "worker_extension_cls": "the sweep's own loads the weights",
+    "data_parallel_size": "`engines` says how many run beside one another",
+    "device": "CUDA_VISIBLE_DEVICES says which GPUs there are",
+    "swap_space": "vLLM has none any more",
+}
+_NOT_HFS = {
+    "seed": "what is sampled is seeded by lm-eval's own",
+    "max_gen_toks": "write tasks: {gen_kwargs: {max_gen_toks: …}}",
+    **dict.fromkeys(
+        ("delta", "gguf_file", "subfolder"), "name a folder with the whole model, and no more"
+    ),
+    **dict.fromkeys(("tensor_parallel_size", "pipeline_parallel_size"), "write model: vllm"),
+}
+"""The same of one of them alone."""
 
 
 _OF_A_CONNECTION = ("num_concurrent", "max_retries", "timeout")
@@ -221,6 +288,14 @@ _OF_A_SERVED_MODEL = (
     *("model", "max_length", "max_gen_toks", "seed", "add_bos_token", "custom_prefix_token_id"),
     *("trust_remote_code", "use_fast_tokenizer"),
 )
+
+
+_WHOLE = {
+    **dict.fromkeys(("seed", "max_retries"), 0),
+    **dict.fromkeys(("num_concurrent", "timeout", "max_gen_toks"), 1),
+    **dict.fromkeys(("tensor_parallel_size", "pipeline_parallel_size"), 1),
+}
+"""Arguments that are whole numbers, and the least of each."""
 
 
 class EngineSpec(Frozen):
@@ -253,9 +328,23 @@ class EngineSpec(Frozen):
 
     @model_validator(mode="after")
     def _only_the_engine(self) -> Self:
-        for name, instead in _NOT_THE_ENGINES.items():
+        own = {"vllm": _NOT_VLLMS, "hf": _NOT_HFS}.get(self.model, {})
+        for name, instead in {**_NOT_THE_ENGINES, **own}.items():
             if name in self.model_args:
                 raise ValueError(f"`model_args` has {name}, which does nothing there; {instead}")
+        _refuse_quoted("model_args", self.model_args)
+        for name, value in self.model_args.items():
+            least = _WHOLE.get(name)
+            if least is not None and (type(value) is not int or value < least):
+                raise ValueError(
+                    f"`model_args` has {name}: {value!r}; give a whole number from {least} on"
+                )
+        if {"max_length", "max_model_len"} <= self.model_args.keys():
+            raise ValueError("`model_args` has both max_length and max_model_len; remove one")
+        if self.model == "hf" and self.max_loras is not None:
+            raise ValueError(
+                "`max_loras` is vLLM's, and hf serves one adapter at a time; remove it"
+            )
         if (self.model == "url") != (self.url is not None):
             raise ValueError("`url` is an engine by itself; give it, and no other `model`")
         if self.url is None:
@@ -285,7 +374,7 @@ class EngineSpec(Frozen):
         if self.url:
             return 0
         sizes = (self.model_args.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
-        return math.prod(int(size) for size in sizes)
+        return math.prod(sizes)
 
 
 class Needs(Frozen):
@@ -348,6 +437,16 @@ class SweepSpec(Frozen):
         """What plays the methods' roles, by name."""
         return {name: role for name, role in self.__pydantic_extra__.items() if role is not None}
 
+    @field_validator("judge")
+    @classmethod
+    def _of_a_judge(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for name in given:
+            if name != "judge" and not name.startswith("judge_"):
+                raise ValueError(
+                    f"{name} is no setting of a judge; write judge_{name}, or remove it"
+                )
+        return given
+
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, given: Any) -> Any:
@@ -378,6 +477,19 @@ class SweepSpec(Frozen):
                     f"tunings: {tuning.name} names the method {unknown[0]}, which is none of "
                     f"{', '.join(labels)}; correct it"
                 )
+        used = {
+            one
+            for tuning in self.tunings
+            for one in (labels if tuning.methods is None else tuning.methods)
+        }
+        if unused := [label for label in labels if label not in used]:
+            raise ValueError(
+                f"methods: no tuning is merged by {unused[0]}; name it in one, or remove it"
+            )
+        if self.choose.rule == "knee" and self.choose.max_asr != Rule().max_asr:
+            raise ValueError(
+                "choose: a knee has no limit; remove `max_asr`, or write rule: best-utility"
+            )
         for split in SPLITS:
             if not self.tasks.of(split).safety:
                 raise ValueError(f"tasks.{split}.safety is empty; name a task such as advbench_asr")
@@ -426,7 +538,8 @@ def load_spec(path: Path) -> SweepSpec:
         SafemergeError: it cannot be read, or says something impossible.
     """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with merge_errors(f"{path}: "):
+            given = yaml.load(path.read_text(encoding="utf-8"), EachKeyOnce)  # noqa: S506 - a subclass of SafeLoader
     except OSError as error:
         raise SafemergeError(f"{path} cannot be read ({error.strerror}); correct it.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -450,7 +563,8 @@ def _located(spec: SweepSpec, folder: Path) -> SweepSpec:
         return str(beside) if beside.exists() else found
 
     def model(text: str) -> str:
-        return "+".join(map(place, text.split("+")))
+        whole = place(text)
+        return whole if Path(whole).exists() else "+".join(map(place, text.split("+")))
 
     def put(held: dict[Any, Any], name: Any, placed: Callable[[str], str] = place) -> None:
         if isinstance(held.get(name), str):

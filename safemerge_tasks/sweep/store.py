@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from safemerge_tasks.common.atomic_write import replace_file
+from safemerge_tasks.common.errors import SafemergeError
 
 RECORD = "step.json"
 
@@ -36,6 +37,20 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def check(self) -> None:
+        """Make sure that results can be written.
+
+        Raises:
+            SafemergeError: they cannot.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.root).close()
+        except OSError as error:
+            raise SafemergeError(
+                f"The store {self.root} cannot be written ({error.strerror}); give another --store."
+            ) from error
+
     def folder(self, key: str) -> Path:
         """Return where a step's result is, or will be."""
         return self.root / "steps" / key
@@ -47,13 +62,13 @@ class Store:
     def results(self) -> list[str]:
         """Return the keys of all results."""
         parent = self.root / "steps"
-        return sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+        return sorted(path.name for path in parent.glob("*/"))
 
     def record(self, key: str) -> dict[str, Any]:
         """Return what was noted with a result: seconds, host, versions; empty if nothing was."""
         try:
             found = json.loads((self.folder(key) / RECORD).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 

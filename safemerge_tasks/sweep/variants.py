@@ -95,8 +95,15 @@ def expand(spec: SweepSpec, seeds: Mapping[str, Sequence[int]]) -> list[Cell]:
         for label, method in zip(labels, spec.methods, strict=True):
             if tuning.methods is None or label in tuning.methods:
                 cells += _merged(spec, method, tuning.name, seeds[tuning.name])
-    ids = [cell.variant.id for cell in cells]
-    for name, count in Counter(ids).items():
+    played = {role for cell in cells if cell.merging for role in cell.merging.roles}
+    for role in spec.roles:
+        if role not in played:
+            raise SafemergeError(
+                f"{spec.name}: {role} plays a role that none of the methods has; remove it, or add "
+                "a method that has it."
+            )
+    # Not every disk tells capitals apart.
+    for name, count in Counter(cell.variant.id.lower() for cell in cells).items():
         if count > 1:
             raise SafemergeError(
                 f"{spec.name}: two cells would both be called {name}; rename a tuning or a label, "

@@ -18,6 +18,7 @@ from safemerge_tasks.common.local_data import DATA_DIR
 from safemerge_tasks.harness.attacked_tasks import AttackedTasks
 from safemerge_tasks.suites.places import packaged_folder, seen_by_lm_eval
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
+from safemerge_tasks.sweep.serving.task_content import as_text
 
 _environment_info = cache(collect_env.get_pretty_env_info)
 
@@ -73,11 +74,8 @@ def is_task(name: str, include_path: str | None) -> bool:
     return bool(_task_manager(include_path, "{}", everything=True).match_tasks([name]))
 
 
-def leaves(evaluation: Evaluation, name: str) -> dict[str, dict[str, bool]]:
-    """Return the tasks that a name of a task or group stands for.
-
-    Returns:
-        Task → metric → whether more is better.
+def leaves(evaluation: Evaluation, name: str) -> dict[str, Any]:
+    """Return lm-eval's tasks that a name of a task or group stands for, by their own names.
 
     Raises:
         SafemergeError: there is no such task, or it cannot be loaded.
@@ -85,7 +83,37 @@ def leaves(evaluation: Evaluation, name: str) -> dict[str, dict[str, bool]]:
     manager = _manager_with(evaluation, [name])
     with _data_from(evaluation.data_dir):
         tasks = manager.load([name])["tasks"]
-    return {str(leaf): dict(task.higher_is_better()) for leaf, task in tasks.items()}
+        for leaf, task in tasks.items():
+            if leaf.partition(BETWEEN)[0] != name.partition(BETWEEN)[0]:
+                _refuse_settings_of_a_group(name, task, manager)
+    return {str(leaf): task for leaf, task in tasks.items()}
+
+
+def _refuse_settings_of_a_group(group: str, task: Any, manager: AttackedTasks) -> None:
+    """Refuse a group that asks a task otherwise than the task by itself is asked.
+
+    A sweep asks every task by itself.
+
+    Raises:
+        SafemergeError: it does.
+    """
+    name = str(task.config.task).partition(BETWEEN)[0]
+    _, between, attack = group.partition(BETWEEN)
+    if name not in manager.all_subtasks:
+        raise SafemergeError(
+            f"The task {name} stands in the group alone; give it a file of its own."
+        )
+    (alone,) = manager.load([f"{name}{between}{attack}"])["tasks"].values()
+    ours, own = (one.config.to_dict(keep_callable=True) for one in (task, alone))
+    known = ("metadata", "task")
+    other = [
+        key for key in ours if key not in known and as_text(ours[key]) != as_text(own.get(key))
+    ]
+    if other:
+        raise SafemergeError(
+            f"The group {group} asks {name} with {', '.join(other)} of its own, and a sweep asks "
+            "every task by itself; write a task that includes it, with those."
+        )
 
 
 def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> AttackedTasks:

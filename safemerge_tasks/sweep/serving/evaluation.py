@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from safemerge_tasks.attacks.names import BETWEEN, AttackName
-from safemerge_tasks.sweep.serving.own_modules import own_modules
+from safemerge_tasks.sweep.serving.own_modules import code_content
 from safemerge_tasks.sweep.spec import AskedHow
 
 
@@ -50,8 +50,5 @@ def _told(attack: str) -> str:
     name = AttackName.read(attack)
     if name.file is None or not name.file.is_file():
         return attack
-    files = own_modules(name.file) if name.function else [name.file]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return f"{name.row} {digest.hexdigest()}"
+    content = "\n".join(code_content(name.file))
+    return f"{name.row} {hashlib.sha256(content.encode()).hexdigest()}"

@@ -1,10 +1,11 @@
 """Recording what lm-eval asks a model, without a model."""
 
-from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.harness.live_evaluation import token_limit
 from safemerge_tasks.sweep.serving.asking import run_lm_eval
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.recording import Recording, Request
@@ -22,14 +23,19 @@ def record(evaluation: Evaluation) -> Recording:
         run_lm_eval(model, evaluation)
     except AllRecordedError:
         requests = tuple(model.requests)
-        return Recording(evaluation, requests, _prompt_tokens(model, requests), model.scoring)
+        tokens = _prompt_tokens(model, requests)
+        longest = max(
+            count + (token_limit(request.settings) or 0)
+            for count, request in zip(tokens, requests, strict=True)
+        )
+        return Recording(evaluation, requests, sum(tokens), model.scoring, longest)
     raise SafemergeError(f"The tasks {', '.join(evaluation.tasks)} ask a model nothing.")
 
 
-def _prompt_tokens(model: Any, requests: Sequence[Request]) -> int:
-    """Count tokens; equal prompts, as repeats have, are tokenised once."""
-    texts = Counter(
-        "".join(argument for argument in request.arguments if isinstance(argument, str))
+def _prompt_tokens(model: Any, requests: Sequence[Request]) -> list[int]:
+    """Count each prompt's tokens; equal prompts, as repeats have, are tokenised once."""
+    counted = cache(lambda text: len(model.tok_encode(text)) if text else 0)
+    return [
+        counted("".join(argument for argument in request.arguments if isinstance(argument, str)))
         for request in requests
-    )
-    return sum(len(model.tok_encode(text)) * times for text, times in texts.items() if text)
+    ]

@@ -71,12 +71,14 @@ class Recording:
         requests: kind by kind, repeats one after the other.
         prompt_tokens: tokens of all prompts, under the base's tokenizer.
         scoring: hash of what shapes scores beside responses: settings, code and documents.
+        longest: the most tokens of a prompt with its response, as far as that has a limit.
     """
 
     evaluation: Evaluation
     requests: tuple[Request, ...]
     prompt_tokens: int
     scoring: str = ""
+    longest: int = 0
 
     @cached_property
     def digest(self) -> str:
@@ -119,6 +121,7 @@ class Recording:
             "digest": self.digest,
             "prompt_tokens": self.prompt_tokens,
             "scoring": self.scoring,
+            "longest": self.longest,
             "requests": [
                 [one.kind, one.task, one.doc_id, one.idx, one.repeat, list(one.arguments)]
                 for one in self.requests
@@ -143,16 +146,17 @@ class Recording:
                 ),
                 content["prompt_tokens"],
                 content["scoring"],
+                content["longest"],
             )
             intact = recording.digest == content["digest"]
         except FileNotFoundError as error:
             raise SafemergeError(f"{path} does not exist; record the evaluation first.") from error
         except (ValueError, TypeError, KeyError) as error:
             raise SafemergeError(
-                f"{path} is not a recording; record the evaluation again."
+                f"{path} is no recording of this version, or was cut short; delete it."
             ) from error
         if not intact:
-            raise SafemergeError(f"{path} was changed by hand; record the evaluation again.")
+            raise SafemergeError(f"{path} was changed by hand; delete it.")
         return recording
 
 

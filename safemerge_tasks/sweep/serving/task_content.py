@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.sweep.serving.own_modules import own_modules
+from safemerge_tasks.sweep.serving.own_modules import code_content
 
 # Where a thing is in memory says nothing about it.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -28,8 +28,10 @@ def scoring_hash(tasks: Mapping[str, Any]) -> str:
             _settings(task),
             _code(type(task)),
             [documents[number] for number in sorted(documents)],
+            # Prompts hold some of them, by chance.
+            list(task.fewshot_docs() or ()) if task.config.num_fewshot else [],
         ]
-        digest.update(json.dumps(content, sort_keys=True, default=_plain).encode() + b"\n")
+        digest.update(as_text(content).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -43,17 +45,25 @@ def _settings(task: Any) -> dict[str, Any]:
     return {**settings, "metadata": metadata}
 
 
+def as_text(content: Any) -> str:
+    """Return settings as JSON, functions by their code."""
+    return json.dumps(content, sort_keys=True, default=_plain)
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):  # in another order in every process
+        return sorted(map(str, value))
     return _code(value) if callable(value) else _ADDRESS.sub("", str(value))
 
 
 def _code(what: Callable[..., Any]) -> list[Any]:
-    """Return a function's or class's name and hashes of its file and of what that imports."""
+    """Return a function's or class's name and what tells its code from another's."""
     while isinstance(what, functools.partial):
         what = what.func
-    name = getattr(what, "__qualname__", type(what).__qualname__)
+    if not (inspect.isroutine(what) or inspect.isclass(what)):
+        what = getattr(what, "__wrapped__", type(what))  # an object with `__call__`, or a cache
+    name = what.__qualname__
     try:
-        source = Path(inspect.getsourcefile(inspect.unwrap(what)) or "")
-        return [name, [hashlib.sha256(one.read_bytes()).hexdigest() for one in own_modules(source)]]
+        return [name, code_content(Path(inspect.getsourcefile(inspect.unwrap(what)) or ""))]
     except (TypeError, OSError):
         return [name]

@@ -1,5 +1,6 @@
 """lm-eval's Hugging Face model without its weights: prompts and tokens, no answers."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -9,6 +10,16 @@ from lm_eval.models.utils import configure_pad_token
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
+
+
+def _template(base: str, templates: Any, name: str) -> str:
+    known = templates if isinstance(templates, dict) else {}
+    if name not in known:
+        raise SafemergeError(
+            f"tasks.apply_chat_template: {base} has no chat template called {name}; it has "
+            f"{', '.join(sorted(known)) or 'none with a name'}."
+        )
+    return str(known[name])
 
 
 class TokenizerModel(HFLM):  # type: ignore[misc]
@@ -32,6 +43,15 @@ class TokenizerModel(HFLM):  # type: ignore[misc]
                 f"{evaluation.base} has no tokenizer and configuration that can be loaded: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+        if isinstance(named := evaluation.apply_chat_template, str):
+            # lm-eval itself looks the name up for what it saves, and asks with the default.
+            tokenizer.chat_template = _template(evaluation.base, tokenizer.chat_template, named)
+        for name in evaluation.chat_template_args if tokenizer.chat_template else ():
+            if not re.search(rf"\b{re.escape(name)}\b", str(tokenizer.chat_template)):
+                raise SafemergeError(
+                    f"tasks.chat_template_args: the chat template of {evaluation.base} has no "
+                    f"{name}, which would do nothing; remove it, or correct it."
+                )
         self.tokenizer = configure_pad_token(tokenizer, model_config=self._config)
         # As lm-eval's vLLM model does, which always hands `enable_thinking` over.
         self.chat_template_args = {"enable_thinking": None, **evaluation.chat_template_args}

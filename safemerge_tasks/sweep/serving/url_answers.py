@@ -62,6 +62,9 @@ _PLAIN = {
     "spaces_between_special_tokens": False,
 }
 
+_CUT_OFF = ("abort", "content_filter", "error")
+"""Reasons to end an answer that are neither the model's nor the request's."""
+
 _Pairs = Sequence[tuple[Asked, Recording]]
 _Values = list[float]
 
@@ -188,6 +191,29 @@ class _Model(LocalCompletionsAPI):  # type: ignore[misc]
             return [self.tok_encode(one, add_special_tokens) for one in string]
         with self.lock:
             return HFLM.tok_encode(self, string, add_special_tokens) if string else []
+
+    def parse_generations(self, outputs: Any, **_: Any) -> list[str]:
+        """Return the one text; of what the server cut off itself nothing is an answer."""
+        choices = outputs["choices"]
+        reasons = [str(one.get("finish_reason")) for one in choices]
+        if len(choices) != 1 or reasons[0] in _CUT_OFF or not isinstance(choices[0]["text"], str):
+            raise SafemergeError(
+                f"{self.base_url} gave {len(choices)} answers to a request (finish_reason "
+                f"{', '.join(reasons)}), none of them whole; look at the server and its filters, "
+                "and run again to go on."
+            )
+        return [choices[0]["text"]]
+
+    def parse_logprobs(self, outputs: Any, tokens: Any, **how: Any) -> Any:
+        """Return likelihoods, which lm-eval sums up whether or not there is one a token."""
+        for output, prompt in zip(outputs, tokens, strict=True):
+            said = len(output["choices"][0]["logprobs"]["token_logprobs"])
+            if said != len(prompt) + 1:
+                raise SafemergeError(
+                    f"{self.base_url} says how likely {said} tokens are, of a prompt of "
+                    f"{len(prompt)} and one more; use another engine, or tasks that generate."
+                )
+        return super().parse_logprobs(outputs, tokens, **how)
 
     def _create_payload(
         self,

@@ -457,16 +457,7 @@ def _generate(llm: Any, questions: Sequence[_Question], counter: Counter) -> lis
 
 @contextmanager
 def _engine(arguments: dict[str, Any], tokenizer: str, engine: EngineSettings) -> Iterator[VLLM]:
-    """Start lm-eval's vLLM model and shut its engine down at the end.
-
-    Raises:
-        SafemergeError: settings that cannot serve several variants.
-    """
-    if int(arguments.get("data_parallel_size", 1)) > 1:
-        raise SafemergeError(
-            "data_parallel_size > 1 starts new engines for every batch; leave it out, a sweep's "
-            "steps run beside one another instead."
-        )
+    """Start lm-eval's vLLM model and shut its engine down at the end."""
     model = VLLM(
         **{**arguments, "worker_extension_cls": worker_extension.NAME},
         tokenizer=tokenizer,

@@ -21,7 +21,6 @@ from merge.methods import (
     Method,
     describe_methods,
     find_method,
-    known_roles,
     methods,
     register,
     registry,
@@ -347,13 +346,9 @@ class Tug(Method):
 """
 
 
-def every_role(models: Path) -> dict[str, str]:
-    """Return a whole model for each role that some method has, but for saved vectors."""
-    return {
-        name: str(models / "unaligned")
-        for name, role in known_roles().items()
-        if not role.difference
-    }
+def every_role(models: Path, method: Method) -> dict[str, str]:
+    """Return a whole model for each role that a method has, but for saved vectors."""
+    return {role.name: str(models / "unaligned") for role in method.roles if not role.difference}
 
 
 def declared_grid(method: Method) -> dict[str, float]:
@@ -376,7 +371,7 @@ class TestEveryMethod:
             made,
             tunings=[{"name": "bread", "models": models}],
             methods=[{"method": name, **declared_grid(method)}],
-            **every_role(made),
+            **every_role(made, method),
         )
         if method.tuned[1] == 0:
             with pytest.raises(SafemergeError) as raised:
@@ -650,10 +645,13 @@ class TestKeys:
         here = {"url": "http://localhost:8000/v1"}
         there = {"url": "http://oven:1/v1", "api_key_env": "KEY", "probe": False}
         talk = {"num_concurrent": 8, "max_retries": 9, "timeout": 60, "model": "bread"}
-        one = graph_of(content(made, engine=here))
-        same = graph_of(content(made, engine={**there, "model_args": talk}))
+        # Without a probe adapters alone are served.
+        plain: dict[str, Any] = {"methods": [{"method": "linear", "lambda": 0.4}]}
+        plain["agreement"] = False
+        one = graph_of(content(made, engine=here, **plain))
+        same = graph_of(content(made, engine={**there, "model_args": talk}, **plain))
         assert same.steps.keys() == one.steps.keys()
-        other = graph_of(content(made, engine={**here, "model_args": {"max_length": 512}}))
+        other = graph_of(content(made, engine={**here, "model_args": {"max_length": 512}}, **plain))
         for before, after in zip(keys(one, LINEAR), keys(other, LINEAR), strict=True):
             assert not before & after
         (answer,) = {
@@ -689,6 +687,46 @@ class TestKeys:
         assert keys(one, LINEAR)[:2] == keys(other, LINEAR)[:2]
         assert not keys(one, LINEAR)[2] & keys(other, LINEAR)[2]
 
+    def test_what_a_judge_of_ones_own_reads(self, made: Path, tmp_path: Path) -> None:
+        """A helper beside it, a list that it names, and the rubric that it is given."""
+        (tmp_path / "judging").mkdir()
+        file = tmp_path / "judging" / "mine.py"
+        file.write_text(
+            "from safemerge_tasks.judges import PlainJudge as make\n"
+            "READS_PROMPT = True\n"
+            "def later():\n    import helper\n    return open('words.txt')\n"
+        )
+        judge = {"judge": str(file), "judge_prompt": str(tmp_path / "rubric.txt")}
+        found = []
+        for name in ("", "judging/helper.py", "judging/words.txt", "rubric.txt"):
+            for path in ("judging/helper.py", "judging/words.txt", "rubric.txt"):
+                (tmp_path / path).write_text(f"# {path == name}\n")
+            found.append(keys(graph_of(content(made, judge=judge)), LINEAR))
+        assert len({frozenset(one[2]) for one in found}) == 4
+        # Where it lies is nothing.
+        copy = Path(shutil.copytree(tmp_path / "judging", tmp_path / "elsewhere"))
+        judge["judge"] = str(copy / "mine.py")
+        assert keys(graph_of(content(made, judge=judge)), LINEAR) == found[3]
+
+    def test_a_judge_of_another_package(
+        self, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(str(tmp_path))
+        file = tmp_path / "judge_of_this_test.py"
+        file.write_text(
+            "from safemerge_tasks.judges import PlainJudge\nclass Own(PlainJudge): pass\n"
+        )
+        own = importlib.import_module("judge_of_this_test").Own
+        monkeypatch.setattr("safemerge_tasks.judges.make_judge", own)
+        found = []
+        for text in ("", "# changed"):
+            file.write_text(text)
+            steps.source_hash.cache_clear()
+            found.append(keys(graph_of(content(made)), LINEAR))
+        steps.source_hash.cache_clear()
+        assert found[0][:2] == found[1][:2]
+        assert not found[0][2] & found[1][2]
+
     def test_a_judge_s_folder_that_was_touched_or_copied_is_the_same(
         self, made: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -722,6 +760,24 @@ class TestKeys:
             assert keys(one, cell)[0] == keys(changed, cell)[0]
             assert not keys(one, cell)[1] & keys(changed, cell)[1]
         assert found(tmp_path / "other", "a").steps.keys() == one.steps.keys()
+
+    def test_a_file_that_the_environment_names_too(
+        self, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = []
+        for name, text in (("one", "a"), ("other", "a"), ("other", "b")):
+            (tmp_path / name).write_text(text)
+            monkeypatch.setenv("SAFEMERGE_BERTSCORE_BASELINE", str(tmp_path / name))
+            found.append(keys(graph_of(content(made)), LINEAR)[1])
+        assert found[0] == found[1]
+        assert not found[0] & found[2]
+
+    def test_how_the_program_runs_counts_for_nothing(
+        self, made: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = graph_of(content(made))
+        monkeypatch.setenv("SAFEMERGE_TRACEBACK", "1")
+        assert graph_of(content(made)).steps.keys() == one.steps.keys()
 
     @pytest.mark.parametrize(
         ("package", "kind"),
@@ -813,6 +869,50 @@ def test_a_judge_that_defers_gives_no_verdicts(made: Path) -> None:
 def test_an_adapter_is_no_base(made: Path) -> None:
     with pytest.raises(SafemergeError, match="base: .*adapter-1 is an adapter; name the model it"):
         graph_of(content(made, base=str(made / "adapter-1")))
+
+
+def test_one_model_is_not_two_seeds(made: Path, models: Path) -> None:
+    same = {1: str(made / "adapter-1"), 7: str(models / "adapter-1")}
+    described = content(made, tunings=[{"name": "bread", "models": same}])
+    with pytest.raises(SafemergeError, match="bread has the same model for the seeds 1 and 7"):
+        graph_of(described)
+
+
+def test_a_folder_with_a_plus_in_its_name_is_one_adapter(models: Path) -> None:
+    place = (models / "adapter-1").rename(models / "lr1e+05")
+    graph = graph_of(content(models, tunings=[{"name": "bread", "models": {1: str(place)}}]))
+    assert graph.served["bread-tuned-seed-1"] == "adapter"
+
+
+def test_a_server_without_a_probe_serves_no_checkpoints(made: Path) -> None:
+    """A plan says so, and not the job that finds them there."""
+    server = {"url": "http://localhost:8000/v1", "probe": False}
+    linear = [{"method": "linear", "lambda": [0.2, 0.4]}]
+    graph = graph_of(content(made, engine=server, methods=linear))
+    assert graph.pairs == []
+    assert "without engine.probe the agreement is not measured" in graph.notes
+    with pytest.raises(SafemergeError, match=f"loaf: {SLERP} is a checkpoint, and engine.probe is"):
+        graph_of(content(made, engine=server))
+
+
+def test_a_model_of_other_tokens_is_not_asked_with_the_base_s(made: Path, models: Path) -> None:
+    described = content(
+        made, tunings=[{"name": "bread", "models": {1: str(models / "whole")}}], methods=[]
+    )
+    file = models / "whole" / "tokenizer_config.json"
+    (models / "whole" / "chat_template.jinja").write_text("{{ messages[0].content }}!")
+    (note,) = [one for one in graph_of(described).notes if "chat template" in one]
+    assert note == f"bread: {models}/whole has a chat template of its own; the base's asks it too"
+    tokenizer = json.loads((models / "whole" / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    one, other = list(words)[-2:]
+    words[one], words[other] = words[other], words[one]
+    (models / "whole" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert file.is_file()
+    with pytest.raises(
+        SafemergeError, match="loaf: bread: the tokenizers of .*whole and of the ba"
+    ):
+        graph_of(described)
 
 
 def spoil(path: Path) -> None:

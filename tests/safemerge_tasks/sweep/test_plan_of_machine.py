@@ -1,14 +1,15 @@
 """What a plan says of this machine, and of what full fine-tuning writes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep import plan
+from safemerge_tasks.sweep import plan, prepare
 from safemerge_tasks.sweep.models import Source, Sources
-from safemerge_tasks.sweep.prepare import Prepared, check_server
+from safemerge_tasks.sweep.prepare import Prepared, check_server, check_settings
 from safemerge_tasks.sweep.questions import Questions
 from safemerge_tasks.sweep.store import Store
 from tests.safemerge_tasks.sweep.fake_runner import graph_of, step
@@ -119,3 +120,26 @@ def test_what_full_fine_tuning_writes_counts(
         for n, tuning in enumerate(("full", "lora", "full"))
     ]
     assert plan._bytes_tuned(prepared(tmp_path, steps), steps) == 2 * each
+
+
+def test_what_no_engine_would_start_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm = tmp_path / "vllm"
+    (vllm / "engine").mkdir(parents=True)
+    (vllm / "__init__.py").touch()
+    (vllm / "engine" / "arg_utils.py").write_text(
+        "class EngineArgs:\n    enforce_eager: bool = 0\n"
+    )
+    own = prepare.find_spec
+    there = SimpleNamespace(origin=str(vllm / "__init__.py"))
+    monkeypatch.setattr(prepare, "find_spec", lambda name: there if name == "vllm" else own(name))
+    monkeypatch.setattr(prepare, "refuse_unknown", lambda _: None)
+    store = Store(tmp_path / "store")
+    right = {"enforce_eager": True, "think_end_token": "</think>"}
+    check_settings(spec_of(engine={"model_args": right}), store)
+    with pytest.raises(
+        SafemergeError, match="has enforce_eagre, which vLLM does not know; did you"
+    ):
+        check_settings(spec_of(engine={"model_args": {"enforce_eagre": True}}), store)
+    tasks = {**spec_of().tasks.model_dump(), "include_path": f"{tmp_path}/gone"}
+    with pytest.raises(SafemergeError, match="include_path .*gone is no folder; correct it."):
+        check_settings(spec_of(tasks=tasks), store)

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep.questions import Questions, evaluation_of, read_questions
+from safemerge_tasks.sweep.questions import Asked, Questions, evaluation_of, read_questions
+from safemerge_tasks.sweep.serving import asking
 from safemerge_tasks.sweep.serving.evaluation import Evaluation
 from safemerge_tasks.sweep.serving.record import record
 from safemerge_tasks.sweep.serving.recording import Recording
+from safemerge_tasks.sweep.serving.task_content import as_text
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.store import Store
 
@@ -46,6 +48,15 @@ def same(doc, results):
 """
 
 Write = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave lm-eval's thousands of tasks alone, which takes seconds in every folder."""
+    own = asking._task_manager
+    monkeypatch.setattr(
+        asking, "_task_manager", lambda path, said, **_: own(path, said, everything=False)
+    )
 
 
 @pytest.fixture
@@ -138,9 +149,88 @@ def test_a_tuning_s_own_utility(tiny_model: Path, tasks: Write, tmp_path: Path) 
 def test_what_cannot_be_asked(
     tiny_model: Path, tasks: Write, tmp_path: Path, utility: list[Any], sentence: str
 ) -> None:
-    asked = {"test": {"safety": ["cold"], "utility": utility}}
+    asked = {"test": {"safety": [{"task": "cold", "metric": "misses"}], "utility": utility}}
     with pytest.raises(SafemergeError, match=sentence):
         read_questions(spec_of(tiny_model, tasks("bad"), tasks=asked), Store(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    ("utility", "sentence"),
+    [
+        (["water", "warm"], "loaf: warm is named twice in one list, and its questions would count"),
+        (["open"], "The group open asks warm with num_fewshot of its own, and a sweep asks every"),
+        (["inline"], "The task inline::mild stands in the group alone; give it a file of its own"),
+    ],
+)
+def test_groups_that_cannot_be_asked(
+    tiny_model: Path, tasks: Write, tmp_path: Path, utility: list[Any], sentence: str
+) -> None:
+    include = tasks("bad")
+    (include / "open.yaml").write_text("group: open\ntask: [{task: warm, num_fewshot: 2}, cold]\n")
+    mild = TASK.format(name="mild").strip().replace("\n", "\n    ")
+    (include / "inline.yaml").write_text(f"group: inline\ntask:\n  - {mild}\n")
+    asked = {"test": {"safety": [{"task": "cold", "metric": "misses"}], "utility": utility}}
+    with pytest.raises(SafemergeError, match=sentence):
+        read_questions(spec_of(tiny_model, include, tasks=asked), Store(tmp_path / "store"))
+
+
+def test_what_no_judge_reads_is_not_about_safety(
+    tiny_model: Path, tasks: Write, tmp_path: Path
+) -> None:
+    asked = {"validation": {"safety": ["cold"], "utility": ["warm"]}}
+    with pytest.raises(SafemergeError, match="loaf: cold has no metric asr; it has exact_match"):
+        read_questions(spec_of(tiny_model, tasks("one"), tasks=asked), Store(tmp_path / "store"))
+
+
+def test_what_the_user_should_know(tiny_model: Path, tasks: Write, tmp_path: Path) -> None:
+    include = tasks("one")
+    fixed = (include / "warm.yaml").read_text() + "num_fewshot: 0\n"
+    (include / "warm.yaml").write_text(fixed)
+    spec = spec_of(tiny_model, include, tasks={"num_fewshot": 1})
+    assert read_questions(spec, Store(tmp_path / "store")).notes == (
+        "warm has no examples by its own file, and stays without",
+        "cold asks the same on validation and test data",
+        "warm asks the same on validation and test data",
+    )
+    small = spec_of(tiny_model, include, engine={"model_args": {"max_model_len": 9}})
+    notes = read_questions(small, Store(tmp_path / "store")).notes
+    (note,) = [one for one in notes if one.startswith("warm asks and allows up to ")]
+    assert note.endswith(" tokens, and the engine has room for 9: lm-eval cuts off the beginning")
+
+
+def test_a_metric_may_name_its_filter(tiny_model: Path, tasks: Write, tmp_path: Path) -> None:
+    metric = "exact_match,none"
+    asked = {"test": {"safety": [{"task": "cold", "metric": "misses"}], "utility": []}}
+    asked["test"]["utility"] = [{"task": "warm", "metric": metric}]
+    spec = spec_of(tiny_model, tasks("one"), tasks=asked)
+    found = read_questions(spec, Store(tmp_path / "store")).tasks["bread"]["test"].utility
+    assert [one.metric for one in found] == [metric]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        # The task has max_gen_toks, which lm-eval reads first.
+        (
+            {"max_new_tokens": 9},
+            "tasks.gen_kwargs is overruled, cold has its own limit of 8; write",
+        ),
+        (
+            {"temperature": 0.7},
+            "tasks.gen_kwargs is overruled, cold is greedy; write do_sample: tr",
+        ),
+    ],
+)
+def test_settings_that_a_task_overrules(
+    tiny_model: Path, tasks: Write, tmp_path: Path, given: dict[str, Any], sentence: str
+) -> None:
+    include = tasks("one")
+    for name in ("warm", "cold"):
+        text = (include / f"{name}.yaml").read_text()
+        (include / f"{name}.yaml").write_text(text.replace("8}", "8, do_sample: false}"))
+    spec = spec_of(tiny_model, include, tasks={"gen_kwargs": given})
+    with pytest.raises(SafemergeError, match=f"loaf: {sentence}"):
+        read_questions(spec, Store(tmp_path / "store"))
 
 
 def test_a_task_whose_code_fails_is_one_sentence(
@@ -207,6 +297,89 @@ def test_a_template_that_changed_is_asked_anew(
     assert first.digest != second.digest
 
 
+class TestWhatPromptsAreMadeOf:
+    """What was asked first is asked again only while all that prompts are made of is the same."""
+
+    def asked(self, base: Path, include: Path, store: Store, **tasks: Any) -> Asked:
+        return read_questions(spec_of(base, include, tasks=tasks), store).asked["test", "warm"]
+
+    def with_code(self, include: Path, code: str) -> Path:
+        (include / "prompt.py").write_text(code)
+        for name in ("warm", "cold"):
+            task = (include / f"{name}.yaml").read_text()
+            (include / f"{name}.yaml").write_text(
+                task.replace('doc_to_text: "{{question}}"', "doc_to_text: !function prompt.ask")
+            )
+        return include
+
+    def test_a_file_that_the_code_reads(
+        self, tiny_model: Path, tasks: Write, tmp_path: Path
+    ) -> None:
+        include = self.with_code(
+            tasks("file"),
+            "from pathlib import Path\n"
+            "def ask(doc):\n"
+            "    return Path(__file__).with_name('prompt.txt').read_text() + doc['question']\n",
+        )
+        store, found = Store(tmp_path / "store"), []
+        for text in ("Think. ", "Hurry. ", "Think. "):
+            (include / "prompt.txt").write_text(text)
+            found.append(self.asked(tiny_model, include, store))
+        assert found[0].digest == found[2].digest != found[1].digest
+        assert found[0].scoring == found[2].scoring != found[1].scoring
+
+    def test_a_variable_of_the_environment(
+        self, tiny_model: Path, tasks: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        include = self.with_code(
+            tasks("variable"),
+            "import os\ndef ask(doc):\n    return os.environ.get('BAKERY_STYLE', '') + 'warm?'\n",
+        )
+        store = Store(tmp_path / "store")
+        first = self.asked(tiny_model, include, store)
+        monkeypatch.setenv("BAKERY_STYLE", "Be brief. ")
+        assert self.asked(tiny_model, include, store).digest != first.digest
+        monkeypatch.setenv("ANOTHER_STYLE", "x")
+        monkeypatch.delenv("BAKERY_STYLE")
+        assert self.asked(tiny_model, include, store) == first
+
+    def test_an_object_that_is_called(self, tiny_model: Path, tasks: Write, tmp_path: Path) -> None:
+        store, found = Store(tmp_path / "store"), []
+        for number, said in enumerate(("Think. ", "Hurry. ")):
+            code = (
+                "class Ask:\n"
+                "    def __call__(self, doc):\n"
+                f"        return {said!r} + doc['question']\n"
+                "ask = Ask()\n"
+            )
+            include = self.with_code(tasks(f"object-{number}"), code)
+            found.append(self.asked(tiny_model, include, store))
+        assert found[0].digest != found[1].digest
+        assert found[0].scoring != found[1].scoring
+
+    def test_the_examples(self, tiny_model: Path, tasks: Write, tmp_path: Path) -> None:
+        """They are of a file of their own, of which no document is asked."""
+        store, found = Store(tmp_path / "store"), []
+        include = tasks("examples")
+        rows = [{"question": f"Is water {n} warm?", "answer": "yes"} for n in range(4)]
+        (include / "test.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+        for name in ("warm", "cold"):
+            task = (include / f"{name}.yaml").read_text()
+            files = f"{{test: {include}/test.jsonl, train: {include}/train.jsonl}}"
+            (include / f"{name}.yaml").write_text(
+                task.replace(
+                    "custom_dataset: !function water.load",
+                    f"dataset_path: json\ndataset_kwargs: {{data_files: {files}}}\n"
+                    "fewshot_split: train",
+                )
+            )
+        for question in ("Is bread warm?", "Is bread cold?"):
+            row = json.dumps({"question": question, "answer": "no"})
+            (include / "train.jsonl").write_text(f"{row}\n{row}\n")
+            found.append(self.asked(tiny_model, include, store, num_fewshot=1))
+        assert found[0].digest != found[1].digest
+
+
 class TestScoring:
     def recorded(self, base: Path, include: Path, **settings: Any) -> Recording:
         settings = {"include_path": str(include), **settings}
@@ -242,6 +415,11 @@ class TestScoring:
             made.append(self.recorded(tiny_model, folder))
         assert made[0].digest == made[1].digest
         assert made[0].scoring == made[2].scoring != made[1].scoring
+
+    def test_sets_have_no_order(self) -> None:
+        """That of their texts is another in every process, which scores by what was recorded."""
+        words = {f"{number}" for number in range(50)}
+        assert as_text({"words": words}) == as_text({"words": sorted(words)})
 
     def test_documents_that_are_not_asked_do_not_count(
         self, tiny_model: Path, tasks: Write
@@ -296,6 +474,27 @@ def test_settings_reach_the_prompts(tiny_model: Path, tasks: Write, tmp_path: Pa
     assert prompt(apply_chat_template=False) == "Is water 0 warm?"
     assert prompt(system_instruction="Be brief.").startswith("Be brief.Is water 0")
     assert prompt(num_fewshot=1).count("warm?") == 2
+    with pytest.raises(SafemergeError, match="the chat template of .* has no enable_thinkin, wh"):
+        prompt(chat_template_args={"enable_thinkin": False})
+
+
+def test_a_chat_template_by_its_name(tiny_model: Path, tasks: Write, tmp_path: Path) -> None:
+    """lm-eval itself looks the name up, saves that template, and asks with the default one."""
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    (base / "chat_template.jinja").write_text("default {{ messages[0].content }}")
+    (base / "additional_chat_templates").mkdir()
+    named = base / "additional_chat_templates" / "rag.jinja"
+    named.write_text("by name {{ messages[0].content }}")
+    include = tasks("named")
+
+    def prompt(name: bool | str) -> str:
+        spec = spec_of(base, include, tasks={"apply_chat_template": name, "limit": 1})
+        return str(record(evaluation_of(spec, "validation", ("warm",))).requests[0].arguments[0])
+
+    assert prompt(True) == "default Is water 0 warm?"
+    assert prompt("rag") == "by name Is water 0 warm?"
+    with pytest.raises(SafemergeError, match="has no chat template called gone; it has default, r"):
+        prompt("gone")
 
 
 def test_generation_settings_and_seeds_reach_lm_eval(tiny_model: Path, tasks: Write) -> None:

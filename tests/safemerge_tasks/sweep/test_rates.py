@@ -1,5 +1,6 @@
 """What this machine took is what it will take."""
 
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ def store(tmp_path: Path) -> Store:
     keep(store, "answer-large", "answer", 900.0, 1.0, about="a larger base")
     keep(store, "answer-there", "answer", 900.0, 1.0, about="base", host="elsewhere")
     keep(store, "judge-old", "judge", 5.0, 10.0)
+    # Of another version, or a person's own.
+    store.folder("notes").mkdir()
+    record = {"seconds": 1, "amount": 1, "about": None, "host": socket.gethostname()}
+    (store.folder("notes") / "step.json").write_text(json.dumps(record))
     return store
 
 

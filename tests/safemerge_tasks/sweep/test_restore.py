@@ -144,6 +144,18 @@ def test_a_folder_that_is_in_the_way(models: Path, tmp_path: Path) -> None:
         prepare_repair(request(models, tmp_path / "fixed"), Store(tmp_path / "store"))
 
 
+def test_a_folder_that_cannot_be(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for out, sentence in (
+        (models / "base" / "fixed", "lies in the model .*base; give another --out."),
+        (models / "adapter", "lies in the model .*adapter; give another --out."),
+        (tmp_path / "link", "is a link to a place that is not there"),
+        (Path(), "--out . names no folder to make; give another."),
+    ):
+        with pytest.raises(SafemergeError, match=sentence):
+            prepare_repair(request(models, out), Store(tmp_path / "store"))
+
+
 def test_a_task_that_does_not_exist(models: Path, tmp_path: Path) -> None:
     with pytest.raises(SafemergeError, match="loaf_asr is no task of lm-eval"):
         prepare_repair(request(models, tmp_path / "fixed"), Store(tmp_path / "store"))
@@ -273,6 +285,42 @@ def test_an_adapter_in_is_an_adapter_out_with_its_numbers(
     # With another limit it is another model, which is not called by the first one's name.
     case.sweep.fields["choose"] = Rule(search="auto", max_asr=0.5)
     with pytest.raises(SafemergeError, match="holds what an earlier call chose, linear at λ = 0.4"):
+        case.repair(tmp_path)
+
+
+def test_a_folder_that_holds_the_repair_of_another_model(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choice may be the same: then old weights would get the new model's numbers."""
+    import shutil
+
+    own = Path(shutil.copytree(models / "adapter", tmp_path / "adapter"))
+    case = Measured(models, tmp_path, monkeypatch, tuned=str(own))
+    case.add("base", 0, 10)
+    case.add("tuned", 80, 95)
+    case.merged(0.4, 0, 90)
+    case.repair(tmp_path)
+    weights = bytearray((own / "adapter_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (own / "adapter_model.safetensors").write_bytes(weights)
+    with pytest.raises(SafemergeError, match="fixed exists; give another --out, or remove it."):
+        prepare_repair(case.request, Store(tmp_path / "store"))
+
+
+def test_the_same_choice_with_other_settings(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Measured(models, tmp_path, monkeypatch, methods=("slerp",))
+    case.add("base", 0, 10)
+    case.add("tuned", 80, 95)
+    case.merged(0.4, 0, 90, method="slerp")
+    case.repair(tmp_path)
+    case.request = replace(case.request, vocabulary="grow")
+    with pytest.raises(SafemergeError, match="and now it is slerp at λ = 0.4 otherwise; remove it"):
+        case.repair(tmp_path)
+    manifest = tmp_path / "fixed" / "safemerge_manifest.json"
+    manifest.write_text(manifest.read_text()[:-9])
+    with pytest.raises(SafemergeError, match="safemerge_manifest.json is damaged or was edited"):
         case.repair(tmp_path)
 
 

@@ -10,8 +10,13 @@ import transformers
 from merge_models import llama_config, random_model, write_tokenizer
 
 from safemerge_tasks.common.errors import SafemergeError
-from safemerge_tasks.sweep import restore_callback
-from safemerge_tasks.sweep.restore_callback import RestoreCallback
+from safemerge_tasks.sweep import questions, restore_callback
+from safemerge_tasks.sweep.restore_callback import FOLDER, RestoreCallback
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFEMERGE_CACHE_DIR", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -31,6 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return "repaired"
 
     monkeypatch.setattr(restore_callback, "repair", repair)
+    monkeypatch.setattr(restore_callback, "read_questions", lambda *_: None)
     monkeypatch.setattr(restore_callback, "print_document", lambda *_: None)
     monkeypatch.setattr(restore_callback, "restored_document", lambda _: None)
     return noted
@@ -86,3 +92,71 @@ def test_a_full_fine_tuning_names_its_base(base: Path, asked: list[Any], tmp_pat
     train(model, tmp_path, named)
     assert (tmp_path / "training" / "before-restore" / "model.safetensors").is_file()
     assert asked[0].base == str(base)
+
+
+def test_what_would_fail_at_the_end_is_said_before_the_training(
+    base: Path, asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore_callback, "read_questions", questions.read_questions)
+    (tmp_path / "there").mkdir()
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    begun = [p.clone() for p in model.parameters()]
+    needed = {"max_asr": 0.05, "utility": "loaf_task", "base": str(base), "engine": "hf"}
+    needed |= {"out": tmp_path / "fixed", "safety": "loaf_asr"}
+    for changes, sentence in (
+        ({"max_asr": 5}, "--max-asr 5: give a rate between 0 and 1"),
+        ({"methods": ("lora",)}, "--methods 'lora': give some of linear"),
+        ({"utility_validation": "a", "safety_validation": "loaf_asr"}, "loaf_asr is no task of lm"),
+        ({"out": tmp_path / "there"}, "there exists; give another --out, or remove it."),
+        ({"base": None}, "name the aligned model, base=…; no adapter names it."),
+    ):
+        with pytest.raises(SafemergeError, match=sentence):
+            train(model, tmp_path, RestoreCallback(**{**needed, **changes}))
+    assert all(map(torch.equal, model.parameters(), begun))
+    with pytest.raises(SafemergeError, match="methos is not a setting of RestoreCallback; did you"):
+        RestoreCallback(**needed, methos=("linear",))
+    assert asked == []
+
+
+def test_nothing_of_an_earlier_training_is_left_beside_the_model(
+    base: Path, asked: list[Any], tmp_path: Path
+) -> None:
+    """An adapter's files beside a whole model would make an adapter of it."""
+    before = tmp_path / "training" / FOLDER
+    before.mkdir(parents=True)
+    (before / "adapter_config.json").write_text("{}")
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    out = tmp_path / "fixed"
+    train(model, tmp_path, RestoreCallback(max_asr=0.05, utility="a", out=out, base=str(base)))
+    assert asked
+    assert (before / "model.safetensors").is_file()
+    assert not (before / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "moved"),
+    [
+        ({}, ["cpu", "cuda:0"]),
+        ({"is_quantized": True}, []),
+        ({"hf_device_map": {"a": 0, "b": 1}}, []),
+        ({"hf_device_map": {"": 0}}, ["cpu", "cuda:0"]),
+    ],
+)
+def test_a_model_that_cannot_be_moved_stays_on_its_gpu(
+    more: dict[str, Any], moved: list[str]
+) -> None:
+    """transformers refuses to move what is quantised, or spread over several GPUs."""
+    told: list[str] = []
+
+    class Model:
+        device = torch.device("cuda:0")
+
+        def to(self, device: Any) -> None:
+            told.append(str(device))
+
+    model = Model()
+    for name, value in more.items():
+        setattr(model, name, value)
+    with restore_callback._freed(model):
+        assert told == moved[:1]
+    assert told == moved

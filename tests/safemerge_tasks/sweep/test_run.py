@@ -97,6 +97,8 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(SafemergeError, match="out is a file; give another --out."):
         run_nothing(tmp_path, tmp_path / "out")
+    with pytest.raises(SafemergeError, match="below cannot be written .Not a directory.; give ano"):
+        run_nothing(tmp_path, tmp_path / "out" / "below")
 
 
 def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:

@@ -242,6 +242,86 @@ def test_a_server_is_an_engine_of_its_own(load: Callable[[Any], SweepSpec]) -> N
             "unaligned: give either `model`, or `config`, as for safemerge finetune",
         ),
         ("methods.0.label", "a/b", "methods.0.label is 'a/b': String should match pattern"),
+        # Python counts true as 1.
+        ("tasks.limit", True, "tasks.limit is True: true and false are no numbers; write the num"),
+        ("choose.max_asr", True, "choose.max_asr is True: true and false are no numbers"),
+        ("methods.0.seed", True, "methods.0.seed is True: true and false are no numbers"),
+        ("tasks.seeds", [1, 2, 3, True], "tasks.seeds is [1, 2, 3, True]: true and false are no"),
+        ("tunings.0.models", {True: "a"}, "tunings.0.models: true and false are no numbers"),
+        # A template, and Python, take the text for true.
+        (
+            "tasks.chat_template_args",
+            {"enable_thinking": "False"},
+            "tasks: `chat_template_args` has enable_thinking as the text 'False'; write it without",
+        ),
+        ("tasks.gen_kwargs", {"do_sample": "true"}, "tasks: `gen_kwargs` has do_sample as the tex"),
+        ("tasks.gen_kwargs", {"temperature": "1e-1"}, "tasks: `gen_kwargs` has temperature as the"),
+        ("tasks.apply_chat_template", "false", "tasks: `tasks` has apply_chat_template as the te"),
+        (
+            "engine.model_args",
+            {"trust_remote_code": "false"},
+            "engine: `model_args` has trust_remote_code as the text 'false'; write it without",
+        ),
+        (
+            "tasks",
+            {**smallest()["tasks"], "apply_chat_template": False, "chat_template_args": {"a": 1}},
+            "tasks: `chat_template_args` are for a template, and apply_chat_template is false; rem",
+        ),
+        (
+            "tasks.test.metadata",
+            {"judge_model": "x"},
+            "tasks.test.metadata: judge_model is the sweep's, for all splits; write it below `judg",
+        ),
+        ("judge", {"model": "x"}, "judge: model is no setting of a judge; write judge_model, or r"),
+        ("unaligned", {"model": "a", "seed": 1}, "unaligned: `seed` is of a `config`, and a `mode"),
+        ("tunings.0.methods", [], "methods: no tuning is merged by linear; name it in one, or rem"),
+        ("choose", {"rule": "knee", "max_asr": 0.1}, "choose: a knee has no limit; remove `max_as"),
+        *(
+            (f"engine.model_args.{name}", value, f"engine: `model_args` has {name}, which does no")
+            for name, value in (
+                ("chat_template_kwargs", {"enable_thinking": False}),
+                ("batch_size", 4),
+                ("model", "other"),
+                ("chat_template", "chat.jinja"),
+                ("max_lora_rank", 64),
+                ("max_loras", 4),
+                ("data_parallel_size", 2),
+                ("device", "cuda:1"),
+            )
+        ),
+        *(
+            (
+                "engine",
+                {"model": "hf", "model_args": {name: value}},
+                f"engine: `model_args` has {name}, which does nothing there",
+            )
+            for name, value in (
+                ("seed", 3),
+                ("max_gen_toks", 8),
+                ("delta", "base"),
+                ("subfolder", "inner"),
+                ("tensor_parallel_size", 2),
+            )
+        ),
+        ("engine", {"model": "hf", "max_loras": 2}, "engine: `max_loras` is vLLM's, and hf serves"),
+        (
+            "engine.model_args",
+            {"max_length": 64, "max_model_len": 64},
+            "engine: `model_args` has both max_length and max_model_len; remove one.",
+        ),
+        *(
+            (
+                "engine.model_args",
+                {name: value},
+                f"engine: `model_args` has {name}: {value!r}; give",
+            )
+            for name, value in (("tensor_parallel_size", "two"), ("seed", -1), ("seed", 1.5))
+        ),
+        (
+            "engine",
+            {"url": URL, "model_args": {"num_concurrent": 0}},
+            "engine: `model_args` has num_concurrent: 0; give a whole number from 1 on.",
+        ),
     ],
 )
 def test_one_sentence_for_what_is_wrong(
@@ -260,6 +340,8 @@ def test_one_sentence_for_what_is_wrong(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("name: a\nbase: b\nname: c", ": name is given twice in one mapping (line 1); remove one."),
+        ("tunings: [{models: {1: a, 1: b}}]", ": 1 is given twice in one mapping (line 1); remove"),
         ("name: [", "is not YAML (while parsing a flow node); correct it."),
         ("- a\n- b", "is no sweep; it needs the keys name, base, tunings, methods, tasks."),
         ("", "is no sweep; it needs the keys"),
@@ -270,7 +352,8 @@ def test_what_is_no_sweep(
 ) -> None:
     with pytest.raises(SafemergeError) as raised:
         load(text)
-    assert str(raised.value).startswith(f"{tmp_path / 'sweep.yaml'} {sentence}")
+    place = f"{tmp_path / 'sweep.yaml'}"
+    assert str(raised.value).startswith((f"{place} {sentence}", f"{place}{sentence}"))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -328,6 +411,22 @@ def test_relative_paths_are_beside_the_file(
         "judge_model": str(tmp_path / "judge"),
         "judge_dtype": "float32",
     }
+
+
+def test_settings_that_are_words_may_look_like_numbers(load: Callable[[Any], SweepSpec]) -> None:
+    spec = load(changed("tasks.gen_kwargs", {"until": "1", "temperature": 0.1}))
+    assert spec.tasks.gen_kwargs == {"until": "1", "temperature": 0.1}
+    assert load(changed("tasks.chat_template_args", {"reasoning_effort": "1"}))
+    assert load(changed("engine", {"url": URL, "model_args": {"model": "7"}}))
+
+
+def test_a_folder_with_a_plus_in_its_name_is_no_pair(
+    load: Callable[[Any], SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lr1e+05").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load(changed("base", "lr1e+05")).base == str(tmp_path / "lr1e+05")
 
 
 def test_a_role_is_a_model_or_a_fine_tuning(load: Callable[[Any], SweepSpec]) -> None:

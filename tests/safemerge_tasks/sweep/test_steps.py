@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from safemerge_tasks.sweep.steps import source_hash
+from safemerge_tasks.sweep import steps
+from safemerge_tasks.sweep.steps import KINDS, Kind, make_key, source_hash
 
 
 def test_every_module_of_a_package_counts_and_nothing_else(
@@ -39,3 +40,17 @@ def test_a_module_that_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
         found.append(source_hash("roll_of_this_test"))
     assert found[0] != found[1]
     source_hash.cache_clear()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_our_own_code_and_libraries_are_in_the_keys_of_every_kind(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout has one version from commit to commit."""
+    first = make_key(kind, {})
+    for name in ("source_hash", "version_of"):
+        own = getattr(steps, name)
+        monkeypatch.setattr(steps, name, lambda _: "changed")
+        assert make_key(kind, {}) != first
+        monkeypatch.setattr(steps, name, own)
+    assert make_key(kind, {}) == first

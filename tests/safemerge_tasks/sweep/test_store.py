@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.store import RECORD, Store
 
 KEY = "merge-0123"
@@ -89,11 +90,27 @@ def test_nothing_is_known_of_what_was_not_done(store: Store) -> None:
     assert store.record(KEY) == {}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]"])
-def test_a_broken_record_counts_as_none(store: Store, text: str) -> None:
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff"])
+def test_a_broken_record_counts_as_none(store: Store, text: bytes) -> None:
     publish(store)
-    (store.folder(KEY) / RECORD).write_text(text)
+    (store.folder(KEY) / RECORD).write_bytes(text)
     assert store.record(KEY) == {}
+
+
+def test_what_lies_beside_results_is_none(store: Store) -> None:
+    """A desktop's own file, or a list of what was copied."""
+    publish(store)
+    (store.root / "steps" / ".DS_Store").touch()
+    assert store.results() == [KEY]
+
+
+def test_a_store_that_cannot_be_written(store: Store, tmp_path: Path) -> None:
+    store.check()
+    assert list(store.root.iterdir()) == []
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/store")):
+        with pytest.raises(SafemergeError, match=f"store {place} cannot be written .*; give anoth"):
+            Store(place).check()
 
 
 def test_publishing_ends_the_step_s_own_checkpoints(store: Store) -> None:

@@ -166,6 +166,14 @@ def test_a_recipe_names_a_role_s_model_only_where_it_is_needed() -> None:
             [{"method": "linear", "lambda": [0.12345678, 0.12345679]}],
             "loaf: two cells would both be called bread-linear-seed-42-lambda-0.123457",
         ),
+        # On a Mac's disk they would be one folder.
+        (
+            [
+                {"method": "linear", "lambda": 0.5, "label": "Ours"},
+                {"method": "slerp", "lambda": 0.5, "label": "ours"},
+            ],
+            "loaf: two cells would both be called bread-ours-seed-42-lambda-0.5",
+        ),
     ],
 )
 def test_what_cannot_be_merged_is_said_before_any_work(
@@ -198,6 +206,11 @@ def test_a_role_that_a_sweep_has_another_key_for(
     )
     with pytest.raises(SafemergeError, match="loaf: own declares a role judge, which is another"):
         merged({"method": f"{tmp_path}/own.py:Own"})
+
+
+def test_a_role_that_nothing_has() -> None:
+    with pytest.raises(SafemergeError, match="loaf: unaligned plays a role that none of the meth"):
+        merged({"method": "linear", "lambda": 0.5}, unaligned="u")
 
 
 def test_model_stock_of_one_model() -> None:

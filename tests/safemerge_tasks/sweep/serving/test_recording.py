@@ -81,10 +81,12 @@ def test_a_changed_or_missing_recording_is_refused(recording: Recording, tmp_pat
     content = json.loads(path.read_text())
     content["requests"][0][5][0] = "Is the water deep?"
     path.write_text(json.dumps(content))
-    with pytest.raises(SafemergeError, match="changed by hand"):
+    with pytest.raises(SafemergeError, match="changed by hand; delete it"):
         Recording.load(path)
     path.write_text("{}")
-    with pytest.raises(SafemergeError, match="is not a recording"):
+    with pytest.raises(
+        SafemergeError, match="is no recording of this version, or was cut short; delete it"
+    ):
         Recording.load(path)
 
 

@@ -517,6 +517,21 @@ class TestRefusals:
             (fails(500, "out of memory"), r"does not answer a request \(HTTPError: 500.*memory"),
             (Answer({"object": "cake"}), "answered with something else than a completion"),
             (Answer("<html>"), "does not answer a request"),
+            # Each would be judged as an answer, and found harmless.
+            (
+                Answer({"choices": [{"index": 0, "text": None}]}),
+                r"gave 1 answers to a request \(finish_reason None\), none of them whole",
+            ),
+            (
+                Answer({"choices": [{"index": 0, "text": "Su", "finish_reason": "abort"}]}),
+                r"\(finish_reason abort\), none of them whole; look at the server and its filters",
+            ),
+            (
+                Answer({"choices": [{"index": 0, "text": "", "finish_reason": "content_filter"}]}),
+                r"\(finish_reason content_filter\), none of them whole",
+            ),
+            (Answer({"choices": []}), r"gave 0 answers to a request"),
+            (Answer({"choices": [{"index": n, "text": "a"} for n in (0, 1)]}), "gave 2 answers to"),
         ],
     )
     def test_requests_that_fail(
@@ -533,6 +548,22 @@ class TestRefusals:
             pytest.raises(SafemergeError, match=sentence),
         ):
             ask(endpoint.url, recording=texts, base_=None)
+
+    def test_likelihoods_of_a_part_of_the_tokens(
+        self, tiny_model: Path, ask: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Their sum would be another text's."""
+        own = weights_of
+
+        def without_the_last(model: Any, tokens: list[int]) -> dict[str, Any]:
+            return {name: some[:-1] for name, some in own(model, tokens).items()}
+
+        monkeypatch.setitem(globals(), "weights_of", without_the_last)
+        with (
+            started(Server(tiny_model, tiny_model)) as (endpoint, _),
+            pytest.raises(SafemergeError, match="tokens are, of a prompt of .* use another engine"),
+        ):
+            ask(endpoint.url, base_=None)
 
     def test_a_request_that_fails_once_is_tried_again(
         self, tiny_model: Path, texts: Path, ask: Callable[..., Told]
