@@ -74,7 +74,7 @@ _TOKENIZER_KEYS = ("source", "tokens", "pad_to_multiple_of")
 _SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)
 
 
-class EachKeyOnce(yaml.SafeLoader):
+class _EachKeyOnce(yaml.SafeLoader):
     """Reads YAML, and refuses a mapping that has a key twice, of which one would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -103,7 +103,7 @@ def load_recipe(path: Path, **overrides: Any) -> Recipe:
         MergeError: the file is missing, is no YAML, or says something that cannot be done.
     """
     try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=EachKeyOnce))
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_EachKeyOnce))
     except FileNotFoundError as error:
         raise MergeError(f"{path}: no such recipe; check the path.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from merge.methods import find_method, is_own_file, known_roles
-from merge.recipe.mergekit_yaml import EachKeyOnce
 from merge.recipe.recipe import Dtype, Vocabulary
 from safemerge_tasks.attacks.names import task_with_path, with_path
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import nearest, unknown_key, validated
+from safemerge_tasks.common.yaml_file import read_yaml
 from safemerge_tasks.judges.names import with_paths
 from safemerge_tasks.sweep.manifest import SPLITS, Frozen, Rule, Split, TestPoints
 from safemerge_tasks.sweep.merge_words import merge_errors
@@ -537,14 +536,7 @@ def load_spec(path: Path) -> SweepSpec:
     Raises:
         SafemergeError: it cannot be read, or says something impossible.
     """
-    try:
-        with merge_errors(f"{path}: "):
-            given = yaml.load(path.read_text(encoding="utf-8"), EachKeyOnce)  # noqa: S506 - a subclass of SafeLoader
-    except OSError as error:
-        raise SafemergeError(f"{path} cannot be read ({error.strerror}); correct it.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise SafemergeError(f"{path} is not YAML ({first}); correct it.") from error
+    given = read_yaml(path)
     if not isinstance(given, Mapping):
         raise SafemergeError(
             f"{path} is no sweep; it needs the keys name, base, tunings, methods, tasks."

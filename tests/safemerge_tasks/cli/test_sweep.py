@@ -152,7 +152,7 @@ def test_an_interrupt_while_it_is_prepared(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["gone.yaml"], "safemerge: gone.yaml cannot be read (No such file or directory)"),
+        (["gone.yaml"], "safemerge: gone.yaml does not exist; correct it."),
         (["status", "."], "safemerge: . is no sweep's output folder; name the one that"),
         (["sweep.yaml"], "safemerge: base: no such folder; check the path, or give a Hub id."),
         (["sweep.yaml", "--plan"], "safemerge: base: no such folder; check the path, or give a"),
