@@ -21,28 +21,33 @@ DIFFERENT = 8
 @section(100)
 def provenance(sweeps: Sweeps) -> Section:
     """Return two folded tables a sweep."""
-    tables = []
+    tables: list[Table] = []
     head = ("variant", "split", "task", "metric, filter", "value", "file below the sweep's")
     for findings in sweeps.findings:
         title = sweeps.title(findings)
-        numbers = tuple(_numbers(findings))
-        tables.append(Table(head, numbers, (*title, "every number"), folded=True))
-        settings = tuple(_settings(findings))
-        title = (*title, "settings and versions")
-        tables.append(Table(("what", "value", "of"), settings, title, folded=True))
+        tables += (
+            Table(head, tuple(_numbers(findings)), (*title, "every number"), folded=True),
+            Table(
+                ("what", "value", "of"),
+                tuple(_settings(findings)),
+                (*title, "settings and versions"),
+                folded=True,
+            ),
+        )
     return Section("Provenance", (), tuple(tables))
 
 
 def _numbers(findings: Findings) -> Iterator[tuple[Words, ...]]:
-    for variant, split, task, value in findings.values():
-        yield (
-            Name(variant.id),
-            split,
-            Name(task.task),
-            Name(f"{task.metric}, {value.filter}"),
-            cell(value.measure),
-            ", ".join(value.samples or value.results),
-        )
+    for _, split, found in findings.survey.cells():
+        for task, value in found.values.items():
+            yield (
+                Name(found.variant.id),
+                split,
+                Name(task.task),
+                Name(f"{task.metric}, {value.filter}"),
+                cell(value.measure),
+                ", ".join(value.samples or value.results),
+            )
 
 
 def _settings(findings: Findings) -> Iterator[tuple[Words, ...]]:
@@ -51,7 +56,8 @@ def _settings(findings: Findings) -> Iterator[tuple[Words, ...]]:
     yield ("base", Name(manifest.base), "")
     yield ("judge", Name(manifest.judge), "")
     yield from _of_manifest(manifest)
-    of_results = Counter(setting for *_, value in findings.values() for setting in value.settings)
+    values = (value for _, _, found in findings.survey.cells() for value in found.values.values())
+    of_results = Counter(setting for value in values for setting in value.settings)
     for (what, text), count in of_results.items():
         yield (what, Name(text), f"{count:,} results")
 
