@@ -179,6 +179,8 @@ def _choose(
         if rule.groups and chosen:
             chosen, said = _by_layers(survey, tasks, walks, found, chosen)
             reason += said
+    elif not able:
+        chosen, reason = None, "no grid point has complete results"
     elif rule.rule == "knee":
         chosen, reason = _knee(able)
     else:
@@ -251,13 +253,13 @@ def _by_layers(
     """Return what both stages take, and what is to be said of the second one."""
     rule = survey.manifest.choose
     taken = [
-        (line.by_layers, group)
+        group
         for line, walk in walks
         if walk.best is not None
         for group in line.wanted(walk.best)
         if not found[group.point].obstacle
     ]
-    others = [group for ahead, group in taken if not ahead]
+    others = [group for group in taken if not group.by_layers]
     lines_ahead = sum(len(line.ahead) for line, _ in walks)
     if not lines_ahead:
         return single, (
@@ -265,7 +267,7 @@ def _by_layers(
             "λ, several λ and enough validation questions for both stages"
         )
     confidence = 1 - (1 - rule.confidence) / lines_ahead
-    within = [group for ahead, group in taken if ahead]
+    within = [group for group in taken if group.by_layers]
     better = [
         found[group.point]
         for group in within
@@ -360,11 +362,7 @@ def _lacking(group: Group, wanted: Sequence[Measured], seeds: set[int]) -> str:
     return f"{named} is missing{said}"
 
 
-def _best_utility(
-    able: Sequence[Candidate], rule: Rule, total: int
-) -> tuple[Candidate | None, str]:
-    if not able:
-        return None, "no grid point has complete results"
+def _best_utility(able: Sequence[Candidate], rule: Rule, total: int) -> tuple[Candidate, str]:
     within = [one for one in able if one.within]
     if within:
         said = f"the best utility of {len(within)} of {total} points within the limit"
@@ -373,9 +371,7 @@ def _best_utility(
     return min(able, key=_safer), said
 
 
-def _knee(able: Sequence[Candidate]) -> tuple[Candidate | None, str]:
-    if not able:
-        return None, "no grid point has complete results"
+def _knee(able: Sequence[Candidate]) -> tuple[Candidate, str]:
     if any(one.utility is None for one in able):
         return min(able, key=_safer), "without a utility task, the lowest bound"
     found = [(_rounded(one.asr), _rounded(one.utility)) for one in able]
