@@ -322,8 +322,6 @@ def _candidate(
     bound = group.bound(tasks.safety, confidence)
     utility = _utility(group, tasks.utility)
     found = Candidate(group.point, having, safety.value, bound, utility, "", within=False)
-    if not tasks.safety:
-        return replace(found, obstacle="there is no safety task on validation data")
     if not group.complete("validation", wanted) or set(having) < seeds:
         return replace(found, obstacle=_lacking(group, wanted, seeds - set(having)))
     if high := group.unscored("validation", tasks.safety):

@@ -62,11 +62,9 @@ def _pairs(survey: Survey, old: Variant, new: Variant, tasks: Sequence[Measured]
         ]
         for one in (old, new)
     )
-    if len(before) != len(after):
+    if [values.keys() for _, values in before] != [values.keys() for _, values in after]:
         return []
     for (share, values), (_, others) in zip(before, after, strict=True):
-        if values.keys() != others.keys():
-            return []
         both = [(values[key][0], *others[key]) for key in values]
         asked = [one for one in both if one[:2] != (None, None)]
         known = [
