@@ -21,19 +21,15 @@ DIFFERENT = 8
 @section(100)
 def provenance(sweeps: Sweeps) -> Section:
     """Return two folded tables a sweep."""
-    tables: list[Table] = []
+    tables = []
     head = ("variant", "split", "task", "metric, filter", "value", "file below the sweep's")
     for findings in sweeps.findings:
         title = sweeps.title(findings)
-        tables += (
-            Table(head, tuple(_numbers(findings)), (*title, "every number"), folded=True),
-            Table(
-                ("what", "value", "of"),
-                tuple(_settings(findings)),
-                (*title, "settings and versions"),
-                folded=True,
-            ),
-        )
+        numbers = tuple(_numbers(findings))
+        tables.append(Table(head, numbers, (*title, "every number"), folded=True))
+        settings = tuple(_settings(findings))
+        title = (*title, "settings and versions")
+        tables.append(Table(("what", "value", "of"), settings, title, folded=True))
     return Section("Provenance", (), tuple(tables))
 
 
