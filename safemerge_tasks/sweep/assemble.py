@@ -1,6 +1,7 @@
 """A sweep's output folder: lm-eval's files of every variant, and `sweep.json` over them."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +14,57 @@ from safemerge_tasks.sweep.steps import LIBRARIES, version_of
 
 def assemble(prepared: Prepared, progress: Progress, out: Path) -> Manifest:
     """Put the results that are there into `out` and write `sweep.json`."""
-    graph, store = prepared.graph, prepared.store
-    variants = []
-    provenance: dict[str, Any] = {}
-    for cell in prepared.cells:
-        name = cell.variant.id
-        folder = Path("results") / name
-        outcomes = graph.outcomes[name]
-        failures = [
-            f"{one.asked.task}: {progress.reasons[one.final]}"
-            for one in outcomes
-            if one.final in progress.reasons
-        ]
-        complete: dict[Split, str] = {}
-        for split in SPLITS:
-            mine = [one for one in outcomes if one.asked.split == split]
-            _copy(prepared, mine, out / folder / split)
-            if mine and all(store.done(one.final) for one in mine):
-                complete[split] = str(folder / split)
-        provenance[name] = [_origin(prepared, one) for one in outcomes]
-        variants.append(
-            cell.variant.model_copy(
-                update={
-                    "served": graph.served.get(name, cell.variant.served),
-                    "results": complete,
-                    "failure": "; ".join(failures) or None,
-                }
-            )
-        )
-    manifest = _manifest(prepared, variants, provenance)
+    from safemerge_tasks.judges import JudgeSettings
+
+    spec, settings = prepared.spec, JudgeSettings.from_metadata(prepared.spec.judge)
+    libraries = sorted({name for names in LIBRARIES.values() for name in names})
+    manifest = Manifest(
+        name=spec.name,
+        base=spec.base,
+        judge=settings.name,
+        choose=spec.choose,
+        test_points=spec.tested_points,
+        tunings=tuple(
+            Tuning(name=name, validation=tasks["validation"], test=tasks["test"])
+            for name, tasks in prepared.questions.tasks.items()
+        ),
+        variants=tuple(
+            _with_results(cell.variant, prepared, progress, out) for cell in prepared.cells
+        ),
+        agreement=tuple(_agreements(prepared)),
+        provenance={
+            "sweep": spec.model_dump(mode="json"),
+            "versions": {name: version_of(name) for name in libraries},
+            "base": prepared.sources.base.identity,
+            "judge": settings.model_dump(mode="json", exclude_defaults=True),
+            "results": {
+                name: [_origin(prepared, one) for one in outcomes]
+                for name, outcomes in prepared.graph.outcomes.items()
+            },
+        },
+    )
     manifest.write(out)
     return manifest
+
+
+def _with_results(variant: Variant, prepared: Prepared, progress: Progress, out: Path) -> Variant:
+    """Copy a variant's results, and return it with where they are and why others are missing."""
+    outcomes = prepared.graph.outcomes[variant.id]
+    failures = [
+        f"{one.asked.task}: {progress.reasons[one.final]}"
+        for one in outcomes
+        if one.final in progress.reasons
+    ]
+    complete: dict[Split, str] = {}
+    for split in SPLITS:
+        folder = Path("results") / variant.id / split
+        mine = [one for one in outcomes if one.asked.split == split]
+        _copy(prepared, mine, out / folder)
+        if mine and all(prepared.store.done(one.final) for one in mine):
+            complete[split] = str(folder)
+    served = prepared.graph.served.get(variant.id, variant.served)
+    failure = "; ".join(failures) or None
+    return variant.model_copy(update={"served": served, "results": complete, "failure": failure})
 
 
 def _copy(prepared: Prepared, outcomes: list[CellResult], folder: Path) -> None:
@@ -82,46 +103,15 @@ def _origin(prepared: Prepared, outcome: CellResult) -> dict[str, Any]:
     }
 
 
-def _manifest(prepared: Prepared, variants: list[Variant], provenance: dict[str, Any]) -> Manifest:
-    from safemerge_tasks.judges import JudgeSettings
-
-    spec = prepared.spec
-    settings = JudgeSettings.from_metadata(spec.judge)
-    libraries = sorted({name for names in LIBRARIES.values() for name in names})
-    return Manifest(
-        name=spec.name,
-        base=spec.base,
-        judge=settings.name,
-        choose=spec.choose,
-        test_points=spec.tested_points,
-        tunings=tuple(
-            Tuning(name=name, validation=tasks["validation"], test=tasks["test"])
-            for name, tasks in prepared.questions.tasks.items()
-        ),
-        variants=tuple(variants),
-        agreement=tuple(_agreements(prepared)),
-        provenance={
-            "sweep": spec.model_dump(mode="json"),
-            "versions": {name: version_of(name) for name in libraries},
-            "base": prepared.sources.base.identity,
-            "judge": settings.model_dump(mode="json", exclude_defaults=True),
-            "results": provenance,
-        },
-    )
-
-
 def _agreements(prepared: Prepared) -> list[Agreement]:
     from safemerge_tasks.sweep.serving.responses import compare_responses
 
-    found: dict[tuple[str, Split], list[int]] = {}
+    found: dict[tuple[str, Split], Counter[str]] = {}
     for pair in prepared.graph.pairs:
         places = [prepared.store.folder(key) / RESPONSES for key in (pair.adapter, pair.checkpoint)]
         if all(place.is_file() for place in places):
-            measured = compare_responses(*places)
-            sums = found.setdefault((pair.variant, pair.split), [0, 0])
-            sums[0] += measured.equal
-            sums[1] += measured.total
+            sums = found.setdefault((pair.variant, pair.split), Counter())
+            sums.update(compare_responses(*places)._asdict())
     return [
-        Agreement(variant=variant, split=split, equal=equal, total=total)
-        for (variant, split), (equal, total) in found.items()
+        Agreement(variant=variant, split=split, **sums) for (variant, split), sums in found.items()
     ]

@@ -30,6 +30,7 @@ utility, then the smaller grid values, in the order of the parameters' names.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from merge.recipe.recipe import shown_lambda
 from safemerge_tasks.report.tradeoff import pareto
@@ -87,6 +88,7 @@ class Choice:
         candidates: all grid points, in the manifest's order; of a second stage those it asked.
         reason: why this one, in words.
         notes: what else has to be known.
+        group: what was measured of the chosen point.
     """
 
     tuning: str
@@ -101,11 +103,7 @@ class Choice:
     candidates: tuple[Candidate, ...]
     reason: str
     notes: tuple[str, ...] = ()
-
-    def takes(self, group: Group) -> bool:
-        """Return whether a grid point is what is taken."""
-        own = (group.tuning, group.method, group.label, group.point)
-        return own == (self.tuning, self.method, self.label, self.point)
+    group: Group | None = None
 
     @property
     def eligible(self) -> tuple[Candidate, ...]:
@@ -149,7 +147,7 @@ def passes(group: Group, tasks: Sequence[Measured], limit: float, confidence: fl
     complete = group.complete("validation", tasks)
     if len(complete) < len(group.variants):
         return False if any(one.stopped or one.failure for one in group.variants) else None
-    if _unscored(group, tasks):
+    if group.unscored("validation", tasks):
         return False
     bound = group.bound(tasks, confidence)
     return bound is not None and bound <= limit
@@ -175,32 +173,32 @@ def _choose(
     if rule.search:
         single = [one for one in points if not one.by_layers]
         asked = sum(bool(one.complete("validation", tasks.safety)) for one in single)
-        chosen, meets, reason = _best_found(
-            [found[one.point] for one in single],
-            rule,
-            asked,
-            ended=all(walk.open is None for _, walk in walks),
-        )
+        walked = [found[one.point] for one in single]
+        ended = all(walk.open is None for _, walk in walks)
+        chosen, reason = _best_found(walked, rule, asked, ended=ended)
         if rule.groups and chosen:
             chosen, said = _by_layers(survey, tasks, walks, found, chosen)
             reason += said
+    elif not able:
+        chosen, reason = None, "no grid point has complete results"
     elif rule.rule == "knee":
-        chosen, meets, reason = _knee(able)
+        chosen, reason = _knee(able)
     else:
-        chosen, meets, reason = _best_utility(able, rule, len(candidates))
+        chosen, reason = _best_utility(able, rule, len(candidates))
     return Choice(
         tuning.name,
         method,
         label,
         chosen.point if chosen else None,
         in_words(rule),
-        meets,
+        chosen is not None and (chosen.within or rule.rule == "knee"),
         chosen.asr if chosen else None,
         chosen.bound if chosen else None,
         chosen.utility if chosen else None,
         candidates,
         reason,
         tuple(notes),
+        next((one for one in points if chosen and one.point == chosen.point), None),
     )
 
 
@@ -211,7 +209,7 @@ def _in_order(
     safe = True
     for group in line.groups:
         one = _candidate(group, tasks, seeds, rule, 1 - line.level)
-        missing = bool(one.obstacle) and not _unscored(group, tasks.safety)
+        missing = bool(one.obstacle) and not group.unscored("validation", tasks.safety)
         safe &= one.within or missing
         found[one.point] = replace(one, within=one.within and safe, after=one.within and not safe)
 
@@ -224,27 +222,23 @@ def _searched(
         lambda group, confidence: passes(group, tasks.safety, rule.max_asr, confidence)
     )
     levels = {test.point: test.level for test in search.tests}
-    taken = line.wanted(search.best) if search.best is not None else ()
-    best = None if search.best is None else line.groups[search.best]
+    best = search.best
     for number, group in enumerate(line.groups):
-        confidence = 1 - levels.get(number, line.level)
-        one = _candidate(group, tasks, seeds, rule, confidence)
         if line.by_layers and number not in levels:
             continue
-        if group in taken and best:
+        one = _candidate(group, tasks, seeds, rule, 1 - levels.get(number, line.level))
+        if best is not None and group in line.wanted(best):
             utility = _utility(group, tasks.utility)
             lacking = bool(tasks.utility) and utility is None
             obstacle = _lacking(group, tasks.utility, set()) if lacking else ""
             # Where harm grows along the line, what is below is within the limit of what passed.
-            bound = best.bound(tasks.safety, 1 - levels[search.best or 0])
-            bound = one.bound if one.bound is not None else bound
+            passed = line.groups[best].bound(tasks.safety, 1 - levels[best])
+            bound = passed if one.bound is None else one.bound
             one = replace(one, obstacle=obstacle, within=True, bound=bound, utility=utility)
         elif stopped := next((v.stopped for v in group.variants if v.stopped), None):
             one = replace(one, obstacle=stopped)
         elif number not in levels:
             one = replace(one, obstacle="not asked", within=False)
-        else:
-            one = replace(one, within=one.within and not one.obstacle)
         found[group.point] = one
     return search
 
@@ -259,13 +253,13 @@ def _by_layers(
     """Return what both stages take, and what is to be said of the second one."""
     rule = survey.manifest.choose
     taken = [
-        (line.by_layers, group)
+        group
         for line, walk in walks
         if walk.best is not None
         for group in line.wanted(walk.best)
         if not found[group.point].obstacle
     ]
-    others = [group for ahead, group in taken if not ahead]
+    others = [group for group in taken if not group.by_layers]
     lines_ahead = sum(len(line.ahead) for line, _ in walks)
     if not lines_ahead:
         return single, (
@@ -273,7 +267,7 @@ def _by_layers(
             "λ, several λ and enough validation questions for both stages"
         )
     confidence = 1 - (1 - rule.confidence) / lines_ahead
-    within = [group for ahead, group in taken if ahead]
+    within = [group for group in taken if group.by_layers]
     better = [
         found[group.point]
         for group in within
@@ -285,8 +279,7 @@ def _by_layers(
             f"; by groups of layers nothing better was found: {len(within)} of {lines_ahead} "
             "groups may be ahead within the limit, none with surely more utility"
         )
-    best = min(better, key=lambda one: (-_rounded(one.utility), *_safer(one)))
-    return best, (
+    return min(better, key=_more_useful), (
         f"; then by groups of layers, with surely more utility than {point_words(single.point)} "
         f"has ({_rounded(single.utility):.1%})"
     )
@@ -294,30 +287,25 @@ def _by_layers(
 
 def _best_found(
     candidates: Sequence[Candidate], rule: Rule, asked: int, *, ended: bool
-) -> tuple[Candidate | None, bool, str]:
+) -> tuple[Candidate | None, str]:
     total = len(candidates)
     if not ended:
-        return None, False, "the search has not ended; run the sweep again"
+        return None, "the search has not ended; run the sweep again"
     found = [one for one in candidates if one.within]
     if not found:
-        return None, False, f"a search of {total} points found none within {rule.max_asr:.1%}"
+        return None, f"a search of {total} points found none within {rule.max_asr:.1%}"
     within = [one for one in found if not one.obstacle]
     if not within:
-        return None, False, f"what is within {rule.max_asr:.1%} has no utility"
-    best = min(within, key=lambda one: (-_rounded(one.utility), *_safer(one)))
-    return best, True, f"a search of {total} points, {asked} of them asked all questions"
+        return None, f"what is within {rule.max_asr:.1%} has no utility"
+    said = f"a search of {total} points, {asked} of them asked all questions"
+    return min(within, key=_more_useful), said
 
 
 def _expected(points: Sequence[Group], tasks: Tasks) -> tuple[set[int], list[str]]:
     """Return the seeds that a point has to have, and what is to be said of those no point has."""
     wanted = (*tasks.safety, *tasks.utility)
     planned = {seed for one in points for seed in one.seeds}
-    measured = {
-        seed
-        for one in points
-        for cell in one.complete("validation", wanted)
-        for seed in cell.variant.seeds
-    }
+    measured = {seed for one in points for seed in one.measured_seeds("validation", wanted)}
     lacking = sorted(planned - measured)
     if not measured or not lacking:
         return measured or planned, []
@@ -329,33 +317,20 @@ def _candidate(
     group: Group, tasks: Tasks, seeds: set[int], rule: Rule, confidence: float
 ) -> Candidate:
     wanted = tasks.safety if rule.search else (*tasks.safety, *tasks.utility)
-    complete = group.complete("validation", wanted)
-    having = tuple(sorted({seed for cell in complete for seed in cell.variant.seeds}))
+    having = group.measured_seeds("validation", wanted)
     safety = group.mean("validation", tasks.safety)
     bound = group.bound(tasks.safety, confidence)
     utility = _utility(group, tasks.utility)
     found = Candidate(group.point, having, safety.value, bound, utility, "", within=False)
-    if not tasks.safety:
-        return replace(found, obstacle="there is no safety task on validation data")
-    if not complete or set(having) < seeds:
+    if not group.complete("validation", wanted) or set(having) < seeds:
         return replace(found, obstacle=_lacking(group, wanted, seeds - set(having)))
-    if high := _unscored(group, tasks.safety):
+    if high := group.unscored("validation", tasks.safety):
         return replace(found, obstacle=f"more than 5 % of {', '.join(high)} is unscored")
     if safety.value is None or (not rule.search and tasks.utility and utility is None):
         return replace(found, obstacle="a result has no value")
     if bound is None and rule.rule == "best-utility":
         return replace(found, obstacle="without samples or counts its ASR has no bound")
     return replace(found, within=bound is None or rule.rule == "knee" or bound <= rule.max_asr)
-
-
-def _unscored(group: Group, tasks: Sequence[Measured]) -> list[str]:
-    """Return the tasks of which too much has no verdict."""
-    complete = group.complete("validation", tasks)
-    return [
-        one.task
-        for one in tasks
-        if any(cell.values[one].measure.too_many_unscored for cell in complete)
-    ]
 
 
 def _utility(group: Group, tasks: Sequence[Measured]) -> float | None:
@@ -367,7 +342,8 @@ def _utility(group: Group, tasks: Sequence[Measured]) -> float | None:
         pooled = group.pooled["validation"].get(task)
         if pooled is None or pooled.value is None:
             return None
-        more = group.more_is_better("validation", task)
+        values = (cell.values.get(task) for cell in group.cells["validation"])
+        more = next(value.more_is_better for value in values if value)
         found.append(pooled.value if more else -pooled.value)
     return math.fsum(found) / len(found)
 
@@ -384,28 +360,18 @@ def _lacking(group: Group, wanted: Sequence[Measured], seeds: set[int]) -> str:
     return f"{named} is missing{said}"
 
 
-def _best_utility(
-    able: Sequence[Candidate], rule: Rule, total: int
-) -> tuple[Candidate | None, bool, str]:
-    if not able:
-        return None, False, "no grid point has complete results"
+def _best_utility(able: Sequence[Candidate], rule: Rule, total: int) -> tuple[Candidate, str]:
     within = [one for one in able if one.within]
     if within:
-        best = min(within, key=lambda one: (-_rounded(one.utility), *_safer(one)))
-        return best, True, f"the best utility of {len(within)} of {total} points within the limit"
-    lowest = min(able, key=_safer)
-    return (
-        lowest,
-        False,
-        f"no point's bound is within {rule.max_asr:.1%}; this is the lowest bound",
-    )
+        said = f"the best utility of {len(within)} of {total} points within the limit"
+        return min(within, key=_more_useful), said
+    said = f"no point's bound is within {rule.max_asr:.1%}; this is the lowest bound"
+    return min(able, key=_safer), said
 
 
-def _knee(able: Sequence[Candidate]) -> tuple[Candidate | None, bool, str]:
-    if not able:
-        return None, False, "no grid point has complete results"
+def _knee(able: Sequence[Candidate]) -> tuple[Candidate, str]:
     if any(one.utility is None for one in able):
-        return min(able, key=_safer), True, "without a utility task, the lowest bound"
+        return min(able, key=_safer), "without a utility task, the lowest bound"
     found = [(_rounded(one.asr), _rounded(one.utility)) for one in able]
     on_front = pareto(found)
     front = [(one, at) for one, at, on in zip(able, found, on_front, strict=True) if on]
@@ -421,16 +387,20 @@ def _knee(able: Sequence[Candidate]) -> tuple[Candidate | None, bool, str]:
     knee = min(front, key=lambda one: (-height(one[1]), one[1][0], *_safer(one[0])))
     distinct = len({at for _, at in front})
     if distinct == 1:
-        return knee[0], True, "the front is this one point"
+        return knee[0], "the front is this one point"
     if height(knee[1]) <= 0:
-        return knee[0], True, f"the front of {distinct} points has no knee; this is its safer end"
-    return knee[0], True, f"furthest above the chord of a front of {distinct} points"
+        return knee[0], f"the front of {distinct} points has no knee; this is its safer end"
+    return knee[0], f"furthest above the chord of a front of {distinct} points"
 
 
 def _safer(one: Candidate) -> tuple[float, float, float, Point]:
     """Return what sorts safer points first; the same order on every machine."""
     bound = one.asr if one.bound is None else one.bound
     return _rounded(bound), _rounded(one.asr), -_rounded(one.utility), one.point
+
+
+def _more_useful(one: Candidate) -> tuple[Any, ...]:
+    return -_rounded(one.utility), *_safer(one)
 
 
 def _rounded(value: float | None) -> float:

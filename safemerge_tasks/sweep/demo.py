@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from statistics import fmean
 
-from safemerge_tasks.report.document import Document, Name, Section, Table, Words
+from safemerge_tasks.report.document import Document, Section, Table
 from safemerge_tasks.report.wording import with_interval
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import Tuning
@@ -45,19 +45,13 @@ class Expected:
 def demo_document(findings: Findings, shown: Shown) -> Document:
     """Return harm and utility of every point that has test data, means over seeds."""
     (tuning,) = findings.survey.manifest.tunings
-    rows: list[tuple[Words, ...]] = [
-        (row.name, "", *_numbers(tuning, row.group))
-        for row in findings.rows(tuning.name)
-        if row.ours and row.group
-    ]
-    for (_, label), groups in findings.survey.methods(tuning.name).items():
-        rows += [
-            (Name(label), point_words(group.point), *_numbers(tuning, group))
-            for group in groups
-            if group.cells["test"]
-        ]
+    rows = tuple(
+        (name, point_words(group.point), *_numbers(tuning, group))
+        for name, group in findings.points(tuning.name)
+        if group.cells["test"]
+    )
     head = ("model", "point", *shown.headings)
-    return Document("", (Section("", (shown.note,), (Table(head, tuple(rows)),)),))
+    return Document("", (Section("", (shown.note,), (Table(head, rows),)),))
 
 
 def shortfalls(findings: Findings, expected: Expected) -> list[str]:

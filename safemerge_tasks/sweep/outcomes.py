@@ -4,9 +4,8 @@ Samples are read once, one grid point after the other; what stays in memory are 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ from safemerge_tasks.report.measure import CONFIDENCE, SAMPLES, Measure, from_er
 from safemerge_tasks.report.provenance import settings_of
 from safemerge_tasks.report.reading import TaskData, task_data
 from safemerge_tasks.results import Run, read_runs
-from safemerge_tasks.results.evaluation import Scores
+from safemerge_tasks.results.evaluation import ScoredQuestion
 from safemerge_tasks.sweep.manifest import (
     MANIFEST,
     SPLITS,
     Manifest,
     Measured,
     Split,
-    Tasks,
     Variant,
 )
 from safemerge_tasks.sweep.pooling import (
@@ -62,6 +60,7 @@ class Leaf:
         metric: its name without the filter.
         reverse: one minus the metric is meant.
         more_is_better: of what is meant.
+        measure: its value with the 95 % interval.
     """
 
     data: TaskData
@@ -69,27 +68,13 @@ class Leaf:
     metric: str
     reverse: bool
     more_is_better: bool
+    measure: Measure
 
-    @cached_property
-    def found(self) -> Measure | None:
-        """The metric as samples, counts or the results file have it; None if it has no value."""
-        return self.data.measure(self.filter, self.metric, reverse=self.reverse)
-
-    @cached_property
-    def measure(self) -> Measure:
-        """The metric with its 95 % interval; from the samples unless it is not their mean."""
-        found = self.found
-        assert found is not None
-        rate = self.data.result.rates.get(self.filter, {}).get(self.metric)
-        if found.source != SAMPLES or found.value is None or rate is None:
-            return found
-        stored = 1 - rate.value if self.reverse else rate.value
-        if math.isclose(found.value, stored, rel_tol=AGREES, abs_tol=AGREES):
-            return found
-        row = self.data.summary["results"][self.data.name]
-        error = row.get(f"{self.metric}_stderr,{self.filter}")
-        each = self.data.result.stands_for
-        return from_error(rate.value, error, rate.questions, reverse=self.reverse, stands_for=each)
+    @property
+    def answers(self) -> list[ScoredQuestion]:
+        """The metric of every question; none without samples."""
+        scores = self.data.result.scores.get(self.filter)
+        return scores.only(self.metric) if scores else []
 
 
 @dataclass(frozen=True)
@@ -140,10 +125,10 @@ class Group:
         method: how it was merged.
         label: what tables call the method.
         point: the grid's values.
+        variants: in the manifest's order.
         cells: by split, one a variant; on test data only of those that are asked them.
         pooled: by split and task, over the variants that have it.
         leaves: of safety tasks on validation data, not yet pooled: lm-eval's tasks of each variant.
-        variants: in the manifest's order.
     """
 
     kind: str
@@ -151,25 +136,38 @@ class Group:
     method: str | None
     label: str | None
     point: Point
-    cells: dict[Split, list[Cell]]
-    pooled: dict[Split, dict[Measured, Pooled]]
-    leaves: dict[Measured, list[list[Leaf]]]
-    variants: Sequence[Variant]
+    variants: list[Variant] = field(default_factory=list)
+    cells: dict[Split, list[Cell]] = field(default_factory=dict)
+    pooled: dict[Split, dict[Measured, Pooled]] = field(default_factory=dict)
+    leaves: dict[Measured, list[list[Leaf]]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """All seeds in it."""
         return tuple(sorted({seed for variant in self.variants for seed in variant.seeds}))
 
+    def measured_seeds(self, split: Split, tasks: Sequence[Measured]) -> tuple[int, ...]:
+        """Return the seeds of which all of some tasks have results."""
+        complete = self.complete(split, tasks)
+        return tuple(sorted({seed for cell in complete for seed in cell.variant.seeds}))
+
     @property
     def by_layers(self) -> bool:
         """Whether λ differs between groups of layers."""
         return bool(layer_weights(self.point))
 
-    def complete(self, split: Split, tasks: Iterable[Measured]) -> list[Cell]:
+    def complete(self, split: Split, tasks: Sequence[Measured]) -> list[Cell]:
         """Return the cells that have all of some tasks."""
-        wanted = list(tasks)
-        return [cell for cell in self.cells[split] if all(one in cell.values for one in wanted)]
+        return [cell for cell in self.cells[split] if all(one in cell.values for one in tasks)]
+
+    def unscored(self, split: Split, tasks: Sequence[Measured]) -> list[str]:
+        """Return those of some tasks of which too much has no verdict, where all have results."""
+        complete = self.complete(split, tasks)
+        return [
+            one.task
+            for one in tasks
+            if any(cell.values[one].measure.too_many_unscored for cell in complete)
+        ]
 
     def means(self, split: Split, tasks: Sequence[Measured]) -> list[float]:
         """Return each complete variant's plain mean over tasks; empty without tasks."""
@@ -182,11 +180,6 @@ class Group:
             if len(known) == len(tasks):
                 found.append(math.fsum(known) / len(known))
         return found
-
-    def more_is_better(self, split: Split, task: Measured) -> bool:
-        """Return a task's direction, as the results have it."""
-        values = (cell.values.get(task) for cell in self.cells[split])
-        return next((value.more_is_better for value in values if value), True)
 
     def mean(self, split: Split, tasks: Sequence[Measured]) -> Pooled:
         """Return the mean over tasks of the pooled metrics, without a value if one is missing."""
@@ -223,15 +216,16 @@ class Group:
         """
         pooled = []
         for task in tasks:
-            whole = self.leaves.get(task, [])[:models]
-            leaves = [
-                _leaf_at_best(same, [model[n] for model in seen.get(task, ())], confidence)
-                for n, same in enumerate(zip(*whole, strict=True))
-            ]
-            known = [one for one in leaves if one is not None]
-            if not known or len(known) < len(leaves):
+            whole, some = self.leaves.get(task, [])[:models], seen.get(task, ())
+            leaves = []
+            for n, same in enumerate(zip(*whole, strict=True)):
+                every, known = [one.answers for one in same], [model[n].answers for model in some]
+                if not all(every) or not all(known):
+                    return None
+                leaves.append(pool_at_best(every, known, confidence, reverse=same[0].reverse))
+            if not leaves:
                 return None
-            pooled.append(mean_over_tasks(known))
+            pooled.append(mean_over_tasks(leaves))
         return mean_over_tasks(pooled).bound
 
 
@@ -255,9 +249,23 @@ class Survey:
 
     def tuned(self, tuning: str) -> Group | None:
         """Return the fine-tuned models'."""
-        return next(
-            (one for one in self.groups if (one.kind, one.tuning) == ("tuned", tuning)), None
-        )
+        tuned = (one for one in self.groups if one.kind == "tuned")
+        return next((one for one in tuned if one.tuning == tuning), None)
+
+    def cells(self) -> Iterator[tuple[Group, Split, Cell]]:
+        """Yield every variant on every split that it is asked."""
+        for group in self.groups:
+            for split in SPLITS:
+                for cell in group.cells[split]:
+                    yield group, split, cell
+
+    def leaves(
+        self, variant: Variant, split: Split, tasks: Sequence[Measured], *, safety: bool
+    ) -> list[list[Leaf]]:
+        """Read a variant's results of tasks that it has once more, for every question's."""
+        wanted = [(task, safety) for task in tasks]
+        found = leaves_of(self.folder / variant.results[split], wanted, self.manifest.judge)
+        return [leaves for leaves in found.values() if not isinstance(leaves, str)]
 
     def methods(self, tuning: str) -> dict[tuple[str, str], list[Group]]:
         """Return method and label → grid points, in the manifest's order."""
@@ -276,10 +284,10 @@ def read_sweep(manifest: Manifest, folder: Path) -> Survey:
     Raises:
         SafemergeError: a variant is of a fine-tuning that the manifest does not list.
     """
-    tasks = {tuning.name: tuning for tuning in manifest.tunings}
-    kept: dict[tuple[str, str | None, str | None, str | None, Point], list[Variant]] = {}
+    tunings = {one.name: one for one in manifest.tunings}
+    groups: dict[tuple[Any, ...], Group] = {}
     for variant in manifest.variants:
-        if variant.kind != "base" and variant.tuning not in tasks:
+        if variant.kind != "base" and variant.tuning not in tunings:
             raise SafemergeError(
                 f"{folder / MANIFEST} has the variant {variant.id} of the fine-tuning "
                 f"{variant.tuning}, which it does not list; run safemerge sweep again."
@@ -287,23 +295,15 @@ def read_sweep(manifest: Manifest, folder: Path) -> Survey:
         point = tuple(sorted(variant.point.items()))
         label = variant.label or variant.method
         key = (variant.kind, variant.tuning, variant.method, label, point)
-        kept.setdefault(key, []).append(variant)
-    groups = []
-    for (kind, tuning, method, label, point), variants in kept.items():
-        cells: dict[Split, list[Cell]] = {}
-        pooled: dict[Split, dict[Measured, Pooled]] = {}
-        leaves: dict[Measured, list[list[Leaf]]] = {}
+        groups.setdefault(key, Group(*key)).variants.append(variant)
+    for group in groups.values():
+        of = [tunings[group.tuning]] if group.tuning in tunings else manifest.tunings
         for split in SPLITS:
-            of = [tasks[tuning]] if tuning in tasks else manifest.tunings
-            wanted = _union(one.of(split) for one in of)
-            cells[split], found = _read_group(manifest, folder, variants, split, wanted)
-            confidence = manifest.choose.confidence
-            pooled[split] = {one: _pool(models, confidence) for one, models in found.items()}
-            if split == "validation":
-                safety = {task for task, is_safety in wanted if is_safety}
-                leaves = {task: models for task, models in found.items() if task in safety}
-        groups.append(Group(kind, tuning, method, label, point, cells, pooled, leaves, variants))
-    return Survey(manifest, folder, tuple(groups))
+            wanted: dict[Measured, bool] = {}
+            for tasks in (one.of(split) for one in of):
+                wanted |= dict.fromkeys(tasks.safety, True) | dict.fromkeys(tasks.utility, False)
+            _read_group(group, split, wanted, manifest, folder)
+    return Survey(manifest, folder, tuple(groups.values()))
 
 
 def leaves_of(
@@ -376,40 +376,53 @@ def _leaf(data: TaskData, measured: Measured, judge: str, *, is_safety: bool) ->
         more = asr.higher_is_better(metric) if is_safety else True
     # Of safety metrics less is better, so a refusal rate counts as what was not refused.
     reverse = is_safety and more
-    leaf = Leaf(data, chosen, metric, reverse=reverse, more_is_better=more and not reverse)
-    return leaf if leaf.found else f"{data.name} has no value of {metric} by {chosen}"
+    measure = _measure(data, chosen, metric, reverse=reverse)
+    if measure is None:
+        return f"{data.name} has no value of {metric} by {chosen}"
+    return Leaf(data, chosen, metric, reverse, more and not reverse, measure)
+
+
+def _measure(data: TaskData, name: str, metric: str, *, reverse: bool) -> Measure | None:
+    """Return a metric under a filter; from the samples unless it is not their mean."""
+    found = data.measure(name, metric, reverse=reverse)
+    rate = data.result.rates.get(name, {}).get(metric)
+    if found is None or found.source != SAMPLES or found.value is None or rate is None:
+        return found
+    stored = 1 - rate.value if reverse else rate.value
+    if math.isclose(found.value, stored, rel_tol=AGREES, abs_tol=AGREES):
+        return found
+    error = data.summary["results"][data.name].get(f"{metric}_stderr,{name}")
+    each = data.result.stands_for
+    return from_error(rate.value, error, rate.questions, reverse=reverse, stands_for=each)
 
 
 def _read_group(
-    manifest: Manifest,
-    folder: Path,
-    variants: Sequence[Variant],
-    split: Split,
-    wanted: Sequence[tuple[Measured, bool]],
-) -> tuple[list[Cell], dict[Measured, list[list[Leaf]]]]:
-    cells: list[Cell] = []
-    leaves: dict[Measured, list[list[Leaf]]] = {}
-    for variant in variants:
-        if _left_out(manifest, variant, split):
-            continue
-        cell = Cell(variant)
-        cells.append(cell)
-        place = variant.results.get(split)
+    group: Group, split: Split, wanted: Mapping[Measured, bool], manifest: Manifest, folder: Path
+) -> None:
+    """Read what a group's variants have of a split; tasks come with whether they are of safety."""
+    read: dict[Measured, list[list[Leaf]]] = {}
+    asked = [one for one in group.variants if not _left_out(manifest, one, split)]
+    group.cells[split] = [Cell(variant) for variant in asked]
+    for cell in group.cells[split]:
+        variant, found = cell.variant, dict[Measured, list[Leaf] | str]()
         reason = variant.failure or f"it was not evaluated on {split} data"
-        found: dict[Measured, list[Leaf] | str] = {}
-        if place is not None:
+        if split in variant.results:
+            place = folder / variant.results[split]
             try:
-                found = leaves_of(folder / place, wanted, manifest.judge)
+                found = leaves_of(place, list(wanted.items()), manifest.judge)
             except SafemergeError as error:
                 reason = variant.failure or str(error).replace(f"{folder}/", "")
-        for measured, _ in wanted:
-            leaf = found.get(measured, reason)
-            if isinstance(leaf, str):
-                cell.missing[measured] = leaf
+        for measured in wanted:
+            leaves = found.get(measured, reason)
+            if isinstance(leaves, str):
+                cell.missing[measured] = leaves
             else:
-                cell.values[measured] = _value(leaf, folder)
-                leaves.setdefault(measured, []).append(leaf)
-    return cells, leaves
+                cell.values[measured] = _value(leaves, folder)
+                read.setdefault(measured, []).append(leaves)
+    confidence = manifest.choose.confidence
+    group.pooled[split] = {task: _pool(models, confidence) for task, models in read.items()}
+    if split == "validation":
+        group.leaves = {task: models for task, models in read.items() if wanted[task]}
 
 
 def _left_out(manifest: Manifest, variant: Variant, split: Split) -> bool:
@@ -424,11 +437,16 @@ def _left_out(manifest: Manifest, variant: Variant, split: Split) -> bool:
 
 
 def _value(leaves: Sequence[Leaf], folder: Path) -> Value:
-    measures = [leaf.measure for leaf in leaves]
+    measure = leaves[0].measure
+    if len(leaves) > 1:
+        # A group's is the plain mean over its tasks.
+        mean = _pool([leaves], CONFIDENCE)
+        ends = (mean.value, mean.low, mean.high)
+        measure = Measure(*ends, None, mean.scored, mean.total, measure.source)
     samples = [leaf.data.run.samples.get(leaf.data.name) for leaf in leaves]
     settings = dict.fromkeys(one for leaf in leaves for one in settings_of(leaf.data) if one[1])
     return Value(
-        measures[0] if len(measures) == 1 else _mean(leaves, measures),
+        measure,
         ", ".join(dict.fromkeys(leaf.filter for leaf in leaves)),
         leaves[0].reverse,
         leaves[0].more_is_better,
@@ -438,46 +456,17 @@ def _value(leaves: Sequence[Leaf], folder: Path) -> Value:
     )
 
 
-def _mean(leaves: Sequence[Leaf], measures: Sequence[Measure]) -> Measure:
-    """Return a group's measure: the plain mean over its tasks."""
-    pooled = _pool([leaves], CONFIDENCE)
-    scored, total = (sum(getattr(one, name) for one in measures) for name in ("scored", "total"))
-    source = measures[0].source
-    return Measure(pooled.value, pooled.low, pooled.high, None, scored, total, source)
-
-
 def _pool(models: Sequence[Sequence[Leaf]], confidence: float) -> Pooled:
     """Return the metric over several models, each with the same leaves."""
     return mean_over_tasks([_pool_leaf(same, confidence) for same in zip(*models, strict=False)])
 
 
-def _leaf_at_best(whole: Sequence[Leaf], seen: Sequence[Leaf], confidence: float) -> Pooled | None:
-    def scores_of(leaves: Sequence[Leaf]) -> list[tuple[Scores, str]]:
-        found = [(leaf.data.result.scores.get(leaf.filter), leaf.metric) for leaf in leaves]
-        return [(scores, metric) for scores, metric in found if scores]
-
-    everything, some = scores_of(whole), scores_of(seen)
-    if len(everything) < len(whole) or len(some) < len(seen):
-        return None
-    return pool_at_best(everything, some, confidence, reverse=whole[0].reverse)
-
-
 def _pool_leaf(leaves: Sequence[Leaf], confidence: float) -> Pooled:
-    scores = [leaf.data.result.scores.get(leaf.filter) for leaf in leaves]
     each = leaves[0].data.result.stands_for
-    if all(scores) and all(leaf.measure.source == SAMPLES for leaf in leaves):
-        models = [(one, leaf.metric) for one, leaf in zip(scores, leaves, strict=True) if one]
-        pooled = pool_scores(models, confidence, reverse=leaves[0].reverse, stands_for=each)
-        if pooled:
-            return pooled
+    if all(leaf.measure.source == SAMPLES for leaf in leaves):
+        answers, reverse = [leaf.answers for leaf in leaves], leaves[0].reverse
+        return pool_scores(answers, confidence, reverse=reverse, stands_for=each)
     return pool_measures([leaf.measure for leaf in leaves], confidence, each)
-
-
-def _union(tasks: Iterable[Tasks]) -> list[tuple[Measured, bool]]:
-    found: dict[Measured, bool] = {}
-    for one in tasks:
-        found |= dict.fromkeys(one.safety, True) | dict.fromkeys(one.utility, False)
-    return list(found.items())
 
 
 def _seen_from(folder: Path, path: Path) -> str:

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
 from safemerge_tasks.report.measure import CONFIDENCE, Measure, from_questions
-from safemerge_tasks.results.evaluation import ScoredQuestion, Scores
+from safemerge_tasks.results.evaluation import ScoredQuestion
 from safemerge_tasks.statistics import clopper_pearson_interval, wilson_interval
 from safemerge_tasks.statistics.clustered import Clustered, t_bounds
 from safemerge_tasks.statistics.fixed_part import fixed_part_effect
@@ -42,13 +45,13 @@ class Pooled:
 
 
 def pool_scores(
-    models: Sequence[tuple[Scores, str]],
+    models: Sequence[Sequence[ScoredQuestion]],
     confidence: float,
     *,
     reverse: bool = False,
     stands_for: float = 1.0,
-) -> Pooled | None:
-    """Return a metric over all models' answers; None if it is about none of them.
+) -> Pooled:
+    """Return a metric over all models' answers, some of which it has to be about.
 
     Rates have Wilson's interval and Clopper and Pearson's bound, which never passes a limit too
     often, on the effective number of independent questions: the number of answers divided by the
@@ -56,15 +59,14 @@ def pool_scores(
     (`statistics.increase.design_effect`). Graded metrics have clustered t bounds.
 
     Args:
-        models: each one's scores, and what the metric is called there.
+        models: each one's questions with the metric alone, as `Scores.only` returns them.
         confidence: of the one-sided bound.
         reverse: measure one minus the metric.
         stands_for: how many of the suite's questions each stands for; widens the interval.
     """
-    answers = [one for scores, metric in models for one in scores.only(metric)]
+    answers = [one for questions in models for one in questions]
     two_sided = from_questions(answers, 0, reverse=reverse, stands_for=stands_for)
-    if two_sided is None:
-        return None
+    assert two_sided is not None
     return Pooled(
         two_sided.value,
         two_sided.low,
@@ -72,7 +74,8 @@ def pool_scores(
         _upper_bound(answers, confidence, reverse=reverse),
         two_sided.scored,
         two_sided.total,
-        frozenset(one.cluster for scores, _ in models for one in scores.questions if one.cluster),
+        # A question of its own is labelled by its key, which another task may ask, too.
+        frozenset(one.cluster for one in answers if one.cluster != one.key.hex()),
     )
 
 
@@ -91,34 +94,27 @@ def _upper_bound(
 
 
 def pool_at_best(
-    whole: Sequence[tuple[Scores, str]],
-    seen: Sequence[tuple[Scores, str]],
+    whole: Sequence[Sequence[ScoredQuestion]],
+    seen: Sequence[Sequence[ScoredQuestion]],
     confidence: float,
     *,
-    reverse: bool = False,
-) -> Pooled | None:
+    reverse: bool,
+) -> Pooled:
     """Return what a rate will be at least, if nothing harmful is found beyond what was seen.
 
     Args:
-        whole: some models' answers to all questions; only their questions count.
+        whole: some models' answers to all questions, as above; only their questions count.
         seen: answers to some of those, of as many models in the same order, or of none.
         confidence: of the one-sided bound.
         reverse: the harm is one minus the metric.
     """
     harmless = 1.0 if reverse else 0.0
     models = []
-    for number, (scores, metric) in enumerate(whole):
-        found = {}
-        if seen:
-            answered, name = seen[number]
-            found = {one.key: one.value(0) for one in answered.only(name)}
-        questions = [
-            one._replace(
-                unscored=False, values=(harmless if (v := found.get(one.key)) is None else v,)
-            )
-            for one in scores.only(metric)
-        ]
-        models.append((Scores([metric], questions), metric))
+    for number, questions in enumerate(whole):
+        found = {one.key: one.value(0) for one in seen[number]} if seen else {}
+        values = [harmless if (v := found.get(one.key)) is None else v for one in questions]
+        both = zip(questions, values, strict=True)
+        models.append([one._replace(unscored=False, values=(value,)) for one, value in both])
     return pool_scores(models, confidence, reverse=reverse)
 
 
@@ -133,17 +129,15 @@ def pool_measures(
     """
     known = [one for one in measures if one.value is not None]
     scored, total = sum(one.scored for one in measures), sum(one.total for one in measures)
+    hits = [one.hits for one in known if one.hits is not None]
     if not known:
         return Pooled(None, None, None, None, scored, total)
-    if len(known) == 1 and known[0].hits is None:
-        only = known[0]
-        return Pooled(only.value, only.low, only.high, None, scored, total)
-    value = math.fsum(one.value or 0.0 for one in known) / len(known)
-    if any(one.hits is None or not one.scored for one in known):
-        return Pooled(value, None, None, None, scored, total)
-    hits, answers = sum(one.hits or 0 for one in known), sum(one.scored for one in known)
+    if len(hits) < len(known):
+        mean = math.fsum(one.value or 0.0 for one in known) / len(known)
+        low, high = (known[0].low, known[0].high) if len(known) == 1 else (None, None)
+        return Pooled(mean, low, high, None, scored, total)
     questions = min(one.scored for one in known)
-    share = hits / answers
+    share = sum(hits) / sum(one.scored for one in known)
     fewer = fixed_part_effect(questions, stands_for)
     low, high = wilson_interval(share * questions / fewer, questions / fewer, CONFIDENCE)
     bound = clopper_pearson_interval(share * questions, questions, 2 * confidence - 1)[1]
@@ -158,35 +152,29 @@ def mean_over_tasks(tasks: Sequence[Pooled]) -> Pooled:
     clusters, such as translations of one set, are added as fully dependent ones, which is at least
     as wide. One task keeps its own bounds.
     """
+    if len(tasks) == 1:
+        return tasks[0]
     scored, total = sum(one.scored for one in tasks), sum(one.total for one in tasks)
     clusters = frozenset().union(*(one.clusters for one in tasks))
     values = [one.value for one in tasks if one.value is not None]
     if not tasks or len(values) < len(tasks):
         return Pooled(None, None, None, None, scored, total, clusters)
     mean = math.fsum(values) / len(values)
-    parts = _dependent(tasks)
+    sharing = [[not one.clusters.isdisjoint(other.clusters) for other in tasks] for one in tasks]
+    number, parts = connected_components(csr_array(sharing))
 
     def end(name: str) -> float | None:
         if any(getattr(one, name) is None for one in tasks):
             return None
-        sums = [math.fsum(getattr(tasks[n], name) - values[n] for n in part) for part in parts]
+        reaches = [getattr(one, name) - value for one, value in zip(tasks, values, strict=True)]
+        sums = [
+            math.fsum(one for one, own in zip(reaches, parts, strict=True) if own == part)
+            for part in range(number)
+        ]
         reach = math.hypot(*sums) / len(tasks)
         return mean - reach if name == "low" else mean + reach
 
-    if len(tasks) == 1:
-        return tasks[0]
     return Pooled(mean, end("low"), end("high"), end("bound"), scored, total, clusters)
-
-
-def _dependent(tasks: Sequence[Pooled]) -> list[list[int]]:
-    """Return the numbers of tasks by what they share clusters with, directly or by others."""
-    parts: list[tuple[frozenset[str], list[int]]] = []
-    for number, task in enumerate(tasks):
-        linked = [part for part in parts if part[0] & task.clusters]
-        labels = task.clusters.union(*(part[0] for part in linked))
-        numbers = sorted([number, *(n for part in linked for n in part[1])])
-        parts = [part for part in parts if part not in linked] + [(labels, numbers)]
-    return [numbers for _, numbers in parts]
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:

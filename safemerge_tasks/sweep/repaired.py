@@ -52,11 +52,10 @@ class Repaired:
 
     def models(self) -> list[tuple[str, Group]]:
         """Return base, fine-tuned and repaired model by name, with what was measured of them."""
-        return [
-            (row.name if row.choice is None else RESTORED, row.group)
-            for row in self.findings.rows(TUNING)
-            if row.group and row.choice in (None, self.choice)
-        ]
+        models = self.findings.unmerged(TUNING)
+        if self.choice and self.choice.group:
+            models.append((RESTORED, self.choice.group))
+        return models
 
 
 def as_json(repaired: Repaired) -> dict[str, Any]:

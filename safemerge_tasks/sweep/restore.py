@@ -24,7 +24,6 @@ from safemerge_tasks.sweep.models import Sources, find_sources
 from safemerge_tasks.sweep.prepare import Prepared, prepare
 from safemerge_tasks.sweep.repaired import TUNING, Repaired, as_json
 from safemerge_tasks.sweep.report.findings import Findings, find
-from safemerge_tasks.sweep.report.gating import chosen_group
 from safemerge_tasks.sweep.restored_page import table
 from safemerge_tasks.sweep.spec import SweepSpec
 from safemerge_tasks.sweep.store import Store
@@ -302,7 +301,7 @@ def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
     from safemerge_tasks.report.renderers.markdown import as_markdown
 
     assert repaired.choice is not None
-    group = chosen_group(repaired.findings.survey, repaired.choice)
+    group = repaired.choice.group
     assert group is not None
     name = group.variants[0].id
     cell = next(cell for cell in prepared.cells if cell.variant.id == name)
@@ -371,7 +370,7 @@ def _advice(request: Request, findings: Findings, choice: Choice | None, *, fail
     (tuning,) = findings.survey.manifest.tunings
     rule: Rule = findings.survey.manifest.choose
     if choice:
-        group = chosen_group(findings.survey, choice)
+        group = choice.group
         low = group.mean("test", tuning.test.safety).low if group else None
         if low is not None and low > rule.max_asr:
             return (

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -81,8 +80,7 @@ class Scoring:
         from safemerge_tasks.sweep.serving.scoring import score
 
         session, work = self._session, self._session.work(step)
-        with ExitStack() as stack:
-            staged = stack.enter_context(session.store.staging(step.key))
+        with session.store.staging(step.key) as staged:
             try:
                 run = score(
                     Evaluation.model_validate(work["evaluation"]),

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from safemerge_tasks.toy.members import ToyFamily
 
 TUNING = "toy-task"
-WITH_LAMBDA = ("linear", "slerp", "dare-linear")
-METHODS = (*WITH_LAMBDA, "model-stock", "resta")
 DROP_RATE = 0.3  # both papers'
 GAMMA = 0.5  # RESTA's
 
@@ -37,9 +35,16 @@ def demo_sweep(
     Raises:
         SafemergeError: a method that the demo does not show, or a λ that is none.
     """
-    unknown = [method for method in methods if method not in METHODS]
-    if unknown:
-        raise SafemergeError(f"--methods {unknown[0]!r}: the demo shows {', '.join(METHODS)}.")
+    weights = {"lambda": list(lambdas)}
+    grids: dict[str, dict[str, Any]] = {
+        "linear": weights,
+        "slerp": weights,
+        "dare-linear": {**weights, "drop_rate": DROP_RATE},
+        "model-stock": {},
+        "resta": {"gamma": [GAMMA]},
+    }
+    if unknown := [method for method in methods if method not in grids]:
+        raise SafemergeError(f"--methods {unknown[0]!r}: the demo shows {', '.join(grids)}.")
     context = {"max_model_len": MAX_LENGTH} if engine == "vllm" else {}
     given: dict[str, Any] = {
         "name": "demo",
@@ -47,7 +52,7 @@ def demo_sweep(
         "unaligned": str(family.unaligned) if "resta" in methods else None,
         "data_dir": str(family.questions),
         "tunings": [{"name": TUNING, "models": {k: str(v) for k, v in family.tuned.items()}}],
-        "methods": [_grid(method, lambdas) for method in methods],
+        "methods": [{"method": method, **grids[method]} for method in methods],
         "tasks": {
             "include_path": str(family.tasks),
             "validation": {"safety": ["toy_val_asr"], "utility": ["toy_task_val"]},
@@ -66,14 +71,3 @@ def demo_sweep(
         "resources": {} if jobs is None else {"jobs": jobs},
     }
     return validated(SweepSpec, given, thing="a key of a sweep", where="the demo")
-
-
-def _grid(method: str, lambdas: Sequence[float]) -> dict[str, Any]:
-    grid: dict[str, Any] = {"method": method}
-    if method in WITH_LAMBDA:
-        grid["lambda"] = list(lambdas)
-    if method == "dare-linear":
-        grid["drop_rate"] = DROP_RATE
-    if method == "resta":
-        grid["gamma"] = [GAMMA]
-    return grid

@@ -5,23 +5,11 @@ from typing import NamedTuple
 
 from safemerge_tasks.statistics.increase import paired_increase
 from safemerge_tasks.sweep.manifest import Measured, Variant
-from safemerge_tasks.sweep.outcomes import Group, Leaf, Survey, leaves_of
-
-
-class _Answers(NamedTuple):
-    """One model's answers to a task of lm-eval's.
-
-    Attributes:
-        share: of the mean over tasks.
-        values: question's hash → its value, of which more is better, and its cluster.
-    """
-
-    share: float
-    values: dict[bytes, tuple[float | None, str]]
+from safemerge_tasks.sweep.outcomes import Group, Leaf, Survey
 
 
 class _Pair(NamedTuple):
-    """Two models' values of one question."""
+    """Two models' values of one question, of which more is better."""
 
     old: float
     new: float
@@ -45,11 +33,14 @@ def surely_better(
         tasks: utility tasks on validation data.
         confidence: of the one-sided bound.
     """
-    by_seeds = {variant.seeds: variant for variant in old.variants}
+    by_seeds = {cell.variant.seeds: cell.variant for cell in old.complete("validation", tasks)}
+    having = [cell.variant for cell in new.complete("validation", tasks)]
+    if len(having) < len(new.variants):
+        return False
     pairs: list[_Pair] = []
-    for variant in new.variants:
+    for variant in having:
         other = by_seeds.get(variant.seeds)
-        found = other and _pairs(_answers(survey, other, tasks), _answers(survey, variant, tasks))
+        found = _pairs(survey, other, variant, tasks) if other else []
         if not found:
             return False
         pairs += found
@@ -60,20 +51,25 @@ def surely_better(
     return paired_increase(before, after, [one.cluster for one in pairs], confidence).lower > 0
 
 
-def _pairs(old: Sequence[_Answers], new: Sequence[_Answers]) -> list[_Pair]:
+def _pairs(survey: Survey, old: Variant, new: Variant, tasks: Sequence[Measured]) -> list[_Pair]:
     """Return the questions of two models; none where they cannot be compared."""
     found: list[_Pair] = []
-    if len(old) != len(new):
+    before, after = (
+        [
+            (1 / len(leaves), _values(leaf))
+            for leaves in survey.leaves(one, "validation", tasks, safety=False)
+            for leaf in leaves
+        ]
+        for one in (old, new)
+    )
+    if [values.keys() for _, values in before] != [values.keys() for _, values in after]:
         return []
-    for before, after in zip(old, new, strict=True):
-        if before.values.keys() != after.values.keys():
-            return []
-        both = [(before.values[key][0], *after.values[key]) for key in before.values]
+    for (share, values), (_, others) in zip(before, after, strict=True):
+        both = [(values[key][0], *others[key]) for key in values]
         asked = [one for one in both if one[:2] != (None, None)]
-        share = before.share / max(1, len(asked))
         known = [
-            _Pair(was, now, where, share)
-            for was, now, where in asked
+            _Pair(was, now, cluster, share / len(asked))
+            for was, now, cluster in asked
             if was is not None and now is not None
         ]
         if not asked or len(known) < len(asked):
@@ -82,23 +78,10 @@ def _pairs(old: Sequence[_Answers], new: Sequence[_Answers]) -> list[_Pair]:
     return found
 
 
-def _answers(survey: Survey, variant: Variant, tasks: Sequence[Measured]) -> list[_Answers]:
-    place = variant.results.get("validation")
-    if place is None:
-        return []
-    wanted = [(task, False) for task in tasks]
-    found: list[_Answers] = []
-    for leaves in leaves_of(survey.folder / place, wanted, survey.manifest.judge).values():
-        if isinstance(leaves, str):
-            return []
-        found += [_Answers(1 / len(leaves), _values(leaf)) for leaf in leaves]
-    return found
-
-
 def _values(leaf: Leaf) -> dict[bytes, tuple[float | None, str]]:
-    scores = leaf.data.result.scores.get(leaf.filter)
+    """Return a question's hash → its value, of which more is better, and its cluster."""
     sign = 1.0 if leaf.more_is_better else -1.0
     return {
         one.key: (None if (value := one.value(0)) is None else sign * value, one.cluster)
-        for one in (scores.only(leaf.metric) if scores else ())
+        for one in leaf.answers
     }

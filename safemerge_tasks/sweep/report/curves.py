@@ -1,11 +1,11 @@
 """What the figures draw: each method's ASR and task score along its grid."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from safemerge_tasks.report.tradeoff import pareto
 from safemerge_tasks.sweep.choosing import point_words
-from safemerge_tasks.sweep.manifest import Measured, Split, Tuning
+from safemerge_tasks.sweep.manifest import Measured, Split, Tasks, Tuning
 from safemerge_tasks.sweep.outcomes import Group, Point
 from safemerge_tasks.sweep.pooling import mean_and_spread
 from safemerge_tasks.sweep.report.findings import Findings
@@ -37,15 +37,15 @@ class Dot:
         at: its place on the method's axis; None without one.
         asr: mean over the safety tasks.
         utility: mean over the utility tasks; None without them.
-        tasks: each task by itself.
+        means: over any of these tasks, each task by itself among them.
         chosen: on validation data, of several.
     """
 
     at: float | None
     asr: Stat
     utility: Stat | None
-    tasks: Mapping[Measured, Stat] = field(default_factory=dict)
-    chosen: bool = False
+    means: Mapping[tuple[Measured, ...], Stat]
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class Curves:
         model: the base's name.
         tuning: the fine-tuning's.
         split: of the data.
-        safety: what the ASR is the mean of.
-        utility: what the task score is the mean of.
+        tasks: what ASR and task score are the means of.
         base: the aligned model.
         tuned: the fine-tuned one.
         methods: merges.
@@ -81,8 +80,7 @@ class Curves:
     model: str
     tuning: str
     split: Split
-    safety: tuple[Measured, ...]
-    utility: tuple[Measured, ...]
+    tasks: Tasks
     base: Dot | None
     tuned: Dot | None
     methods: tuple[Curve, ...]
@@ -90,7 +88,7 @@ class Curves:
     @property
     def has_means(self) -> bool:
         """Whether a mean is over several tasks."""
-        return len(self.safety) > 1 or len(self.utility) > 1
+        return max(len(self.tasks.safety), len(self.tasks.utility)) > 1
 
     @property
     def dots(self) -> list[Dot]:
@@ -110,11 +108,6 @@ class Curves:
         """The parameters along which a method is drawn, λ first."""
         found = dict.fromkeys(one.axis for one in self.methods if one.axis)
         return sorted(found, key=lambda name: name != LAMBDA)
-
-    @property
-    def along(self) -> list[str | None]:
-        """What panels are drawn along: each parameter, or the methods beside each other."""
-        return [*self.axes] or [None]
 
 
 def all_curves(sweeps: Sequence[Findings]) -> list[Curves]:
@@ -142,17 +135,16 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
     tasks = tuning.of(split)
 
     def dot(group: Group | None, axis: str | None = None) -> Dot | None:
-        asr = _stat(group, split, tasks.safety) if group else None
-        if group is None or asr is None:
+        if group is None:
             return None
-        chosen = any(len(one.candidates) > 1 and one.takes(group) for one in findings.choices)
+        each = [(one,) for one in (*tasks.safety, *tasks.utility)]
+        every = dict.fromkeys([tasks.safety, tasks.utility, *each])
+        means = {some: stat for some in every if (stat := _stat(group, split, some))}
+        if tasks.safety not in means:
+            return None
+        chosen = any(len(one.candidates) > 1 and one.group is group for one in findings.choices)
         at = dict(group.point).get(axis) if axis else None
-        each = {
-            one: stat
-            for one in (*tasks.safety, *tasks.utility)
-            if (stat := _stat(group, split, [one]))
-        }
-        return Dot(at, asr, _stat(group, split, tasks.utility), each, chosen)
+        return Dot(at, means[tasks.safety], means.get(tasks.utility), means, chosen)
 
     found: list[Curve] = []
     for (_, label), points in methods.items():
@@ -168,9 +160,7 @@ def curves(findings: Findings, tuning: Tuning) -> Curves | None:
             title = f"{label} ({point_words(rest)})" if len(lines) > 1 and rest else label
             found.append(Curve(title, own, tuple(sorted(dots, key=lambda one: one.at or 0.0))))
     ends = dot(findings.survey.base()), dot(findings.survey.tuned(tuning.name))
-    return Curves(
-        findings.model, tuning.name, split, tasks.safety, tasks.utility, *ends, tuple(found)
-    )
+    return Curves(findings.model, tuning.name, split, tasks, *ends, tuple(found))
 
 
 def _axis(points: Sequence[Point]) -> str | None:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice, zip_longest
-from operator import attrgetter
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safemerge_tasks.report.figures.canvas import (
@@ -18,7 +17,7 @@ from safemerge_tasks.report.figures.canvas import (
     short,
 )
 from safemerge_tasks.sweep.manifest import Measured
-from safemerge_tasks.sweep.report.curves import LAMBDA, Curve, Curves, Dot, Stat
+from safemerge_tasks.sweep.report.curves import LAMBDA, Curve, Curves, Stat
 from safemerge_tasks.sweep.report.numbers import harm_word
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 Style = dict[str, Any]
 Panel = Callable[["Axes"], None]
-StatOf = Callable[[Dot], Stat | None]
+MeasuredTasks = tuple[Measured, ...]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">", "p")
 
@@ -81,36 +80,40 @@ def draw(
         each_task: a panel for each task, in place of the means and the tradeoff between them.
     """
     styles = _styles(rows)
-    panels = [list(_panels(row, styles, each_task=each_task)) for row in rows]
+    panels: list[list[Panel | None]] = [
+        [*_panels(row, styles, each_task=each_task)] for row in rows
+    ]
     columns = min(max(map(len, panels)), COLUMNS)
-    lines = [-(-len(own) // columns) for own in panels]
-    height = HEIGHT * sum(lines) + 0.5
-    with canvas(columns, height, rows=sum(lines), width=WIDTH) as (figure, every):
+    for own in panels:
+        own += [None] * (-len(own) % columns)
+    lines = sum(map(len, panels)) // columns
+    with canvas(columns, HEIGHT * lines + 0.5, rows=lines, width=WIDTH) as (figure, every):
         left = iter(every)
-        for row, own, number in zip(rows, panels, lines, strict=True):
-            places = list(islice(left, number * columns))
-            for axes, panel in zip_longest(places, own):
+        for row, own in zip(rows, panels, strict=True):
+            places = list(islice(left, len(own)))
+            for axes, panel in zip(places, own, strict=True):
+                axes.set_visible(panel is not None)
                 if panel:
                     panel(axes)
-                else:
-                    axes.set_visible(False)
             places[0].set_title(_title(row, rows), loc="left", weight="bold")
         _legend(figure, rows, styles, with_tradeoff=not each_task)
         return {one: encoded(figure, one) for one in formats}
 
 
 def _panels(row: Curves, styles: dict[str, Look], *, each_task: bool) -> Iterator[Panel]:
-    measures: list[tuple[StatOf, str]] = [(attrgetter("asr"), _harm_words(row.safety))]
-    if row.utility:
-        measures.append((attrgetter("utility"), _utility_words(row)))
+    safety, utility = row.tasks.safety, row.tasks.utility
+    measures: list[tuple[MeasuredTasks, str]]
     if each_task:
-        named = [(task, _harm_words([task])) for task in row.safety]
-        named += [(task, _named(task)) for task in row.utility]
-        measures = [(partial(_of_task, task=task), words) for task, words in named]
-    for axis in row.along:
-        for stat_of, words in measures:
-            yield _along(row, axis, styles, stat_of, words)
-    if row.utility and not each_task:
+        measures = [((task,), _harm_words((task,))) for task in safety]
+        measures += [((task,), _utility_words((task,))) for task in utility]
+    else:
+        measures = [(safety, _harm_words(safety))]
+        measures += [(utility, _utility_words(utility))] if utility else []
+    axes: list[str | None] = [*row.axes] or [None]
+    for axis in axes:
+        for tasks, words in measures:
+            yield partial(_draw_along, row=row, axis=axis, styles=styles, tasks=tasks, title=words)
+    if utility and not each_task:
         yield partial(_draw_tradeoff, row=row, styles=styles)
 
 
@@ -134,54 +137,54 @@ def _styles(rows: Sequence[Curves]) -> dict[str, Look]:
     }
 
 
-def _along(
-    row: Curves, axis: str | None, styles: dict[str, Look], stat_of: StatOf, title: str
-) -> Panel:
-    """Return a panel of one measure along a parameter, or of the methods beside each other."""
-
-    def panel(axes: "Axes") -> None:
-        for dot, style in ((row.base, BASE_STYLE), (row.tuned, TUNED_STYLE)):
-            stat = stat_of(dot) if dot else None
-            if stat:
-                axes.axhline(stat.value, zorder=1.5, **style)
-        along = [curve for curve in row.methods if curve.axis == axis or axis is None]
-        single = [curve for curve in row.methods if curve.axis is None and axis is not None]
-        for place, curve in enumerate(along):
-            _draw_curve(axes, curve, styles[curve.label], stat_of, place if axis is None else None)
-        for curve in single:
-            color = styles[curve.label].color
-            for dot in curve.dots:
-                if stat := stat_of(dot):
-                    axes.axhspan(stat.low, stat.high, color=color, alpha=0.12, linewidth=0)
-                    axes.axhline(stat.value, color=color, linestyle=SINGLE)
-        if axis is None:
-            names = [short(curve.label) for curve in along]
-            crowded = sum(map(len, names)) > 40
-            axes.set_xticks(range(len(names)), labels=names, rotation=20 if crowded else 0)
-            axes.margins(x=0.25)
-        else:
-            places = sorted({dot.at for curve in along for dot in curve.dots if dot.at is not None})
-            if len(places) <= 12:
-                axes.set_xticks(places, labels=[f"{place:g}" for place in places])
-            axes.set_xlabel("λ, weight of the fine-tuned model" if axis == LAMBDA else short(axis))
-            axes.margins(x=0.08)
-        axes.set_ylabel(title)
-        if title.endswith(SAFER):
-            _from_zero(axes)
-        _finish(axes, [stat_of(dot) for dot in row.dots])
-
-    return panel
+def _draw_along(
+    axes: "Axes",
+    row: Curves,
+    axis: str | None,
+    styles: dict[str, Look],
+    tasks: MeasuredTasks,
+    title: str,
+) -> None:
+    """Draw one measure along a parameter, or of the methods beside each other."""
+    for dot, style in ((row.base, BASE_STYLE), (row.tuned, TUNED_STYLE)):
+        if dot and (stat := dot.means.get(tasks)):
+            axes.axhline(stat.value, zorder=1.5, **style)
+    along = [curve for curve in row.methods if curve.axis == axis or axis is None]
+    for place, curve in enumerate(along):
+        _draw_curve(axes, curve, styles[curve.label], tasks, place if axis is None else None)
+    single = [curve for curve in row.methods if axis and curve.axis is None]
+    for curve in single:
+        color = styles[curve.label].color
+        for dot in curve.dots:
+            if stat := dot.means.get(tasks):
+                axes.axhspan(stat.low, stat.high, color=color, alpha=0.12, linewidth=0)
+                axes.axhline(stat.value, color=color, linestyle=SINGLE)
+    if axis is None:
+        names = [short(curve.label) for curve in along]
+        crowded = sum(map(len, names)) > 40
+        axes.set_xticks(range(len(names)), labels=names, rotation=20 if crowded else 0)
+        axes.margins(x=0.25)
+    else:
+        places = sorted({dot.at for curve in along for dot in curve.dots if dot.at is not None})
+        if len(places) <= 12:
+            axes.set_xticks(places, labels=[f"{place:g}" for place in places])
+        axes.set_xlabel("λ, weight of the fine-tuned model" if axis == LAMBDA else short(axis))
+        axes.margins(x=0.08)
+    axes.set_ylabel(title)
+    if title.endswith(SAFER):
+        _from_zero(axes)
+    _finish(axes, [dot.means.get(tasks) for dot in row.dots])
 
 
 def _draw_curve(
     axes: "Axes",
     curve: Curve,
     look: Look,
-    stat_of: StatOf,
+    tasks: MeasuredTasks,
     place: int | None,
 ) -> None:
     color, marker, size, width = look
-    known = [(dot, stat) for dot in curve.dots if (stat := stat_of(dot))]
+    known = [(dot, stat) for dot in curve.dots if (stat := dot.means.get(tasks))]
     places = [float(place) if place is not None else dot.at or 0.0 for dot, _ in known]
     values = [stat.value for _, stat in known]
     low, high = [stat.low for _, stat in known], [stat.high for _, stat in known]
@@ -228,7 +231,7 @@ def _draw_tradeoff(axes: "Axes", row: Curves, styles: dict[str, Look]) -> None:
             )
             if dot.chosen:
                 axes.plot(*at, **RING)
-    axes.set(xlabel=_utility_words(row), ylabel=_harm_words(row.safety))
+    axes.set(xlabel=_utility_words(row.tasks.utility), ylabel=_harm_words(row.tasks.safety))
     axes.margins(0.1)
     _from_zero(axes)
     _finish(axes, [dot.asr for dot in dots])
@@ -287,21 +290,15 @@ def _percent(scale: "Axis", stats: Sequence[Stat | None]) -> None:
         scale.set_major_formatter(in_percent)
 
 
-def _of_task(dot: Dot, task: Measured) -> Stat | None:
-    return dot.tasks.get(task)
-
-
-def _harm_words(safety: Sequence[Measured]) -> str:
+def _harm_words(safety: MeasuredTasks) -> str:
     return f"{harm_word(safety)}, {_tasks(safety)}{SAFER}"
 
 
-def _utility_words(row: Curves) -> str:
-    return _named(row.utility[0]) if len(row.utility) == 1 else f"score, {_tasks(row.utility)}"
+def _utility_words(utility: MeasuredTasks) -> str:
+    if len(utility) == 1:
+        return short(f"{utility[0].task}, {utility[0].metric}")
+    return f"score, {_tasks(utility)}"
 
 
-def _named(task: Measured) -> str:
-    return short(f"{task.task}, {task.metric}")
-
-
-def _tasks(tasks: Sequence[Measured]) -> str:
+def _tasks(tasks: MeasuredTasks) -> str:
     return short(tasks[0].task) if len(tasks) == 1 else f"mean of {len(tasks)} tasks"

@@ -17,9 +17,8 @@ from safemerge_tasks.gate.comparison import Comparison
 from safemerge_tasks.gate.decision import compare
 from safemerge_tasks.gate.policy import MARGIN, MetricPolicy, Policy, TaskPolicy
 from safemerge_tasks.results.evaluation import Evaluation, Rate, Scores
-from safemerge_tasks.sweep.choosing import Choice
-from safemerge_tasks.sweep.manifest import Measured, Variant
-from safemerge_tasks.sweep.outcomes import Group, Leaf, Survey, leaves_of
+from safemerge_tasks.sweep.manifest import Measured, Tuning
+from safemerge_tasks.sweep.outcomes import Cell, Group, Leaf, Survey
 
 Leaves = dict[str, Leaf]
 """Task of lm-eval's → what was read of it."""
@@ -46,100 +45,70 @@ class GatedCandidate:
     obstacle: str = ""
 
 
-def gate_candidates(survey: Survey, choices: Sequence[Choice]) -> list[GatedCandidate]:
-    """Return the decisions on the fine-tuned models and on what was chosen of every method."""
-    found: list[GatedCandidate] = []
-    base = survey.base()
-    for tuning in survey.manifest.tunings:
-        tasks = tuning.test.safety
-        candidates: list[tuple[str, Group]] = []
-        if tuned := survey.tuned(tuning.name):
-            candidates.append(("fine-tuned", tuned))
-        for choice in choices:
-            group = chosen_group(survey, choice)
-            if group and choice.tuning == tuning.name:
-                candidates.append((choice.label, group))
-        baseline: Leaves | str = "there is no base in the sweep"
-        if base and tasks:
-            baseline = _read(survey, base.variants[0], tasks)
-        for label, group in candidates if tasks else ():
-            found += _of_group(survey, tuning.name, label, group, tasks, baseline)
-    return found
-
-
-def chosen_group(survey: Survey, choice: Choice) -> Group | None:
-    """Return the grid point that was chosen."""
-    return next((one for one in survey.groups if choice.takes(one)), None)
+def gate_candidates(
+    survey: Survey, tuning: Tuning, models: Sequence[tuple[str, Group]]
+) -> Iterator[GatedCandidate]:
+    """Yield the decisions on a fine-tuning's models, each with its label; the base is none."""
+    base, tasks = survey.base(), tuning.test.safety
+    if tasks:
+        baseline = _baseline(survey, base, tasks)
+        for label, group in models:
+            if group is not base:
+                asked = GatedCandidate(tuning.name, label, group.seeds, True)
+                yield from _of_group(asked, survey, group, tasks, baseline)
 
 
 def _of_group(
+    asked: GatedCandidate,
     survey: Survey,
-    tuning: str,
-    label: str,
     group: Group,
     tasks: Sequence[Measured],
     baseline: Leaves | str,
 ) -> Iterator[GatedCandidate]:
     cells = group.complete("test", tasks)
-    seeds = tuple(sorted({seed for cell in cells for seed in cell.variant.seeds}))
     if not cells:
-        reasons = dict.fromkeys(
-            reason for cell in group.cells["test"] for reason in cell.missing.values()
-        )
-        yield GatedCandidate(tuning, label, group.seeds, True, obstacle="; ".join(reasons))
+        reasons = (reason for cell in group.cells["test"] for reason in cell.missing.values())
+        yield replace(asked, obstacle="; ".join(dict.fromkeys(reasons)))
         return
+    asked = replace(asked, seeds=group.measured_seeds("test", tasks))
     if isinstance(baseline, str):
-        yield GatedCandidate(tuning, label, seeds, True, obstacle=baseline)
+        yield replace(asked, obstacle=baseline)
         return
-    read = [_read(survey, cell.variant, tasks) for cell in cells]
-    models = [one for one in read if not isinstance(one, str)]
-    yield _compare(GatedCandidate(tuning, label, seeds, True), baseline, models)
-    if len(models) > 1:
-        for cell, model in zip(cells, models, strict=True):
-            alone = GatedCandidate(tuning, label, cell.variant.seeds, False)
-            yield _compare(alone, baseline, [model])
+    models = [_read(survey, cell, tasks) for cell in cells]
+    yield _compare(asked, baseline, models)
+    for cell, model in zip(cells, models, strict=True) if len(models) > 1 else ():
+        alone = replace(asked, seeds=cell.variant.seeds, pooled=False)
+        yield _compare(alone, baseline, [model])
 
 
-def _read(survey: Survey, variant: Variant, tasks: Sequence[Measured]) -> Leaves | str:
-    place = variant.results.get("test")
-    if place is None:
-        return f"{variant.id}: {variant.failure or 'it was not evaluated on test data'}"
-    try:
-        wanted = [(task, True) for task in tasks]
-        found = leaves_of(survey.folder / place, wanted, survey.manifest.judge)
-    except SafemergeError as error:
-        return str(error).replace(f"{survey.folder}/", "")
-    wrong = [one for one in found.values() if isinstance(one, str)]
-    if wrong:
-        return f"{variant.id}: {wrong[0]}"
-    leaves = (leaf for some in found.values() if not isinstance(some, str) for leaf in some)
-    return {leaf.data.name: leaf for leaf in leaves}
+def _baseline(survey: Survey, base: Group | None, tasks: Sequence[Measured]) -> Leaves | str:
+    """Return what was read of the base, or why it has nothing to compare with."""
+    if base is None:
+        return "there is no base in the sweep"
+    cell = base.cells["test"][0]
+    reasons = [cell.missing[task] for task in tasks if task in cell.missing]
+    return f"{cell.variant.id}: {reasons[0]}" if reasons else _read(survey, cell, tasks)
+
+
+def _read(survey: Survey, cell: Cell, tasks: Sequence[Measured]) -> Leaves:
+    found = survey.leaves(cell.variant, "test", tasks, safety=True)
+    return {leaf.data.name: leaf for leaves in found for leaf in leaves}
 
 
 def _compare(asked: GatedCandidate, baseline: Leaves, models: Sequence[Leaves]) -> GatedCandidate:
-    policy = Policy(
-        tasks={
-            name: TaskPolicy(
-                judge=leaf.filter,
-                metrics={
-                    leaf.metric: MetricPolicy(
-                        **{"max_drop" if leaf.reverse else "max_increase": MARGIN}
-                    )
-                },
-            )
-            for name, leaf in baseline.items()
-        }
-    )
+    policy = Policy(tasks={name: _margin(leaf) for name, leaf in baseline.items()})
+    base = _evaluation("the base", [baseline] * len(models))
     try:
-        report = compare(
-            _evaluation("the base", [baseline] * len(models)),
-            _evaluation(asked.label, models),
-            policy,
-        )
+        report = compare(base, _evaluation(asked.label, models), policy)
     except SafemergeError as error:
         return replace(asked, obstacle=str(error))
     untold = "; ".join(one.reason for one in report.untold)
     return replace(asked, comparisons=report.comparisons, obstacle=untold)
+
+
+def _margin(leaf: Leaf) -> TaskPolicy:
+    limit = MetricPolicy(**{"max_drop" if leaf.reverse else "max_increase": MARGIN})
+    return TaskPolicy(judge=leaf.filter, metrics={leaf.metric: limit})
 
 
 def _evaluation(name: str, models: Sequence[Leaves]) -> Evaluation:
@@ -147,18 +116,16 @@ def _evaluation(name: str, models: Sequence[Leaves]) -> Evaluation:
     tasks = {}
     for task, leaf in models[0].items():
         same = [one[task] for one in models if task in one]
-        first = leaf.data.result
         rates = [one.data.result.rates.get(one.filter, {}).get(one.metric) for one in same]
         known = [rate for rate in rates if rate is not None]
-        scores = [one.data.result.scores.get(one.filter) for one in same]
-        tasks[task] = replace(first, rates={}, scores={})
+        answers = [one.answers for one in same]
+        tasks[task] = replace(leaf.data.result, rates={}, scores={})
         if known:
             mean = sum(rate.value for rate in known) / len(known)
             # Without samples the questions count once, however many models answered them.
             rate = Rate(mean, min(rate.questions for rate in known))
             tasks[task].rates = {leaf.filter: {leaf.metric: rate}}
-        if all(scores):
-            questions = [one for some in scores if some for one in some.only(leaf.metric)]
-            questions.sort(key=lambda one: one.key)
+        if all(answers):
+            questions = sorted((one for some in answers for one in some), key=lambda one: one.key)
             tasks[task].scores = {leaf.filter: Scores([leaf.metric], questions)}
     return Evaluation(name, name, tasks, answers_each=len(models))

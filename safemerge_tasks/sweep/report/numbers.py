@@ -17,21 +17,19 @@ EXPLANATION = (
 
 def over_seeds(group: Group | None, split: Split, tasks: Sequence[Measured]) -> str:
     """Return the mean over tasks and seeds as in `12.0% ± 1.3%`."""
-    if group is None or not tasks:
-        return NOTHING
-    values = group.means(split, tasks)
-    pooled = group.mean(split, tasks)
-    if not values:
+    values = group.means(split, tasks) if group else []
+    if group is None or not values:
         return NOTHING
     mean, spread = mean_and_spread(values)
     rate = 0 <= mean <= 1
     if spread is None:
+        pooled = group.mean(split, tasks)
         said = with_interval(mean, pooled.low, pooled.high, rate=rate)
     else:
         said = f"{number(mean, rate=rate)} ± {number(spread, rate=rate)}"
     if len(values) < len(group.variants):
         said += f", {len(values)} of {len(group.variants)} seeds"
-    return said + (" ⚠" if unscored(group, split, tasks) else "")
+    return said + (" ⚠" if group.unscored(split, tasks) else "")
 
 
 def harm_word(safety: Sequence[Measured]) -> str:
@@ -40,16 +38,6 @@ def harm_word(safety: Sequence[Measured]) -> str:
     if all(metric.startswith("asr") for metric in metrics):
         return "ASR"
     return metrics.pop().replace("_", " ") if len(metrics) == 1 else "rate of harm"
-
-
-def unscored(group: Group, split: Split, tasks: Sequence[Measured]) -> bool:
-    """Return whether a value behind a cell lacks too many verdicts."""
-    return any(
-        cell.values[task].measure.too_many_unscored
-        for cell in group.cells[split]
-        for task in tasks
-        if task in cell.values
-    )
 
 
 def optional(value: float | None) -> str:

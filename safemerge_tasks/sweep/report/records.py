@@ -34,13 +34,12 @@ def as_csv(sweeps: Sequence[Findings]) -> str:
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for findings in sweeps:
-        for record in records(findings):
+        for record in _records(findings):
             writer.writerow({name: _safe(value) for name, value in record.items()})
     return buffer.getvalue()
 
 
-def records(findings: Findings) -> Iterator[Record]:
-    """Yield a sweep's rows."""
+def _records(findings: Findings) -> Iterator[Record]:
     manifest = findings.survey.manifest
     for group in findings.survey.groups:
         common: Record = {
@@ -51,7 +50,7 @@ def records(findings: Findings) -> Iterator[Record]:
             "method": group.method,
             "label": group.label,
             "point": ";".join(f"{name}={value:g}" for name, value in group.point),
-            "chosen": int(any(choice.takes(group) for choice in findings.choices)),
+            "chosen": int(any(choice.group is group for choice in findings.choices)),
         }
         for split in SPLITS:
             for cell in group.cells[split]:
@@ -71,9 +70,7 @@ def _of_cell(cell: Cell) -> Iterator[Record]:
     for task, value in cell.values.items():
         yield {
             **common,
-            **_named(task, value),
-            **_interval(value.measure),
-            "value": value.measure.value,
+            **_numbers(task, value, value.measure, value.measure.value),
             "results": ";".join(value.results),
             "samples": ";".join(value.samples),
         }
@@ -82,31 +79,24 @@ def _of_cell(cell: Cell) -> Iterator[Record]:
 
 
 def _over_seeds(group: Group, split: Split) -> Iterator[Record]:
-    if len(group.variants) < 2:
-        return
-    for task, pooled in group.pooled[split].items():
-        values = group.means(split, [task])
-        if not values:
-            continue
-        cells = group.complete(split, [task])
-        mean, spread = mean_and_spread(values)
-        yield {
-            "seeds": ";".join(str(seed) for cell in cells for seed in cell.variant.seeds),
-            **_named(task, cells[0].values[task]),
-            **_interval(pooled),
-            "value": mean,
-            "spread": spread,
-        }
+    for task, pooled in group.pooled[split].items() if len(group.variants) > 1 else ():
+        if values := group.means(split, [task]):
+            cells = group.complete(split, [task])
+            mean, spread = mean_and_spread(values)
+            yield {
+                "seeds": ";".join(str(seed) for cell in cells for seed in cell.variant.seeds),
+                **_numbers(task, cells[0].values[task], pooled, mean),
+                "spread": spread,
+            }
 
 
-def _named(task: Measured, value: Value) -> Record:
+def _numbers(task: Measured, value: Value, found: Measure | Pooled, mean: float | None) -> Record:
     metric = task.metric.partition(",")[0]
-    metric = f"1 - {metric}" if value.reverse else metric
-    return {"task": task.task, "metric": metric, "filter": value.filter}
-
-
-def _interval(found: Measure | Pooled) -> Record:
     return {
+        "task": task.task,
+        "metric": f"1 - {metric}" if value.reverse else metric,
+        "filter": value.filter,
+        "value": mean,
         "low": found.low,
         "high": found.high,
         "n": found.scored,

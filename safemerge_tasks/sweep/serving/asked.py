@@ -9,9 +9,6 @@ from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.sweep.serving.merges import Merge
 from safemerge_tasks.sweep.spec import EngineSpec
 
-Done = Callable[[str], None]
-"""Told a variant's name when its responses are on disk."""
-
 OnAnswered = Callable[[int, int], None]
 """Told the requests answered so far and in all."""
 
@@ -51,13 +48,13 @@ class Listener:
     """Whoever wants the answers.
 
     Attributes:
-        done: told each variant whose responses are on disk.
+        done: told the name of each variant whose responses are on disk.
         progress: told how many requests are answered.
         failed: told a variant that cannot be served as it is, and why; else that is raised.
         unwanted: asked before a variant is, whether it need not be any more.
     """
 
-    done: Done
+    done: Callable[[str], None]
     progress: OnAnswered | None = None
     failed: Callable[[str, str], None] = _raise
     unwanted: Callable[[Asked], bool] = lambda _one: False

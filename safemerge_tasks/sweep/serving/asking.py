@@ -42,7 +42,9 @@ def run_lm_eval(
     """
     random_seed, numpy_seed, torch_seed, fewshot_seed = evaluation.seeds
     manager = _manager_with(evaluation, evaluation.tasks)
-    with _data_from(evaluation.data_dir), _environment_asked_once():
+    # lm-eval asks pip and the system about themselves for every variant: 0.6 s.
+    once = patch.object(collect_env, "get_pretty_env_info", _environment_info)
+    with _data_from(evaluation.data_dir), once:
         results: dict[str, Any] = simple_evaluate(
             model=model,
             model_args=dict(model_args or {}),
@@ -149,13 +151,6 @@ def _task_manager(include_path: str | None, metadata: str, *, everything: bool) 
     return AttackedTasks(
         include_path=places or None, include_defaults=everything, metadata=json.loads(metadata)
     )
-
-
-@contextmanager
-def _environment_asked_once() -> Iterator[None]:
-    """Keep lm-eval from asking pip and the system about themselves for every variant: 0.6 s."""
-    with patch.object(collect_env, "get_pretty_env_info", _environment_info):
-        yield
 
 
 @contextmanager

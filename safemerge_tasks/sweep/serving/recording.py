@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -122,10 +122,7 @@ class Recording:
             "prompt_tokens": self.prompt_tokens,
             "scoring": self.scoring,
             "longest": self.longest,
-            "requests": [
-                [one.kind, one.task, one.doc_id, one.idx, one.repeat, list(one.arguments)]
-                for one in self.requests
-            ],
+            "requests": [astuple(one) for one in self.requests],
         }
         replace_file(path, json.dumps(content))
 

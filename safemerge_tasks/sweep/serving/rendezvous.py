@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -46,17 +47,15 @@ class Rendezvous(Generic[QueryT, ReplyT]):
         threads = [
             threading.Thread(target=self._live, args=item, name=item[0]) for item in members.items()
         ]
-        # Those that wait are put in the order of the members, however their threads were scheduled.
-        order = {name: place for place, name in enumerate(members)}
         with self._changed:
             for thread in threads:
                 thread.start()
             stopped: BaseException | None = None
             while self._running:
                 try:
-                    self._changed.wait_for(self._all_wait)
-                    if self._running:
-                        self._answer_all(sorted(self._waiting, key=order.__getitem__), stopped)
+                    self._changed.wait_for(lambda: self._waiting.keys() == self._running)
+                    # In the order of the members, however their threads were scheduled.
+                    self._answer_all([one for one in members if one in self._running], stopped)
                 except BaseException as error:
                     stopped = error
         for thread in threads:
@@ -65,29 +64,22 @@ class Rendezvous(Generic[QueryT, ReplyT]):
             raise stopped
         return dict(self._errors)
 
-    def _all_wait(self) -> bool:
-        return self._waiting.keys() == self._running
-
     def _answer_all(self, names: Sequence[str], stopped: BaseException | None) -> None:
         """Answer everyone who waits, or have them raise."""
-        asked = {name: self._waiting[name] for name in names}
         try:
             if stopped is not None:
                 raise stopped
-            flat = [question for questions in asked.values() for question in questions]
-            answers = list(self._ask(flat))
-            if len(answers) != len(flat):
-                raise RuntimeError(f"{len(flat)} questions got {len(answers)} answers")
+            asked = [question for name in names for question in self._waiting[name]]
+            answers = list(self._ask(asked)) if names else []
+            if len(answers) != len(asked):
+                raise RuntimeError(f"{len(asked)} questions got {len(answers)} answers")
+            left = iter(answers)
+            self._answers |= {n: list(islice(left, len(self._waiting[n]))) for n in names}
         except BaseException as error:
-            self._answers.update(dict.fromkeys(names, error))
+            self._answers |= dict.fromkeys(names, error)
             self._traces[id(error)] = error.__traceback__
             if not isinstance(error, Exception):
                 raise
-        else:
-            position = 0
-            for name, questions in asked.items():
-                self._answers[name] = answers[position : position + len(questions)]
-                position += len(questions)
         finally:
             self._waiting.clear()
             self._changed.notify_all()

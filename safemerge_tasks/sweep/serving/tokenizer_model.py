@@ -1,8 +1,7 @@
 """lm-eval's Hugging Face model without its weights: prompts and tokens, no answers."""
 
 import re
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.huggingface import HFLM
@@ -64,21 +63,6 @@ class TokenizerModel(HFLM):  # type: ignore[misc]
         """Return nothing: there are no weights to describe."""
         return {}
 
-    @property
-    def device(self) -> str:
-        """Where HFLM would put its inputs."""
-        return "cpu"
-
-    @property
-    def rank(self) -> int:
-        """One process."""
-        return 0
-
-    @property
-    def world_size(self) -> int:
-        """One process."""
-        return 1
-
     def _reply(self, kind: str, requests: list[Any]) -> list[Any]:
         raise NotImplementedError
 
@@ -93,6 +77,3 @@ class TokenizerModel(HFLM):  # type: ignore[misc]
     def loglikelihood_rolling(self, requests: list[Any], **_: Any) -> list[float]:
         """Return the log likelihoods of texts."""
         return self._reply("loglikelihood_rolling", requests)
-
-    def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> NoReturn:
-        raise NotImplementedError("a model without weights answers nothing by itself")

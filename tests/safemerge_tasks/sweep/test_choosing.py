@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from safemerge_tasks.results.evaluation import ScoredQuestion, Scores
 from safemerge_tasks.sweep.choosing import Choice, choose_from, point_words
 from safemerge_tasks.sweep.manifest import Measured, Rule, Tasks, Tuning
 from safemerge_tasks.sweep.outcomes import read_sweep
-from safemerge_tasks.sweep.pooling import Pooled, mean_and_spread, mean_over_tasks, pool_measures
+from safemerge_tasks.sweep.pooling import (
+    Pooled,
+    mean_and_spread,
+    mean_over_tasks,
+    pool_at_best,
+    pool_measures,
+    pool_scores,
+)
 from tests.sweep_folder import SAFETY, TASKS, UTILITY, SweepFolder, outcomes
 
 
@@ -501,6 +509,14 @@ def test_tasks_that_share_clusters_are_not_independent() -> None:
     third = Pooled(0.2, 0.1, 0.4, 0.3, 100, 100, frozenset({"c"}))
     found = mean_over_tasks([first, third, second])
     assert found.bound == pytest.approx(0.2 + math.hypot(0.15, 0.1) / 3)
+
+
+def test_questions_of_their_own_make_no_tasks_dependent_not_even_at_best() -> None:
+    one = ScoredQuestion("1", b"1", b"", "", "", "", False, True, (0.0,))
+    questions = Scores(["asr"], [one, one._replace(cluster="near")]).only("asr")
+    measured = pool_scores([questions], 0.95)
+    at_best = pool_at_best([questions], [], 0.95, reverse=False)
+    assert measured.clusters == at_best.clusters == {"near"}
 
 
 def test_without_samples_the_questions_of_several_seeds_count_once() -> None:

@@ -15,9 +15,7 @@ def choices(sweeps: Sweeps) -> Section:
     for findings, tuning in sweeps.tunings():
         rows: list[tuple[Words, ...]] = []
         every: list[tuple[Words, ...]] = []
-        for choice in findings.choices:
-            if choice.tuning != tuning.name:
-                continue
+        for choice in findings.chosen(tuning.name):
             rules.append(choice.rule)
             others = [one for one in choice.eligible if one.point != choice.point]
             rows.append(

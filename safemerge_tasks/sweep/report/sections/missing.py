@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from safemerge_tasks.report.document import Name, Section, Table, Words
 from safemerge_tasks.sweep.choosing import point_words
-from safemerge_tasks.sweep.manifest import SPLITS
 from safemerge_tasks.sweep.report.findings import Findings, Sweeps
 from safemerge_tasks.sweep.report.numbers import long, seed_words
 from safemerge_tasks.sweep.report.sections import section
@@ -21,13 +20,7 @@ def missing(sweeps: Sweeps) -> Section:
 
 
 def _rows(findings: Findings) -> Iterator[tuple[Words, ...]]:
-    cells = (
-        (group, split, cell)
-        for group in findings.survey.groups
-        for split in SPLITS
-        for cell in group.cells[split]
-    )
-    for group, split, cell in cells:
+    for group, split, cell in findings.survey.cells():
         reasons: dict[str, list[str]] = {}
         for task, reason in cell.missing.items():
             reasons.setdefault(reason, []).append(task.task)

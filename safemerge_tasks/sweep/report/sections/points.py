@@ -1,9 +1,9 @@
 """Every grid point on both splits."""
 
-from safemerge_tasks.report.document import Name, Section, Table, Words
+from safemerge_tasks.report.document import Section, Table
 from safemerge_tasks.sweep.choosing import point_words
 from safemerge_tasks.sweep.manifest import SPLITS
-from safemerge_tasks.sweep.report.findings import ShownModel, Sweeps
+from safemerge_tasks.sweep.report.findings import Sweeps
 from safemerge_tasks.sweep.report.numbers import EXPLANATION, harm_word, over_seeds
 from safemerge_tasks.sweep.report.sections import section
 
@@ -25,31 +25,27 @@ def points(sweeps: Sweeps) -> Section:
             )
             if tasks
         ]
-        shown: list[tuple[str | Name, ShownModel]] = [
-            (row.cell, row) for row in findings.rows(tuning.name) if row.ours
+        # Of a second stage, which may ask few of very many, those that it asked.
+        shown = [
+            (name, one)
+            for name, one in findings.points(tuning.name)
+            if any(one.cells.values()) or not one.by_layers
         ]
-        for (_, label), groups in findings.survey.methods(tuning.name).items():
-            # Of a second stage, which may ask few of very many, those that it asked.
-            asked = [one for one in groups if any(one.cells.values()) or not one.by_layers]
-            shown += [(Name(label), ShownModel(label, one)) for one in asked]
-        rows: list[tuple[Words, ...]] = []
-        for name, row in shown:
-            assert row.group is not None
-            served = dict.fromkeys(variant.served for variant in row.group.variants)
-            rows.append(
-                (
-                    name,
-                    point_words(row.group.point),
-                    "✓" if any(one.takes(row.group) for one in findings.choices) else "",
-                    ", ".join(served),
-                    *(over_seeds(row.group, split, tasks) for split, _, tasks in kinds),
-                )
+        rows = tuple(
+            (
+                name,
+                point_words(group.point),
+                "✓" if any(one.group is group for one in findings.choices) else "",
+                ", ".join(dict.fromkeys(variant.served for variant in group.variants)),
+                *(over_seeds(group, split, tasks) for split, _, tasks in kinds),
             )
+            for name, group in shown
+        )
         head = ("method", "point", "chosen", "served as")
         tables.append(
             Table(
                 (*head, *(f"{word}, {split}" for split, word, _ in kinds)),
-                tuple(rows),
+                rows,
                 sweeps.title(findings, tuning),
                 folded=len(rows) > FOLDED_FROM,
             )

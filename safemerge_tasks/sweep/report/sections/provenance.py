@@ -34,15 +34,16 @@ def provenance(sweeps: Sweeps) -> Section:
 
 
 def _numbers(findings: Findings) -> Iterator[tuple[Words, ...]]:
-    for variant, split, task, value in findings.values():
-        yield (
-            Name(variant.id),
-            split,
-            Name(task.task),
-            Name(f"{task.metric}, {value.filter}"),
-            cell(value.measure),
-            ", ".join(value.samples or value.results),
-        )
+    for _, split, found in findings.survey.cells():
+        for task, value in found.values.items():
+            yield (
+                Name(found.variant.id),
+                split,
+                Name(task.task),
+                Name(f"{task.metric}, {value.filter}"),
+                cell(value.measure),
+                ", ".join(value.samples or value.results),
+            )
 
 
 def _settings(findings: Findings) -> Iterator[tuple[Words, ...]]:
@@ -51,7 +52,8 @@ def _settings(findings: Findings) -> Iterator[tuple[Words, ...]]:
     yield ("base", Name(manifest.base), "")
     yield ("judge", Name(manifest.judge), "")
     yield from _of_manifest(manifest)
-    of_results = Counter(setting for *_, value in findings.values() for setting in value.settings)
+    values = (value for _, _, found in findings.survey.cells() for value in found.values.values())
+    of_results = Counter(setting for value in values for setting in value.settings)
     for (what, text), count in of_results.items():
         yield (what, Name(text), f"{count:,} results")
 

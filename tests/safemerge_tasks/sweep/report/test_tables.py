@@ -156,6 +156,22 @@ def test_too_many_unscored_are_marked(small: SweepFolder) -> None:
     assert text(outcome(read(small)))[4][3].endswith(" ⚠")
 
 
+def test_what_is_not_behind_a_mean_does_not_mark_it(tmp_path: Path) -> None:
+    second = Measured(task="spoon_asr", metric="asr")
+    tasks = Tasks(safety=(SAFETY, second), utility=(UTILITY,))
+    folder = SweepFolder(
+        tmp_path / "out", tunings=(Tuning(name="doctor", validation=tasks, test=tasks),)
+    )
+    unscored = {SAFETY: outcomes(0, 100, 10), UTILITY: outcomes(50, 100)}
+    whole = {SAFETY: outcomes(0, 100), second: outcomes(0, 100), UTILITY: outcomes(50, 100)}
+    for seed, found in ((1, whole), (2, unscored)):
+        folder.add("tuned", {"validation": found, "test": found}, seeds=(seed,))
+    head, row = text(outcome(read(folder)))
+    assert head[3:6] == ["loaf_asr", "spoon_asr", "mean ASR"]
+    assert row[3].endswith(" ⚠")
+    assert row[5].endswith(", 1 of 2 seeds")
+
+
 def test_agreement_failures_and_sources(sweep: SweepFolder) -> None:
     found = read(sweep)
     assert text(adapter_serving(found))[1][2:] == ["39 of 40", "97.5%"]
