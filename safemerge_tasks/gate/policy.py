@@ -4,10 +4,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, one_line
 from safemerge_tasks.common.validation import validated
+from safemerge_tasks.common.yaml_file import read_yaml
 from safemerge_tasks.judges.names import row_name
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
 
@@ -58,6 +66,14 @@ class Settings(BaseModel):
     graded: Literal["t", "bootstrap"] | None = None
     surely_worse: Literal["fail", "warn"] | None = None
     tier: Literal["block", "warn", "inform"] | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_more_than_yes_or_no(cls, value: Any) -> Any:
+        # YAML's `yes` would be the number 1.
+        if isinstance(value, bool):
+            raise ValueError("yes and no mean nothing here; write a number or a word")
+        return value
 
     def settings(self) -> dict[str, Any]:
         """Return what is set of these, which passes on to inner levels."""
@@ -162,11 +178,11 @@ def read_policy(path: Path) -> Policy:
         SafemergeError: no such file, no YAML, unknown keys, or values that make no sense.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        sentence = " ".join(str(error).split())
+        content = read_yaml(path)
+    except (OSError, yaml.YAMLError) as error:
         raise SafemergeError(
-            f"{path} cannot be read as YAML ({sentence}); write one with `safemerge check init`."
+            f"{path} cannot be read as YAML ({one_line(error)}); write one with `safemerge check "
+            "init`."
         ) from error
     if not isinstance(content, dict) or not content.get("tasks"):
         raise SafemergeError(f"{path} names no tasks; write one with `safemerge check init`.")

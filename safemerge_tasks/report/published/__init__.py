@@ -7,8 +7,9 @@ from typing import Annotated, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, one_line
 from safemerge_tasks.common.validation import validated
+from safemerge_tasks.common.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
 
@@ -79,9 +80,9 @@ def read_paper(name: str) -> Paper:
             "the same form with its source (docs/measuring.md)."
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SafemergeError(f"{path} is not YAML in UTF-8; correct it.") from error
+        content = read_yaml(path)
+    except (OSError, yaml.YAMLError) as error:
+        raise SafemergeError(f"{path} is not YAML ({one_line(error)}); correct it.") from error
     if not isinstance(content, Mapping):
         raise SafemergeError(f"{path} has no keys; see {papers()[0]} for the form.")
     return validated(Paper, content, thing="a key of published numbers", where=str(path))
