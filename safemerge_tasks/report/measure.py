@@ -92,7 +92,7 @@ def from_questions(
     for number, question in enumerate(questions):
         value = question.value(place)
         # Without a value, and not for want of a verdict, a question is not part of the metric.
-        total += value is not None or question.unscored
+        total += value is not None or question.unscored > 0
         if value is not None:
             values.append(1 - value if reverse else value)
             labels.append(question.cluster or number)
