@@ -24,9 +24,12 @@ def as_cyclonedx(model: Model) -> str:
     The same results give the same bytes.
     """
     figures = _known(model)
-    judges = {
-        str(one.identity["model"]): one.identity for one in figures if one.identity.get("model")
-    }
+    # A model at two revisions is two judges.
+    judges = dict.fromkeys(
+        (str(one.identity["model"]), str(one.identity.get("revision") or ""))
+        for one in figures
+        if one.identity.get("model")
+    )
     content = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -57,10 +60,10 @@ def as_cyclonedx(model: Model) -> str:
                 "type": "machine-learning-model",
                 "bom-ref": f"judge-{place}",
                 "name": printable(name),
-                **({"version": printable(str(found["revision"]))} if found.get("revision") else {}),
+                **({"version": printable(revision)} if revision else {}),
                 "properties": [{"name": "safemerge:role", "value": "judge"}],
             }
-            for place, (name, found) in enumerate(judges.items())
+            for place, (name, revision) in enumerate(judges)
         ],
     }
     # Of the content, so that it does not change by itself.
