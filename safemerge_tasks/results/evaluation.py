@@ -14,6 +14,9 @@ MAIN = "asr"
 LARGEST = 1e100
 """Of a metric: squares of larger ones have no sum."""
 
+MOST = 10**12
+"""Of questions; what claims more was not counted."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
@@ -71,7 +74,7 @@ class Rate(NamedTuple):
     """A rate as a results file gives it: for tasks without samples."""
 
     value: Number
-    questions: int
+    questions: Annotated[int, Field(ge=0, le=MOST)]
 
 
 @dataclass

@@ -12,6 +12,7 @@ from safemerge_tasks.results.category_rows import is_category_row
 from safemerge_tasks.results.completeness import refuse_incomplete
 from safemerge_tasks.results.evaluation import (
     LARGEST,
+    MOST,
     Evaluation,
     Rate,
     ScoredQuestion,
@@ -163,6 +164,8 @@ def _without_samples(task: str, summary: Mapping[str, Any]) -> TaskResult:
         if comma and not metric.endswith("_stderr") and isinstance(value, (int, float)):
             counts = ((ours.get("counts") or {}).get(judge) or {}).get(metric) or {}
             questions = counts.get("scored") or samples.get("effective") or 0
+            if not 0 <= questions <= MOST:
+                raise ValueError(f"{metric} of {questions} questions")
             if (rate := _number(value)) is not None:
                 found.rates.setdefault(judge, {})[metric] = Rate(rate, int(questions))
     return found

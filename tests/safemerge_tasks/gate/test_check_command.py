@@ -152,7 +152,7 @@ def test_a_spoilt_baseline_is_refused(
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
-        (("cluster_by",), None),
+        (("cluster_by",), ...),
         (("tasks", "toy_asr", "tables", "wildguard", "answers", 3, 7), "yes"),
         (("tasks", "toy_asr", "tables", "wildguard", "answers", 3, 6), -5),
         (("tasks", "toy_asr", "tables", "wildguard", "answers", 3, 4), {"en": 1}),
@@ -176,6 +176,8 @@ def test_a_baseline_of_other_values_is_refused_whatever_its_checksum(
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = value
+    if value is ...:
+        del place[keys[-1]]
     path.write_text(json.dumps({"sha256": content_sha256(content), **content}))
     done = safemerge("check", "--baseline", "base.json", "--candidate", "a")
     assert done.status == 2

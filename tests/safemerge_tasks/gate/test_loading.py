@@ -158,6 +158,10 @@ def test_files_as_another_system_saves_them(write: Write, tmp_path: Path) -> Non
         (("results", "toy_asr", "asr,wildguard"), 10**400),
         (("results", "toy_asr", "asr,wildguard"), 1e308),
         (("configs", "toy_asr", "metadata", "safemerge", "subset"), {"each_stands_for": 10**400}),
+        (
+            ("configs", "toy_asr", "metadata", "safemerge", "counts", "wildguard", "asr"),
+            {"scored": -1},
+        ),
     ],
 )
 def test_numbers_that_lm_eval_never_writes(

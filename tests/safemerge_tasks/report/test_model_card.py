@@ -191,13 +191,6 @@ def test_a_card_with_line_ends_of_both_kinds_keeps_them(card: Callable) -> None:
     assert card(None) == text
 
 
-def test_figures_that_are_no_numbers_stay(card: Callable) -> None:
-    """As a trainer writes them whose loss was lost."""
-    text = card(HERS.replace("value: 0.5", "value: .nan"))
-    assert "value: .nan" in text
-    assert [one.metric_type for one in results(text)] == ["accuracy", "asr", "acc"]
-
-
 def test_a_model_against_itself_is_no_comparison(
     card: Callable, safemerge: Callable[..., Any]
 ) -> None:
