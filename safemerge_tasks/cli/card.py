@@ -93,16 +93,24 @@ def card(
             "give the folder of one each."
         )
     found = models[-1]
+    figures = measured(found)
+    told = {one.task.name for one in figures}
+    for name, task in found.tasks.items():
+        if task.result.asks_questions and name not in told:
+            raise SafemergeError(
+                f"{results} has no verdict on any question of {name}, which a card would not say; "
+                "run `safemerge judge` first."
+            )
     releases = against_first(models, asked, words)
     release = releases[0] if releases else None
     named = Name(str(policy)) if policy else DEFAULT_POLICY
     block = as_markdown(card_document(found, release, named), level=2)
-    path = write_card(model, measured(found), block)
+    path = write_card(model, figures, block)
     if bom:
         write_file(bom, as_cyclonedx(found))
     if every_eval_ever:
         write_file(every_eval_ever, as_every_eval_ever(found, organization, relationship))
     if annex_iv:
         write_file(annex_iv, as_markdown(annex_document(found, release, named)))
-    said = f"{path}: {len(measured(found))} figures of {found.label}"
+    said = f"{path}: {len(figures)} figures of {found.label}"
     print(printable(said), file=sys.stderr)

@@ -363,8 +363,11 @@ def _rate(part: _Part, low: float, high: float, confidence: float, answers_each:
 
 def _unpaired(check: Check, baseline: Evaluation, candidate: Evaluation) -> Comparison:
     if check.category:
+        scored = all(check.judge in one.tasks[check.task].scores for one in (baseline, candidate))
+        why = "has no question that both evaluations asked" if scored else "has no samples"
         raise SafemergeError(
-            f"{check.task} has no samples, so no categories; run lm_eval again with --log_samples."
+            f"{check.task} {why}, so no categories can be compared; run lm_eval again on the "
+            "same questions with --log_samples."
         )
     more = _more_is_better(check, candidate)
     confidence = confidence_of(check)

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.gate.plan import PENDING
 from safemerge_tasks.results import is_results_file
 from safemerge_tasks.results.evaluation import Evaluation, TaskResult
 from safemerge_tasks.results.loading import load_folder
@@ -25,8 +26,13 @@ def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
     """Write an evaluation as a baseline file, with the SHA-256 of its content as checksum.
 
     Raises:
-        SafemergeError: it cannot be written there.
+        SafemergeError: it cannot be written there, or a task has no verdicts yet.
     """
+    for name, result in evaluation.tasks.items():
+        if result.asks_questions and not set(result.judged_by()) - {PENDING}:
+            raise SafemergeError(
+                f"{evaluation.source} has no verdicts on {name}; run `safemerge judge` first."
+            )
     content = {
         "format": FORMAT,
         "safemerge": version("safemerge"),

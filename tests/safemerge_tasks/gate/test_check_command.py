@@ -417,3 +417,35 @@ def test_what_only_one_of_the_two_was_asked_or_judged_by_is_said(
         "judge: wildguard\ntasks: {toy_asr: {metrics: {asr: {max: 0.1}}}}"
     )
     assert "only the candidate" not in safemerge(*words, "--policy", "p.yaml").out
+
+
+def test_what_was_not_judged_yet_is_no_baseline_and_no_card(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+) -> None:
+    run = write("a", rows=[{**sample(n, None), "filter": "deferred"} for n in range(9)])
+    summary = run.summary()
+    summary["results"]["toy_asr"] = {"unscored_rate,deferred": 1.0}
+    run.write_summary(summary)
+    for words in (
+        ("check", "freeze", "a", "--out", "base.json"),
+        ("card", str(tmp_path), "--results", "a", "--bom", "bom.json"),
+    ):
+        done = safemerge(*words)
+        assert done.status == 2
+        assert "toy_asr" in done.err
+        assert "run `safemerge judge` first" in done.err
+    assert not any((tmp_path / name).exists() for name in ("base.json", "README.md", "bom.json"))
+
+
+def test_questions_of_which_none_is_in_both_have_no_categories(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+) -> None:
+    write("a", ALIGNED)
+    write("b", rows=[sample(n + 1000, 0.0) for n in range(200)])
+    (tmp_path / "p.yaml").write_text(
+        'tasks: {toy_asr: {metrics: {asr: {categories: {"*": {max: 0.3}}}}}}'
+    )
+    words = ("check", "--baseline", "a", "--candidate", "b", "--accept", "questions")
+    done = safemerge(*words, "--policy", "p.yaml")
+    assert done.status == 2
+    assert "has no question that both evaluations asked" in done.err
