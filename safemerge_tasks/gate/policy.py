@@ -18,6 +18,7 @@ from safemerge_tasks.common.validation import validated
 from safemerge_tasks.common.yaml_file import read_yaml
 from safemerge_tasks.judges.names import row_name
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
+from safemerge_tasks.results.evaluation import MOST
 
 MARGIN = 0.05
 """The increase that is allowed where no policy says otherwise."""
@@ -59,7 +60,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
-    min_questions: Annotated[int, Field(ge=1)] | None = None
+    min_questions: Annotated[int, Field(ge=1, le=MOST)] | None = None
     max_unscored: Share | None = None
     max_empty: Share | None = None
     max_truncated: Share | None = None

@@ -53,6 +53,7 @@ def test_inner_settings_win(tmp_path: Path) -> None:
         ("tasks: {a: {metrics: {}}}\ntasks: {}", "tasks is given twice"),
         (TASK + "{max: 0.1, max_unscored: yes}}}}", "max_unscored is True: yes and no mean"),
         ("min_questions: on\n" + TASK + "{max: 0.1}}}}", "min_questions is True: yes and no mean"),
+        (f"min_questions: {10**29}\n" + TASK + "{max: 0.1}}}}", "min_questions is 1000000"),
         (TASK + "{categories: {x: {max: true}}}}}}", "x.max is True: yes and no mean"),
     ],
 )
