@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 from safemerge_tasks.report.measured import Measured, measured
 from safemerge_tasks.report.printable import printable
 from safemerge_tasks.report.reading import Model
+from safemerge_tasks.results.labels import label
 
 EVERY_EVAL_EVER = "0.3.0"
 """The version of its schema."""
@@ -60,7 +61,8 @@ def as_cyclonedx(model: Model) -> str:
                 "type": "machine-learning-model",
                 "bom-ref": f"judge-{place}",
                 "name": printable(name),
-                **({"version": printable(revision)} if revision else {}),
+                # The schema allows 1,024 characters.
+                **({"version": printable(label(revision))} if revision else {}),
                 "properties": [{"name": "safemerge:role", "value": "judge"}],
             }
             for place, (name, revision) in enumerate(judges)

@@ -13,7 +13,7 @@ from tests.public_schemas import validate
 from .conftest import sample
 from .parsed import assert_markdown_is_plain
 
-HOSTILE = "<b>\x1b[2J\u202e|`"
+HOSTILE = "<b>\x1b[2J\u202e|`" * 200
 
 
 @pytest.fixture(params=["plain", HOSTILE], ids=["plain", "hostile"])
