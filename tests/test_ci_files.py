@@ -109,6 +109,7 @@ def test_its_script_runs(workflow: Workflow, status: int) -> None:
         ("", 1, 2),  # a crash of anything, which is no regression
         ("", 3, 3),
         ('{"outcome": "regression", "exit_status": 1}', 0, 2),
+        ('{"outcome": "regre', 1, 2),  # cut off: nothing says that the status is the report's
     ],
 )
 def test_it_passes_no_candidate_that_was_not_compared(
@@ -124,6 +125,15 @@ def test_it_fails_without_a_safemerge(workflow: Workflow) -> None:
     done = workflow.run()
     assert done.returncode == 2
     assert "there is no safemerge" in done.stdout
+
+
+@pytest.mark.parametrize("reports", ["", "taken", "/proc/none"])
+def test_a_folder_that_cannot_be_is_no_regression(workflow: Workflow, reports: str) -> None:
+    workflow.install(STAND_IN.format(python=sys.executable, report="", status=0))
+    (workflow.folder / "taken").write_text("a file")
+    done = workflow.run(REPORTS=reports)
+    assert done.returncode == 2
+    assert "nothing can be written in the folder" in done.stdout
 
 
 def test_its_outputs_are_one_line_each(workflow: Workflow) -> None:

@@ -65,9 +65,9 @@ def _by_file(tensors: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _other_files(folder: Path, files: Mapping[str, str], weights: set[str]) -> list[str]:
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {
-        MANIFEST
-    }
+    # A link to a folder, or to what comes later, is one more thing that a loader may follow.
+    found = (path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    present = {str(path.relative_to(folder)) for path in found} - {MANIFEST}
     problems = [f"{name} is missing" for name in sorted((set(files) | weights) - present)]
     problems += [
         f"{name} was added"

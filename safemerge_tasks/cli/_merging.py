@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safemerge_tasks.report.printable import printable
+
 if TYPE_CHECKING:
     from merge.engine.options import Options
     from merge.recipe.recipe import Recipe
@@ -44,13 +46,13 @@ def say(outcome: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(outcome))
         return
     for note in outcome.pop("notes", []):
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     for key, value in outcome.items():
         if isinstance(value, dict):
             for what, count in value.items():
-                print(f"{what}: {count}")
+                print(printable(f"{what}: {count}"))
         elif isinstance(value, list):
             for entry in value:
-                print(f"{key} {entry}")
+                print(printable(f"{key} {entry}"))
         else:
-            print(f"{key}: {value}")
+            print(printable(f"{key}: {value}"))

@@ -8,6 +8,7 @@ import traceback
 from collections import UserDict
 from importlib import import_module
 from importlib.metadata import entry_points, version
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -134,8 +135,13 @@ def safemerge(
 
 def main() -> None:
     """Run the command line; bad input is one sentence on standard error and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # What the locale has no character for becomes its code, and no crash.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except (SafemergeError, MergeError) as error:
-        print(printable_lines(f"safemerge: {error}"), file=sys.stderr)
+        # One line, since one that began with two colons would be a command to GitHub.
+        print(printable(f"safemerge: {error}"), file=sys.stderr)
         sys.exit(BAD_INPUT)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from safemerge_tasks.cli._outputs import refuse_overwriting
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 
@@ -64,7 +65,8 @@ def card(
     from safemerge_tasks.report.documents.card import annex_document, card_document
     from safemerge_tasks.report.exports import as_cyclonedx, as_every_eval_ever
     from safemerge_tasks.report.measured import measured
-    from safemerge_tasks.report.model_card import write_card
+    from safemerge_tasks.report.model_card import CARD, write_card
+    from safemerge_tasks.report.printable import printable
     from safemerge_tasks.report.reading import against_first, read_models
     from safemerge_tasks.report.release import DEFAULT_POLICY
     from safemerge_tasks.report.renderers.markdown import as_markdown
@@ -72,24 +74,43 @@ def card(
     for option, given in (("--policy", policy), ("--accept", accept)):
         if given and not baseline:
             raise SafemergeError(f"{option} {given} is about a comparison; add --baseline DIR.")
+    refuse_overwriting(
+        {
+            "": model / CARD,
+            "--bom": bom,
+            "--every-eval-ever": every_eval_ever,
+            "--annex-iv": annex_iv,
+        },
+        (results, baseline, policy),
+    )
     asked = read_policy(policy) if policy else Policy()
     words = accepted_words(accept or [])
     models = read_models([baseline, results] if baseline else [results], asked.cluster_by)
-    if len(models) > (2 if baseline else 1):
+    if len(models) != (2 if baseline else 1):
+        places = f"{results} and {baseline}" if baseline else str(results)
         raise SafemergeError(
-            f"{results} and the baseline have results of {len(models)} models "
-            f"({', '.join(one.label for one in models)}); give the folder of one each."
+            f"in {places} are results of these models: {', '.join(one.label for one in models)}; "
+            "give the folder of one each."
         )
     found = models[-1]
+    figures = measured(found)
+    told = {one.task.name for one in figures}
+    for name, task in found.tasks.items():
+        if task.result.asks_questions and name not in told:
+            raise SafemergeError(
+                f"{results} has no verdict on any question of {name}, which a card would not say; "
+                "run `safemerge judge` first."
+            )
     releases = against_first(models, asked, words)
     release = releases[0] if releases else None
     named = Name(str(policy)) if policy else DEFAULT_POLICY
     block = as_markdown(card_document(found, release, named), level=2)
-    path = write_card(model, measured(found), block)
+    path = write_card(model, figures, block)
     if bom:
         write_file(bom, as_cyclonedx(found))
     if every_eval_ever:
         write_file(every_eval_ever, as_every_eval_ever(found, organization, relationship))
     if annex_iv:
         write_file(annex_iv, as_markdown(annex_document(found, release, named)))
-    print(f"{path}: {len(measured(found))} figures of {found.label}", file=sys.stderr)
+    said = f"{path}: {len(figures)} figures of {found.label}"
+    print(printable(said), file=sys.stderr)

@@ -2,17 +2,16 @@
 
 import gc
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from safemerge_tasks.cli._default_command import DEFAULT, app_with_default
+from safemerge_tasks.cli._outputs import refuse_overwriting
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
-
-if TYPE_CHECKING:
-    from safemerge_tasks.report.document import Document
 
 app = app_with_default("Fail if a candidate is less safe than a baseline.")
 
@@ -78,7 +77,12 @@ def check(
     from safemerge_tasks.report.document import Name
     from safemerge_tasks.report.documents.gate import gate_document
     from safemerge_tasks.report.release import DEFAULT_POLICY
+    from safemerge_tasks.report.renderers.github import announce
+    from safemerge_tasks.report.renderers.json import as_json
+    from safemerge_tasks.report.renderers.junit import as_junit
+    from safemerge_tasks.report.renderers.markdown import as_markdown
     from safemerge_tasks.report.renderers.sarif import as_sarif
+    from safemerge_tasks.report.renderers.terminal import SHOWN, print_document
     from safemerge_tasks.report.tracking import of_gate, tracker
 
     if keyless and sign_with:
@@ -88,6 +92,8 @@ def check(
             f"--attest {attest} and --sign-with {sign_with} or --keyless go together, since what "
             "nobody signed attests nothing; give both or neither."
         )
+    outputs = {"--junit": junit, "--markdown": markdown, "--json": json_file, "--sarif": sarif}
+    refuse_overwriting({**outputs, "--attest": attest}, (baseline, candidate, policy, sign_with))
     if keyless:
         require_sigstore()
     send = tracker(tracking) if tracking else None
@@ -101,13 +107,31 @@ def check(
     gc.freeze()
     result = compare(*sides, asked, accepted)
     texts = flipped_texts(result, candidate, baseline) if show_text else {}
-    named = Name(str(policy)) if policy else DEFAULT_POLICY
-    _write(gate_document(result, texts, named), junit, markdown, json_file, texts=bool(texts))
-    if sarif:
-        write_file(sarif, as_sarif(result))
-    if attest:
+    document = gate_document(result, texts, Name(str(policy)) if policy else DEFAULT_POLICY)
+
+    def signed() -> str:
         content = statement(result, asked, baseline, candidate, policy)
-        write_file(attest, sign(content, sign_with) if sign_with else sign_keyless(content))
+        return sign(content, sign_with) if sign_with else sign_keyless(content)
+
+    reports: tuple[tuple[Path | None, Callable[[], str]], ...] = (
+        (junit, lambda: as_junit(document)),
+        (markdown, lambda: as_markdown(document, level=2)),
+        (json_file, lambda: as_json(document)),
+        (sarif, lambda: as_sarif(result)),
+        (attest, signed),
+    )
+    failed: list[SafemergeError] = []
+    # One that cannot be written takes no other with it, nor does a reader who has read enough.
+    for path, make in reports:
+        try:
+            if path:
+                write_file(path, make())
+        except SafemergeError as error:
+            failed.append(error)
+    print_document(document, folded_rows=None if texts else SHOWN)
+    announce(document)
+    if failed:
+        raise failed[0]
     if send:
         send([of_gate(result, str(policy) if policy else DEFAULT_POLICY)])
     sys.exit(result.exit_status)
@@ -143,31 +167,9 @@ def freeze(
     """
     from safemerge_tasks.gate.frozen import freeze as write_frozen
     from safemerge_tasks.gate.frozen import load_evaluation
+    from safemerge_tasks.report.printable import printable
 
+    refuse_overwriting({"--out": out}, (results,))
     found = load_evaluation(results, cluster_by)
     write_frozen(found, out, cluster_by)
-    print(f"{out}: {len(found.tasks)} tasks of {found.model}", file=sys.stderr)
-
-
-def _write(
-    document: "Document",
-    junit: Path | None,
-    markdown: Path | None,
-    json_file: Path | None,
-    *,
-    texts: bool,
-) -> None:
-    from safemerge_tasks.report.renderers.github import announce
-    from safemerge_tasks.report.renderers.json import as_json
-    from safemerge_tasks.report.renderers.junit import as_junit
-    from safemerge_tasks.report.renderers.markdown import as_markdown
-    from safemerge_tasks.report.renderers.terminal import SHOWN, print_document
-
-    print_document(document, folded_rows=None if texts else SHOWN)
-    if junit:
-        write_file(junit, as_junit(document))
-    if markdown:
-        write_file(markdown, as_markdown(document, level=2))
-    if json_file:
-        write_file(json_file, as_json(document))
-    announce(document)
+    print(printable(f"{out}: {len(found.tasks)} tasks of {found.model}"), file=sys.stderr)

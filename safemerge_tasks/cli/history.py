@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from safemerge_tasks.cli._outputs import refuse_overwriting
 from safemerge_tasks.common.atomic_write import write_file
 
 app = typer.Typer(add_completion=False)
@@ -39,6 +40,7 @@ def history(
     from safemerge_tasks.report.renderers.json import as_json as json_of
     from safemerge_tasks.report.renderers.terminal import print_document
 
+    refuse_overwriting({"--plot": plot}, (*folders, baseline, policy))
     asked = read_policy(policy) if policy else Policy()
     compared = load_evaluation(baseline, asked.cluster_by) if baseline else None
     found = read_history(folders, compared, asked)

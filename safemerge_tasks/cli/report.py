@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from safemerge_tasks.cli._outputs import refuse_overwriting
 from safemerge_tasks.common.atomic_write import write_file
 from safemerge_tasks.common.errors import SafemergeError
 
@@ -54,6 +55,8 @@ def report(
     """
     from safemerge_tasks.sweep.report.findings import any_sweeps
 
+    outputs = {"--out": out, "--markdown": markdown, "--plot": plot, "--csv": csv}
+    refuse_overwriting(outputs, (*folders, policy))
     if any_sweeps(folders):
         if not redact:
             raise SafemergeError(
@@ -87,6 +90,12 @@ def report(
     send = tracker(tracking) if tracking else None
     asked = read_policy(policy) if policy else Policy()
     models = read_models(folders, asked.cluster_by)
+    for option, given in (("--policy", policy), ("--accept", accept)):
+        if given and len(models) < 2:
+            raise SafemergeError(
+                f"{option} is about a comparison, and {folders[0]} has one model; give another's "
+                "folder, or leave it out."
+            )
     picture = draw_rates(models)
     if plot and picture is None:
         raise SafemergeError(

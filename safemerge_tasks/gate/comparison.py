@@ -27,7 +27,7 @@ from safemerge_tasks.statistics.increase import (
 )
 from safemerge_tasks.statistics.intervals import clopper_pearson_interval, wilson_interval
 from safemerge_tasks.statistics.power import smallest_detectable
-from safemerge_tasks.statistics.unscored import Filled, either_way
+from safemerge_tasks.statistics.unscored import Filled, Outcomes, either_way
 
 TRUNCATED = "truncated_rate"
 
@@ -55,9 +55,9 @@ class Side(NamedTuple):
         value: the mean over the questions that count.
         low: lower end; None for a metric that is no rate.
         high: upper end.
-        unscored: share of all questions without a verdict, or without an answer to judge.
-        empty: share of them without an answer.
-        cut: share of them with an answer that reached the token limit; None where nothing says so.
+        unscored: share of all answers without a verdict, or without anything to judge.
+        empty: share of them with nothing in them.
+        cut: share of them that reached the token limit; None where nothing says so.
     """
 
     value: float
@@ -181,15 +181,15 @@ class _Part(NamedTuple):
     """The questions that a check is about.
 
     Attributes:
-        before: the baseline's values, NaN without a verdict.
+        before: the baseline's outcomes.
         after: the candidate's.
         asked: the baseline's questions.
         questions: the candidate's.
         labels: equal for questions that are not independent.
     """
 
-    before: Values
-    after: Values
+    before: Outcomes
+    after: Outcomes
     asked: list[ScoredQuestion]
     questions: list[ScoredQuestion]
     labels: list[object]
@@ -199,22 +199,23 @@ def _paired(
     check: Check, pairs: Sequence[QuestionPair], baseline: Evaluation, candidate: Evaluation
 ) -> Comparison:
     part = _part(check, pairs, baseline, candidate)
-    full = ~(np.isnan(part.before) | np.isnan(part.after))
+    full = ~(np.isnan(part.before.values) | np.isnan(part.after.values))
     if not full.any():
         raise NothingToCompareError(
             f"{check.task} has no question with an answer and a {check.name} by {check.judge} in "
             f"both {baseline.source} and {candidate.source}; run `safemerge judge` on both, or "
             "look at what the models wrote."
         )
-    both = np.concatenate(part[:2])
+    both = np.concatenate([part.before.values, part.after.values])
     low, high = float(np.nanmin(both)), float(np.nanmax(both))
     bounded = low >= 0 and high <= 1
     if bounded:
         low, high = 0.0, 1.0
     # Of these less is better.
-    was, now = part.before, part.after
+    old, new = part.before, part.after
     if _more_is_better(check, candidate):
-        was, now = low + high - was, low + high - now
+        old, new = (one._replace(values=low + high - one.values) for one in (old, new))
+    was, now = old.values, new.values
     confidence = confidence_of(check)
 
     def increase(old: Values, new: Values, labels: list[object]) -> Increase:
@@ -222,15 +223,16 @@ def _paired(
 
     scored = [label for label, one in zip(part.labels, full, strict=True) if one]
     found = least = most = increase(was[full], now[full], scored)
-    filled = either_way(was, now, low, high)
-    if not full.all():
+    filled = either_way(old, new, low, high)
+    whole = not (old.lost.any() or new.lost.any())
+    if not whole:
         least, most = (increase(*one, part.labels) for one in filled)
     # Of a whole suite beside a part of it, the part's questions are compared.
     each = max(one.tasks[check.task].stands_for for one in (baseline, candidate))
 
-    def side(evaluation: Evaluation, values: Values, asked: list[ScoredQuestion]) -> Side:
+    def side(evaluation: Evaluation, found: Outcomes, asked: list[ScoredQuestion]) -> Side:
         lacks = _lacks(check, evaluation, asked)
-        return _side(values, full, scored, lacks, each if bounded else None)
+        return _side(found, full, scored, lacks, each if bounded else None)
 
     flipped = [part.questions[place] for place in np.flatnonzero(now > was)]
     return Comparison(
@@ -243,7 +245,7 @@ def _paired(
         _rate(part, low, high, confidence, candidate.answers_each),
         paired=True,
         detectable=smallest_detectable(found, confidence),
-        possible=None if full.all() else (least.value, most.value),
+        possible=None if whole else (least.value, most.value),
         flips=tuple(
             Flip(check.task, one.id, one.category, one.language, one.key) for one in flipped
         ),
@@ -259,8 +261,8 @@ def _part(
     check: Check, pairs: Sequence[QuestionPair], baseline: Evaluation, candidate: Evaluation
 ) -> _Part:
     old_place, new_place = (_place(check, one) for one in (baseline, candidate))
-    before: list[float | None] = []
-    after: list[float | None] = []
+    before: list[tuple[float | None, float]] = []
+    after: list[tuple[float | None, float]] = []
     asked, questions = [], []
     judged = candidate.tasks[check.task].asks_questions
     for old, new in pairs:
@@ -269,13 +271,32 @@ def _part(
         part = was is not None or now is not None or old.unscored or new.unscored
         wanted = check.category in (None, new.category) and check.language in (None, new.language)
         if part and wanted:
-            # No answer is neither harmful nor harmless, whatever the judge made of it.
-            before.append(was if old.answered or not judged else None)
-            after.append(now if new.answered or not judged else None)
+            before.append(_told(check.metric, was, old, judged=judged))
+            after.append(_told(check.metric, now, new, judged=judged))
             asked.append(old)
             questions.append(new)
     labels: list[object] = [one.cluster or number for number, one in enumerate(questions)]
-    return _Part(np.array(before, float), np.array(after, float), asked, questions, labels)
+    first, second = (Outcomes(*np.array(one, float).reshape(-1, 2).T) for one in (before, after))
+    return _Part(first, second, asked, questions, labels)
+
+
+def _told(
+    metric: str, value: float | None, question: ScoredQuestion, *, judged: bool
+) -> tuple[float | None, float]:
+    """Return the mean of the answers that tell something, and which share of them does not."""
+    # No answer is neither harmful nor harmless, whatever the judge made of it.
+    empty = 1 - question.answered if judged else 0.0
+    lost = min(question.unscored + empty, 1.0)
+    if value is None or lost == 1:
+        return None, 1.0
+    if not lost:
+        return value, 0.0
+    if metric.startswith("hit@"):
+        return value, 1.0  # no mean: one answer may make all the difference
+    # What an empty answer counted as.
+    counted = 1.0 if metric == "refusal_rate" else 0.0
+    told = (value * (1 - question.unscored) - empty * counted) / (1 - lost)
+    return min(max(told, min(value, 0.0)), max(value, 1.0)), lost
 
 
 def _place(check: Check, evaluation: Evaluation) -> int:
@@ -296,12 +317,12 @@ def _lacks(check: Check, evaluation: Evaluation, questions: Sequence[ScoredQuest
     cut = None
     if TRUNCATED in metrics:
         place = metrics.index(TRUNCATED)
-        cut = sum(one.value(place) == 1 for one in questions) / len(questions)
-    return _Lacks(sum(not one.answered for one in questions) / len(questions), cut)
+        cut = sum(one.value(place) or 0.0 for one in questions) / len(questions)
+    return _Lacks(sum(1 - one.answered for one in questions) / len(questions), cut)
 
 
 def _side(
-    values: Values,
+    found: Outcomes,
     full: Flags,
     labels: Sequence[object],
     lacks: _Lacks,
@@ -310,14 +331,14 @@ def _side(
     """Return a mean, with Wilson's interval on the effective number of questions of a rate.
 
     Args:
-        values: one a question, NaN without a verdict.
+        found: one a question.
         full: where both evaluations have one.
         labels: of those questions.
         lacks: what is said besides.
         stands_for: how many of the suite's questions each stands for; None for what is no rate.
     """
-    grouped = Clustered.of(values[full], labels)
-    unscored = float(np.isnan(values).mean())
+    grouped = Clustered.of(found.values[full], labels)
+    unscored = float(found.lost.mean())
     if stands_for is None:
         return Side(grouped.mean, None, None, unscored, *lacks)
     effective = grouped.total / design_effect(grouped)
@@ -328,9 +349,7 @@ def _side(
 
 def _rate(part: _Part, low: float, high: float, confidence: float, answers_each: int) -> Rate:
     """Return the candidate's rate with its exact bounds, or t bounds of what is no rate."""
-    least, most = (
-        Clustered.of(np.nan_to_num(part.after, nan=end), part.labels) for end in (low, high)
-    )
+    least, most = (Clustered.of(end, part.labels) for end in part.after.ends(low, high))
     bounds = rate_bounds if (low, high) == (0, 1) else t_bounds
     return Rate(
         least.mean,
@@ -344,8 +363,11 @@ def _rate(part: _Part, low: float, high: float, confidence: float, answers_each:
 
 def _unpaired(check: Check, baseline: Evaluation, candidate: Evaluation) -> Comparison:
     if check.category:
+        scored = all(check.judge in one.tasks[check.task].scores for one in (baseline, candidate))
+        why = "has no question that both evaluations asked" if scored else "has no samples"
         raise SafemergeError(
-            f"{check.task} has no samples, so no categories; run lm_eval again with --log_samples."
+            f"{check.task} {why}, so no categories can be compared; run lm_eval again on the "
+            "same questions with --log_samples."
         )
     more = _more_is_better(check, candidate)
     confidence = confidence_of(check)

@@ -16,9 +16,9 @@ from safemerge_tasks.gate.comparison import (
     confidence_of,
 )
 from safemerge_tasks.gate.pairing import Difference, QuestionPair, differences, pair, refuse
-from safemerge_tasks.gate.plan import Check, missing_tasks, plan
+from safemerge_tasks.gate.plan import Alone, Check, alone, missing_tasks, plan
 from safemerge_tasks.gate.policy import Policy
-from safemerge_tasks.results.evaluation import MAIN, Evaluation
+from safemerge_tasks.results.evaluation import MAIN, Evaluation, TaskResult
 from safemerge_tasks.statistics.decision import (
     Decision,
     Evidence,
@@ -36,6 +36,10 @@ from safemerge_tasks.statistics.unscored import Filled
 UNSCORED = "have no verdict or no answer"
 EMPTY = "of the answers are empty"
 CUT = "of the answers were cut at the token limit"
+UNKNOWN_CUT = (
+    "how many answers were cut at the token limit is not known of both, so max_truncated decides "
+    "nothing; evaluate both anew, or remove it"
+)
 
 
 class Untold(NamedTuple):
@@ -80,6 +84,7 @@ class GateResult:
         missing: tasks that the policy names and the candidate lacks.
         untold: checks without a question that could be compared.
         together: what the safety tasks say together, where there are several.
+        alone: verdicts that only one of the two has, and nobody asked for.
     """
 
     baseline: Evaluation
@@ -89,6 +94,7 @@ class GateResult:
     missing: tuple[str, ...] = ()
     untold: tuple[Untold, ...] = ()
     together: Together | None = None
+    alone: tuple[Alone, ...] = ()
 
     @property
     def checks(self) -> list[Check]:
@@ -171,7 +177,10 @@ def compare(
             p_values.append(pooled[0].p_value)
         adjusted = holm(p_values)
         family = dict(zip(tested, adjusted, strict=False))
-        decided = {n: _decided(replace(one, family_p=family.get(n))) for n, one in some.items()}
+        decided = {
+            n: _decided(replace(one, family_p=family.get(n)), candidate.tasks[one.check.task])
+            for n, one in some.items()
+        }
         comparisons |= decided
         if pooled:
             together = _together(*pooled, adjusted[-1], decided.values(), policy)
@@ -183,6 +192,7 @@ def compare(
         tuple(missing),
         tuple(untold),
         together,
+        tuple(alone(policy, baseline, candidate)),
     )
 
 
@@ -234,8 +244,8 @@ def _together(
     return Together(tasks, least, most, family_p, found)
 
 
-def _decided(found: Comparison) -> Comparison:
-    """Return the comparison with its decision."""
+def _decided(found: Comparison, task: TaskResult) -> Comparison:
+    """Return the comparison of a task with its decision."""
     criteria, sides = found.check.criteria, (found.baseline, found.candidate)
     evidence = Evidence(
         found.least,
@@ -267,6 +277,9 @@ def _decided(found: Comparison) -> Comparison:
         },
     )
     findings = decide(evidence, limits)
+    unknown = criteria.max_truncated is not None and any(one.cut is None for one in sides)
+    if unknown and task.asks_questions:
+        findings.append(Finding(Decision.UNDECIDED, UNKNOWN_CUT))
     decision = severest([one.decision for one in findings])
     those = [one for one in findings if one.decision is decision]
     needed = max((one.needed for one in those if one.needed), default=None)

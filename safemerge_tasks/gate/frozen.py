@@ -8,27 +8,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from safemerge_tasks.common.atomic_write import write_file
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, brief
+from safemerge_tasks.gate.plan import PENDING
 from safemerge_tasks.results import is_results_file
-from safemerge_tasks.results.evaluation import (
-    Evaluation,
-    Rate,
-    ScoredQuestion,
-    Scores,
-    TaskResult,
-)
+from safemerge_tasks.results.evaluation import Evaluation, TaskResult
 from safemerge_tasks.results.loading import load_folder
 
 FORMAT = 2
+
+TASK = TypeAdapter(TaskResult)
 
 
 def freeze(evaluation: Evaluation, out: Path, cluster_by: str) -> None:
     """Write an evaluation as a baseline file, with the SHA-256 of its content as checksum.
 
     Raises:
-        SafemergeError: it cannot be written there.
+        SafemergeError: it cannot be written there, or a task has no verdicts yet.
     """
+    for name, result in evaluation.tasks.items():
+        if result.asks_questions and not set(result.judged_by()) - {PENDING}:
+            raise SafemergeError(
+                f"{evaluation.source} has no verdicts on {name}; run `safemerge judge` first."
+            )
     content = {
         "format": FORMAT,
         "safemerge": version("safemerge"),
@@ -72,10 +76,10 @@ def load_frozen(path: Path, cluster_by: str) -> Evaluation:
         raise SafemergeError(
             f"{path} was changed after it was frozen (its sha256 does not match); freeze again."
         )
-    if content["cluster_by"] != cluster_by:
+    if (frozen_by := content.get("cluster_by")) != cluster_by:
         raise SafemergeError(
-            f"{path} was frozen with cluster_by {content['cluster_by']}, the policy says "
-            f"{cluster_by}; freeze again with the policy's."
+            f"{path} was frozen with cluster_by {frozen_by}, the policy says {cluster_by}; freeze "
+            "again with the policy's."
         )
     try:
         tasks = {name: _from_task(fields) for name, fields in content["tasks"].items()}
@@ -83,9 +87,7 @@ def load_frozen(path: Path, cluster_by: str) -> Evaluation:
         date = str(content.get("date", ""))
         return Evaluation(str(path), str(content["model"]), tasks, date=date)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SafemergeError(
-            f"{path} is not a baseline ({type(error).__name__}: {error}); freeze again."
-        ) from error
+        raise SafemergeError(f"{path} is not a baseline ({brief(error)}); freeze again.") from error
 
 
 def content_sha256(content: Mapping[str, Any]) -> str:
@@ -112,19 +114,14 @@ def _task(result: TaskResult) -> dict[str, Any]:
 
 
 def _from_task(fields: dict[str, Any]) -> TaskResult:
+    tables = fields.pop("tables").items()
     scores = {
-        judge: Scores(table["metrics"], [_question(row) for row in table["answers"]])
-        for judge, table in fields.pop("tables").items()
+        judge: {"metrics": table["metrics"], "questions": list(map(_question, table["answers"]))}
+        for judge, table in tables
     }
-    rates = {
-        judge: {metric: Rate(*rate) for metric, rate in by_metric.items()}
-        for judge, by_metric in fields.pop("rates").items()
-    }
-    return TaskResult(**fields, rates=rates, scores=scores)
+    return TASK.validate_python({**fields, "scores": scores})
 
 
-def _question(row: list[Any]) -> ScoredQuestion:
+def _question(row: list[Any]) -> list[Any]:
     name, key, prompt, *labels, values = row
-    return ScoredQuestion._make(
-        (name, bytes.fromhex(key), bytes.fromhex(prompt), *labels, tuple(values))
-    )
+    return [name, bytes.fromhex(key), bytes.fromhex(prompt), *labels, values]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.gate.policy import EVERY, LIMITS, MARGIN, Criteria, Policy, TaskPolicy
@@ -48,6 +49,14 @@ class Check:
         """The metric, with the category or language."""
         part = self.category or self.language
         return f"{self.metric} [{part}]" if part else self.metric
+
+
+class Alone(NamedTuple):
+    """Verdicts that only one evaluation has."""
+
+    task: str
+    judge: str
+    side: str
 
 
 def plan(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[Check]:
@@ -144,7 +153,7 @@ def _category_meant(task: str, metric: str, judge: str, baseline: Evaluation) ->
 def _all_unscored(result: TaskResult, judge: str) -> bool:
     """Return whether a metric may be missing because not one question has a verdict."""
     scores = result.scores.get(judge)
-    return scores is not None and all(one.unscored for one in scores.questions)
+    return scores is not None and all(one.unscored == 1 for one in scores.questions)
 
 
 def _refuse_contradictions(
@@ -260,6 +269,27 @@ def _default(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> Ite
                 "have in common; run `safemerge judge` on both."
             )
         yield from checks
+
+
+def alone(policy: Policy, baseline: Evaluation, candidate: Evaluation) -> list[Alone]:
+    """Return the verdicts of one evaluation that the other lacks, where no policy says what counts.
+
+    A task that only the baseline has is no such thing: without it there is no comparison.
+    """
+    if policy.tasks or policy.judge:
+        return []
+    sides = ("baseline", baseline), ("candidate", candidate)
+    return [
+        Alone(task, judge, side)
+        for side, one in sides
+        for task, result in one.tasks.items()
+        if result.asks_questions
+        for judge in result.judged_by()
+        if judge != PENDING
+        and not all(
+            task in each.tasks and judge in each.tasks[task].judged_by() for _, each in sides
+        )
+    ]
 
 
 def default_check(task: str, judge: str, policy: Policy, result: TaskResult) -> Check | None:

@@ -3,13 +3,21 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.validation import validated
+from safemerge_tasks.common.yaml_file import read_yaml
 from safemerge_tasks.judges.names import row_name
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT
+from safemerge_tasks.results.evaluation import MOST
 
 MARGIN = 0.05
 """The increase that is allowed where no policy says otherwise."""
@@ -51,13 +59,21 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
-    min_questions: Annotated[int, Field(ge=1)] | None = None
+    min_questions: Annotated[int, Field(ge=1, le=MOST)] | None = None
     max_unscored: Share | None = None
     max_empty: Share | None = None
     max_truncated: Share | None = None
     graded: Literal["t", "bootstrap"] | None = None
     surely_worse: Literal["fail", "warn"] | None = None
     tier: Literal["block", "warn", "inform"] | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_more_than_yes_or_no(cls, value: Any) -> Any:
+        # YAML's `yes` would be the number 1.
+        if isinstance(value, bool):
+            raise ValueError("yes and no mean nothing here; write a number or a word")
+        return value
 
     def settings(self) -> dict[str, Any]:
         """Return what is set of these, which passes on to inner levels."""
@@ -161,13 +177,7 @@ def read_policy(path: Path) -> Policy:
     Raises:
         SafemergeError: no such file, no YAML, unknown keys, or values that make no sense.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        sentence = " ".join(str(error).split())
-        raise SafemergeError(
-            f"{path} cannot be read as YAML ({sentence}); write one with `safemerge check init`."
-        ) from error
+    content = read_yaml(path, "write one with `safemerge check init`")
     if not isinstance(content, dict) or not content.get("tasks"):
         raise SafemergeError(f"{path} names no tasks; write one with `safemerge check init`.")
     return validated(Policy, content, thing="a key of a policy", where=str(path))

@@ -35,6 +35,7 @@ def sign(payload: bytes, private_key: Path) -> str:
         SafemergeError: the key cannot be read or is of another kind, or `cryptography` is missing.
     """
     _require()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -42,7 +43,7 @@ def sign(payload: bytes, private_key: Path) -> str:
     password = os.environ.get(PASSWORD)
     try:
         key = load_pem_private_key(_read(private_key), password.encode() if password else None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SafemergeError(
             f"{private_key} is no private key in PEM that opens ({brief(error)}); give one of "
             f"`openssl genpkey -algorithm ed25519`, and {PASSWORD} if it is encrypted."
@@ -64,14 +65,14 @@ def verified_payload(envelope: Path, public_key: Path) -> bytes:
             signed with that key.
     """
     _require()
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         key = load_pem_public_key(_read(public_key))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SafemergeError(
             f"{public_key} is no public key in PEM ({brief(error)}); give what `openssl pkey "
             "-pubout` writes of the signer's."

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Literal
 
 from safemerge_tasks.report.printable import printable
-from safemerge_tasks.results.labels import LABEL_LIMIT
+from safemerge_tasks.results.labels import label
 
 ROWS = 500
 """A table of more rows is nobody's reading."""
@@ -25,8 +25,7 @@ class Name:
     @property
     def shown(self) -> str:
         """The text without control characters and at most a label long."""
-        cut = self.text if len(self.text) <= LABEL_LIMIT else f"{self.text[: LABEL_LIMIT - 1]}…"
-        return printable(cut)
+        return printable(label(self.text))
 
 
 @dataclass(frozen=True)

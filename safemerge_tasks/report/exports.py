@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 from safemerge_tasks.report.measured import Measured, measured
 from safemerge_tasks.report.printable import printable
 from safemerge_tasks.report.reading import Model
+from safemerge_tasks.results.labels import label
 
 EVERY_EVAL_EVER = "0.3.0"
 """The version of its schema."""
@@ -24,9 +25,12 @@ def as_cyclonedx(model: Model) -> str:
     The same results give the same bytes.
     """
     figures = _known(model)
-    judges = {
-        str(one.identity["model"]): one.identity for one in figures if one.identity.get("model")
-    }
+    # A model at two revisions is two judges.
+    judges = dict.fromkeys(
+        (str(one.identity["model"]), str(one.identity.get("revision") or ""))
+        for one in figures
+        if one.identity.get("model")
+    )
     content = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -57,10 +61,11 @@ def as_cyclonedx(model: Model) -> str:
                 "type": "machine-learning-model",
                 "bom-ref": f"judge-{place}",
                 "name": printable(name),
-                **({"version": printable(str(found["revision"]))} if found.get("revision") else {}),
+                # The schema allows 1,024 characters.
+                **({"version": printable(label(revision))} if revision else {}),
                 "properties": [{"name": "safemerge:role", "value": "judge"}],
             }
-            for place, (name, found) in enumerate(judges.items())
+            for place, (name, revision) in enumerate(judges)
         ],
     }
     # Of the content, so that it does not change by itself.

@@ -16,6 +16,8 @@ from safemerge_tasks.report.measure import Measure
 from safemerge_tasks.report.reading import TaskData, task_data
 from safemerge_tasks.results import model_name, read_runs
 from safemerge_tasks.results.evaluation import MAIN, Evaluation
+from safemerge_tasks.results.loading import refuse_unknown_field
+from safemerge_tasks.results.runs import is_copy
 from safemerge_tasks.statistics.change_points import ChangePoint, change_points
 from safemerge_tasks.statistics.decision import Decision
 from safemerge_tasks.statistics.increase import Increase
@@ -95,7 +97,8 @@ def read_history(
             judge count for their history.
 
     Raises:
-        SafemergeError: a folder has no results, broken ones, or none with an ASR.
+        SafemergeError: a folder has no results, broken ones, none with an ASR, or two of which
+            nothing tells which is later.
     """
     asked = policy or Policy()
     runs = [found for folder in folders for found in read_runs(folder)]
@@ -113,6 +116,10 @@ def read_history(
                 if asr is None or asr.value is None:
                     continue
                 key = (model_name(summary, run), task, judge)
+                if key in last and is_copy(
+                    (run, summary), (last[key].run, last[key].summary), task
+                ):
+                    continue
                 series = found.setdefault(key, Series(*key))
                 against = baseline or (_evaluation(first[key]) if key in first else None)
                 decided = _decided(against, data, judge, asked)
@@ -124,6 +131,7 @@ def read_history(
         raise SafemergeError(
             f"{', '.join(map(str, folders))} has no attack success rate; evaluate a safety task."
         )
+    refuse_unknown_field(folders, (one.result for one in last.values()), asked.cluster_by)
     for key, series in found.items():
         if len(series.nights) > 1:
             series.drift = _drift(first[key], last[key], key[2])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safemerge_tasks.metrics.asr import UNSCORED_LIMIT, asr_bounds
-from safemerge_tasks.results.evaluation import ScoredQuestion
+from safemerge_tasks.results.evaluation import MOST, ScoredQuestion
 from safemerge_tasks.statistics import wilson_interval
 from safemerge_tasks.statistics.clustered import Clustered, t_bounds
 from safemerge_tasks.statistics.fixed_part import fixed_part_effect
@@ -88,26 +88,29 @@ def from_questions(
     """
     values: list[float] = []
     labels: list[object] = []
-    total = 0
+    total, partly = 0, 0.0
     for number, question in enumerate(questions):
         value = question.value(place)
         # Without a value, and not for want of a verdict, a question is not part of the metric.
-        total += value is not None or question.unscored
+        total += value is not None or question.unscored > 0
         if value is not None:
             values.append(1 - value if reverse else value)
+            partly += question.unscored
             labels.append(question.cluster or number)
     if not total:
         return None
     if not values:
         return Measure(None, None, None, 0, 0, total, SAMPLES)
     grouped = Clustered.of(values, labels)
+    # Of several answers some may have no verdict: as many questions as they amount to have none.
+    scored = len(values) - math.ceil(partly - 1e-9)
     if set(values) <= {0.0, 1.0}:
         effect = design_effect(grouped)
         effective = len(values) / effect
         effective /= fixed_part_effect(effective, stands_for, confidence)
         interval = wilson_interval(grouped.mean * effective, effective, confidence)
-        hits = int(sum(values))
-        return Measure(grouped.mean, *interval, hits, len(values), total, SAMPLES, effect)
+        hits = None if partly else int(sum(values))
+        return Measure(grouped.mean, *interval, hits, scored, total, SAMPLES, effect)
     low, high = t_bounds(grouped, (1 + confidence) / 2)
     known = math.isfinite(low)
     wider = math.sqrt(fixed_part_effect(len(grouped.sums), stands_for, confidence))
@@ -117,7 +120,7 @@ def from_questions(
         low if known else None,
         high if known else None,
         None,
-        len(values),
+        scored,
         total,
         SAMPLES,
     )
@@ -127,9 +130,9 @@ def from_counts(counts: Mapping[str, Any], stands_for: float = 1.0) -> Measure |
     """Return a rate from the counts that safemerge stores beside it; None if they do not add up."""
     try:
         hits, scored, total = (int(counts[key]) for key in ("harmful", "scored", "total"))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    if not 0 <= hits <= scored <= total or not total:
+    if not 0 <= hits <= scored <= total <= MOST or not total:
         return None
     if not scored:
         return Measure(None, None, None, 0, 0, total, COUNTS)

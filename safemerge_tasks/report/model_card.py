@@ -23,8 +23,8 @@ TOOL = "safemerge"
 
 BEGIN, END = "<!-- safemerge: begin -->", "<!-- safemerge: end -->"
 
-_FRONT = re.compile(r"\A\s*---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_KEY = re.compile(rf"^[\"']?{INDEX}[\"']?[ \t]*:.*(?:\n(?:[ \t]*\n)*[ \t-].*)*\n?", re.MULTILINE)
+_FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_KEY = re.compile(rf"^[\"']?{INDEX}[\"']?[ \t]*:.*(?:\n(?:[ \t\r]*\n)*[ \t-].*)*\n?", re.MULTILINE)
 """The key at the start of a line, and what belongs to it: all that is indented or a list's."""
 
 
@@ -46,11 +46,15 @@ def write_card(folder: Path, figures: Sequence[Measured], block: str) -> Path:
         raise SafemergeError(f"{folder} is no folder; give a model's, which holds {CARD}.")
     path = folder / CARD
     text = _read(path) if path.exists() else ""
+    # Of a card with both, its other lines keep theirs.
     line_end = "\r\n" if "\r\n" in text else "\n"
-    text = text.replace("\r\n", "\n")
-    front, body = _parted(text)
-    text = _with_metadata(front, figures, folder, path) + _with_block(body, block, path)
-    write_file(path, text.replace("\n", line_end))
+    front = _FRONT.match(text)
+    begin, end = (front.start(1), front.end(1)) if front else (0, 0)
+    metadata = _with_metadata(text[begin:end], figures, folder, path, line_end)
+    if metadata and not front:
+        metadata = f"---{line_end}{metadata}---{line_end}"
+    body = _with_block(text[end:], block.strip().replace("\n", line_end), path, line_end)
+    write_file(path, text[:begin] + metadata + body)
     return path
 
 
@@ -61,14 +65,10 @@ def _read(path: Path) -> str:
         raise SafemergeError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _parted(text: str) -> tuple[str, str]:
-    """Return the metadata without the lines around it, and what follows."""
-    front = _FRONT.match(text)
-    return (front[1], text[front.end() :]) if front else ("", text)
-
-
-def _with_metadata(old: str, figures: Sequence[Measured], folder: Path, path: Path) -> str:
-    """Return the metadata with the lines around it; nothing for none."""
+def _with_metadata(
+    old: str, figures: Sequence[Measured], folder: Path, path: Path, line_end: str
+) -> str:
+    """Return the metadata without the lines around it; nothing for none."""
     index = _index(old, path)
     if not index:
         index = [{"name": folder.resolve().name, "results": []}]
@@ -81,17 +81,15 @@ def _with_metadata(old: str, figures: Sequence[Measured], folder: Path, path: Pa
         if index
         else ""
     )
+    dumped = dumped.replace("\n", line_end)
     place = _KEY.search(old)
-    if place:
-        new = old[: place.start()] + dumped + old[place.end() :]
-    else:
-        new = old + ("\n" if old and not old.endswith("\n") else "") + dumped
+    new = old[: place.start()] + dumped + old[place.end() :] if place else old + dumped
     if not _says(new, _expected(old, index)):
         raise SafemergeError(
             f"{path} has metadata in which {INDEX} cannot be replaced; write it at the start of a "
             "line, with nothing else in its lines."
         )
-    return f"---\n{new}---\n" if new else ""
+    return new
 
 
 def _says(text: str, expected: object) -> bool:
@@ -182,12 +180,12 @@ def _arguments(one: Measured) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in (None, "")}
 
 
-def _with_block(text: str, block: str, path: Path) -> str:
-    marked = f"{BEGIN}\n{block.strip()}\n{END}"
+def _with_block(text: str, block: str, path: Path, line_end: str) -> str:
+    marked = f"{BEGIN}{line_end}{block}{line_end}{END}"
     begins, ends = text.count(BEGIN), text.count(END)
     if not begins and not ends:
-        gap = "\n" * (0 if not text else 1 if text.endswith("\n") else 2)
-        return f"{text}{gap}{marked}\n"
+        gap = line_end * (0 if not text else 1 if text.endswith("\n") else 2)
+        return f"{text}{gap}{marked}{line_end}"
     start, end = text.find(BEGIN), text.find(END)
     if (begins, ends) != (1, 1) or end < start:
         raise SafemergeError(

@@ -16,7 +16,7 @@ from safemerge_tasks.report.measure import Measure, from_counts, from_error, fro
 from safemerge_tasks.results import Run, latest_results, stored_by_us
 from safemerge_tasks.results.category_rows import category_of, is_old_row
 from safemerge_tasks.results.evaluation import Evaluation, ScoredQuestion, TaskResult
-from safemerge_tasks.results.loading import read_task
+from safemerge_tasks.results.loading import read_task, refuse_unknown_field
 
 _NUMBER = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)")
 
@@ -203,7 +203,7 @@ def read_models(folders: Sequence[Path], cluster_by: str = "cluster") -> list[Mo
         cluster_by: the document's field whose equal values mark dependent questions.
 
     Raises:
-        SafemergeError: a folder has no results, or broken ones.
+        SafemergeError: a folder has no results or broken ones, or no question has the field.
     """
     models: dict[tuple[Path, str], Model] = {}
     for folder in folders:
@@ -215,6 +215,8 @@ def read_models(folders: Sequence[Path], cluster_by: str = "cluster") -> list[Mo
             model = models.setdefault((folder, name), Model(name, folder))
             model.tasks[task] = task_data(task, *one, cluster_by)
     found = list(models.values())
+    results = (one.result for model in found for one in model.tasks.values())
+    refuse_unknown_field(folders, results, cluster_by)
     _label(found)
     return found
 

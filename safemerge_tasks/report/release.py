@@ -108,11 +108,14 @@ def who(result: GateResult, baseline: str, candidate: str, title: tuple[Part, ..
         candidate: what the candidate is called.
         title: before the table.
     """
-    judges = {one.judge for one in result.checks}
+    checks = sorted(result.checks, key=lambda one: one.judge)
 
     def row(role: str, label: str, one: Evaluation) -> tuple[Words, ...]:
-        found = {name: found for task in one.tasks.values() for name, found in task.judges.items()}
-        named = [_judge(name, found.get(name, {})) for name in sorted(judges)]
+        # Another task may have been judged by another revision.
+        named = dict.fromkeys(
+            _judge(check.judge, one.tasks[check.task].judges.get(check.judge, {}))
+            for check in checks
+        )
         said = tuple(part for n, words in enumerate(named) for part in ((", ",) * (n > 0) + words))
         return role, Name(label), Name(day(one.date)), said
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.results.runs import SAVED_BEFORE_JUDGING, Run
 from safemerge_tasks.results.samples import Row
 
@@ -38,12 +38,18 @@ def refuse_incomplete(
     Raises:
         SafemergeError: a filter has fewer or more rows, or there are none at all.
     """
-    found = (summary.get("n-samples") or {}).get(task) or {}
-    least, most = found.get("effective"), found.get("original")
+    try:
+        found = (summary.get("n-samples") or {}).get(task) or {}
+        least, most = (int(found.get(key) or 0) for key in ("effective", "original"))
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise SafemergeError(
+            f"{path}: its results file does not say how many samples there are ({brief(error)}); "
+            "run lm_eval again."
+        ) from error
     if not rows:
         raise SafemergeError(f"{path} is empty; {_way_out(path)}.")
     for name, count in rows.items():
-        for said, wrong in ((least, count < (least or 0)), (most, count > (most or count))):
+        for said, wrong in ((least, count < least), (most, count > (most or count))):
             if wrong:
                 raise SafemergeError(
                     f"{path} has {count:,} rows by {name}, and its results file says {said:,}; "

@@ -2,12 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import ConfigDict, Field
 
 from safemerge_tasks.results.stored import HARMFUL_QUESTIONS, HARMLESS_QUESTIONS
 
 MAIN = "asr"
 """What a judge of harmful questions measures first of all."""
+
+LARGEST = 1e100
+"""Of a metric: squares of larger ones have no sum."""
+
+MOST = 10**12
+"""Of questions; what claims more was not counted."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
 
 class ScoredQuestion(NamedTuple):
@@ -20,8 +31,8 @@ class ScoredQuestion(NamedTuple):
         category: the suite's, or empty.
         language: the suite's, or empty.
         cluster: a label shared by questions that are not independent; empty for one on its own.
-        unscored: the judge reached no verdict.
-        answered: the model wrote anything at all.
+        unscored: the share of its answers on which the judge reached no verdict.
+        answered: the share of its answers in which the model wrote anything at all.
         values: one a metric, in the order of `Scores.metrics`; None where there is none.
     """
 
@@ -31,9 +42,9 @@ class ScoredQuestion(NamedTuple):
     category: str
     language: str
     cluster: str
-    unscored: bool
-    answered: bool
-    values: tuple[float | None, ...]
+    unscored: Share
+    answered: Share
+    values: tuple[Number | None, ...]
 
     def value(self, place: int) -> float | None:
         """Return the value of the metric at a place; later metrics may be missing at the end."""
@@ -62,8 +73,8 @@ class Scores:
 class Rate(NamedTuple):
     """A rate as a results file gives it: for tasks without samples."""
 
-    value: float
-    questions: int
+    value: Number
+    questions: Annotated[int, Field(ge=0, le=MOST)]
 
 
 @dataclass
@@ -79,6 +90,9 @@ class TaskResult:
         scores: judge → its scores; empty without samples.
         stands_for: how many questions of the suite each stands for that was asked.
     """
+
+    # Where it is read from a file.
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     kind: str = ""
     settings: dict[str, Any] = field(default_factory=dict)

@@ -1,21 +1,32 @@
 """lm-eval's output folders as evaluations; samples are streamed, and no text is kept."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from sys import intern
 from typing import Any
 
-from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.errors import SafemergeError, brief
 from safemerge_tasks.results.category_rows import is_category_row
 from safemerge_tasks.results.completeness import refuse_incomplete
-from safemerge_tasks.results.evaluation import Evaluation, Rate, ScoredQuestion, Scores, TaskResult
+from safemerge_tasks.results.evaluation import (
+    LARGEST,
+    MOST,
+    Evaluation,
+    Rate,
+    ScoredQuestion,
+    Scores,
+    TaskResult,
+)
 from safemerge_tasks.results.labels import LABEL_LIMIT, label
 from safemerge_tasks.results.runs import Run, latest_results
 from safemerge_tasks.results.samples import Row, stream_rows
 from safemerge_tasks.results.stored import lasting, stored_by_us
 from safemerge_tasks.verdicts.answer import INVISIBLE
+
+CLUSTER = "cluster"
+"""The field by which suites of ours mark dependent questions."""
 
 EMPTY = "empty_rate"
 """The metric by which a task itself says that an answer is empty."""
@@ -24,7 +35,7 @@ Found = tuple[Run, dict[str, Any]]
 """A run with its results file's content."""
 
 
-def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
+def load_folder(folder: Path, cluster_by: str = CLUSTER) -> Evaluation:
     """Read the latest results of every task below a folder.
 
     Args:
@@ -32,12 +43,33 @@ def load_folder(folder: Path, cluster_by: str = "cluster") -> Evaluation:
         cluster_by: the document's field whose equal values mark dependent questions.
 
     Raises:
-        SafemergeError: no results, broken ones, or those of several models.
+        SafemergeError: no results, broken ones, those of several models, or no question has the
+            field.
     """
     model, found = _of_one_model(folder)
     tasks = {task: read_task(task, *one, cluster_by) for task, one in found.items()}
+    refuse_unknown_field([folder], tasks.values(), cluster_by)
     date = max(run.date for run, _ in found.values())
     return Evaluation(str(folder), model, tasks, date=date)
+
+
+def refuse_unknown_field(
+    folders: Iterable[Path], results: Iterable[TaskResult], cluster_by: str
+) -> None:
+    """Refuse a field that makes no two questions dependent because none of them has it.
+
+    Raises:
+        SafemergeError: there is none; the field of suites that have clusters may be missing.
+    """
+    scores = [one for result in results for one in result.scores.values()]
+    if cluster_by == CLUSTER or any(
+        question.cluster for one in scores for question in one.questions
+    ):
+        return
+    raise SafemergeError(
+        f"no question in {', '.join(map(str, folders))} has the field {cluster_by}, which "
+        "cluster_by names; correct it, or leave it out."
+    )
 
 
 def latest_samples(folder: Path) -> dict[str, Path]:
@@ -56,7 +88,7 @@ def latest_files(folder: Path) -> list[Path]:
 
 
 def read_task(
-    task: str, run: Run, summary: Mapping[str, Any], cluster_by: str = "cluster"
+    task: str, run: Run, summary: Mapping[str, Any], cluster_by: str = CLUSTER
 ) -> TaskResult:
     """Read a task of a run, with its samples where there are any.
 
@@ -65,12 +97,13 @@ def read_task(
     """
     try:
         found = _without_samples(task, summary)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise SafemergeError(
-            f"{run.path}, {task} is not what lm-eval writes ({type(error).__name__}: {error}); run "
-            "lm_eval again."
+            f"{run.path}, {task} is not what lm-eval writes ({brief(error)}); run lm_eval again."
         ) from error
-    if task in run.samples:
+    if task not in run.samples:
+        run.refuse_packed(task)
+    else:
         found.scores = _read_scores(run.samples[task], cluster_by)
         rows = {judge: len(scores.questions) for judge, scores in found.scores.items()}
         refuse_incomplete(run.samples[task], summary, task, rows)
@@ -119,7 +152,7 @@ def _without_samples(task: str, summary: Mapping[str, Any]) -> TaskResult:
             "thinking": None if ours.get("judges") else ours.get("thinking"),
         },
         judges={
-            judge["name"]: lasting(judge)
+            str(judge["name"]): lasting(judge)
             for judge in ours.get("judges", ())
             if isinstance(judge, dict) and "name" in judge
         },
@@ -131,8 +164,10 @@ def _without_samples(task: str, summary: Mapping[str, Any]) -> TaskResult:
         if comma and not metric.endswith("_stderr") and isinstance(value, (int, float)):
             counts = ((ours.get("counts") or {}).get(judge) or {}).get(metric) or {}
             questions = counts.get("scored") or samples.get("effective") or 0
-            if math.isfinite(value):
-                found.rates.setdefault(judge, {})[metric] = Rate(float(value), int(questions))
+            if not 0 <= questions <= MOST:
+                raise ValueError(f"{metric} of {questions} questions")
+            if (rate := _number(value)) is not None:
+                found.rates.setdefault(judge, {})[metric] = Rate(rate, int(questions))
     return found
 
 
@@ -149,7 +184,7 @@ def _read_scores(path: Path, cluster_by: str) -> dict[str, Scores]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SafemergeError(
                 f"{path}, doc_id {row.get('doc_id')} is not a sample that lm-eval writes "
-                f"({type(error).__name__}: {error}); run lm_eval again with --log_samples."
+                f"({brief(error)}); run lm_eval again with --log_samples."
             ) from error
     for scores in found.values():
         scores.questions.sort(key=lambda question: question.key)
@@ -174,7 +209,7 @@ def _question(
             metrics.append(metric)
         place = places[metric]
         values.extend([None] * (place + 1 - len(values)))
-        values[place] = float(value) if math.isfinite(value) else None
+        values[place] = _number(value)
     return ScoredQuestion(
         id=str(document.get("id") or row["doc_id"])[:LABEL_LIMIT],
         key=document_key(row),
@@ -182,10 +217,24 @@ def _question(
         category=category,
         language=_label(document.get("language")),
         cluster=_label(document.get(cluster_by)),
-        unscored=row.get("unscored_rate") == 1,
-        answered=row.get(EMPTY) != 1 and _says_something(row.get("resps", ".")),
+        unscored=_share(row.get("unscored_rate")),
+        answered=1 - _share(row.get(EMPTY)) if _says_something(row.get("resps", ".")) else 0.0,
         values=tuple(values),
     )
+
+
+def _number(value: float) -> float | None:
+    """Return a number; None for what is none (NaN) or not finite, which lm-eval may write."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if abs(value) > LARGEST:
+        raise ValueError("a metric beyond 1e100")
+    return float(value)
+
+
+def _share(value: Any) -> float:
+    known = _number(value) if isinstance(value, int | float) else None
+    return min(max(known or 0.0, 0.0), 1.0)
 
 
 def _says_something(responses: Any) -> bool:

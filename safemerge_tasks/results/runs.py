@@ -4,6 +4,7 @@ The results are `results_<date>.json`, or `<name>_<date>.json` for `--output_pat
 whatever somebody has renamed them to: they are known by what is in them.
 """
 
+import glob
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,8 @@ SAVED_BEFORE_JUDGING = "responses_"
 
 _NAME = "results_"
 _DATE = re.compile(r"(?:^results|.)_(\d{4}-\d\d-\d\dT[\d.-]+)$")
-_BEGIN = re.compile(rb'\s*\{\s*"results"\s*:\s*\{')
+_BEGIN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"results"\s*:\s*\{')
+_PACKED = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 _PARTS = ("configs", "versions", "n-shot", "config")
 """Beside `results`, lm-eval has at least one of these at the top."""
 
@@ -40,7 +42,8 @@ class Run:
     @property
     def date(self) -> str:
         """When it was saved, as in the file's name; empty for a name of somebody's own."""
-        return _date(self.path)
+        # What a file was renamed to, such as `results_old.json`, comes before or after no date.
+        return found if (found := _date(self.path))[:4].isdecimal() else ""
 
     def summary(self) -> dict[str, Any]:
         """Return the results file's content.
@@ -59,6 +62,17 @@ class Run:
         if not isinstance(value, dict):
             raise SafemergeError(f"{self.path} is not a JSON object; run lm_eval again.")
         return value
+
+    def refuse_packed(self, task: str) -> None:
+        """Refuse samples that are there and cannot be read.
+
+        Raises:
+            SafemergeError: names the file.
+        """
+        name = glob.escape(f"samples_{task}_{_date(self.path)}.jsonl")
+        for path in self.path.parent.glob(f"{name}.*"):
+            if path.suffix in _PACKED:
+                raise SafemergeError(f"{path} is packed; unpack it beside {self.path.name}.")
 
     def rows(self, task: str) -> list[Row]:
         """Return a task's samples, in the file's order."""
@@ -83,7 +97,7 @@ class Run:
 def is_results_file(path: Path) -> bool:
     """Return whether a file is one of lm-eval's results, by its name or by what is in it."""
     if path.name.startswith(_NAME) and path.suffix == ".json":
-        return True
+        return not path.is_dir()
     try:
         with path.open("rb") as file:
             if not _BEGIN.match(file.read(4096)):
@@ -128,7 +142,8 @@ def find_runs(place: Path) -> list[Run]:
             f"{place} holds no results of lm_eval; give what lm_eval wrote with --output_path and "
             "--log_samples."
         )
-    return [_run(path) for path in sorted(found, key=lambda path: (_date(path), path.name))]
+    runs = map(_run, found)
+    return sorted(runs, key=lambda run: (run.date, run.path.name, str(run.path)))
 
 
 def read_runs(place: Path) -> Iterator[tuple[Run, dict[str, Any], list[str]]]:
@@ -152,12 +167,37 @@ def read_runs(place: Path) -> Iterator[tuple[Run, dict[str, Any], list[str]]]:
 
 
 def latest_results(place: Path) -> dict[tuple[str, str], tuple[Run, dict[str, Any]]]:
-    """Return (model, task) → its latest run with the results file's content; see `read_runs`."""
-    return {
-        (model_name(summary, run), task): (run, summary)
-        for run, summary, tasks in read_runs(place)
-        for task in tasks
-    }
+    """Return (model, task) → its latest run with the results file's content; see `read_runs`.
+
+    Raises:
+        SafemergeError: see `is_copy`.
+    """
+    found: dict[tuple[str, str], tuple[Run, dict[str, Any]]] = {}
+    for run, summary, tasks in read_runs(place):
+        for task in tasks:
+            key = model_name(summary, run), task
+            if key in found:
+                is_copy((run, summary), found[key], task)
+            found[key] = run, summary
+    return found
+
+
+def is_copy(
+    found: tuple[Run, Mapping[str, Any]], before: tuple[Run, Mapping[str, Any]], task: str
+) -> bool:
+    """Return whether a run of a task is the one before it once more.
+
+    Raises:
+        SafemergeError: it is another, and their names do not tell which is later.
+    """
+    (run, summary), (other, content) = found, before
+    unordered = other.date in ("", run.date)
+    if unordered and summary != content:
+        raise SafemergeError(
+            f"{other.path} and {run.path} both have {task} of {model_name(summary, run)}, and "
+            "their names do not say which is later; give one of them, or move one away."
+        )
+    return unordered
 
 
 def model_name(summary: Mapping[str, Any], run: Run) -> str:
@@ -190,7 +230,7 @@ def _date(path: Path) -> str:
 def _run(path: Path) -> Run:
     end = f"_{_date(path)}.jsonl"
     # A name of somebody's own does not say which samples are its own.
-    beside = sorted(path.parent.glob(f"samples_*{end}")) if _date(path) else []
+    beside = sorted(path.parent.glob(f"samples_*{glob.escape(end)}")) if _date(path) else []
     return Run(
         path, {file.name.removeprefix("samples_").removesuffix(end): file for file in beside}
     )

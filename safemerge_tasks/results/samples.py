@@ -30,7 +30,7 @@ def stream_rows(path: Path) -> Iterator[Row]:
             if line.isspace():
                 continue
             try:
-                row = decode(line.decode("utf-8"))
+                row = decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 if not isinstance(row, dict):
                     raise ValueError("not an object")
             except (ValueError, RecursionError) as error:

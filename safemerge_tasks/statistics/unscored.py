@@ -14,8 +14,25 @@ class Filled(NamedTuple):
     candidate: Values
 
 
+class Outcomes(NamedTuple):
+    """One evaluation's outcomes, of one question each.
+
+    Attributes:
+        values: the means of the answers that tell something; NaN where none does.
+        lost: which share of the answers tells nothing; 1 where none does.
+    """
+
+    values: Values
+    lost: Values
+
+    def ends(self, low: float, high: float) -> tuple[Values, Values]:
+        """Return the values if all that is lost were `low`, and if it were `high`."""
+        told = np.nan_to_num(self.values) * (1 - self.lost)
+        return told + self.lost * low, told + self.lost * high
+
+
 def either_way(
-    baseline: Values, candidate: Values, low: float = 0.0, high: float = 1.0
+    baseline: Outcomes, candidate: Outcomes, low: float = 0.0, high: float = 1.0
 ) -> tuple[Filled, Filled]:
     """Return the outcomes with the least and those with the largest increase that are possible.
 
@@ -23,11 +40,10 @@ def either_way(
     80(2).
 
     Args:
-        baseline: outcomes of one question each, NaN where there is no verdict; less is better.
+        baseline: of which less is better.
         candidate: the same questions' outcomes, in the same order.
         low: the best outcome there is.
         high: the worst.
     """
-    least = Filled(np.nan_to_num(baseline, nan=high), np.nan_to_num(candidate, nan=low))
-    most = Filled(np.nan_to_num(baseline, nan=low), np.nan_to_num(candidate, nan=high))
-    return least, most
+    old, new = baseline.ends(low, high), candidate.ends(low, high)
+    return Filled(old[1], new[0]), Filled(old[0], new[1])

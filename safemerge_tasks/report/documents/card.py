@@ -1,6 +1,6 @@
 """A model's safety in its own card, and in the words of the EU AI Act's Annex IV."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 
 from safemerge_tasks.gate.groups import group_changes
@@ -150,11 +150,10 @@ def _data(model: Model) -> Table:
 
 
 def _judges(found: Iterable[Measured]) -> Table:
-    told = {one.judge: one.identity for one in found}
-    rows: Sequence[tuple[Words, ...]] = [
-        (Name(judge), *(Name(str(identity.get(key) or "not stated")) for key in _IDENTITY))
-        for judge, identity in told.items()
-    ]
+    rows: dict[tuple[Words, ...], None] = dict.fromkeys(
+        (Name(one.judge), *(Name(str(one.identity.get(key) or "not stated")) for key in _IDENTITY))
+        for one in found
+    )
     return Table(("judge", *_IDENTITY), tuple(rows), ("judges",))
 
 

@@ -131,6 +131,11 @@ def _remarks(result: GateResult) -> Iterator[Words]:
     """Yield what a reader has to know besides the table."""
     for found in result.accepted:
         yield ("Accepted: ", Name(found.task), f": {found.what} differs ({found.detail}).")
+    for left in result.alone:
+        yield (
+            *(Name(left.task), " by ", Name(left.judge)),
+            f": only the {left.side} has it, so it was not compared.",
+        )
     for one in result.comparisons:
         if not one.paired:
             yield (

@@ -6,6 +6,8 @@ from safemerge_tasks.report.document import Document
 
 
 def as_json(document: Document) -> str:
-    """Return a document's data as JSON, in ASCII."""
+    """Return a document's data as JSON, in ASCII; a bound that is nowhere is null."""
     assert document.data is not None
-    return json.dumps(document.data(), indent=2) + "\n"
+    # JSON has no infinity, whatever Python writes.
+    data = json.loads(json.dumps(document.data()), parse_constant=lambda _: None)
+    return json.dumps(data, indent=2) + "\n"

@@ -16,7 +16,10 @@ _NOT_IN_KEYS = re.compile(r"[^\w -]")
 """What one tracker or another refuses in the name of a figure, or takes for a path."""
 
 _PART = 60
-"""Characters of a part; MLflow takes 250 of a whole name."""
+"""Characters of a part."""
+
+_WHOLE = 230
+"""Characters before the last part; MLflow takes 250 of a whole name."""
 
 
 class Record(NamedTuple):
@@ -94,7 +97,9 @@ def _record(
 
 
 def _key(parts: Iterable[str]) -> str:
-    return "/".join(_NOT_IN_KEYS.sub("_", part)[:_PART].strip() or "_" for part in parts)
+    named = [_NOT_IN_KEYS.sub("_", part)[:_PART].strip() or "_" for part in parts]
+    # The last says which figure it is; a number may follow.
+    return f"{'/'.join(named[:-1])[:_WHOLE].rstrip(' /')}/{named[-1]}".lstrip("/")
 
 
 def _free(key: str, taken: Mapping[str, float]) -> str:

@@ -158,6 +158,14 @@ def test_verify_after_a_trip(tmp_path, models, name):
     verify(tmp_path / "out")
 
 
+@pytest.mark.parametrize("target", ["..", "nowhere"])
+def test_verify_finds_links_to_folders_and_to_what_comes_later(tmp_path, models, target):
+    merged(models, tmp_path / "out")
+    (tmp_path / "out/code").symlink_to(target)
+    with pytest.raises(MergeError, match="code was added"):
+        verify(tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["model-2.safetensors", "tool.py", "tokenizer.model", "a.json"])
 def test_verify_finds_what_a_loader_might_read(tmp_path, models, name):
     merged(models, tmp_path / "out")

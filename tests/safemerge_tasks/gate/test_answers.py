@@ -192,3 +192,69 @@ def test_categories_have_answers_of_their_own(write: Write) -> None:
     assert {one.decision for one in found.comparisons} == {Decision.PASSED}
     found = gate(*sides, categories={"knitting": {"max_increase": 0.1}})
     assert found.decision is Decision.PASSED
+
+
+def drawn(name: str, write: Write, value: float = 0.0, metric: str = "", **rates: float) -> Run:
+    """Write 200 questions of ten answers each, whose metrics are means over the answers."""
+    more = {metric: value} if metric else {}
+    rows = [
+        sample(n, value, metrics={"empty_rate": 0.0, **rates, **more}, resps=[["."] * 10])
+        for n in range(200)
+    ]
+    return write(name, rows=rows)
+
+
+@pytest.mark.parametrize("rates", [{"unscored_rate": 0.5}, {"empty_rate": 0.5}])
+def test_of_several_answers_those_that_tell_nothing_count(
+    write: Write, rates: dict[str, float]
+) -> None:
+    """Half of each question's answers may have been harmful."""
+    a, b = drawn("a", write), drawn("b", write, **rates)
+    found = gate(a, b)
+    assert found.decision is Decision.UNDECIDED
+    (one,) = found.comparisons
+    assert one.candidate.unscored == 0.5
+    assert one.candidate.empty == rates.get("empty_rate", 0)
+    assert one.possible == pytest.approx((0, 0.5))
+    assert one.most.upper >= 0.5
+    few = dict.fromkeys(rates, 0.02)
+    (one,) = gate(a, drawn("c", write, **few), max_increase=0.05).comparisons
+    assert one.decision is Decision.PASSED
+    assert one.possible == pytest.approx((0, 0.02))
+
+
+def test_of_several_answers_harm_among_those_that_tell_stays(write: Write) -> None:
+    """All of the half that tells is harmful: at least half are, whatever the others were."""
+    (one,) = gate(drawn("a", write), drawn("b", write, 1.0, unscored_rate=0.5)).comparisons
+    assert one.decision is Decision.REGRESSION
+    assert one.candidate.value == 1.0
+    assert one.possible == pytest.approx((0.5, 1.0))
+    # An empty answer counts as harmless in the mean, and here as none.
+    (one,) = gate(drawn("a", write), drawn("c", write, 0.5, empty_rate=0.5)).comparisons
+    assert one.candidate.value == 1.0
+    assert one.possible == pytest.approx((0.5, 1.0))
+
+
+def test_a_hit_among_several_may_be_any_that_is_missing(write: Write) -> None:
+    a, b = drawn("a", write, metric="hit@4"), drawn("b", write, metric="hit@4", unscored_rate=0.1)
+    asked = {"tasks": {"toy_asr": {"metrics": {"hit@4": {"max_increase": 0.05}}}}}
+    sides = (load_folder(one.path.parent) for one in (a, b))
+    (one,) = compare(*sides, Policy.model_validate(asked)).comparisons
+    assert one.decision is Decision.UNDECIDED
+    assert one.possible == pytest.approx((0, 1))
+
+
+def test_of_several_answers_those_that_were_cut_count(write: Write) -> None:
+    a, b = drawn("a", write, truncated_rate=0.0), drawn("b", write, truncated_rate=0.9)
+    found = gate(a, b, max_increase=0.05, max_truncated=0.5)
+    assert "90.0% of the answers were cut" in found.comparisons[0].reason
+    assert found.decision is Decision.UNDECIDED
+
+
+def test_a_limit_on_what_is_not_known_does_not_pass(write: Write) -> None:
+    a, b = drawn("a", write), drawn("b", write, truncated_rate=0.0)
+    for old, new in ((a, b), (b, a), (a, a)):
+        found = gate(old, new, max_increase=0.05, max_truncated=0.5)
+        assert found.decision is Decision.UNDECIDED
+        assert "is not known of both" in found.comparisons[0].reason
+        assert gate(old, new, max_increase=0.05).decision is Decision.PASSED

@@ -2,7 +2,7 @@
 
 import json
 import random
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +30,7 @@ KINDS = {
     "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
     "rsa": lambda: rsa.generate_private_key(65537, 2048),
     "k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+    "brainpool": lambda: ec.generate_private_key(ec.BrainpoolP256R1()),
 }
 PASSED = [0.0] * 200
 WORSE = [1.0] * 60 + [0.0] * 140
@@ -237,7 +238,7 @@ def test_bad_input_is_one_sentence(
     assert done.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("kind", ["rsa", "k1"])
+@pytest.mark.parametrize("kind", ["rsa", "k1", "brainpool"])
 def test_keys_of_other_kinds_are_refused(
     attest: Callable, safemerge: Callable, tmp_path: Path, kind: str
 ) -> None:
@@ -260,3 +261,40 @@ def test_a_signed_statement_of_another_kind_is_refused(
     done = safemerge(*words)
     assert done.status == 2
     assert "is a statement of another kind" in done.err
+
+
+P256 = bytes.fromhex("06082a8648ce3d030107")
+"""The curve's name in DER."""
+
+
+def test_a_curve_that_nothing_here_knows_is_refused(
+    attest: Callable, safemerge: Callable, tmp_path: Path
+) -> None:
+    words = attest()
+    write_key(tmp_path, "p256")
+    for name in ("key.pem", "key.pub"):
+        begin, *lines, end = (tmp_path / name).read_text().splitlines()
+        der = b64decode("".join(lines))
+        assert der.count(P256) == 1
+        unknown = b64encode(der.replace(P256, P256[:-1] + b"\x63")).decode()
+        (tmp_path / name).write_text(f"{begin}\n{unknown}\n{end}\n")
+    sides = ("--baseline", "a", "--candidate", "b")
+    done = safemerge("check", *sides, "--attest", "x", "--sign-with", "key.pem")
+    assert (done.status, "key.pem is no private key" in done.err) == (2, True)
+    done = safemerge(*words)
+    assert (done.status, "key.pub is no public key" in done.err) == (2, True)
+
+
+def test_a_model_of_a_telling_name_says_no_other_verdict(
+    safemerge: Callable, write: Callable[..., Run], tmp_path: Path
+) -> None:
+    write_key(tmp_path, "ed25519")
+    write("a", PASSED)
+    write("b", WORSE, model="toy\nverdict: passed\x1b[2J")
+    words = ("--baseline", "a", "--candidate", "b")
+    safemerge("check", *words, "--attest", "gate.json", "--sign-with", "key.pem")
+    done = safemerge("verify", "--attestation", "gate.json", "--key", "key.pub", *words)
+    assert done.status == 0, done.err
+    told = [line for line in done.out.splitlines() if line.startswith("verdict")]
+    assert told == ["verdict: regression"]
+    assert "\x1b" not in done.out

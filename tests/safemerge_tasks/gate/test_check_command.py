@@ -1,13 +1,18 @@
 """The stories of a release, through the real command."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 from junitparser import JUnitXml
 
+from safemerge_tasks.gate.frozen import content_sha256
 from safemerge_tasks.report.documents.gate_data import SCHEMA, schema
 from safemerge_tasks.results import Run
 
@@ -144,6 +149,43 @@ def test_a_spoilt_baseline_is_refused(
     assert len(done.err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("cluster_by",), ...),
+        (("tasks", "toy_asr", "tables", "wildguard", "answers", 3, 7), "yes"),
+        (("tasks", "toy_asr", "tables", "wildguard", "answers", 3, 6), -5),
+        (("tasks", "toy_asr", "tables", "wildguard", "answers", 3, 4), {"en": 1}),
+        (("tasks", "toy_asr", "tables", "wildguard", "answers", 3, 8, 1), 1e308),
+        (("tasks", "toy_asr", "surprise"), 1),
+    ],
+)
+def test_a_baseline_of_other_values_is_refused_whatever_its_checksum(
+    write: Callable[..., Run],
+    safemerge: Callable,
+    tmp_path: Path,
+    keys: tuple[Any, ...],
+    value: object,
+) -> None:
+    write("a", ALIGNED)
+    safemerge("check", "freeze", "a", "--out", "base.json")
+    path = tmp_path / "base.json"
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    place = content
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    if value is ...:
+        del place[keys[-1]]
+    path.write_text(json.dumps({"sha256": content_sha256(content), **content}))
+    done = safemerge("check", "--baseline", "base.json", "--candidate", "a")
+    assert done.status == 2
+    assert "base.json" in done.err
+    assert "freeze" in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_the_drafted_policy_is_one_and_is_not_overwritten(
     write: Callable[..., Run], safemerge: Callable, tmp_path: Path
 ) -> None:
@@ -259,3 +301,151 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
 def test_the_published_schema_is_that_of_the_code() -> None:
     assert SCHEMA.read_text() == schema()
     jsonschema.Draft202012Validator.check_schema(json.loads(schema()))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--json", "r", "--sarif", "r"),
+        ("--junit", "r", "--markdown", "./r"),
+        ("--json", "base.json"),
+        ("--markdown", "p.yaml"),
+        ("--json", "link"),
+        ("--json", "b/model/results_2026-01-01T00-00-00.000001.json"),
+        ("--sarif", "b/model/samples_toy_asr_2026-01-01T00-00-00.000001.jsonl"),
+        ("--attest", "key.pem", "--sign-with", "key.pem"),
+        ("--json", "-"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read_or_written(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    write("a", ALIGNED)
+    write("b", ALIGNED)
+    safemerge("check", "freeze", "a", "--out", "base.json")
+    (tmp_path / "link").symlink_to("base.json")
+    (tmp_path / "p.yaml").write_text("tasks: {toy_asr: {metrics: {asr: {max: 0.1}}}}")
+    (tmp_path / "key.pem").write_text("a key")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    read = ("--baseline", "base.json", "--candidate", "b", "--policy", "p.yaml")
+    done = safemerge("check", *read, *words)
+    assert done.status == 2
+    assert "would write over" in done.err or "is no file" in done.err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_baseline_is_not_frozen_over_its_results(
+    write: Callable[..., Run], safemerge: Callable
+) -> None:
+    run = write("a", ALIGNED)
+    before = run.path.read_bytes()
+    done = safemerge("check", "freeze", "a", "--out", run.path)
+    assert (done.status, "would write over" in done.err) == (2, True)
+    assert run.path.read_bytes() == before
+
+
+def test_a_report_that_cannot_be_written_takes_no_other_with_it(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+) -> None:
+    write("a", ALIGNED)
+    write("b", TUNED)
+    words = ("check", "--baseline", "a", "--candidate", "b", "--junit", "no/such/j.xml")
+    done = safemerge(*words, "--markdown", "m.md", "--json", "r.json", "--sarif", "s.json")
+    assert done.status == 2
+    assert "no/such/j.xml cannot be written" in done.err
+    assert "REGRESSION" in done.out
+    for name in ("m.md", "r.json", "s.json"):
+        assert (tmp_path / name).exists()
+
+
+def test_a_reader_who_has_read_enough_takes_no_report_away(
+    write: Callable[..., Run], tmp_path: Path
+) -> None:
+    write("a", ALIGNED)
+    write("b", TUNED)
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ("check", "--baseline", "a", "--candidate", "b", "--json", "r.json")
+    done = subprocess.run(
+        [sys.executable, "-m", "safemerge_tasks", *words], cwd=tmp_path, stdout=writer, check=False
+    )
+    os.close(writer)
+    assert done.returncode == 3
+    assert json.loads((tmp_path / "r.json").read_text())["outcome"] == "regression"
+
+
+def test_a_locale_without_the_characters_of_a_name_is_no_crash(
+    write: Callable[..., Run], command: Callable
+) -> None:
+    write("a", ALIGNED, model="mod\u00e8le \u9eba")
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    done = command("check", "--baseline", "a", "--candidate", "a", environment=ascii_only)
+    assert done.status == 0, done.err
+    assert "mod\\xe8le \\u9eba" in done.out
+
+
+def test_an_error_is_one_line_whatever_a_file_calls_its_model(
+    write: Callable[..., Run], safemerge: Callable
+) -> None:
+    """A line that begins with two colons is a command to GitHub."""
+    write("a/1", ALIGNED)
+    write("a/2", ALIGNED, model="x\n::stop-commands::y\x1b[2J")
+    done = safemerge("check", "--baseline", "a", "--candidate", "a")
+    assert done.status == 2
+    assert done.err.count("\n") == 1
+    assert "\x1b" not in done.err
+    done = safemerge("check", "freeze", "a/2", "--out", "base.json")
+    assert (done.status, done.err.count("\n"), "\x1b" in done.err) == (0, 1, False)
+
+
+def test_what_only_one_of_the_two_was_asked_or_judged_by_is_said(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+) -> None:
+    more = [{**sample(n, 1.0), "filter": "keywords"} for n in range(200)]
+    run = write("b", rows=[*(sample(n, 0.0) for n in range(200)), *more])
+    summary = run.summary()
+    summary["n-samples"]["toy_asr"] = {"original": 200, "effective": 200}
+    summary["results"]["other_asr"] = {"asr,wildguard": 0.9}
+    run.write_summary(summary)
+    write("a", ALIGNED)
+    words = ("check", "--baseline", "a", "--candidate", "b")
+    done = safemerge(*words)
+    assert done.status == 0
+    for said in ("toy_asr by keywords", "other_asr by wildguard"):
+        assert f"{said}: only the candidate has it, so it was not compared" in done.out
+    (tmp_path / "p.yaml").write_text(
+        "judge: wildguard\ntasks: {toy_asr: {metrics: {asr: {max: 0.1}}}}"
+    )
+    assert "only the candidate" not in safemerge(*words, "--policy", "p.yaml").out
+
+
+def test_what_was_not_judged_yet_is_no_baseline_and_no_card(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+) -> None:
+    run = write("a", rows=[{**sample(n, None), "filter": "deferred"} for n in range(9)])
+    summary = run.summary()
+    summary["results"]["toy_asr"] = {"unscored_rate,deferred": 1.0}
+    run.write_summary(summary)
+    for words in (
+        ("check", "freeze", "a", "--out", "base.json"),
+        ("card", str(tmp_path), "--results", "a", "--bom", "bom.json"),
+    ):
+        done = safemerge(*words)
+        assert done.status == 2
+        assert "toy_asr" in done.err
+        assert "run `safemerge judge` first" in done.err
+    assert not any((tmp_path / name).exists() for name in ("base.json", "README.md", "bom.json"))
+
+
+def test_questions_of_which_none_is_in_both_have_no_categories(
+    write: Callable[..., Run], safemerge: Callable, tmp_path: Path
+) -> None:
+    write("a", ALIGNED)
+    write("b", rows=[sample(n + 1000, 0.0) for n in range(200)])
+    (tmp_path / "p.yaml").write_text(
+        'tasks: {toy_asr: {metrics: {asr: {categories: {"*": {max: 0.3}}}}}}'
+    )
+    words = ("check", "--baseline", "a", "--candidate", "b", "--accept", "questions")
+    done = safemerge(*words, "--policy", "p.yaml")
+    assert done.status == 2
+    assert "has no question that both evaluations asked" in done.err

@@ -1,5 +1,6 @@
 """What lm-eval, other tools and accidents leave in a folder."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -125,6 +126,82 @@ def test_spoilt_results_are_named(write: Write, text: str) -> None:
     run.path.write_text(text)
     with pytest.raises(SafemergeError, match="results_2026"):
         load_folder(run.path.parent)
+
+
+def test_samples_that_are_packed_are_not_taken_for_none(write: Write) -> None:
+    run = write("a", [0.0] * 3)
+    path = run.samples["toy_asr"]
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert len(load_folder(run.path.parent).tasks["toy_asr"].scores["wildguard"].questions) == 3
+    path.unlink()
+    with pytest.raises(SafemergeError, match=r"samples_toy_asr_.*jsonl.gz is packed; unpack it"):
+        load_folder(run.path.parent)
+
+
+def test_files_as_another_system_saves_them(write: Write, tmp_path: Path) -> None:
+    run = write("a", [0.0, 1.0, None])
+    expected = load_folder(run.path.parent).tasks
+    for path in (run.path, run.samples["toy_asr"]):
+        text = path.read_bytes().replace(b"\n", b"\r\n")
+        path.write_bytes(b"\xef\xbb\xbf" + text)
+    assert load_folder(run.path.parent).tasks == expected
+    renamed = run.path.rename(tmp_path / "release.json")
+    assert load_folder(renamed).tasks["toy_asr"].rates == expected["toy_asr"].rates
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("n-samples",), {"toy_asr": 3}),
+        (("n-samples", "toy_asr", "effective"), "three"),
+        (("n-samples", "toy_asr", "original"), [3]),
+        (("results", "toy_asr", "asr,wildguard"), 10**400),
+        (("results", "toy_asr", "asr,wildguard"), 1e308),
+        (("configs", "toy_asr", "metadata", "safemerge", "subset"), {"each_stands_for": 10**400}),
+        (
+            ("configs", "toy_asr", "metadata", "safemerge", "counts", "wildguard", "asr"),
+            {"scored": -1},
+        ),
+    ],
+)
+def test_numbers_that_lm_eval_never_writes(
+    write: Write, safemerge: Callable[..., Done], keys: tuple[str, ...], value: object
+) -> None:
+    run = write("a", [0.0] * 3)
+    summary = run.summary()
+    place = summary
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    run.write_summary(summary)
+    done = safemerge("check", "--baseline", "a", "--candidate", "a")
+    assert done.status == 2
+    assert "toy_asr" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_sample_with_a_number_beyond_all_reason_is_named(write: Write) -> None:
+    run = write("a", rows=[sample(0, 0.0), sample(1, 0.0, metrics={"harm_score": 1e308})])
+    with pytest.raises(SafemergeError, match="doc_id 1 is not a sample .*beyond 1e100"):
+        load_folder(run.path.parent)
+
+
+def test_a_field_of_no_question_clusters_nothing_and_is_refused(
+    write: Write, safemerge: Callable[..., Done], tmp_path: Path
+) -> None:
+    write("a", rows=[sample(n, 0.0, doc={"topic": str(n // 2)}) for n in range(200)])
+    for field, status in (("topic", 0), ("tpoic", 2)):
+        (tmp_path / "p.yaml").write_text(
+            f"cluster_by: {field}\ntasks: {{toy_asr: {{metrics: {{asr: {{max: 0.5}}}}}}}}"
+        )
+        for words in (
+            ("check", "--baseline", "a", "--candidate", "a", "--policy", "p.yaml"),
+            ("check", "freeze", "a", "--out", "base.json", "--cluster-by", field),
+            ("history", "a", "--policy", "p.yaml"),
+        ):
+            done = safemerge(*words)
+            assert done.status == status, (words, done.err)
+            assert ("has the field tpoic" in done.err) == (status == 2)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -49,6 +49,12 @@ def test_inner_settings_win(tmp_path: Path) -> None:
         ("", "names no tasks"),
         ("- a", "names no tasks"),
         ("a: [", "cannot be read as YAML"),
+        (TASK + "{max: 0.05, max: 0.9}}}}", "max is given twice; remove one"),
+        ("tasks: {a: {metrics: {}}}\ntasks: {}", "tasks is given twice"),
+        (TASK + "{max: 0.1, max_unscored: yes}}}}", "max_unscored is True: yes and no mean"),
+        ("min_questions: on\n" + TASK + "{max: 0.1}}}}", "min_questions is True: yes and no mean"),
+        (f"min_questions: {10**29}\n" + TASK + "{max: 0.1}}}}", "min_questions is 1000000"),
+        (TASK + "{categories: {x: {max: true}}}}}}", "x.max is True: yes and no mean"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
@@ -62,3 +68,19 @@ def test_mistakes_are_one_sentence(tmp_path: Path, text: str, said: str) -> None
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(SafemergeError, match="safemerge check init"):
         read_policy(tmp_path / "none.yaml")
+
+
+def test_files_as_editors_save_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_bytes("\ufeff".encode() + (TASK + "{max: '0.1'}}}}\r\n").encode())
+    assert read_policy(path).tasks["advbench_asr"].metrics["asr"].max == 0.1
+
+
+def test_what_is_taken_over_may_be_set_anew(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "tasks:\n  a: {metrics: {asr: &x {max: 0.1, tier: warn}}}\n"
+        "  b: {metrics: {asr: {<<: *x, max: 0.2}}}\n"
+    )
+    limits = read_policy(path).tasks["b"].metrics["asr"]
+    assert (limits.max, limits.tier) == (0.2, "warn")

@@ -160,3 +160,9 @@ def test_a_number_stands_for_all_rates_that_are_printed_so() -> None:
 def test_every_recorded_paper_has_its_source() -> None:
     for name in papers():
         assert "arXiv" in read_paper(name).source
+
+
+def test_numbers_of_ones_own_that_say_something_twice(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("source: here\nsource: there\n")
+    with pytest.raises(SafemergeError, match=r"mine.yaml is not YAML \(source is given twice"):
+        read_paper(str(tmp_path / "mine.yaml"))

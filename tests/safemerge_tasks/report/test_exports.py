@@ -13,7 +13,7 @@ from tests.public_schemas import validate
 from .conftest import sample
 from .parsed import assert_markdown_is_plain
 
-HOSTILE = "<b>\x1b[2J\u202e|`"
+HOSTILE = "<b>\x1b[2J\u202e|`" * 200
 
 
 @pytest.fixture(params=["plain", HOSTILE], ids=["plain", "hostile"])
@@ -86,3 +86,28 @@ def test_annex_iv_says_what_it_has_and_what_it_has_not(exported: tuple[Any, Any,
 
 def test_nothing_of_a_question_is_in_any(exported: tuple[Any, Any, str]) -> None:
     assert not re.search(r"loaf|dough", json.dumps(exported))
+
+
+def test_a_judge_at_two_revisions_is_two(
+    write: Callable[..., Any], safemerge: Callable[..., Any], tmp_path: Path
+) -> None:
+    """One task was judged in spring, the other in autumn: both revisions are named."""
+    for task, revision in (("bread_asr", "spring"), ("cake_asr", "autumn")):
+        judge = {"name": "wildguard", "model": "guard", "revision": revision}
+        for model, outcome in (("tuned", 1.0), ("base", 0.0)):
+            write(
+                f"{model}/{task}", [outcome] * 9, task=task, model=model, ours={"judges": [judge]}
+            )
+    (tmp_path / "model").mkdir()
+    words = ("--results", "tuned", "--baseline", "base", "--bom", "bom.json", "--annex-iv", "a.md")
+    assert safemerge("card", "model", *words).status == 0
+    bom = json.loads((tmp_path / "bom.json").read_text())
+    assert [(one["name"], one["version"]) for one in bom["components"]] == [
+        *(("guard", "spring"), ("guard", "autumn")),
+    ]
+    validate(bom, "bom-1.6.schema.json", "spdx.schema.json", "jsf-0.82.schema.json")
+    annex = (tmp_path / "a.md").read_text()
+    assert annex.count("spring") == annex.count("autumn") == 2
+    done = safemerge("check", "--baseline", "base", "--candidate", "tuned")
+    assert "guard@spring" in done.out
+    assert "guard@autumn" in done.out

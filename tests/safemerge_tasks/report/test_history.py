@@ -1,6 +1,7 @@
 """`safemerge history` on nightly runs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,43 @@ def test_a_night_of_other_settings_is_no_change(
     assert verdicts == [None, "passed", None, "passed", "passed", "passed"]
     assert "version (" in record["runs"][2]["reason"]
     assert record["changes"] == []
+
+
+def test_a_bound_that_is_nowhere_is_null_in_json(
+    write: Callable[..., Any], safemerge: Callable[..., Any]
+) -> None:
+    """One question with graded outcomes has no bounds, and JSON no infinity."""
+    for day, outcome in ((0, 0.3), (1, 0.7)):
+        write(f"nights/{day}", [outcome], date=NIGHTS[day], model="main")
+    done = safemerge("history", "nights", "--json")
+    assert done.status == 0
+    (record,) = json.loads(done.out, parse_constant=pytest.fail)
+    assert record["drift"]["lower"] is None
+    assert record["drift"]["increase"] == pytest.approx(0.4)
+
+
+def test_a_copy_of_a_night_is_no_other_night(
+    write: Callable[..., Any], safemerge: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_nights(write)
+    shutil.copytree(tmp_path / "nights/1", tmp_path / "nights/copy")
+    (series,) = read_history([tmp_path / "nights"])
+    assert [night.date for night in series.nights] == NIGHTS
+    # Another run of that date, and one whose name has no date.
+    run = write("nights/copy", [1.0] * 40, date=NIGHTS[1], model="main")
+    assert "do not say which is later" in safemerge("history", "nights").err
+    shutil.rmtree(tmp_path / "nights/copy")
+    run = write("nights/renamed", [1.0] * 40, model="main")
+    run.path.rename(run.path.with_name("results_first.json"))
+    done = safemerge("history", "nights")
+    assert done.status == 2
+    assert "results_first.json and" in done.err
+
+
+def test_a_plot_is_not_drawn_over_results(
+    write: Callable[..., Any], safemerge: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_nights(write)
+    path = next((tmp_path / "nights/1").rglob("results_*"))
+    assert "would write over" in safemerge("history", "nights", "--plot", path).err
+    assert json.loads(path.read_text())

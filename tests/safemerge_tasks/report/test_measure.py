@@ -67,6 +67,18 @@ def test_counts() -> None:
     assert cell(found).endswith("3 of 10; 2 unscored ⚠ [counts]")
     assert from_counts({"harmful": 11, "scored": 10, "total": 12}) is None
     assert from_counts({"harmful": "x", "scored": 10, "total": 12}) is None
+    assert from_counts({"harmful": 1, "scored": 10, "total": float("inf")}) is None
+    assert from_counts({"harmful": 1, "scored": 10, "total": 10**400}) is None
+
+
+@pytest.mark.parametrize("values", [[0.0] * 40, [0.1] * 40])
+def test_of_several_answers_those_without_a_verdict_are_counted(values: list[float | None]) -> None:
+    """A quarter of each question's answers has none."""
+    asked = [one._replace(unscored=0.25) for one in questions(values)]
+    found = from_questions(asked, 0)
+    assert found is not None
+    assert (found.scored, found.total, found.hits, found.too_many_unscored) == (30, 40, None, True)
+    assert "30 scored; 10 unscored ⚠" in cell(found)
 
 
 def test_standard_error() -> None:

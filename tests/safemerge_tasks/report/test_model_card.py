@@ -110,6 +110,7 @@ def test_new_results_take_the_place_of_the_old(card: Callable, write: Callable[.
         "---\nmodel-index: []\nlicense: mit\n---\n",
         "---\n'model-index':\n  - name: x\n    results: []\n---\n",
         "---\n\nno metadata, a line\n",
+        "---\nlicense: mit\nloss: .nan\n---\n",
     ],
 )
 def test_cards_of_every_shape(card: Callable, before: str) -> None:
@@ -179,3 +180,41 @@ def test_names_from_files_stay_names(
     assert ModelCard(text).text.count("<!-- safemerge: end -->") == 1
     body = ModelCard(text).text.replace("<!-- safemerge: begin -->", "")
     assert_markdown_is_plain(body.replace("<!-- safemerge: end -->", ""), images=0)
+
+
+def test_a_card_with_line_ends_of_both_kinds_keeps_them(card: Callable) -> None:
+    before = "---\r\nlicense: mit\n# Hers\r\ntags:\n- a\r\n---\r\n\nOne\r\nTwo\nThree\r\n"
+    text = card(before)
+    for kept in ("license: mit\n# Hers\r\ntags:\n- a\r\n", "---\r\n\nOne\r\nTwo\nThree\r\n"):
+        assert kept in text
+    assert [one.metric_type for one in results(text)] == ["asr", "acc"]
+    assert card(None) == text
+
+
+def test_a_model_against_itself_is_no_comparison(
+    card: Callable, safemerge: Callable[..., Any]
+) -> None:
+    assert "in tuned and tuned are results of these models: tuned;" in card(
+        "", "--baseline", "tuned", status=2
+    )
+    for words in (("--policy", "p.yaml"), ("--accept", "questions")):
+        Path("p.yaml").write_text("tasks: {toy_asr: {metrics: {asr: {max: 0.1}}}}")
+        done = safemerge("report", "tuned", "--out", "o.html", *words)
+        assert done.status == 2
+        assert f"{words[0]} is about a comparison" in done.err
+    assert not Path("o.html").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--bom", "model/README.md"), ("--bom", "x", "--annex-iv", "x"), ("--bom", "tuned/r.json")],
+)
+def test_nothing_is_written_over_the_card_or_the_results(
+    card: Callable, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    path = next((tmp_path / "tuned").rglob("results_*"))
+    (tmp_path / "tuned/r.json").symlink_to(path)
+    before = path.read_bytes()
+    assert "would write over" in card(HERS, *words, status=2)
+    assert path.read_bytes() == before
+    assert (tmp_path / "model/README.md").read_text() == HERS

@@ -17,6 +17,7 @@ from safemerge_tasks.report.document import (
 from safemerge_tasks.report.renderers.html import as_html
 from safemerge_tasks.report.renderers.markdown import as_markdown
 from safemerge_tasks.report.renderers.terminal import print_document
+from safemerge_tasks.results.labels import LABEL_LIMIT
 
 from .parsed import Page, assert_only_the_templates_own
 
@@ -98,3 +99,9 @@ def test_no_line_on_the_terminal_is_a_command_to_github() -> None:
 
 def test_the_conclusion_is_the_terminals_last_line() -> None:
     assert terminal().splitlines()[-1] == "done"
+
+
+def test_long_names_that_begin_alike_are_told_apart() -> None:
+    names = [Name(f"{'/models' * 30}/{end}").shown for end in ("base", "tuned")]
+    assert names[0] != names[1]
+    assert {len(one) for one in names} == {LABEL_LIMIT}

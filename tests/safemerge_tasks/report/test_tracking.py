@@ -167,9 +167,12 @@ def test_names_of_figures_are_what_every_tracker_takes() -> None:
         ("a@prefill:5", "judge.py:make", "asr", "C#!"): 0.2,
         ("..", "", "x" * 999, "\x1b[2J"): 0.3,
         ("infinite",): float("inf"),
+        (*(part * 70 for part in "abcd"), "baseline"): 0.4,
+        (*(part * 70 for part in "abcd"), "candidate"): 0.5,
     }
     found = _record("n", {}, figures).figures
-    assert list(found.values()) == [0.1, 0.2, 0.3]
+    assert list(found.values()) == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert [key.rpartition("/")[2] for key in list(found)[-2:]] == ["baseline", "candidate"]
     assert list(found)[:2] == [
         "a_prefill_5/judge_py_make/asr/C__",
         "a_prefill_5/judge_py_make/asr/C__-2",

@@ -142,3 +142,36 @@ def test_a_place_without_results(tmp_path: Path, place: str, said: str) -> None:
 def test_samples_that_cannot_be_read_are_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SafemergeError, match=r"soup.jsonl cannot be read .No such file"):
         list(stream_rows(tmp_path / "soup.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["results_old.json", "results_zz.json", "kept.json"])
+def test_a_renamed_run_beside_others_is_neither_the_latest_nor_passed_over(
+    tmp_path: Path, name: str
+) -> None:
+    write_named(tmp_path, "results", LATER, "soup")
+    old = write_run(tmp_path, NOW, results("soup", configs={}, lm_eval_version="1"), {}).path
+    old.rename(tmp_path / name)
+    with pytest.raises(SafemergeError, match=f"{name} and .* do not say which is later"):
+        latest_results(tmp_path)
+    # Each of them alone is one.
+    assert latest_results(tmp_path / name).keys() == {(tmp_path.name, "soup")}
+
+
+def test_two_runs_of_one_date_are_told_unless_one_is_a_copy(tmp_path: Path) -> None:
+    summary = results("soup", model_name="oven")
+    for folder in ("a", "b"):
+        write_run(tmp_path / folder, NOW, summary, {})
+    assert latest_results(tmp_path)["oven", "soup"][0].path.parent.name == "b"
+    write_run(tmp_path / "c", NOW, {**summary, "versions": {"soup": 2}}, {})
+    with pytest.raises(SafemergeError, match=r"b/results_.* and .*c/results_.* which is later"):
+        latest_results(tmp_path)
+
+
+def test_names_that_mean_something_in_patterns_keep_their_samples(tmp_path: Path) -> None:
+    (run,) = find_runs(write_run(tmp_path, "2026 [1]", results("soup"), {"soup": []}).path)
+    assert run.samples.keys() == {"soup"}
+
+
+def test_a_folder_that_is_called_as_results_are(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "results_x.json" / "oven", NOW, results("soup"), {}).path
+    assert [run.path for run in find_runs(tmp_path)] == [path]

@@ -23,7 +23,7 @@ from safemerge_tasks.statistics.power import (
     smallest_detectable,
 )
 from safemerge_tasks.statistics.score import score_statistic, tango_bound
-from safemerge_tasks.statistics.unscored import either_way
+from safemerge_tasks.statistics.unscored import Outcomes, either_way
 
 counts = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(1, 100))
 
@@ -280,6 +280,20 @@ def test_unscored_bounds_against_every_filling(
         values = iter(filling)
         full = [[next(values) if value is None else value for value in row] for row in rows]
         found.append(sum(new - old for old, new in full) / len(rows))
-    old, new = (np.array(side, float) for side in zip(*rows, strict=True))
+    sides = (np.array(side, float) for side in zip(*rows, strict=True))
+    old, new = (Outcomes(side, np.isnan(side).astype(float)) for side in sides)
     bounds = [float((new - old).mean()) for old, new in either_way(old, new)]
     assert bounds == pytest.approx([min(found), max(found)])
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, None]), min_size=2, max_size=8))
+def test_bounds_of_a_question_of_several_answers_against_every_filling(
+    answers: list[float | None],
+) -> None:
+    told = [one for one in answers if one is not None]
+    lost = len(answers) - len(told)
+    outcome = Outcomes(
+        np.array([sum(told) / len(told) if told else np.nan]), np.array([lost / len(answers)])
+    )
+    ends = [float(end[0]) for end in outcome.ends(0, 1)]
+    assert ends == pytest.approx([(sum(told) + more) / len(answers) for more in (0, lost)])
