@@ -11,6 +11,10 @@ from safemerge_tasks.common.utf8_file import read_utf8
 _MERGED_IN = "tag:yaml.org,2002:merge"
 
 
+class _GivenTwiceError(yaml.MarkedYAMLError):
+    """A mapping has a key twice."""
+
+
 class _EachKeyOnce(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -18,8 +22,7 @@ class _EachKeyOnce(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGED_IN:
                 continue
             if key.value in seen:
-                problem = f"the key {key.value} is there twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                raise _GivenTwiceError(problem=key.value, problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -43,6 +46,10 @@ def read_yaml(path: Path, otherwise: str = "correct it") -> Any:
         raise SafemergeError(f"{path} cannot be read ({reason}); {otherwise}.") from error
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        if isinstance(error, _GivenTwiceError):
+            raise SafemergeError(
+                f"{path}{line}: {error.problem} is given twice; remove one."
+            ) from (error)
         raise SafemergeError(f"{path}{line} is not YAML ({error.problem}); {otherwise}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Characters that YAML does not allow; a date such as 2026-13-45; nesting without end.

@@ -48,7 +48,7 @@ def test_inner_settings_win(tmp_path: Path) -> None:
         ("tasks: {}", "names no tasks"),
         ("", "names no tasks"),
         ("- a", "names no tasks"),
-        ("a: [", "cannot be read as YAML"),
+        ("a: [", "is not YAML"),
         (TASK + "{max: 0.05, max: 0.9}}}}", "max is given twice; remove one"),
         ("tasks: {a: {metrics: {}}}\ntasks: {}", "tasks is given twice"),
         (TASK + "{max: 0.1, max_unscored: yes}}}}", "max_unscored is True: yes and no mean"),

@@ -164,5 +164,5 @@ def test_every_recorded_paper_has_its_source() -> None:
 
 def test_numbers_of_ones_own_that_say_something_twice(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("source: here\nsource: there\n")
-    with pytest.raises(SafemergeError, match=r"mine.yaml is not YAML \(source is given twice"):
+    with pytest.raises(SafemergeError, match=r"mine.yaml, line 2: source is given twice"):
         read_paper(str(tmp_path / "mine.yaml"))

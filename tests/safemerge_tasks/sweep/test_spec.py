@@ -340,8 +340,8 @@ def test_one_sentence_for_what_is_wrong(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: a\nbase: b\nname: c", ", line 3 is not YAML (the key name is there twice)"),
-        ("tunings: [{models: {1: a, 1: b}}]", ", line 1 is not YAML (the key 1 is there twice)"),
+        ("name: a\nbase: b\nname: c", ", line 3: name is given twice; remove one."),
+        ("tunings: [{models: {1: a, 1: b}}]", ", line 1: 1 is given twice; remove one."),
         ("name: [", ", line 1 is not YAML (expected the node content"),
         ("- a\n- b", "is no sweep; it needs the keys name, base, tunings, methods, tasks."),
         ("", "is no sweep; it needs the keys"),
