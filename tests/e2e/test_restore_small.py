@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.conftest import start
 from tests.e2e.sweeping import finished
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -107,6 +108,7 @@ def test_a_limit_that_nothing_can_show(
     assert not (tmp_path / "fixed").exists()
 
 
+@slow
 def test_a_second_stage_by_groups_of_layers(
     asked: Callable[..., list[str]], command: Command, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from safemerge_tasks.sweep.manifest import Manifest
 from safemerge_tasks.sweep.serving.adapters import check_servable, max_lora_rank
 from tests.e2e.serving import serving
 from tests.e2e.sweeping import Sweeps, outcome, small_sweep
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -30,6 +31,7 @@ def content(family: "ToyFamily") -> dict[str, Any]:
     return found
 
 
+@slow
 def test_a_server_answers_as_the_engine_in_the_process_does(
     family: "ToyFamily", content: dict[str, Any], tmp_path: Path
 ) -> None:

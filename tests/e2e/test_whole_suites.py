@@ -15,6 +15,7 @@ from safemerge_tasks.results import Row, find_runs
 from tests.e2e.conftest import OWN_ENGINE_PROCESS, VLLM
 from tests.lm_eval_files import harms
 from tests.question_sets import SPOKEN, published, write_every_suite
+from tests.slow import slow
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -61,7 +62,7 @@ class Asked(NamedTuple):
         return cls(doc["id"], doc["category"], doc["subcategory"], doc["language"], harmful)
 
 
-@pytest.mark.parametrize("sets", ["stand-ins", "published"])
+@pytest.mark.parametrize("sets", ["stand-ins", pytest.param("published", marks=slow)])
 def test_rows_of_categories_and_languages_add_up(
     family: "ToyFamily",
     command: Callable[..., "Ran"],

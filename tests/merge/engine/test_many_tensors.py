@@ -21,8 +21,8 @@ LIMIT = 150  # MB that 1,500 tensors may take beyond 15
 PEAK = """
 import resource, sys
 from merge import merge
-merge("ties", base=sys.argv[1], tuned=[sys.argv[2], sys.argv[2]], out=sys.argv[3],
-      parameters={"density": 0.5, "whole_model": float(sys.argv[4])})
+merge("ties", base=sys.argv[1], tuned=[sys.argv[2], sys.argv[3]], out=sys.argv[4],
+      parameters={"density": 0.5, "whole_model": float(sys.argv[5])})
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -40,9 +40,10 @@ def test_peak_memory_of_ties(tmp_path, models, whole_model):
     peaks = []
     for count in (FEW, COUNT):
         base, tuned = (many(models, tmp_path, count, seed) for seed in (0, 1))
-        out = tmp_path / f"out-{count}"
+        out, other = tmp_path / f"out-{count}", tmp_path / f"other-{count}"
+        other.symlink_to(tuned)
         ran = subprocess.run(
-            [sys.executable, "-c", PEAK, base, tuned, out, str(whole_model)],
+            [sys.executable, "-c", PEAK, base, tuned, other, out, str(whole_model)],
             capture_output=True,
             text=True,
             check=True,
