@@ -78,7 +78,6 @@ class _EachKeyOnce(yaml.SafeLoader):
     """Reads YAML, and refuses a mapping that has a key twice, of which one would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping's keys and values."""
         keys = [
             key.value
             for key, _ in node.value

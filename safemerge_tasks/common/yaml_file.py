@@ -45,12 +45,11 @@ def read_yaml(path: Path, otherwise: str = "correct it") -> Any:
         reason = (error.strerror or str(error)).lower()
         raise SafemergeError(f"{path} cannot be read ({reason}); {otherwise}.") from error
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        place = f"{path}, line {error.problem_mark.line + 1}" if error.problem_mark else str(path)
+        sentence = f"{place} is not YAML ({error.problem}); {otherwise}."
         if isinstance(error, _GivenTwiceError):
-            raise SafemergeError(
-                f"{path}{line}: {error.problem} is given twice; remove one."
-            ) from (error)
-        raise SafemergeError(f"{path}{line} is not YAML ({error.problem}); {otherwise}.") from error
+            sentence = f"{place}: {error.problem} is given twice; remove one."
+        raise SafemergeError(sentence) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Characters that YAML does not allow; a date such as 2026-13-45; nesting without end.
         sentence = " ".join(str(error).split())

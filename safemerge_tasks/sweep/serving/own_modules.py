@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from safemerge_tasks.common.file_hashes import file_hash
@@ -29,7 +29,7 @@ def code_content(file: Path) -> list[str]:
     the file that it names.
     """
     files = own_modules(file)
-    texts = {text for one in files for text in _texts(one)}
+    texts = {text for one in files for text in _texts(_nodes(one))}
     variables = sorted(name for name in texts & os.environ.keys() if not _NOT_READ.fullmatch(name))
     values = [f"{name}={_value(os.environ[name])}" for name in variables]
     return [*map(file_hash, files), *values]
@@ -62,17 +62,18 @@ def _nodes(file: Path) -> Iterator[ast.AST]:
         return
 
 
-def _texts(file: Path) -> Iterator[str]:
+def _texts(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield the texts in a module's code."""
-    for node in _nodes(file):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 
 
 def _imported(file: Path) -> Iterator[Path]:
-    named = (file.parent / text for text in _texts(file) if text.strip())
+    nodes = list(_nodes(file))
+    named = (file.parent / text for text in _texts(nodes) if text.strip())
     yield from (path.resolve() for path in named if _is_file(path))
-    for node in _nodes(file):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _files(alias.name, file.parent)

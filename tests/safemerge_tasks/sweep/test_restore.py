@@ -307,13 +307,19 @@ def test_a_folder_that_holds_the_repair_of_another_model(
         prepare_repair(case.request, Store(tmp_path / "store"))
 
 
-def test_the_same_choice_with_other_settings(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def measured_slerp(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
+    """Return a search by a method that gives checkpoints, of which one point was asked."""
     case = Measured(models, tmp_path, monkeypatch, methods=("slerp",))
     case.add("base", 0, 10)
     case.add("tuned", 80, 95)
     case.merged(0.4, 0, 90, method="slerp")
+    return case
+
+
+def test_the_same_choice_with_other_settings(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = measured_slerp(models, tmp_path, monkeypatch)
     case.repair(tmp_path)
     case.request = replace(case.request, vocabulary="grow")
     with pytest.raises(SafemergeError, match="and now it is slerp at λ = 0.4 otherwise; remove it"):
@@ -373,10 +379,7 @@ def test_an_adapter_with_a_weight_for_each_group_of_layers(
 def test_a_checkpoint_of_a_method_that_no_adapter_can_be(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = Measured(models, tmp_path, monkeypatch, methods=("slerp",))
-    case.add("base", 0, 10)
-    case.add("tuned", 80, 95)
-    case.merged(0.4, 0, 90, method="slerp")
+    case = measured_slerp(models, tmp_path, monkeypatch)
     case.merged(0.8, 30, 94, method="slerp")
     assert case.repair(tmp_path).choice.method == "slerp"
     assert (tmp_path / "fixed" / "config.json").is_file()
