@@ -10,6 +10,11 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Each of pytest's workers has its share of the cores: where threads of several wait for each other
+# on the same cores, all take up to three times as long.
+if _workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    _share = len(os.sched_getaffinity(0)) // int(_workers)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _share)))
 # `make test-clients` has trackers' and Sigstore's clients in a folder of their own, which comes
 # last, so that nothing else is taken from it.
 sys.path += filter(None, [os.environ.get("SAFEMERGE_CLIENTS")])

@@ -1,14 +1,16 @@
 """Tasks under an attack, by the names that their results have: `advbench_asr@prefill:5`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._factory import TaskFactory
 
 from safemerge_tasks.attacks import PLAIN, attacking, refuse_settings_of_none
 from safemerge_tasks.attacks.names import BETWEEN
+from safemerge_tasks.suites.places import packaged_folder
 
 
 def attack_on(name: str, metadata: Mapping[str, Any] | None) -> str:
@@ -20,6 +22,25 @@ class AttackedTasks(TaskManager):  # type: ignore[misc]
     """lm-eval's tasks, of which each can be asked for under an attack, and several times."""
 
     _factory: Any
+
+    @classmethod
+    def near(
+        cls, include_path: str | Path | Sequence[str | Path] | None, metadata: Mapping[str, Any]
+    ) -> Self:
+        """Return the packaged tasks and those below `include_path`.
+
+        All of lm-eval's are thousands of YAML files and ten seconds; these are found at once.
+        """
+        given = [include_path] if isinstance(include_path, str | Path) else include_path or ()
+        return cls(
+            include_path=[packaged_folder(), *given],
+            include_defaults=False,
+            metadata=dict(metadata),
+        )
+
+    def has(self, names: Iterable[str]) -> bool:
+        """Return whether each name is one of a task, not of a group or a pattern."""
+        return {name.partition(BETWEEN)[0] for name in names} <= set(self.all_subtasks)
 
     def _load_spec(self, spec: Any) -> Any:
         """Return the task of a name, or one below it under the attack that the name ends in."""

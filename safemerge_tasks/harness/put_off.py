@@ -6,6 +6,9 @@ it is goes to the descriptor N.
 
 import logging
 import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 from lm_eval._cli import HarnessCLI
@@ -27,13 +30,30 @@ def main() -> None:
         logging.getLogger(name).addHandler(teller)
     asked = read_arguments(sys.argv[2:])
     LiveEvaluation.put_off = True
-    with patch("lm_eval.tasks.TaskManager", AllAttackedTasks), told(teller.bar):
+    manager = partial(_manager, asked.lm_eval.tasks)
+    with patch("lm_eval.tasks.TaskManager", manager), told(teller.bar):
         try:
             HarnessCLI().execute(asked.lm_eval)
         except SystemExit as end:
             if isinstance(end.code, str):  # one of our sentences
                 teller.tell("said", end.code.removeprefix("safemerge: "))
             raise
+
+
+def _manager(
+    tasks: Sequence[str] | None, include_path: Any = None, metadata: Any = None
+) -> AllAttackedTasks:
+    """Return lm-eval's tasks, or only those near where these are all that is asked for.
+
+    Args:
+        tasks: names; None where a --config has them.
+        include_path: as lm-eval gives it.
+        metadata: as lm-eval gives it.
+    """
+    near = AllAttackedTasks.near(include_path, metadata or {})
+    if tasks and near.has(tasks):
+        return near
+    return AllAttackedTasks(include_path=include_path, metadata=metadata)
 
 
 if __name__ == "__main__":

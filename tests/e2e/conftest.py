@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Executor and worker in the engine's process: each process of its own imports vLLM anew.
 VLLM = "dtype=float32,enforce_eager=True,max_model_len=2048,distributed_executor_backend=uni"
+NEAR_LM_EVAL = Path(__file__).with_name("near_lm_eval.py")
 OWN_ENGINE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
 """Has the engine be a process of its own, as it is outside tests; else it is in its command's."""
 
@@ -54,15 +55,19 @@ def family() -> "ToyFamily":
 
 @pytest.fixture(scope="session")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
-    """Return a function that runs a module's command line and watches its engines."""
+    """Return a function that runs a module's command line and watches its engines.
+
+    Without a module that is lm_eval's, without the tasks that come with it.
+    """
     cache = tmp_path_factory.mktemp("cache")
 
     def run(
         *arguments: str | Path,
-        module: str = "lm_eval",
+        module: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Ran:
-        process = start([sys.executable, "-m", module, *map(str, arguments)], cache, environment)
+        program = ["-m", module] if module else ["-P", str(NEAR_LM_EVAL)]
+        process = start([sys.executable, *program, *map(str, arguments)], cache, environment)
         engines: set[int] = set()
         most = 0
         while process.poll() is None:

@@ -54,6 +54,7 @@ def inline(
     metadata = f"{GUARD},judge_model={family.guard}"
     ran = command(
         *evaluation(str(family.tuned_full), "vllm", output, metadata=metadata),
+        module="lm_eval",
         environment={"SAFEMERGE_DATA_DIR": str(data), **OWN_ENGINE_PROCESS},
     )
     assert ran.status == 0, ran.err[-3000:]

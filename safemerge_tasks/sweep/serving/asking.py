@@ -126,7 +126,7 @@ def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> AttackedTasks
     """
     wanted, metadata = list(names), json.dumps(evaluation.task_metadata)
     near = _task_manager(evaluation.include_path, metadata, everything=False)
-    if {name.partition(BETWEEN)[0] for name in wanted} <= set(near.all_subtasks):
+    if near.has(wanted):
         return near
     manager = _task_manager(evaluation.include_path, metadata, everything=True)
     unknown = [name for name in wanted if not manager.match_tasks([name])]
@@ -140,17 +140,13 @@ def _manager_with(evaluation: Evaluation, names: Iterable[str]) -> AttackedTasks
 
 @cache
 def _task_manager(include_path: str | None, metadata: str, *, everything: bool) -> AttackedTasks:
-    """Return one manager a process, which variants share.
-
-    All of lm-eval's tasks are thousands of YAML files and six seconds; our own and those below
-    `include_path` are found at once.
-    """
+    """Return one manager a process, which variants share."""
+    if not everything:
+        return AttackedTasks.near(include_path, json.loads(metadata))
     # With all of lm-eval's come ours, unless this lm-eval looks elsewhere.
-    places = [] if everything and seen_by_lm_eval() else [packaged_folder()]
+    places = [] if seen_by_lm_eval() else [packaged_folder()]
     places += [Path(include_path)] if include_path else []
-    return AttackedTasks(
-        include_path=places or None, include_defaults=everything, metadata=json.loads(metadata)
-    )
+    return AttackedTasks(include_path=places or None, metadata=json.loads(metadata))
 
 
 @contextmanager
