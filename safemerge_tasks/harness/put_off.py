@@ -30,7 +30,7 @@ def main() -> None:
         logging.getLogger(name).addHandler(teller)
     asked = read_arguments(sys.argv[2:])
     LiveEvaluation.put_off = True
-    manager = partial(_manager, asked.lm_eval.tasks)
+    manager = partial(task_manager, asked.lm_eval.tasks)
     with patch("lm_eval.tasks.TaskManager", manager), told(teller.bar):
         try:
             HarnessCLI().execute(asked.lm_eval)
@@ -40,7 +40,7 @@ def main() -> None:
             raise
 
 
-def _manager(
+def task_manager(
     tasks: Sequence[str] | None, include_path: Any = None, metadata: Any = None
 ) -> AllAttackedTasks:
     """Return lm-eval's tasks, or only those near where these are all that is asked for.
