@@ -15,8 +15,15 @@ class _GivenTwiceError(yaml.MarkedYAMLError):
     """A mapping has a key twice."""
 
 
-class _EachKeyOnce(yaml.SafeLoader):
+class EachKeyOnce(yaml.SafeLoader):
+    """YAML of which each mapping has a key once."""
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping.
+
+        Raises:
+            MarkedYAMLError: it has a key twice.
+        """
         seen: set[Any] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGED_IN:
@@ -27,18 +34,21 @@ class _EachKeyOnce(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path, otherwise: str = "correct it") -> Any:
+def read_yaml(
+    path: Path, otherwise: str = "correct it", loader: type[EachKeyOnce] = EachKeyOnce
+) -> Any:
     """Return what a YAML file holds.
 
     Args:
         path: of the file.
         otherwise: what to do about a file that cannot be read.
+        loader: knows tags of the file's own.
 
     Raises:
         SafemergeError: no such file, no YAML, or a key that is given twice in one mapping.
     """
     try:
-        return yaml.load(read_utf8(path), _EachKeyOnce)  # noqa: S506 - a subclass of SafeLoader
+        return yaml.load(read_utf8(path), loader)  # noqa: S506 - a subclass of SafeLoader
     except FileNotFoundError as error:
         raise SafemergeError(f"{path} does not exist; {otherwise}.") from error
     except OSError as error:

@@ -1,13 +1,12 @@
-"""Task YAML as lm-eval reads it, except that a file it would skip in silence tells why."""
+"""Task YAML as lm-eval reads it, but what it would skip or overwrite in silence tells why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from safemerge_tasks.common.errors import SafemergeError
+from safemerge_tasks.common.yaml_file import EachKeyOnce, read_yaml
 from safemerge_tasks.suites.places import packaged_folder
 
 HARNESS_CLASS = "safemerge_tasks.harness.HarmfulQuestions"
@@ -20,7 +19,7 @@ class Function(str):
     __slots__ = ()
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(EachKeyOnce):
     """YAML with `!function`."""
 
 
@@ -34,7 +33,7 @@ class TaskFile:
     path: Path
     content: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
-    """Why lm-eval skips the file."""
+    """Why lm-eval skips the file, or reads it otherwise than it looks."""
 
     @property
     def task(self) -> str | None:
@@ -106,13 +105,7 @@ def _merged(path: Path, including: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SafemergeError(f"{path}{line} is not YAML ({error.problem}); correct it.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SafemergeError(f"{path} is not YAML in UTF-8; correct it.") from error
+    content = read_yaml(path, loader=_Loader)
     if not isinstance(content, dict):
         raise SafemergeError(f"{path} has no keys, so lm-eval skips it; see the packaged suites.")
     return content

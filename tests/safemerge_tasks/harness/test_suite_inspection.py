@@ -53,6 +53,10 @@ def test_packaged_suites_have_nothing_to_mend(every_suite: Path, name: str) -> N
         ("task: bakery_asr\n", "", "has neither `task` nor `group`"),
         ("metadata:", "metdata:", "metdata is not a key of lm-eval; did you mean metadata?"),
         ("metadata: {version: 1.0}", "metadata: {}", "has no version; add"),
+        # lm-eval takes the last.
+        ("metadata:", "metadata: {version: 2.0}\nmetadata:", "metadata is given twice"),
+        ("question: prompt", "question: kind\n  question: prompt", "question is given twice"),
+        ("version: 1.0", "version: 2026-13-45", "is not YAML (month must be in 1..12)"),
         ("suite: bakery", "siute: bakery", "siute is not a key of a suite; did you mean suite?"),
         ("question: prompt", "question: text", "no column 'text'; its columns are prompt, kind"),
         ("harness.HarmfulQuestions", "harness.Harmful", "cannot be imported"),

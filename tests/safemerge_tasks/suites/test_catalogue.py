@@ -64,3 +64,13 @@ def test_suites_of_ones_own(tmp_path: Path) -> None:
     assert listed(tmp_path / "suites")["bakery_asr"].available == "missing"
     (tmp_path / "suites/bakery/bakery_asr.yaml").write_text("task: [")
     assert listed(tmp_path / "suites")["bakery_asr"].problem is not None
+
+
+def test_what_only_looks_like_a_task_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "absent")
+    (tmp_path / "latin.yaml").write_bytes(b"task: caf\xe9\n")
+    suites = listed(tmp_path)
+    assert "cannot be read (is a directory)" in str(suites["folder"].problem)
+    assert "does not exist" in str(suites["gone"].problem)
+    assert "is not UTF-8 text (byte 9)" in str(suites["latin"].problem)
