@@ -102,6 +102,7 @@ _ELSEWHERE_PARTS = ("_", "unsloth", "output_", "use_return")
 _PARTS = ("text_config", "vision_config", "audio_config")
 _ROPE = ("rope_theta", "rope_scaling", "rope_parameters")
 _SHOWN = 80
+_UNKNOWN = "not given"
 # A norm's epsilon in float32 and in float64 is one.
 _ROUNDING = 1e-6
 
@@ -111,21 +112,28 @@ def compare(base: Checkpoint, other: Checkpoint) -> tuple[list[str], list[str]]:
     problems: list[str] = []
     notes: list[str] = []
     for part, one, two in _pairs(base, other):
-        for key in one.keys() & two.keys():
-            if isinstance(one[key], dict) and isinstance(two[key], dict):
+        for key in one.keys() | two.keys():
+            first, second = one.get(key), two.get(key)
+            if _is_elsewhere(key) or (isinstance(first, dict) and isinstance(second, dict)):
                 continue
-            if _is_elsewhere(key) or _same(one[key], two[key]):
+            function = key in _FUNCTION or _FUNCTION_WORDS.search(key)
+            if function and first != second:
+                first, second = _meant(one, key), _meant(two, key)
+            elif not (key in one and key in two):
                 continue
-            told = f"{part + '.' if part else ''}{key} is {_show(one[key])} in {base.folder}"
-            if key in _FUNCTION or _FUNCTION_WORDS.search(key):
+            if _same(first, second):
+                continue
+            told = (
+                f"{part + '.' if part else ''}{key} is {_show(first)} in {base.folder} and "
+                f"{_show(second)} in {other.folder}"
+            )
+            if function and _UNKNOWN not in (first, second):
                 problems.append(
-                    f"{told} and {_show(two[key])} in {other.folder}, so the same weights compute "
-                    f"different things; give the model that was tuned from this base"
+                    f"{told}, so the same weights compute different things; give the model that "
+                    "was tuned from this base"
                 )
             else:
-                notes.append(
-                    f"{told} and {_show(two[key])} in {other.folder}; the output has the first"
-                )
+                notes.append(f"{told}; the output has the first")
         notes += _rope(part, one, two, base, other)
     return sorted(problems), sorted(notes)
 
@@ -166,6 +174,19 @@ def _same(one: Any, two: Any) -> bool:
     if isinstance(one, float) and isinstance(two, float):
         return math.isclose(one, two, rel_tol=_ROUNDING)
     return one == two or any(one in names and two in names for names in _SAME)
+
+
+def _meant(config: Mapping[str, Any], key: str) -> Any:
+    """Return a setting's value, or what transformers takes where none is given."""
+    if config.get(key) is not None or key == "model_type":
+        return config.get(key)
+    from transformers import CONFIG_MAPPING
+
+    try:
+        made = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
+    except Exception:  # a model of one's own, or a part that does not say what it is
+        return _UNKNOWN
+    return getattr(made, key, None)
 
 
 def _is_elsewhere(key: str) -> bool:

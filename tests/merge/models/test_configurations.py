@@ -45,6 +45,55 @@ def test_a_part_of_the_model_counts_too(tmp_path, models):
     refused(tmp_path, *folders, "vision_config.num_attention_heads is 2")
 
 
+ABSENT = {
+    # What a configuration leaves out, or gives as null, is its class's.
+    "the same": (transformers.Gemma2Config, {"final_logit_softcapping": 30.0}, {}, None),
+    "another": (
+        transformers.Gemma2Config, {"final_logit_softcapping": 50.0}, {},
+        "final_logit_softcapping is 50.0 in .* and 30.0 in .* compute different",
+    ),
+    "of sizes": (transformers.LlamaConfig, {"head_dim": 4}, {"head_dim": None}, None),
+    "of other sizes": (
+        transformers.MistralConfig, {"head_dim": None}, {"head_dim": 8},
+        "head_dim is 4 in .* and 8 in .* compute different",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ABSENT)
+def test_what_a_configuration_does_not_say(tmp_path, what):
+    kind, one, two, sentence = ABSENT[what]
+    config = {
+        "vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 4,
+    }  # fmt: skip
+    folders = [tmp_path / name for name in ("base", "tuned")]
+    for seed, (folder, given) in enumerate(zip(folders, (one, two), strict=True)):
+        random_model(kind(**config), seed).save_pretrained(folder)
+        file = folder / "config.json"
+        kept = json.loads(file.read_text())
+        for key in one:
+            del kept[key]
+        file.write_text(json.dumps(kept | given))
+    if sentence:
+        refused(tmp_path, *folders, sentence)
+        refused(tmp_path, *reversed(folders), " compute different")
+    else:
+        done = merge(
+            "linear", base=folders[0], tuned=folders[1:], lambdas=[0.5], out=tmp_path / "out"
+        )
+        assert done.notes == ()
+
+
+def test_what_nobody_knows_is_noted(tmp_path, models):
+    folders = [copy_with(models(seed), tmp_path / str(seed), {}) for seed in (0, 1)]
+    for folder in folders:
+        edit_json(folder / "config.json", model_type="bakery")
+    edit_json(folders[0] / "config.json", logit_scale=0.5)
+    done = merge("linear", base=folders[0], tuned=folders[1:], lambdas=[0.5], out=tmp_path / "out")
+    assert [note for note in done.notes if "logit_scale is 0.5 in" in note and "not given" in note]
+
+
 NOTED = {
     "rope_theta": {"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}},
     "rope_type": {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}},
