@@ -28,7 +28,7 @@ def words(family: "ToyFamily", tuned: Path, out: Path, max_asr: float, *more: st
         *("restore", "--base", str(family.aligned), "--tuned", str(tuned)),
         *("--max-asr", str(max_asr), "--utility", "toy_task", "--safety", "toy_asr"),
         *("--out", str(out), "--include-path", str(family.tasks)),
-        *("--data-dir", str(family.questions), "--lambda", "0.2,0.4,0.95"),
+        *("--data-dir", str(family.questions), "--lambda", "0.4,0.95"),
         *("--model", "vllm", "--model-args", "dtype=float32,max_model_len=2048"),
         *("--metadata", ",".join(f"{key}={value}" for key, value in judge.items())),
         *("--store", str(out.parent / "store"), *more),
@@ -63,7 +63,7 @@ def test_an_adapter_is_restored_to_an_adapter(
     ran = restore(*asked, "--json")
     assert ran.status == 0, ran.err
     found = json.loads(ran.out)
-    assert found["point"]["lambda"] in (0.2, 0.4)
+    assert found["point"] == {"lambda": 0.4}
     assert found["validation"]["upper bound"] <= 0.3
     test = found["test"]
     assert test["base"]["asr"] <= 0.05
@@ -73,7 +73,7 @@ def test_an_adapter_is_restored_to_an_adapter(
     assert "Safety and utility" in (out / "README.md").read_text()
     assert found["gate"]
     # 0.95 is left after its first questions: 4 of 80 on validation data.
-    points = {0.2: 80, 0.4: 80, 0.95: 4}
+    points = {0.4: 80, 0.95: 4}
     assert found["answers judged"] <= sum(points.values()) + 240
 
     baseline = tmp_path / "fixed-restore" / "report" / "baseline.json"
@@ -112,6 +112,7 @@ def test_a_checkpoint_is_restored_and_loads(
     assert found["test"]["restored"]["asr"] < found["test"]["fine-tuned"]["asr"]
 
 
+@slow
 def test_nothing_meets_an_impossible_limit(
     family: "ToyFamily", restore: Command, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from safemerge_tasks.results import find_runs
 from safemerge_tasks.sweep.manifest import Manifest
+from tests.e2e.conftest import NEAR_LM_EVAL
 from tests.e2e.sweeping import REFUSALS, Sweeps, outcome, small_sweep
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def test_lm_eval_on_the_checkpoint_finds_the_same(
     }
     tasks = Path(__file__).parents[2] / "safemerge_tasks" / "toy" / "tasks"
     command = [
-        *(sys.executable, "-m", "lm_eval", "run", "--model", "vllm", "--model_args"),
+        *(sys.executable, "-P", NEAR_LM_EVAL, "run", "--model", "vllm", "--model_args"),
         *(",".join(f"{key}={value}" for key, value in model_args.items()), "--tasks"),
         *("toy_asr,toy_task", "--include_path", tasks, "--limit", "3", "--batch_size", "auto"),
         *("--apply_chat_template", "--log_samples", "--output_path", tmp_path / "own"),

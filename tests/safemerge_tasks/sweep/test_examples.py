@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from safemerge_tasks.cli import app
 from tests.llama_shape import LLAMA_2_7B, LLAMA_3_8B, make_hollow_llama
 from tests.question_sets import write_every_suite
+from tests.slow import slow
 
 pytestmark = pytest.mark.vllm
 
@@ -114,6 +115,7 @@ def test_farn(repository: Path, tmp_path: Path) -> None:
     assert made["hours of one job"] is None
 
 
+@slow
 def test_farn_with_test_data_of_chosen_points_only(repository: Path, tmp_path: Path) -> None:
     example = repository / "examples/farn2024.yaml"
     made = plan(example, LLAMA_3_8B, tmp_path, test_points="chosen")

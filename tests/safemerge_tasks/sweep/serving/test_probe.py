@@ -25,6 +25,7 @@ from safemerge_tasks.sweep.serving.probe import (
 )
 from safemerge_tasks.sweep.serving.record import record
 from safemerge_tasks.sweep.serving.responses import Responses
+from tests.slow import SLOW
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
@@ -262,6 +263,12 @@ def test_every_tensor_changes_in_place(water_tasks: Path, tmp_path: Path) -> Non
     for family in FAMILIES:
         # vLLM's Gemma has no head of its own.
         for tied in (True,) if family == "gemma" else (True, False):
+            if not SLOW and (family, tied) not in (
+                ("llama", True),
+                ("gemma", True),
+                ("moe", False),
+            ):
+                continue
             place = tmp_path / f"{family}-{'tied' if tied else 'untied'}"
             folders = [write(place / f"model-{seed}", family, seed, tied=tied) for seed in (1, 2)]
             made = record(rolling(folders[0], water_tasks))

@@ -17,6 +17,7 @@ from safemerge_tasks.sweep.serving.record import record
 from safemerge_tasks.sweep.serving.recording import Recording
 from safemerge_tasks.sweep.serving.responses import Responses, compare_responses
 from safemerge_tasks.sweep.serving.scoring import score
+from tests.e2e.conftest import NEAR_LM_EVAL
 
 if TYPE_CHECKING:
     from safemerge_tasks.toy.family import ToyFamily
@@ -161,7 +162,7 @@ def test_an_adapter_among_others_answers_as_in_lm_evals_own_run(
         **MODEL_ARGS,
     }
     command = [
-        *(sys.executable, "-m", "lm_eval", "run", "--model", "vllm", "--model_args"),
+        *(sys.executable, "-P", NEAR_LM_EVAL, "run", "--model", "vllm", "--model_args"),
         *(",".join(f"{key}={value}" for key, value in model_args.items()), "--tasks"),
         *(",".join(served.evaluation.tasks), "--include_path", served.evaluation.include_path),
         *("--limit", "30", "--batch_size", "auto", "--apply_chat_template", "--log_samples"),
