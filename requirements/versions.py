@@ -112,7 +112,8 @@ def install_next(target: Path) -> None:
 
 def fingerprint(which: str, python: str) -> str:
     """Return a hash of what an environment is made from."""
-    digest = hashlib.sha256(f"{which} {python} {os.environ.get('LM_EVAL_NEXT', '')}".encode())
+    made_from = f"{which} {python} {PROJECT} {os.environ.get('LM_EVAL_NEXT', '')}"
+    digest = hashlib.sha256(os.fsencode(made_from))
     for path in (PROJECT / "pyproject.toml", Path(__file__), HERE / "common.lock"):
         digest.update(path.read_bytes())
     return digest.hexdigest()

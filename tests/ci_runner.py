@@ -7,12 +7,13 @@ composite actions; GitLab: `script`, `artifacts` and JUnit reports (docs.gitlab.
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+from tests.programs import first_lines
 
 SUMMARY_BYTES = 1024 * 1024
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
@@ -52,7 +53,7 @@ def install(folder: Path, repository: Path, **scripts: str) -> Path:
     programs.mkdir(exist_ok=True)
     real = f"import sys; sys.path.insert(0, {str(repository)!r})\n"
     real += "from safemerge_tasks.cli import main; main()\n"
-    for name, text in {"safemerge": f"#!{sys.executable}\n{real}", **scripts}.items():
+    for name, text in {"safemerge": first_lines() + real, **scripts}.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     return programs

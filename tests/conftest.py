@@ -10,6 +10,12 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# What the developer's terminal, network or CI says of itself: rich and typer would draw otherwise,
+# servers on this machine be asked for through a proxy, and reports land in the CI's own.
+_TERMINAL = {"FORCE_COLOR", "NO_COLOR", "PY_COLORS", "COLUMNS", "TERMINAL_WIDTH"}
+for _name in list(os.environ):
+    if _name in _TERMINAL or _name.startswith("GITHUB_") or _name.lower().endswith("_proxy"):
+        del os.environ[_name]
 # Each of pytest's workers has its share of the cores: where threads of several wait for each other
 # on the same cores, all take up to three times as long.
 if _workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):

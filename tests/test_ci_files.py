@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from safemerge_tasks.gate.policy import Policy
+from tests.programs import first_lines
 
 
 @pytest.fixture
@@ -27,8 +27,7 @@ def test_the_action_is_composite_and_documented(action: Any) -> None:
         assert "${{" not in step["run"]  # an input there would be read as a command
 
 
-STAND_IN = """#!{python}
-import json, sys
+STAND_IN = """{begin}import json, sys
 open('words.json', 'w').write(json.dumps(sys.argv[1:]))
 if {report!r}:
     open(sys.argv[sys.argv.index('--json') + 1], 'w').write({report!r})
@@ -47,7 +46,7 @@ class Workflow:
         # A Python whose scripts lie in that folder.
         python = self._bin / "python"
         python.write_text(
-            f"#!{sys.executable}\nimport os, sys\n"
+            first_lines() + "import os, sys\n"
             "if 'sysconfig' in sys.argv[3]:\n"
             f"    print({str(self._bin)!r})\n"
             "else:\n"
@@ -91,7 +90,7 @@ def workflow(action: Any, tmp_path: Path) -> Workflow:
 def test_its_script_runs(workflow: Workflow, status: int) -> None:
     """With a stand-in for safemerge that records its arguments and answers as told."""
     report = json.dumps({"outcome": "x", "exit_status": status})
-    workflow.install(STAND_IN.format(python=sys.executable, report=report, status=status))
+    workflow.install(STAND_IN.format(begin=first_lines(), report=report, status=status))
     done = workflow.run()
     assert done.returncode == status, done.stderr
     words = json.loads((workflow.folder / "words.json").read_text())
@@ -115,7 +114,7 @@ def test_its_script_runs(workflow: Workflow, status: int) -> None:
 def test_it_passes_no_candidate_that_was_not_compared(
     workflow: Workflow, report: str, status: int, ends: int
 ) -> None:
-    workflow.install(STAND_IN.format(python=sys.executable, report=report, status=status))
+    workflow.install(STAND_IN.format(begin=first_lines(), report=report, status=status))
     done = workflow.run()
     assert done.returncode == ends
     assert "::error title=safemerge::" in done.stdout
@@ -129,7 +128,7 @@ def test_it_fails_without_a_safemerge(workflow: Workflow) -> None:
 
 @pytest.mark.parametrize("reports", ["", "taken", "/proc/none"])
 def test_a_folder_that_cannot_be_is_no_regression(workflow: Workflow, reports: str) -> None:
-    workflow.install(STAND_IN.format(python=sys.executable, report="", status=0))
+    workflow.install(STAND_IN.format(begin=first_lines(), report="", status=0))
     (workflow.folder / "taken").write_text("a file")
     done = workflow.run(REPORTS=reports)
     assert done.returncode == 2
@@ -137,7 +136,7 @@ def test_a_folder_that_cannot_be_is_no_regression(workflow: Workflow, reports: s
 
 
 def test_its_outputs_are_one_line_each(workflow: Workflow) -> None:
-    workflow.install(STAND_IN.format(python=sys.executable, report="", status=0))
+    workflow.install(STAND_IN.format(begin=first_lines(), report="", status=0))
     assert workflow.run(REPORTS="a\nevil=1").returncode == 2
     assert not (workflow.folder / "output").exists()
 
@@ -157,7 +156,7 @@ def test_nothing_in_the_checkout_takes_part(
     for name in ("merge", "json", "typer", "sysconfig", "yaml"):
         (workflow.folder / f"{name}.py").write_text(content)
     command = "from safemerge_tasks.cli import main; main()"
-    workflow.install(f"#!{sys.executable} -P\nimport sys\n{command}\n")
+    workflow.install(f"{first_lines('-P')}import sys\n{command}\n")
     done = workflow.run(PYTHONPATH=str(repository))
     assert done.returncode == 2, done.stdout + done.stderr
     assert "mine" not in done.stdout

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from safemerge_tasks.gate.policy import EVERY, read_policy
 from safemerge_tasks.results import Row, write_run
 from tests.ci_runner import Job, install, run_gitlab, run_steps
 from tests.lm_eval_files import DATE, JUDGE, documents_of, mean_of, sample_row, summary_of
+from tests.programs import first_lines
 
 EVALUATION = """#!/bin/bash
 # Stands for pip and lm_eval: what they would have left is there already.
@@ -26,11 +28,10 @@ VENV = """#!/bin/bash
 # Stands for `python3 -m venv DIR`: programs of a new environment.
 mkdir -p "$3/bin"
 for name in pip lm_eval safemerge; do cp "$(dirname "$0")/$name" "$3/bin/$name"; done
-{python} - "$3/bin/python" <<'EOF'
+{quoted} - "$3/bin/python" <<'EOF'
 import pathlib, sys
 path = pathlib.Path(sys.argv[1])
-path.write_text('''#!{python}
-import os, sys
+path.write_text({begin!r} + '''import os, sys
 if "sysconfig" in sys.argv[-1]:
     print(os.path.dirname(os.path.abspath(__file__)))
 else:
@@ -79,7 +80,9 @@ def place(tmp_path: Path, repository: Path, recipes: list[Any]) -> Path:
         repository,
         pip=EVALUATION,
         lm_eval=EVALUATION,
-        python3=VENV.format(python=sys.executable),
+        python3=VENV.format(
+            python=sys.executable, quoted=shlex.quote(sys.executable), begin=first_lines()
+        ),
     )
     (tmp_path / "safety").mkdir()
     evaluate(tmp_path / "release", 0.02)

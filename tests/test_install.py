@@ -3,18 +3,23 @@
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.programs import first_lines
+
 # What pip would do, with its noise: `--requirement FILE` installs one package named after the file.
-STAND_IN = """#!{python}
-import os, pathlib, sys
+STAND_IN = """{begin}import os, pathlib, sys
 words = sys.argv[1:]
 if words[0] == "-c":
-    sys.exit("ImportError: no libcudart" if "vllm-import" in os.environ["FAIL"] else 0)
+    broken = "vllm-import" in os.environ["FAIL"] and "torch" in words[1]
+    sys.exit("ImportError: no libcudart" if broken else 0)
+with (pathlib.Path(__file__).parents[1] / "environment").open("w") as told:
+    print(*(f"{{name}}={{os.environ[name]}}" for name in sorted(os.environ)), sep="\\n", file=told)
 with (pathlib.Path(__file__).parents[1] / "calls").open("a") as calls:
     print(*words, file=calls)
 for number in range(200):
@@ -44,12 +49,12 @@ class SetUp:
         self.script = repository / "requirements/install.py"
         python = folder / "bin" / "python"
         python.parent.mkdir(parents=True)
-        python.write_text(STAND_IN.format(python=sys.executable, expected="a" * 64, got=GOT))
+        python.write_text(STAND_IN.format(begin=first_lines(), expected="a" * 64, got=GOT))
         python.chmod(0o755)
 
-    def run(self, backend: str, fail: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, backend: str, fail: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, self.script, "--venv", self.folder, "--backend", backend]
-        environment = {**os.environ, "FAIL": fail}
+        environment = {**os.environ, "FAIL": fail, **more}
         return subprocess.run(
             list(map(str, command)), env=environment, capture_output=True, text=True, check=False
         )
@@ -156,3 +161,60 @@ def test_without_a_working_vllm_models_run_on_transformers(set_up: SetUp, fail: 
     assert "ERROR: no space" in done.stdout or "ImportError: no libcudart" in done.stdout
     assert "3/4 torch … " in done.stdout
     assert f"set-up: {set_up.folder} with hf" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["PIP_USER=1", "PIP_TARGET=/elsewhere", "PIP_PREFIX=/elsewhere", "PYTHONPATH=/elsewhere"],
+)
+def test_nothing_is_installed_elsewhere_or_taken_from_there(set_up: SetUp, variable: str) -> None:
+    name, _, value = variable.partition("=")
+    assert set_up.run("hf", **{name: value}).returncode == 0
+    told = (set_up.folder / "environment").read_text().splitlines()
+    assert variable not in told
+    assert "PIP_USER=0" in told
+
+
+def test_what_a_terminal_cannot_show_ends_nothing(set_up: SetUp) -> None:
+    done = set_up.run("hf", PYTHONIOENCODING="iso-8859-9")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_older_python_is_refused_before_it_makes_anything(set_up: SetUp, tmp_path: Path) -> None:
+    code = "import runpy, sys; sys.version_info = (3, 9, 2); sys.argv = sys.argv[1:];"
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    words = [sys.executable, "-c", code, set_up.script, "--venv", tmp_path / "new"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("set-up failed: it needs Python 3.11 or newer, and this is ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_only_a_whole_environment_of_this_place_stays(tmp_path: Path, repository: Path) -> None:
+    make = runpy.run_path(str(repository / "requirements/install.py"))["make_environment"]
+    here, mine = tmp_path / "an environment", "in it since it was made"
+
+    def stays(folder: Path) -> bool:
+        (folder / mine).touch()
+        make(folder)
+        return (folder / mine).exists()
+
+    make(here)
+    assert stays(here)
+    (pip,) = here.glob("lib/python*/site-packages/pip")
+    shutil.rmtree(pip)  # as where ensurepip was ended
+    assert not stays(here)
+    assert pip.is_dir()
+    there = here.rename(tmp_path / "moved")
+    assert not stays(there)
+    assert str(there) in (there / "bin/pip").read_text()
+
+
+def test_a_folder_that_set_up_did_not_make_is_left_alone(tmp_path: Path, set_up: SetUp) -> None:
+    set_up.folder = tmp_path / "home"
+    set_up.folder.mkdir()
+    (set_up.folder / "thesis.tex").touch()
+    done = set_up.run("hf")
+    assert done.returncode == 1
+    assert re.search(r"set-up failed: \S+/home is no environment of .*; remove it, or", done.stderr)
+    assert (set_up.folder / "thesis.tex").exists()

@@ -111,11 +111,13 @@ def attack_arguments(
         metadata: lm-eval's.
 
     Raises:
-        SafemergeError: there is no such suite.
+        SafemergeError: there is no such suite, or lm-eval would read a value as another.
     """
     task = _task_of(suite, include_path)
     key = "pretrained" if backend in _WITH_WEIGHTS else "model"
     given = [f"{key}={model}", *(part for part in model_args.split(",") if part)]
+    _refuse_misread({key: model})
+    _refuse_misread(metadata)
     if backend == "vllm" and "enable_prefix_caching" not in model_args:
         given.append("enable_prefix_caching=True")  # attacks share prompts
     names = [task if one == PLAIN else f"{task}{BETWEEN}{one}" for one in attacks]
@@ -144,6 +146,16 @@ def _task_of(suite: str, include_path: Path | None) -> str:
     near = nearest(f"{suite}_asr", sorted(known))
     hint = f"; did you mean {near}?" if near else "; `safemerge suite list` lists them."
     raise SafemergeError(f"--suite {suite}: there is no such suite{hint}")
+
+
+def _refuse_misread(given: Mapping[str, str]) -> None:
+    for name, value in given.items():
+        read = simple_parse_args_string(f"{name}={value}")
+        if read.keys() != {name} or str(read[name]) != value:
+            raise SafemergeError(
+                f"{name}={value} is read by lm-eval as {read}; give it another name, such as that "
+                "of a link, without commas, quotes and spaces around it."
+            )
 
 
 def folder_of(output: Path) -> Path:

@@ -13,9 +13,15 @@ import pytest
 import yaml
 from lm_eval.config.evaluate_config import EvaluatorConfig
 
+from safemerge_tasks.attacks.names import PLAIN
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.harness import command_line
-from safemerge_tasks.harness.command_line import check_output, read_arguments, run_lm_eval
+from safemerge_tasks.harness.command_line import (
+    attack_arguments,
+    check_output,
+    read_arguments,
+    run_lm_eval,
+)
 from safemerge_tasks.suites.places import packaged_folder
 from tests.safemerge_tasks.common.test_child_process import gone
 from tests.safemerge_tasks.harness.test_telling import Heard
@@ -184,7 +190,9 @@ def test_how_it_ended_is_said(
 def test_lm_eval_ends_when_it_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     """With a stand-in for Python that tells its process and sleeps."""
     told, python = tmp_path / "told", tmp_path / "python"
-    python.write_text(f"#!/bin/sh\necho $$ > {told}.tmp\nmv {told}.tmp {told}\nexec sleep 60\n")
+    python.write_text(
+        f"#!/bin/sh\necho $$ > '{told}.tmp'\nmv '{told}.tmp' '{told}'\nexec sleep 60\n"
+    )
     python.chmod(0o755)
     code = (
         "import sys; from safemerge_tasks.harness.command_line import run_lm_eval;"
@@ -199,3 +207,38 @@ def test_lm_eval_ends_when_it_is_ended(tmp_path: Path, number: signal.Signals) -
     parent.send_signal(number)
     assert gone(int(told.read_text()))
     assert parent.wait(10) == -number
+
+
+@pytest.mark.parametrize(
+    ("model", "metadata"),
+    [
+        ("runs/seed 1,lr 2", {}),
+        ("007", {}),
+        ("'quoted'", {}),
+        ("toy", {"attack_prefill": "Sure, here is"}),
+        ("toy", {"attack_system": " spaced"}),
+    ],
+)
+def test_what_lm_eval_would_read_as_another_value_is_refused(
+    model: str, metadata: dict[str, str]
+) -> None:
+    with pytest.raises(SafemergeError, match="is read by lm-eval as {.*}; give it another name"):
+        attack_words(model, metadata)
+
+
+@pytest.mark.parametrize("model", ["a=b/ü 100%", "1234", "org/model"])
+def test_what_it_reads_as_it_stands_is_passed_on(model: str) -> None:
+    assert f"pretrained={model}" in attack_words(model, {})
+
+
+def attack_words(model: str, metadata: dict[str, str]) -> list[str]:
+    return attack_arguments(
+        *(model, "advbench", [PLAIN], Path("out")),
+        backend="hf",
+        model_args="",
+        include_path=None,
+        limit=None,
+        batch_size=None,
+        chat_template=False,
+        metadata=metadata,
+    )

@@ -1,6 +1,5 @@
 """Jobs whose work is code, done by the worker that stands in, and what comes of them."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ import psutil
 from safemerge_tasks.sweep.jobs import Event, Job, Runner
 from safemerge_tasks.sweep.spec import Needs
 from safemerge_tasks.sweep.steps import Step
+from tests.programs import first_lines
 
 STAND_IN = "tests.safemerge_tasks.sweep.stand_in_worker"
 ROOT = Path(__file__).parents[3]
-COLD = """#!{python}
-import sys
+COLD = """{begin}import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from {stand_in} import run_and_exit
@@ -33,7 +32,7 @@ print(json.dumps({"child": child.pid}), flush=True)
 def cold_start(folder: Path) -> Path:
     """Return what runs as Python where a worker is started from nothing."""
     script = folder / "worker"
-    script.write_text(COLD.format(python=sys.executable, root=str(ROOT), stand_in=STAND_IN))
+    script.write_text(COLD.format(begin=first_lines(), root=str(ROOT), stand_in=STAND_IN))
     script.chmod(0o755)
     return script
 
