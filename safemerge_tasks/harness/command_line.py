@@ -116,8 +116,8 @@ def attack_arguments(
     task = _task_of(suite, include_path)
     key = "pretrained" if backend in _WITH_WEIGHTS else "model"
     given = [f"{key}={model}", *(part for part in model_args.split(",") if part)]
-    _refuse_misread({key: model})
-    _refuse_misread(metadata)
+    for name, value in ((key, model), *metadata.items()):
+        _refuse_misread(name, value, text=name == key)
     if backend == "vllm" and "enable_prefix_caching" not in model_args:
         given.append("enable_prefix_caching=True")  # attacks share prompts
     names = [task if one == PLAIN else f"{task}{BETWEEN}{one}" for one in attacks]
@@ -148,14 +148,16 @@ def _task_of(suite: str, include_path: Path | None) -> str:
     raise SafemergeError(f"--suite {suite}: there is no such suite{hint}")
 
 
-def _refuse_misread(given: Mapping[str, str]) -> None:
-    for name, value in given.items():
-        read = simple_parse_args_string(f"{name}={value}")
-        if read.keys() != {name} or str(read[name]) != value:
-            raise SafemergeError(
-                f"{name}={value} is read by lm-eval as {read}; give it another name, such as that "
-                "of a link, without commas, quotes and spaces around it."
-            )
+def _refuse_misread(name: str, value: str, *, text: bool) -> None:
+    """Refuse what lm-eval makes another text of, or anything but a text of what has to be one."""
+    read = simple_parse_args_string(f"{name}={value}")
+    same = read.keys() == {name} and str(read[name]) == value
+    if same or (not text and len(read) == 1 and not isinstance(read[name], str)):
+        return
+    raise SafemergeError(
+        f"{name}={value} is read by lm-eval as {read}; give it another name, such as that of a "
+        "link, without commas, quotes and spaces around it."
+    )
 
 
 def folder_of(output: Path) -> Path:

@@ -231,6 +231,14 @@ def test_what_it_reads_as_it_stands_is_passed_on(model: str) -> None:
     assert f"pretrained={model}" in attack_words(model, {})
 
 
+@pytest.mark.parametrize(
+    "setting", ["attack_predict=50", "attack_top_p=0.90", "keep_batch_size=true", "attack_seed=007"]
+)
+def test_numbers_and_truth_may_be_spelled_otherwise(setting: str) -> None:
+    name, _, value = setting.partition("=")
+    assert setting in attack_words("toy", {name: value})
+
+
 def attack_words(model: str, metadata: dict[str, str]) -> list[str]:
     return attack_arguments(
         *(model, "advbench", [PLAIN], Path("out")),
