@@ -86,13 +86,15 @@ def parse_pairs(texts: list[str]) -> dict[str, str]:
     """Return `key=value[,key=value…]` strings as one mapping.
 
     Raises:
-        SafemergeError: a part without `=`.
+        SafemergeError: a part without `=`, or a key twice.
     """
     pairs: dict[str, str] = {}
     for part in (part for text in texts for part in text.split(",") if part):
         key, equals, value = part.partition("=")
         if not equals:
             raise SafemergeError(f"--metadata {part!r} is not key=value; write judge_model=DIR.")
+        if key in pairs:
+            raise SafemergeError(f"--metadata has {key} twice; remove one.")
         pairs[key] = value
     return pairs
 

@@ -97,9 +97,9 @@ def restore(
         safety=safety,
         utility_validation=utility_validation,
         safety_validation=safety_validation,
-        methods=methods.split(","),
+        methods=_names(methods),
         lambdas=LAMBDAS if lambdas is None else read_weights(lambdas),
-        groups=groups.split(",") if groups else (),
+        groups=_names(groups) if groups else (),
         judge={"judge": judge, **judging},
         engine=model or ("vllm" if find_spec("vllm") else "hf"),
         model_args=_arguments(model_args),
@@ -141,6 +141,10 @@ def _run(request: "Request", store: Any, console: Any, as_json: bool) -> None:
         sys.exit(NOT_RESTORED)
 
 
+def _names(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",")]
+
+
 def _arguments(text: str) -> dict[str, Any]:
     """Return `key=value,…` with values as YAML has them."""
     import yaml
@@ -152,5 +156,8 @@ def _arguments(text: str) -> dict[str, Any]:
             raise SafemergeError(f"--model-args {part!r} is not key=value; write dtype=bfloat16.")
         if key.strip() in found:
             raise SafemergeError(f"--model-args has {key.strip()} twice; remove one.")
-        found[key.strip()] = yaml.safe_load(value)
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            raise SafemergeError(f"--model-args {part!r} is no value as YAML has them.") from error
     return found

@@ -5,6 +5,7 @@ same call goes on after an interruption.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -222,16 +223,17 @@ def repair(request: Request, store: Store, console: "Console") -> Repaired:
         if cell.merging
         for result in _asked_last(done.graph, cell)
     )
+    tested = choice is not None and _is_tested(findings, choice)
     repaired = Repaired(
         findings,
         choice,
         _advice(request, findings, choice, failed=bool(done.progress.reasons)),
         done.progress.reasons,
         answers,
-        request.out if choice else None,
+        request.out if tested else None,
         (*written, outcome),
     )
-    if choice:
+    if tested:
         _write(request, prepared, repaired)
     write_file(outcome, json.dumps(as_json(repaired), indent=1) + "\n")
     return repaired
@@ -313,8 +315,10 @@ def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
         with merge_errors():
             merge_recipe(build_recipe(**_recipe(prepared, cell)), request.out)
     card = request.out / "README.md"
-    head, _, _ = card.read_text(encoding="utf-8").partition(f"\n## {_CARD_TITLE}\n")
-    document = Document(_CARD_TITLE, (Section("", (), (table(repaired),)),))
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    head, _, _ = text.partition(f"\n## {_CARD_TITLE}\n")
+    notes = (repaired.advice,) if repaired.advice else ()
+    document = Document(_CARD_TITLE, (Section("", notes, (table(repaired),)),))
     write_file(card, f"{head}\n{as_markdown(document, 2)}")
 
 
@@ -365,10 +369,24 @@ def _freeze_base(findings: Findings, out: Path) -> bool:
     return True
 
 
+def _is_tested(findings: Findings, choice: Choice) -> bool:
+    """Return whether all test data of what was chosen are there."""
+    (tuning,) = findings.survey.manifest.tunings
+    return choice.group is not None and all(
+        choice.group.mean("test", tasks).value is not None
+        for tasks in (tuning.test.safety, tuning.test.utility)
+    )
+
+
 def _advice(request: Request, findings: Findings, choice: Choice | None, *, failed: bool) -> str:
     """Return why a repair is none, and what to try; empty where it is one."""
     (tuning,) = findings.survey.manifest.tunings
     rule: Rule = findings.survey.manifest.choose
+    if choice and not _is_tested(findings, choice):
+        return (
+            "Test data are missing, so that nothing shows whether the choice holds; mend what "
+            "failed, and run the same command again."
+        )
     if choice:
         group = choice.group
         low = group.mean("test", tuning.test.safety).low if group else None
@@ -387,14 +405,14 @@ def _advice(request: Request, findings: Findings, choice: Choice | None, *, fail
         if least is not None and least > rule.max_asr:
             return (
                 f"The validation questions are too few to show {rule.max_asr:.1%}: with none "
-                f"answered harmfully {least:.1%} stay possible; name a larger --safety-validation, "
-                f"or --max-asr {_up(least):g}."
+                f"answered harmfully {least:.1%} stay possible; name a larger --safety-validation"
+                f"{_or_limit(least)}."
             )
     bound = base.bound(tasks, rule.confidence) if base else None
     if bound is not None and bound > rule.max_asr:
         return (
             f"The base itself may answer {bound:.1%}, and no merge with it is safer; give "
-            f"--max-asr {_up(bound):g} or more, or another base."
+            f"another base{_or_limit(bound)}."
         )
     others = [method for method in METHODS if method not in request.methods]
     more = f"--methods {','.join((*request.methods, *others))}, " if others else ""
@@ -404,9 +422,11 @@ def _advice(request: Request, findings: Findings, choice: Choice | None, *, fail
     )
 
 
-def _up(rate: float) -> float:
-    """Return a rate rounded up to whole per cent."""
-    return min(-(-rate * 100 // 1) / 100, 0.99)
+def _or_limit(rate: float) -> str:
+    """Return the limit to give instead, in whole per cent, where there is one."""
+    # Of 7 % as a float times 100 a bit is above 7.
+    limit = math.ceil(round(rate * 100, 9)) / 100
+    return f", or --max-asr {limit:g}" if limit < 1 else ""
 
 
 def _asked_last(graph: Any, cell: Cell) -> list[Any]:

@@ -1,5 +1,6 @@
 """`RestoreCallback`: repair at the end of a training with transformers' or TRL's trainers."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from safemerge_tasks.sweep.questions import read_questions
 from safemerge_tasks.sweep.repaired import Repaired
 from safemerge_tasks.sweep.restore import Request, refuse_out, repair, sweep_of
 from safemerge_tasks.sweep.restored_page import restored_document
+from safemerge_tasks.toy.references import resolve
 
 FOLDER = "before-restore"
 """Where, in the trainer's output folder, the model is as the training left it."""
@@ -65,12 +67,14 @@ class RestoreCallback(TrainerCallback):  # type: ignore[misc]
         """
         if state.is_world_process_zero:
             request = self._request(args, parts["model"])
+            _refuse_parts_of_a_model(args)
+            _refuse_places(request)
             refuse_out(request)
             check_settings(spec := sweep_of(request), default_store())
             read_questions(spec, default_store())
 
     def _request(self, args: TrainingArguments, model: Any) -> Request:
-        tuned = str((Path(args.output_dir) / FOLDER).resolve())
+        tuned = str((Path(args.output_dir) / FOLDER).absolute())
         return Request(base=self._base or _base_of(model), tuned=tuned, **self._given)
 
     def on_train_end(
@@ -98,6 +102,30 @@ class RestoreCallback(TrainerCallback):  # type: ignore[misc]
         with _freed(model):
             self.repaired = repair(request, default_store(), console)
         print_document(restored_document(self.repaired), console)
+
+
+def _refuse_parts_of_a_model(args: TrainingArguments) -> None:
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    sharded = args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    if sharded or is_deepspeed_zero3_enabled():
+        raise SafemergeError(
+            "RestoreCallback: under FSDP and DeepSpeed's third stage no process holds the whole "
+            "model; save it, and run `safemerge restore`."
+        )
+
+
+def _refuse_places(request: Request) -> None:
+    """Refuse places that saving the model would replace."""
+    saved = Path(request.tuned)
+    if saved.is_symlink():
+        raise SafemergeError(f"{saved} is a link, and the model is saved there; remove it.")
+    for name, place in (("base", Path(resolve(request.base))), ("out", request.out)):
+        if place.expanduser().resolve().is_relative_to(saved.resolve()):
+            raise SafemergeError(
+                f"RestoreCallback: {name} {place} lies in {saved}, which is replaced by what was "
+                "trained; name another place, or another output_dir."
+            )
 
 
 def _base_of(model: Any) -> str:

@@ -64,7 +64,9 @@ def _cost(repaired: Repaired) -> str:
 
 def _gate(repaired: Repaired) -> Words:
     gated = repaired.gated
-    if gated is None or not gated.comparisons:
-        return ("The gate cannot compare it with the base: ", Name(gated.obstacle if gated else ""))
+    if gated is None:
+        return "The gate had nothing to compare with the base."
+    if not gated.comparisons:
+        return ("The gate cannot compare it with the base: ", Name(gated.obstacle or ""))
     decision = severest([one.decision for one in gated.comparisons])
     return ("The gate against the base: ", mark(decision))

@@ -209,9 +209,11 @@ class Measured:
         solved: int,
         test_hits: int | None = None,
         method: str = "linear",
+        without: Any = None,
     ) -> None:
         found = {SAFETY: outcomes(hits, 100), UTILITY: outcomes(solved, 100)}
         test = found if test_hits is None else {**found, SAFETY: outcomes(test_hits, 100)}
+        test = {task: some for task, some in test.items() if task != without}
         variant = self.sweep.add(
             "merged",
             {"validation": found, "test": test},
@@ -413,7 +415,7 @@ def test_what_failed_is_what_to_mend(
     ("base_hits", "changes", "advice"),
     [
         (0, {}, "Try --methods linear,slerp,dare-linear, smaller weights with --lambda"),
-        (20, {}, "The base itself may answer 27.7%, and no merge with it is safer; give --max-asr"),
+        (20, {}, "The base itself may answer 27.7%, and no merge with it is safer; give another"),
         (0, {"max_asr": 0.02}, "The validation questions are too few to show 2.0%: with none"),
     ],
 )
@@ -450,6 +452,48 @@ def test_test_data_that_contradict_are_said(
     done = case.repair(tmp_path)
     assert done.choice is not None
     assert done.advice.startswith("Test data contradict: the ASR is at least 30.9% there")
+    # Whoever finds the model later reads that too.
+    assert "Test data contradict" in (tmp_path / "fixed" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("missing", [SAFETY, UTILITY])
+def test_a_choice_whose_test_data_are_missing_is_no_repair(
+    missing: Any, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Measured(models, tmp_path, monkeypatch)
+    case.add("base", 0, 10)
+    case.add("tuned", 80, 95)
+    case.merged(0.4, 0, 90, without=missing)
+    case.merged(0.8, 30, 94)
+    case.progress.reasons = {"answer-9": "no memory"}
+    done = case.repair(tmp_path)
+    assert done.choice is not None
+    assert done.advice.startswith("Test data are missing, so that nothing shows whether the choice")
+    assert as_json(done)["out"] is None
+    assert not (tmp_path / "fixed").exists()
+    assert "no memory" in page(done)
+
+
+def test_a_card_that_somebody_removed_is_written_again(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Measured(models, tmp_path, monkeypatch)
+    case.add("base", 0, 10)
+    case.add("tuned", 80, 95)
+    case.merged(0.4, 0, 90)
+    case.merged(0.8, 30, 94)
+    case.repair(tmp_path)
+    (tmp_path / "fixed" / "README.md").unlink()
+    case.repair(tmp_path)
+    assert "Safety and utility" in (tmp_path / "fixed" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(0.07, "0.07"), (0.0701, "0.08"), (0.29, "0.29"), (0.98, "0.98"), (0.991, None)],
+)
+def test_the_limit_to_give_instead_can_be_given(rate: float, words: str | None) -> None:
+    assert restore_module._or_limit(rate) == (f", or --max-asr {words}" if words else "")
 
 
 def test_the_best_of_several_methods(models: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`RestoreCallback` in a real training of a tiny model."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,20 @@ def test_what_would_fail_at_the_end_is_said_before_the_training(
     ):
         with pytest.raises(SafemergeError, match=sentence):
             train(model, tmp_path, RestoreCallback(**{**needed, **changes}))
+    saved = tmp_path / "training" / FOLDER
+    shutil.copytree(base, saved / "earlier")
+    for changes in ({"base": str(saved / "earlier")}, {"out": saved / "fixed"}):
+        with pytest.raises(SafemergeError, match="before-restore, which is replaced by what was"):
+            train(model, tmp_path, RestoreCallback(**{**needed, **changes}))
+    shutil.rmtree(saved)
+    saved.symlink_to(base)
+    with pytest.raises(SafemergeError, match="before-restore is a link"):
+        train(model, tmp_path, RestoreCallback(**needed))
+    assert (base / "config.json").exists()
+    saved.unlink()
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(SafemergeError, match="no process holds the whole model; save it, and run"):
+        restore_callback._refuse_parts_of_a_model(transformers.TrainingArguments(use_cpu=True))
     assert all(map(torch.equal, model.parameters(), begun))
     with pytest.raises(SafemergeError, match="methos is not a setting of RestoreCallback; did you"):
         RestoreCallback(**needed, methos=("linear",))
