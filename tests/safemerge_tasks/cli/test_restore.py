@@ -112,7 +112,10 @@ def test_an_interrupt(
         (["--lambda", "much"], "safemerge: --lambda 'much' is no list of numbers; write --lambda"),
         (["--model-args", "dtype"], "safemerge: --model-args 'dtype' is not key=value; write"),
         (["--model-args", "x={"], "safemerge: --model-args 'x={' is no value as YAML has them."),
-        (["--metadata", "judge_model=a", "--metadata", "judge_model=b"], "has judge_model twice;"),
+        (
+            ["--metadata", "judge_model=a", "--metadata", "judge_model=b"],
+            "safemerge: --metadata has judge_model twice; remove one.",
+        ),
         (["--methods", "linear, slurp"], "safemerge: --methods 'slurp': give some of linear"),
         (["--model-args", "dtype=a,dtype=b"], "safemerge: --model-args has dtype twice; remove o"),
         (["--model-args", "batch_size=4"], "safemerge: safemerge restore: engine: `model_args` h"),
