@@ -7,6 +7,7 @@ import xxhash
 
 from safemerge_tasks.common.errors import SafemergeError
 from safemerge_tasks.common.file_hashes import file_hash, known_file_hash
+from safemerge_tasks.sweep.merge_words import merge_errors
 
 # What neither changes a model's answers nor a merge: written beside weights by many tools.
 _IGNORED = (".md", ".log", ".lock")
@@ -23,7 +24,7 @@ def model_identity(model: str, *, read: bool = True, suffixes: tuple[str, ...] =
         suffixes: of the files that count; else all.
 
     Raises:
-        SafemergeError: there is no such folder or id.
+        SafemergeError: there is no such folder or id, or several models are below the folder.
     """
     parts = [model] if Path(model).expanduser().exists() else model.split("+")
     found = [_identity(part, read=read, suffixes=suffixes) for part in parts]
@@ -33,6 +34,10 @@ def model_identity(model: str, *, read: bool = True, suffixes: tuple[str, ...] =
 def _identity(model: str, *, read: bool, suffixes: tuple[str, ...]) -> str | None:
     folder = Path(model).expanduser()
     if folder.is_dir():
+        from merge.models.sub_folders import only_model
+
+        with merge_errors():
+            folder = only_model(folder)
         return _folder_identity(folder, read=read, suffixes=suffixes)
     if folder.is_absolute() or model.count("/") != 1:
         raise SafemergeError(f"{model}: no such folder; check the path, or give a Hub id.")

@@ -151,16 +151,17 @@ def _given(model: str, *, read: bool) -> Source:
 
 
 def local_folder(model: str) -> str:
-    """Return the folder of a model, downloaded if it is a Hub id.
+    """Return the folder of a model, downloaded if it is a Hub id; the only one below it counts.
 
     Raises:
-        SafemergeError: the Hub does not deliver it.
+        SafemergeError: the Hub does not deliver it, or there are several.
     """
     from merge.models.model_location import ModelReference, locate
+    from merge.models.sub_folders import only_model
 
-    if Path(model).expanduser().is_dir():
-        return str(Path(model).expanduser().resolve())
     with merge_errors():
+        if Path(model).expanduser().is_dir():
+            return str(only_model(Path(model).expanduser().resolve()))
         return str(locate(ModelReference.parse(model)).folder)
 
 
@@ -202,11 +203,12 @@ def weight_bytes(model: str, dtype: str | None = None) -> int:
 def _headers(model: str) -> Iterator[Path]:
     """Yield a folder with a model's configuration and headers."""
     from merge.models.model_location import ModelReference, locate
+    from merge.models.sub_folders import only_model
 
     with merge_errors():
         local = locate(ModelReference.parse(model), headers_only=True)
         try:
-            yield local.folder
+            yield only_model(local.folder)
         finally:
             if local.temporary:
                 shutil.rmtree(local.folder)

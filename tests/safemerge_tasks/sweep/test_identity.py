@@ -34,6 +34,21 @@ def test_content_decides_and_not_the_place(model: Path, tmp_path: Path) -> None:
     assert model_identity(str(elsewhere)) == model_identity(str(model))
 
 
+def test_the_only_model_below_a_folder_is_meant(model: Path, tmp_path: Path) -> None:
+    """As peft saves an adapter by its name, and trainers save checkpoints."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "tokenizer.json").write_text("{}")
+    shutil.copytree(model, run / "checkpoint-2")
+    before = model_identity(str(run))
+    assert before == model_identity(str(model))
+    (run / "checkpoint-2" / "model.safetensors").write_bytes(b"others")
+    assert model_identity(str(run)) != before
+    shutil.copytree(model, run / "checkpoint-4")
+    with pytest.raises(SafemergeError, match="several models or adapters: checkpoint-2, checkpo"):
+        model_identity(str(run))
+
+
 def test_every_byte_counts(model: Path) -> None:
     before = model_identity(str(model))
     (model / "config.json").write_text("[]")

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from safemerge_tasks.sweep import restore as restore_module
 from safemerge_tasks.sweep import run as run_module
 from safemerge_tasks.sweep.graph import Graph
 from safemerge_tasks.sweep.manifest import Rule
+from safemerge_tasks.sweep.models import find_sources
 from safemerge_tasks.sweep.progress import Progress
 from safemerge_tasks.sweep.questions import Questions
 from safemerge_tasks.sweep.repaired import as_json
@@ -136,6 +138,14 @@ def test_a_copy_of_the_base_is_the_base(models: Path, tmp_path: Path) -> None:
         prepare_repair(
             request(models, tmp_path / "fixed", tuned=str(copy)), Store(tmp_path / "store")
         )
+
+
+def test_an_adapter_below_the_folder_that_is_named(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "adapter", tmp_path / "run" / "checkpoint-2")
+    (tmp_path / "run" / "tokenizer_config.json").write_text("{}")
+    spec = sweep_of(request(models, tmp_path / "fixed", tuned=str(tmp_path / "run")))
+    found = find_sources(spec).tuned["tuned"][0]
+    assert (found.place, found.adapter) == (str(tmp_path / "run" / "checkpoint-2"), True)
 
 
 def test_a_folder_that_is_in_the_way(models: Path, tmp_path: Path) -> None:
