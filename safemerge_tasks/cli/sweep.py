@@ -71,6 +71,8 @@ def sweep(
     from safemerge_tasks.sweep.run import run_sweep
 
     prepared = prepare(spec, where)
+    for note in prepared.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
     folder = out or default_out(spec)
     try:
         done = run_sweep(prepared, folder, console, ray_address if ray else None)

@@ -217,8 +217,10 @@ class _Builder:
         tuned = [self._sources.tuned[variant.tuning][seed] for seed in variant.seeds]
         if merging is None:
             model = tuned[0]
-            if not model.adapter and not is_pair(model.place):
+            if not is_pair(model.place):
+                # An adapter's folder may have a tokenizer beside it as well.
                 self._compare_prompts(variant.tuning, Path(model.place))
+            if not model.adapter and not is_pair(model.place):
                 return "checkpoint", model.place, model, f"answer {whose}"
             if not exact and self._servable(cell, tuned):
                 return "adapter", model.place, model, f"{ADAPTERS}{whose}"

@@ -41,8 +41,7 @@ def make_plan(prepared: Prepared, gpus: int | None = None) -> dict[str, Any]:
         )
     graph = prepared.graph
     notes = [
-        *prepared.questions.notes,
-        *graph.notes,
+        *prepared.notes,
         *expected,
         *check_server(prepared),
         *check_merges(prepared),

@@ -45,6 +45,11 @@ class Prepared:
     graph: Graph
     wanted: Wanted | None = None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of questions and models."""
+        return (*self.questions.notes, *self.graph.notes)
+
     def asking(self, more: Wanted, *, read: bool = True) -> "Prepared":
         """Return this sweep with more asked of some merged variants."""
         wanted = dict(self.wanted or {})

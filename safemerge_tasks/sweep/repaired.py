@@ -29,6 +29,7 @@ class Repaired:
         answers: how many answers of merged models were judged.
         out: the repaired model; None without one.
         written: the report's files and the baseline.
+        notes: what has to be known of questions and models.
     """
 
     findings: Findings
@@ -38,6 +39,7 @@ class Repaired:
     answers: int
     out: Path | None
     written: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def gated(self) -> GatedCandidate | None:
@@ -73,6 +75,7 @@ def as_json(repaired: Repaired) -> dict[str, Any]:
         else {one.check.task: str(one.decision) for one in gated.comparisons},
         "answers judged": repaired.answers,
         "advice": repaired.advice or None,
+        "notes": list(repaired.notes),
         "failed": dict(repaired.failed),
         "written": [str(path) for path in repaired.written],
     }

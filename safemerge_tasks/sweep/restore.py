@@ -232,6 +232,7 @@ def repair(request: Request, store: Store, console: "Console") -> Repaired:
         answers,
         request.out if tested else None,
         (*written, outcome),
+        prepared.notes,
     )
     if tested:
         _write(request, prepared, repaired)
@@ -317,7 +318,7 @@ def _write(request: Request, prepared: Prepared, repaired: Repaired) -> None:
     card = request.out / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     head, _, _ = text.partition(f"\n## {_CARD_TITLE}\n")
-    notes = (repaired.advice,) if repaired.advice else ()
+    notes = tuple(filter(None, (repaired.advice, *repaired.notes)))
     document = Document(_CARD_TITLE, (Section("", notes, (table(repaired),)),))
     write_file(card, f"{head}\n{as_markdown(document, 2)}")
 

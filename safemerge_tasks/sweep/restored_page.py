@@ -45,6 +45,7 @@ def restored_document(repaired: Repaired) -> Document:
     notes += [(Mark("failed", "bad"), ": ", Name(reason)) for reason in [*reasons][:MOST_REASONS]]
     if repaired.advice:
         notes.append(repaired.advice)
+    notes += [f"Note: {note}" for note in repaired.notes]
     if repaired.out:
         notes.append(("The restored model: ", Name(str(repaired.out))))
     notes.append(("The report: ", Name(str(repaired.written[0]))))

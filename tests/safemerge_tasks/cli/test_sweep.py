@@ -44,7 +44,8 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Put a sweep that is over at once in place of the real one; what it was given is noted."""
     noted: dict[str, Any] = {"reasons": {}}
     steps = [step("answer-1"), step("judge-1", "judge", inputs=["answer-1"])]
-    prepared = SimpleNamespace(graph=graph_of(*steps, wanted=["judge-1"]))
+    graph = graph_of(*steps, wanted=["judge-1"])
+    prepared = SimpleNamespace(graph=graph, notes=("loaf [b]rises[/b]",))
 
     def prepare(spec: Any, store: Any, *, read: bool = True) -> Any:
         noted.update(spec=spec, store=store, read=read)
@@ -73,7 +74,9 @@ def test_all_cells_are_there(
     assert sweeping["out"] == Path("sweeps/loaf")
     assert sweeping["store"].root == tmp_path / "kept"
     assert (sweeping["ray"], sweeping["read"]) == (None, True)
-    assert "wrote sweeps/loaf/report/report.md" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "note: loaf [b]rises[/b]" in said
+    assert "wrote sweeps/loaf/report/report.md" in said
 
 
 def test_the_store_is_in_the_cache(

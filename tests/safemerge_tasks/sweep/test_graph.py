@@ -895,6 +895,22 @@ def test_a_server_without_a_probe_serves_no_checkpoints(made: Path) -> None:
         graph_of(content(made, engine=server))
 
 
+def test_an_adapter_saved_with_a_tokenizer_of_its_own(made: Path, models: Path) -> None:
+    described = content(
+        made, tunings=[{"name": "bread", "models": {1: str(models / "adapter-1")}}], methods=[]
+    )
+    (models / "adapter-1" / "chat_template.jinja").write_text("{{ messages[0].content }}!")
+    (note,) = [one for one in graph_of(described).notes if "chat template" in one]
+    assert "adapter-1 has a chat template of its own" in note
+    tokenizer = json.loads((models / "whole" / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    one, other = list(words)[-2:]
+    words[one], words[other] = words[other], words[one]
+    (models / "adapter-1" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(SafemergeError, match="bread: the tokenizers of .*adapter-1 and of the bas"):
+        graph_of(described)
+
+
 def test_a_model_of_other_tokens_is_not_asked_with_the_base_s(made: Path, models: Path) -> None:
     described = content(
         made, tunings=[{"name": "bread", "models": {1: str(models / "whole")}}], methods=[]

@@ -484,6 +484,25 @@ def test_a_choice_whose_test_data_are_missing_is_no_repair(
     assert "no memory" in page(done)
 
 
+def test_what_has_to_be_known_is_on_the_screen_and_the_card(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safemerge_tasks.sweep import prepare as prepare_module
+
+    case = Measured(models, tmp_path, monkeypatch)
+    note = "loaf_task asks the same on validation and test data"
+    read = Questions({}, {}, notes=(note,))
+    monkeypatch.setattr(prepare_module, "read_questions", lambda *_: read)
+    case.add("base", 0, 10)
+    case.add("tuned", 80, 95)
+    case.merged(0.4, 0, 90)
+    case.merged(0.8, 30, 94)
+    done = case.repair(tmp_path)
+    assert f"Note: {note}" in page(done)
+    assert as_json(done)["notes"] == [note]
+    assert "asks the same on validation" in (tmp_path / "fixed" / "README.md").read_text()
+
+
 def test_a_card_that_somebody_removed_is_written_again(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
