@@ -227,7 +227,7 @@ def repair(request: Request, store: Store, console: "Console") -> Repaired:
     repaired = Repaired(
         findings,
         choice,
-        _advice(request, findings, choice, failed=bool(done.progress.reasons)),
+        _advice(request, findings, choice, tested=tested, failed=bool(done.progress.reasons)),
         done.progress.reasons,
         answers,
         request.out if tested else None,
@@ -379,11 +379,13 @@ def _is_tested(findings: Findings, choice: Choice) -> bool:
     )
 
 
-def _advice(request: Request, findings: Findings, choice: Choice | None, *, failed: bool) -> str:
+def _advice(
+    request: Request, findings: Findings, choice: Choice | None, *, tested: bool, failed: bool
+) -> str:
     """Return why a repair is none, and what to try; empty where it is one."""
     (tuning,) = findings.survey.manifest.tunings
     rule: Rule = findings.survey.manifest.choose
-    if choice and not _is_tested(findings, choice):
+    if choice and not tested:
         return (
             "Test data are missing, so that nothing shows whether the choice holds; mend what "
             "failed, and run the same command again."

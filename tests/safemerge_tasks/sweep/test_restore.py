@@ -236,6 +236,13 @@ class Measured:
         named = variant.model_copy(update={"id": f"tuned-{method}-seed-0-lambda-{weight:g}"})
         self.sweep.variants[-1] = named
 
+    def usual(self, **first: Any) -> None:
+        """Add models of which λ = 0.4 is safe on validation data, and 0.8 is not."""
+        self.add("base", 0, 10)
+        self.add("tuned", 80, 95)
+        self.merged(0.4, 0, 90, **first)
+        self.merged(0.8, 30, 94)
+
     def repair(self, tmp_path: Path) -> Any:
         manifest = self.sweep.write()
         for name in ("logs", "report"):
@@ -255,10 +262,7 @@ def test_an_adapter_in_is_an_adapter_out_with_its_numbers(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Measured(models, tmp_path, monkeypatch)
-    case.add("base", 0, 10)
-    case.add("tuned", 80, 95)
-    case.merged(0.4, 0, 90)
-    case.merged(0.8, 30, 94)
+    case.usual()
     done = case.repair(tmp_path)
     out = tmp_path / "fixed"
     config = json.loads((out / "adapter_config.json").read_text())
@@ -455,10 +459,7 @@ def test_test_data_that_contradict_are_said(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Measured(models, tmp_path, monkeypatch)
-    case.add("base", 0, 10)
-    case.add("tuned", 80, 95)
-    case.merged(0.4, 0, 90, test_hits=40)
-    case.merged(0.8, 30, 94)
+    case.usual(test_hits=40)
     done = case.repair(tmp_path)
     assert done.choice is not None
     assert done.advice.startswith("Test data contradict: the ASR is at least 30.9% there")
@@ -471,10 +472,7 @@ def test_a_choice_whose_test_data_are_missing_is_no_repair(
     missing: Any, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Measured(models, tmp_path, monkeypatch)
-    case.add("base", 0, 10)
-    case.add("tuned", 80, 95)
-    case.merged(0.4, 0, 90, without=missing)
-    case.merged(0.8, 30, 94)
+    case.usual(without=missing)
     case.progress.reasons = {"answer-9": "no memory"}
     done = case.repair(tmp_path)
     assert done.choice is not None
@@ -493,10 +491,7 @@ def test_what_has_to_be_known_is_on_the_screen_and_the_card(
     note = "loaf_task asks the same on validation and test data"
     read = Questions({}, {}, notes=(note,))
     monkeypatch.setattr(prepare_module, "read_questions", lambda *_: read)
-    case.add("base", 0, 10)
-    case.add("tuned", 80, 95)
-    case.merged(0.4, 0, 90)
-    case.merged(0.8, 30, 94)
+    case.usual()
     done = case.repair(tmp_path)
     assert f"Note: {note}" in page(done)
     assert as_json(done)["notes"] == [note]
@@ -507,10 +502,7 @@ def test_a_card_that_somebody_removed_is_written_again(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Measured(models, tmp_path, monkeypatch)
-    case.add("base", 0, 10)
-    case.add("tuned", 80, 95)
-    case.merged(0.4, 0, 90)
-    case.merged(0.8, 30, 94)
+    case.usual()
     case.repair(tmp_path)
     (tmp_path / "fixed" / "README.md").unlink()
     case.repair(tmp_path)
